@@ -1,0 +1,183 @@
+# mpsup. One file, not recursive: a folder below lib/ is an archive, each cmd/ folder a program.
+# make help lists what there is. SAN=address,undefined|thread, COV=1, CC=clang, V=1 each build in a tree of their own.
+
+VERSION := 0.1.0
+
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+LIBEXECDIR ?= $(PREFIX)/libexec/mpsup
+MANDIR ?= $(PREFIX)/share/man
+SYSCONFDIR ?= /etc
+DOCDIR ?= $(PREFIX)/share/doc/mpsup
+
+CC := $(if $(filter default,$(origin CC)),gcc,$(CC))
+SAN ?=
+COV ?=
+V ?=
+WERROR ?= $(if $(CI),1,)
+comma := ,
+VARIANT := $(notdir $(CC))$(if $(SAN),-$(subst $(comma),-,$(SAN)))$(if $(COV),-cov)
+B ?= build/$(VARIANT)
+Q := $(if $(V),,@)
+
+OPT ?= -O2 -g
+PKGS := libuv inih jansson
+PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+PKG_LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wwrite-strings \
+	-Wundef -Wformat=2 -Wvla $(if $(WERROR),-Werror)
+HARDEN := $(if $(SAN)$(COV),,-D_FORTIFY_SOURCE=2 -fstack-protector-strong)
+CFLAGS ?= $(OPT)
+ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -DMPSUP_VERSION='"$(VERSION)"' -Ilib -Icmd -fPIE -fno-common $(WARN) $(HARDEN) \
+	$(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined) \
+	$(if $(COV),--coverage -fprofile-update=atomic) $(PKG_CFLAGS) $(CFLAGS)
+ALL_LDFLAGS = -pie $(if $(SAN)$(COV),,-Wl,-z,relro,-z,now) -Wl,--as-needed $(if $(SAN),-fsanitize=$(SAN)) $(if $(COV),--coverage) $(LDFLAGS)
+
+# Floors, highest first: an archive may only need those after it.
+FLOORS := sup keeper conf proc base
+SUP_FLOORS := sup keeper conf proc base
+HOST_FLOORS := keeper proc base
+srcs = $(sort $(wildcard $(1)/*.c))
+objs = $(patsubst %.c,$(B)/obj/%.o,$(call srcs,$(1)))
+archives = $(foreach f,$(1),$(B)/lib$(f).a)
+
+UNITS := $(patsubst tests/unit/test_%.c,$(B)/unit/%,$(call srcs,tests/unit))
+STRESS := $(patsubst tests/stress/%.c,$(B)/stress/%,$(call srcs,tests/stress))
+BENCH := $(patsubst tests/bench/%.c,$(B)/bench/%,$(call srcs,tests/bench))
+FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,%,$(call srcs,tests/fuzz))
+HELPERS := $(patsubst tests/e2e/%.c,$(B)/e2e/%,$(call srcs,tests/e2e))
+
+.PHONY: all
+all: $(B)/mpsup $(B)/mpsup-host links
+
+# build/mpsup is always the default build's.
+.PHONY: links
+links: $(B)/mpsup $(B)/mpsup-host
+	$(Q)[ "$(B)" != build/gcc ] || for p in mpsup mpsup-host; do ln -sfn gcc/$$p build/$$p; done
+
+$(B)/flags: FORCE
+	$(Q)mkdir -p $(@D); echo '$(subst ','\'',$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS))' >$@.new; \
+		if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+.PHONY: FORCE
+FORCE:
+
+$(B)/obj/%.o: %.c $(B)/flags
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CC $<")
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+define floor
+$(B)/lib$(1).a: $(call objs,lib/$(1))
+	$(if $(V),,@echo "  AR $$@")
+	$(Q)rm -f $$@; ar rcs $$@ $$^
+endef
+$(foreach f,$(FLOORS),$(eval $(call floor,$(f))))
+
+link = $(if $(V),,@echo "  LD $@")
+$(B)/mpsup: $(call objs,cmd/mpsup) $(call archives,$(SUP_FLOORS))
+	$(link)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
+$(B)/mpsup-host: $(call objs,cmd/mpsup-host) $(call archives,$(HOST_FLOORS))
+	$(link)
+	$(Q)$(CC) $(ALL_LDFLAGS) -pthread -o $@ $^
+
+# ------------------------------------------------------------------------------------------------ tests
+$(B)/unit/%: $(B)/obj/tests/unit/test_%.o $(call archives,$(SUP_FLOORS))
+	@mkdir -p $(@D)
+	$(link)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) -lcriterion -pthread
+$(B)/stress/%: $(B)/obj/tests/stress/%.o $(call archives,$(SUP_FLOORS))
+	@mkdir -p $(@D)
+	$(link)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) -pthread
+$(B)/bench/%: $(B)/obj/tests/bench/%.o $(call archives,$(SUP_FLOORS))
+	@mkdir -p $(@D)
+	$(link)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) -pthread
+# The workers of tests and benchmarks: static where they can be, so that what is timed is not the loader.
+$(B)/e2e/%: tests/e2e/%.c $(B)/flags
+	@mkdir -p $(@D)
+	$(link)
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 $(WARN) -static -o $@ $<
+
+.PHONY: test unit e2e stress corpus bench
+test: all $(UNITS) $(HELPERS)
+	$(Q)B=$(B) SAN=$(SAN) tests/run unit corpus e2e
+unit: $(UNITS)
+	$(Q)B=$(B) SAN=$(SAN) tests/run unit
+e2e: all $(HELPERS)
+	$(Q)B=$(B) SAN=$(SAN) tests/run e2e
+corpus: $(addprefix $(B)/replay/,$(FUZZERS))
+	$(Q)B=$(B) SAN=$(SAN) tests/run corpus
+stress: all $(STRESS) $(HELPERS)
+	$(Q)B=$(B) SAN=$(SAN) tests/run stress
+bench: all $(BENCH) $(HELPERS)
+	$(Q)B=$(B) tests/bench/run $(BENCH_ARGS)
+
+# Fuzzers: libFuzzer (clang) in make fuzz; the same code with a plain main replays the corpus in make test.
+FUZZ_SECONDS ?= 60
+$(B)/replay/%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/obj/tests/fuzz/replay.o $(call archives,$(SUP_FLOORS))
+	@mkdir -p $(@D)
+	$(link)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) -pthread
+test: $(addprefix $(B)/replay/,$(FUZZERS))
+FB := build/fuzz
+$(FB)/%: tests/fuzz/fuzz_%.c $(foreach f,$(SUP_FLOORS),$(call srcs,lib/$(f))) $(wildcard lib/*/*.h)
+	@mkdir -p $(@D)
+	$(link)
+	$(Q)clang -std=gnu11 -D_GNU_SOURCE -DMPSUP_VERSION='"$(VERSION)"' -Ilib -Icmd -g -O1 -fsanitize=fuzzer,address,undefined \
+		-fno-sanitize-recover=undefined $(PKG_CFLAGS) -o $@ $(filter %.c,$^) $(PKG_LIBS) -pthread
+.PHONY: fuzz
+fuzz: $(addprefix $(FB)/,$(FUZZERS))
+	$(Q)set -e; for f in $(FUZZERS); do \
+		echo "fuzz $$f: $(FUZZ_SECONDS) s"; mkdir -p $(FB)/corpus/$$f tests/fuzz/corpus/$$f; \
+		$(FB)/$$f -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=4096 -print_final_stats=1 -verbosity=0 \
+			-artifact_prefix=tests/fuzz/corpus/$$f/ $(FB)/corpus/$$f tests/fuzz/corpus/$$f; done
+
+.PHONY: cover
+cover:
+	$(Q)$(MAKE) COV=1 test
+	$(Q)gcovr -r . --object-directory build/$(notdir $(CC))-cov lib 2>/dev/null || \
+		{ cd build/$(notdir $(CC))-cov && gcov -n $$(find . -name '*.gcda') | grep -A1 "File 'lib/" ; }
+
+# ------------------------------------------------------------------------------------------------ checks
+C_FILES := $(sort $(shell find cmd lib tests -name '*.[ch]' 2>/dev/null))
+.PHONY: lint format
+lint:
+	$(Q)clang-format --dry-run -Werror $(C_FILES)
+	$(Q)scripts/check-floors
+	$(Q)for p in man/*.[1-9]; do mandoc -Tlint -Wwarning $$p || exit 1; done
+	$(Q)shellcheck -x .ci/run scripts/* tests/run $$(find tests -name '*.sh')
+	$(Q)$(MAKE) --no-print-directory CC=clang WERROR=1 all
+	$(Q)$(MAKE) --no-print-directory CC=gcc WERROR=1 all
+format:
+	clang-format -i $(C_FILES)
+
+# ------------------------------------------------------------------------------------------------ use
+.PHONY: run deps install uninstall dist clean help
+run: deps
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)build/mpsup run -c supervisor.ini.example
+deps:
+	$(Q)scripts/deps
+
+install: all
+	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(DOCDIR)
+	install -m 755 $(B)/mpsup $(DESTDIR)$(BINDIR)/mpsup
+	install -m 755 $(B)/mpsup-host $(DESTDIR)$(LIBEXECDIR)/mpsup-host
+	install -m 644 README.md CHANGES.md LICENSE supervisor.ini.example $(DESTDIR)$(DOCDIR)
+	for p in man/*.[1-9]; do s=$${p##*.}; install -D -m 644 $$p $(DESTDIR)$(MANDIR)/man$$s/$${p##*/} || exit 1; done
+uninstall:
+	rm -f $(DESTDIR)$(BINDIR)/mpsup
+	rm -rf $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(DOCDIR)
+	for p in man/*.[1-9]; do s=$${p##*.}; rm -f $(DESTDIR)$(MANDIR)/man$$s/$${p##*/}; done
+dist:
+	git archive --prefix=mpsup-$(VERSION)/ -o mpsup-$(VERSION).tar.gz HEAD
+clean:
+	rm -rf build mpsup-*.tar.gz
+help:
+	@echo 'make all run test unit e2e stress corpus cover fuzz bench lint format install uninstall dist clean deps'
+	@echo 'variables: SAN=address,undefined SAN=thread COV=1 CC=clang V=1 DESTDIR= PREFIX= FUZZ_SECONDS='
+
+-include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
+.SECONDARY:

@@ -1,0 +1,38 @@
+/*
+ * File descriptors: CLOEXEC at birth, moved between processes by SCM_RIGHTS.
+ */
+#ifndef BASE_FD_H
+#define BASE_FD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+/* Closes *fd if it is >= 0 and sets it to -1; errno is kept. */
+void fd_close(int *fd);
+
+/* 0 or -errno. */
+int fd_set_cloexec(int fd, bool on);
+int fd_set_nonblock(int fd, bool on);
+
+/* All of n bytes, through EINTR and short writes (the fd must block). 0 or -errno. */
+int fd_write_all(int fd, const void *p, size_t n);
+
+/* The whole file from where it stands, at most `max` bytes, as a heap string the caller frees. -EFBIG if longer. */
+int fd_read_all(int fd, size_t max, char **ret_text, size_t *ret_len);
+int fd_read_file(const char *path, size_t max, char **ret_text, size_t *ret_len);
+
+/*
+ * One datagram with descriptors (SCM_RIGHTS, unix(7)). fd_send: 0 or -errno (-EAGAIN on a full socket, -EMSGSIZE).
+ * fd_recv: bytes received, 0 at end of file, or -errno; received fds are CLOEXEC and the caller's. *ret_cut is set
+ * when the kernel had to drop descriptors (our table is full) or bytes; then what did arrive is still returned.
+ */
+int fd_send(int sock, const struct iovec *iov, size_t iovcnt, const int *fds, size_t nfds);
+ssize_t fd_recv(int sock, void *p, size_t size, int *fds, size_t max_fds, size_t *ret_nfds,
+		bool *ret_cut);
+
+/* Raises the soft RLIMIT_NOFILE to at least `want`, and the hard one where allowed. The soft limit now in force. */
+size_t fd_raise_limit(size_t want);
+
+#endif

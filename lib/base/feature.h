@@ -1,0 +1,20 @@
+/*
+ * Kernel features with a fall-back. The environment variable MPSUP_NO (a comma list, "pidfd,close_range") switches
+ * them off, so that the fall-backs can be tested on any kernel.
+ */
+#ifndef BASE_FEATURE_H
+#define BASE_FEATURE_H
+
+#include <stdbool.h>
+
+enum feature {
+	FEATURE_PIDFD, /* clone3(CLONE_PIDFD), Linux 5.2; else fork and pidfd_open, or SIGCHLD alone */
+	FEATURE_CLOSE_RANGE, /* close_range(2), Linux 5.9; else /proc/self/fd */
+	FEATURE_CHILDREN, /* /proc/PID/task/TID/children (CONFIG_PROC_CHILDREN); else all of /proc */
+	N_FEATURES
+};
+
+/* False where MPSUP_NO names the feature. Whether the kernel has it is for the caller to find out. */
+bool feature_allowed(enum feature f);
+
+#endif

@@ -1,0 +1,29 @@
+/*
+ * Every limit on what a peer, a file or a person can make us hold. Bytes unless the name says otherwise.
+ */
+#ifndef BASE_LIMITS_H
+#define BASE_LIMITS_H
+
+/* Configuration. */
+#define CONF_FILE_MAX (16 << 20)   /* one configuration file */
+#define CONF_VALUE_MAX (1 << 20)   /* one value with its continuation lines */
+#define CONF_INCLUDE_DEPTH_MAX 16  /* files that include files */
+#define CONF_FILES_MAX 4096	   /* files in all */
+#define CONF_PROGRAMS_MAX 100000   /* processes in all, numprocs expanded */
+#define CONF_EXPAND_WIDTH_MAX 4096 /* the width or precision in %(x)99d */
+
+/* Keeper protocol. */
+#define KEEPER_MSG_MAX 65536	    /* one datagram; a larger description travels in a memfd */
+#define KEEPER_SPAWN_MAX (4 << 20)  /* an encoded struct mps_spawn in all */
+#define KEEPER_BLOB_MAX 512	    /* opaque state per instance */
+#define KEEPER_INSTANCES_MAX 200000 /* instances in all */
+#define KEEPER_FDS_MAX 64	    /* descriptors in one message; the kernel's limit is 253 */
+
+/* Control protocol. */
+#define CONTROL_LINE_MAX (1 << 20)  /* one request or answer */
+#define CONTROL_CLIENTS_MAX 1024    /* connections in all */
+#define CONTROL_CLIENTS_UID_MAX 512 /* connections of one uid other than our own */
+#define CONTROL_OUT_MAX (4 << 20)   /* answers not yet read by a client; more and it is dropped */
+#define CONTROL_JSON_DEPTH_MAX 32   /* nesting in a request */
+
+#endif

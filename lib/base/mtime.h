@@ -1,0 +1,35 @@
+/*
+ * Time. The machine's decisions use the monotonic clock only; the wall clock is for what people read.
+ */
+#ifndef BASE_MTIME_H
+#define BASE_MTIME_H
+
+#include <stdint.h>
+#include <time.h>
+
+#define MPS_NS_PER_S INT64_C(1000000000)
+#define MPS_NS_PER_MS INT64_C(1000000)
+
+/* A point on CLOCK_MONOTONIC, or a span, in nanoseconds. */
+struct mps_time {
+	int64_t ns;
+};
+
+static inline struct mps_time mps_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (struct mps_time){ ts.tv_sec * MPS_NS_PER_S + ts.tv_nsec };
+}
+
+/* CLOCK_REALTIME in nanoseconds since the epoch: for log lines and status, never for a decision. */
+static inline struct mps_time mps_wall(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (struct mps_time){ ts.tv_sec * MPS_NS_PER_S + ts.tv_nsec };
+}
+
+#endif

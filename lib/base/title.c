@@ -1,0 +1,54 @@
+/*
+ * The process title: the kernel shows the bytes that argv pointed to, so they are overwritten.
+ */
+#include "base/title.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+static char *room;
+static size_t room_size;
+
+void title_init(int argc, char **argv)
+{
+	char *end = argv[0];
+	size_t n = 0;
+	char **copy;
+
+	for (int i = 0; i < argc; i++)
+		if (argv[i] == end)
+			end = argv[i] + strlen(argv[i]) + 1;
+	while (environ[n] != NULL)
+		n++;
+	copy = calloc(n + 1, sizeof(*copy));
+	for (size_t i = 0; i < n; i++) {
+		if (environ[i] == end)
+			end = environ[i] + strlen(environ[i]) + 1;
+		if (copy != NULL && (copy[i] = strdup(environ[i])) == NULL)
+			copy = NULL;
+	}
+	if (copy == NULL) /* out of memory: no title, nothing else lost */
+		return;
+	environ = copy;
+	room = argv[0];
+	room_size = (size_t)(end - argv[0]);
+}
+
+void title_set(const char *fmt, ...)
+{
+	char text[256];
+	va_list ap;
+
+	if (room == NULL || room_size < 2)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	memset(room, 0, room_size);
+	snprintf(room, room_size, "%s", text);
+	prctl(PR_SET_NAME, text);
+}

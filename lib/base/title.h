@@ -1,0 +1,13 @@
+/*
+ * The process title that ps(1) shows.
+ */
+#ifndef BASE_TITLE_H
+#define BASE_TITLE_H
+
+/* Call first in main, before environ is changed: finds the room behind argv and environ, and moves environ away. */
+void title_init(int argc, char **argv);
+
+/* "mpsup: keeper web". Also sets the short name (15 bytes) of /proc/PID/comm. Needs title_init(). */
+void title_set(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+#endif

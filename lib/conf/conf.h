@@ -1,0 +1,198 @@
+/*
+ * A checked, typed, expanded configuration: what `mpsup check` prints and the supervisor runs.
+ * conf_load() reads the files (ini.h), expands (expand.h), checks every key by its row in the key table (keys.h) and
+ * leaves a flat array of processes. Nothing here starts, opens or creates anything but the files it reads.
+ */
+#ifndef CONF_CONF_H
+#define CONF_CONF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct err;
+
+/* Where a value was written. file is owned by the configuration; line counts from 1, 0 = not from a file. */
+struct conf_place {
+	const char *file;
+	int line;
+};
+
+enum conf_kind { CONF_PROGRAM, CONF_FCGI_PROGRAM, CONF_EVENTLISTENER };
+enum conf_autorestart { CONF_RESTART_FALSE, CONF_RESTART_TRUE, CONF_RESTART_UNEXPECTED };
+enum conf_log_kind { CONF_LOG_NONE, CONF_LOG_AUTO, CONF_LOG_SYSLOG, CONF_LOG_FILE };
+enum conf_kill_mode { CONF_KILL_TREE, CONF_KILL_GROUP, CONF_KILL_PROCESS };
+enum conf_stdin { CONF_STDIN_PIPE, CONF_STDIN_NULL };
+enum conf_on_crash { CONF_CRASH_STOP }; /* the takeover adds RESTART */
+enum conf_level {
+	CONF_LEVEL_CRITICAL,
+	CONF_LEVEL_ERROR,
+	CONF_LEVEL_WARN,
+	CONF_LEVEL_INFO,
+	CONF_LEVEL_DEBUG,
+	CONF_LEVEL_TRACE,
+	CONF_LEVEL_BLATHER
+};
+enum conf_exit_on { CONF_EXIT_NONE, CONF_EXIT_FATAL, CONF_EXIT_NAME, CONF_EXIT_ALL };
+
+#define CONF_RETRIES_INFINITE (-1)
+#define CONF_UNSET (-1) /* umask, restart_delay, restart_delay_max: the file says nothing */
+
+struct conf_log {
+	enum conf_log_kind kind;
+	char *path; /* CONF_LOG_FILE only; absolute or relative to the supervisor's directory, ~ expanded */
+	int64_t maxbytes; /* 0 = no rotation */
+	int backups;
+	int64_t capture_maxbytes;
+	bool events_enabled;
+	bool syslog; /* also to syslog(3) */
+};
+
+/* One process: numprocs is expanded already. All strings are expanded, owned by the struct conf, NULL = not set. */
+struct conf_proc {
+	enum conf_kind kind;
+	char *program; /* the x of [program:x] */
+	char *name;    /* process_name */
+	char *group;
+	int group_priority;
+	int process_num;
+	int numprocs;
+	struct conf_place place;	 /* of the section */
+	struct conf_place place_command; /* of these keys, for messages of a failed start */
+	struct conf_place place_directory;
+	struct conf_place place_user;
+
+	char *command; /* text as in the file after expansion; argv below */
+	char **argv; /* NULL-terminated; NULL when command cannot be split: then argv_error says why */
+	char *argv_error;
+	char *directory;
+	int umask; /* CONF_UNSET = inherit */
+	int priority;
+	bool autostart;
+	enum conf_autorestart autorestart;
+	int startsecs;
+	int startretries; /* CONF_RETRIES_INFINITE */
+	char *user;
+	int stopsignal;
+	int stopwaitsecs;
+	bool stopasgroup;
+	bool killasgroup;
+	uint8_t *exitcodes;
+	size_t n_exitcodes;
+	bool redirect_stderr;
+	struct conf_log out;
+	struct conf_log err;
+	char **environment; /* NULL-terminated "KEY=value": [supervisord]'s and then the program's own, no key twice */
+	char *serverurl;
+
+	/* mpsup's own */
+	enum conf_kill_mode kill_mode;
+	int64_t restart_delay; /* ns, CONF_UNSET = supervisord's meaning of startretries */
+	int64_t restart_delay_max; /* ns, CONF_UNSET likewise; the table's default counts once either is set */
+	int restart_limit_count; /* 0 = no limit */
+	int restart_limit_secs;
+	bool daemon;	  /* default yes; no = mpsup run waits for it */
+	char *log_prefix; /* NULL = default ("auto": name in run, none in files), "none", or a text */
+	bool log_timestamp;
+	char *env_file;		/* path without the leading "-" */
+	bool env_file_optional; /* it had the leading "-" */
+	enum conf_stdin stdin_mode;
+
+	/* fcgi-program: an address checked by conf ("tcp://host:port" or "unix:///path"), owner "user[:group]" */
+	char *socket;
+	int socket_backlog; /* 0 = SOMAXCONN */
+	char *socket_owner;
+	int socket_mode;
+
+	/* eventlistener */
+	char **events; /* NULL-terminated */
+	int buffer_size;
+	char *result_handler;
+};
+
+struct conf_supervisord {
+	char *logfile; /* path, "syslog" or "NONE"; default $CWD/supervisord.log */
+	bool logfile_set;
+	int64_t logfile_maxbytes;
+	int logfile_backups;
+	enum conf_level loglevel;
+	char *pidfile;
+	bool pidfile_set;
+	int umask;
+	bool nodaemon;
+	bool silent;
+	int minfds;
+	int minprocs;
+	bool nocleanup;
+	char *childlogdir;
+	char *user;
+	char *directory;
+	bool strip_ansi;
+	char **environment;
+	char *identifier;
+	bool identifier_set;
+
+	/* mpsup's own */
+	enum conf_exit_on exit_on;
+	char *exit_on_name; /* CONF_EXIT_NAME: "group:name" or "name" as written */
+	enum conf_on_crash on_crash;
+	int64_t orphan_grace; /* ns */
+};
+
+enum conf_severity { CONF_ERROR, CONF_WARNING, CONF_NOTE };
+
+struct conf_message {
+	char *file; /* NULL where no file is to blame */
+	int line;
+	enum conf_severity level;
+	char *key; /* "program:web.command", or NULL */
+	char *text;
+};
+
+struct conf {
+	char *path; /* absolute */
+	struct conf_supervisord supervisord;
+	struct conf_proc
+		*procs; /* in the order of the file; the array does not move after loading */
+	size_t n_procs;
+	struct conf_message *messages; /* by file and line */
+	size_t n_messages;
+	size_t n_errors;
+	size_t n_warnings;
+	void *store; /* strings and file names */
+};
+
+struct conf_options {
+	bool strict; /* warnings about unknown keys and sections are errors */
+};
+
+/*
+ * Reads `path` and what it includes. Always returns a configuration with messages (never NULL); it may be run only when
+ * n_errors is 0. A missing or unreadable file is a message too.
+ */
+struct conf *conf_load(const char *path, const struct conf_options *options);
+void conf_free(struct conf *conf);
+
+/*
+ * The quick look that every client verb needs: the identifier= of [supervisord] (expanded) without building programs.
+ * 0 with *ret_identifier on the heap, or NULL when the file says none; -errno with err when the file cannot be read.
+ */
+int conf_peek_identifier(const char *path, char **ret_identifier, struct err *err);
+
+/* The first of the search paths that exists, absolute, on the heap; -ENOENT with the list in err. */
+int conf_find(char **ret_path, struct err *err);
+
+/*
+ * Parses a dotenv file (KEY=value, export, quotes, # comments) into a NULL-terminated "KEY=value" array (free with
+ * conf_strv_free). A missing file is -ENOENT. Read at each start of a process.
+ */
+int conf_read_env_file(const char *path, char ***ret_environment, struct err *err);
+void conf_strv_free(char **strv);
+
+/* The words as the file writes them ("true", "unexpected", "tree" ...). */
+const char *conf_kind_word(enum conf_kind kind);
+const char *conf_autorestart_word(enum conf_autorestart v);
+const char *conf_kill_mode_word(enum conf_kill_mode v);
+const char *conf_level_word(enum conf_level v);
+
+#endif
