@@ -1,0 +1,50 @@
+/*
+ * The control protocol from the side of a program that asks: connect, one request, its events and answers. Blocking, no
+ * event loop. The server's side is control_uv.c; what travels is described in mpsup-ipc(7).
+ */
+#ifndef SUP_CLIENT_H
+#define SUP_CLIENT_H
+
+#include <stdbool.h>
+
+struct err;
+struct json_t;
+struct client;
+
+/*
+ * The runtime directory of the instance NAME: /run/mpsup/NAME as root, $XDG_RUNTIME_DIR/mpsup/NAME, else
+ * /tmp/mpsup-UID/NAME. Heap strings.
+ */
+char *client_runtime_base(void);
+char *client_runtime_dir(const char *name);
+
+/*
+ * NAME: the identifier of the file if it sets one, else made from its absolute path ("/etc/supervisord.conf" ->
+ * "etc-supervisord.conf"; characters outside [A-Za-z0-9._-] become "-", long ones are cut and a hash is added, since a
+ * socket's path has 107 bytes).
+ */
+char *client_instance_name(const char *config_path, const char *identifier);
+
+/*
+ * 0; -ENOENT or -ECONNREFUSED: nobody listens there (err: "no supervisor at PATH; mpsup start starts one");
+ * -EACCES, -EPERM; other -errno.
+ */
+int client_connect(const char *socket_path, struct client **ret_client, struct err *err);
+void client_close(struct client *client);
+
+/* Called for each line that arrives before the last answer: rows of a result that is sent in parts, and events. */
+typedef void client_on_part(struct json_t *message, void *user);
+
+/*
+ * Sends method with params (a reference is stolen; NULL = {}) and reads until the answer is complete. Parts
+ * ({"more":true,...}) and events go to on_part (may be NULL). 0 with *ret_result (the caller's; the last part's "result");
+ * a positive fault number (10 BAD_NAME ...) with err when the server refused; -errno when the connection failed,
+ * -ECONNRESET when the supervisor went away first.
+ */
+int client_call(struct client *client, const char *method, struct json_t *params,
+		client_on_part *on_part, void *user, struct json_t **ret_result, struct err *err);
+
+/* Blocks until the server closes the connection (after shutdown). 0 or -errno. */
+int client_wait_closed(struct client *client);
+
+#endif
