@@ -1,52 +1,46 @@
 /*
  * The life of a service: a table of states and events whose cells name an action and the states that it may lead to.
- * svc_enter() is the only writer of a state. Delays and limits are svc_policy.c's, texts svc_text.c's; processes,
- * timers and logs belong to whoever fills struct svc_ops.
+ * Its parts are svc_step.c's, delays and limits svc_policy.c's, texts svc_text.c's; processes, timers and logs belong
+ * to whoever fills struct svc_ops.
  */
 #include "sup/svc.h"
 
 #include <assert.h>
 #include <limits.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/xalloc.h"
 #include "conf/conf.h"
 #include "sup/svc_policy.h"
+#include "sup/svc_step.h"
 
 /* There may be a hundred thousand of them. */
 _Static_assert(sizeof(struct svc) <= 320, "struct svc has grown");
 
-/* One event on its way through the table. */
-struct step {
-	const struct svc_arg *arg;
-	struct mps_time now;
-	struct mps_time arm; /* the timer that the next state begins with; ns 0 = none */
-	unsigned allowed;    /* states, from the rule */
-};
-
 struct rule {
-	enum svc_state (*action)(struct svc *s, struct step *t);
+	enum svc_state (*action)(struct svc *s, struct svc_step *t);
 	unsigned targets;
 };
 
-#define BIT(state) (1u << (state))
-#define MAY_HAVE_PROCESS (BIT(SVC_STARTING) | BIT(SVC_RUNNING) | BIT(SVC_STOPPING))
-#define MAY_HAVE_TIMER (BIT(SVC_STARTING) | BIT(SVC_BACKOFF) | BIT(SVC_STOPPING))
-#define AT_REST (BIT(SVC_STOPPED) | BIT(SVC_EXITED) | BIT(SVC_FATAL) | BIT(SVC_UNKNOWN))
+#define STOPPED SVC_BIT(SVC_STOPPED)
+#define STARTING SVC_BIT(SVC_STARTING)
+#define RUNNING SVC_BIT(SVC_RUNNING)
+#define BACKOFF SVC_BIT(SVC_BACKOFF)
+#define STOPPING SVC_BIT(SVC_STOPPING)
+#define EXITED SVC_BIT(SVC_EXITED)
+#define FATAL SVC_BIT(SVC_FATAL)
+#define UNKNOWN SVC_BIT(SVC_UNKNOWN)
 
 bool svc_is_signallable(const struct svc *s)
 {
-	return MAY_HAVE_PROCESS & BIT(s->state);
+	return (STARTING | RUNNING | STOPPING) & SVC_BIT(s->state);
 }
 
 bool svc_is_stopped(const struct svc *s)
 {
-	return AT_REST & BIT(s->state);
+	return (STOPPED | EXITED | FATAL | UNKNOWN) & SVC_BIT(s->state);
 }
 
 bool svc_is_ended(const struct svc *s)
@@ -54,204 +48,68 @@ bool svc_is_ended(const struct svc *s)
 	return svc_is_stopped(s) && !s->passing;
 }
 
-/* ------------------------------------------------------------------------------------------ what actions are made of */
-
-__attribute__((format(printf, 3, 4))) static void say(struct svc *s, enum svc_level level,
-						      const char *fmt, ...)
-{
-	AUTO_BUF line = BUF_INIT;
-	AUTO_FREE char *text = NULL;
-	va_list ap;
-
-	va_start(ap, fmt);
-	buf_addv(&line, fmt, ap);
-	va_end(ap);
-	text = xbuf_take(&line);
-	s->ops->log(s, level, text);
-}
-
-static void say_exit(struct svc *s, enum svc_level level, const char *what, const char *judgement)
-{
-	AUTO_FREE char *text = svc_exit_text(&s->last_exit);
-
-	say(s, level, "%s: %s (%s%s)", what, s->name, text, judgement);
-}
-
-static void set_timer(struct svc *s, struct mps_time at)
-{
-	if (s->timer_at.ns == at.ns)
-		return;
-	s->timer_at = at;
-	s->ops->timer(s, at);
-}
-
-/* The caller's timer may be coarse, or have fired before it was replaced. */
-static bool timer_is_due(struct svc *s, const struct step *t)
-{
-	if (s->timer_at.ns == 0)
-		return false;
-	if (t->now.ns >= s->timer_at.ns)
-		return true;
-	s->ops->timer(s, s->timer_at);
-	return false;
-}
-
-static void svc_enter(struct svc *s, struct step *t, enum svc_state to)
-{
-	enum svc_state from = s->state;
-
-	assert(t->allowed & BIT(to));
-	if (to == SVC_STARTING)
-		s->gen++;
-	if (to == SVC_STARTING || !(MAY_HAVE_PROCESS & BIT(to)))
-		s->pid = 0;
-	if (to != SVC_STOPPING)
-		s->want_start = s->stop_asked = s->exited = s->killed = s->too_soon = false;
-	s->state = to;
-	s->changed = t->now;
-	s->changed_wall = mps_wall();
-	assert(t->arm.ns == 0 || MAY_HAVE_TIMER & BIT(to));
-	set_timer(s, t->arm);
-	t->arm.ns = 0;
-	s->ops->on_state(s, from);
-	if (to == SVC_STARTING)
-		s->ops->start(s);
-}
-
-/* For states that are left again in the same event, but that those who watch are used to see. */
-static void pass_through(struct svc *s, struct step *t, enum svc_state state)
-{
-	s->passing = true;
-	svc_enter(s, t, state);
-	s->passing = false;
-}
-
-static void remember_error(struct svc *s, const char *text)
-{
-	char *copy = text != NULL ? xstrdup(text) : NULL;
-
-	free(s->spawn_error);
-	s->spawn_error = copy;
-}
-
-static struct svc_past *past_next(struct svc *s)
-{
-	if (s->history == NULL)
-		s->history = xcalloc(SVC_HISTORY, sizeof(*s->history));
-	return &s->history[s->n_history++ % SVC_HISTORY];
-}
-
-static int64_t last_uptime(const struct svc *s)
-{
-	return s->history[(s->n_history - 1) % SVC_HISTORY].uptime_ns;
-}
-
-static void note_exit(struct svc *s, const struct step *t)
-{
-	int64_t uptime = s->pid != 0 ? t->now.ns - s->started.ns : 0;
-
-	s->last_exit = t->arg->exit;
-	if (s->last_exit.wall.ns == 0)
-		s->last_exit.wall = mps_wall();
-	*past_next(s) = (struct svc_past){ .ended = s->last_exit.wall,
-					   .uptime_ns = uptime > 0 ? uptime : 0,
-					   .code = s->last_exit.code,
-					   .status = s->last_exit.status };
-	s->pid = 0;
-}
-
-static void note_spawn_failed(struct svc *s, const struct step *t)
-{
-	remember_error(s, t->arg->text != NULL ? t->arg->text : "unknown error");
-	say(s, SVC_LOG_INFO, "spawnerr: %s", s->spawn_error);
-	*past_next(s) = (struct svc_past){ .ended = mps_wall() };
-	s->busy = 0;
-}
-
-static void reset_counters(struct svc *s)
-{
-	s->restarts = s->backoff = s->busy = s->streak = s->window_count = 0;
-	s->window_start.ns = 0;
-}
-
-static void count_up(unsigned *n)
-{
-	if (*n < UINT_MAX)
-		++*n;
-}
-
 /* ------------------------------------------------------------------------------------------------------- starting */
 
-static enum svc_state ignore(struct svc *s, struct step *t)
+static enum svc_state ignore(struct svc *s, struct svc_step *t)
 {
 	(void)t;
 	return s->state;
 }
 
-static enum svc_state start(struct svc *s, struct step *t)
+static enum svc_state start(struct svc *s, struct svc_step *t)
 {
 	(void)t;
-	reset_counters(s);
-	remember_error(s, NULL);
+	svc_reset_counters(s);
+	svc_remember_error(s, NULL);
 	return SVC_STARTING;
 }
 
 static enum svc_state start_again(struct svc *s)
 {
-	count_up(&s->restarts);
+	svc_count_up(&s->restarts);
 	return SVC_STARTING;
 }
 
 static enum svc_state succeed(struct svc *s)
 {
 	s->backoff = 0;
-	say(s, SVC_LOG_INFO,
-	    "success: %s entered RUNNING state, process has stayed up for > than %d seconds "
-	    "(startsecs)",
-	    s->name, s->conf->startsecs);
+	svc_say(s, SVC_LOG_INFO,
+		"success: %s entered RUNNING state, process has stayed up for > than %d seconds "
+		"(startsecs)",
+		s->name, s->conf->startsecs);
 	return SVC_RUNNING;
 }
 
-static void note_started(struct svc *s, const struct step *t)
+static enum svc_state started(struct svc *s, struct svc_step *t)
 {
-	s->pid = t->arg->pid;
-	s->started = t->now;
-	s->started_wall = mps_wall();
-	s->busy = 0;
-	remember_error(s, NULL);
-	say(s, SVC_LOG_INFO, "spawned: '%s' with pid %ld", s->name, (long)s->pid);
-}
-
-static enum svc_state started(struct svc *s, struct step *t)
-{
-	if (s->pid != 0)
+	if (s->pid != 0 || t->arg->pid <= 0)
 		return SVC_STARTING;
-	note_started(s, t);
+	svc_note_started(s, t);
 	if (s->conf->startsecs <= 0)
 		return succeed(s);
-	set_timer(s, svc_policy_after(t->now, s->conf->startsecs * MPS_NS_PER_S));
+	svc_set_timer(s, svc_policy_after(t->now, s->conf->startsecs * MPS_NS_PER_S));
 	return SVC_STARTING;
 }
 
-static enum svc_state started_while_stopping(struct svc *s, struct step *t)
+static enum svc_state started_while_stopping(struct svc *s, struct svc_step *t)
 {
-	if (s->pid == 0 && !s->exited)
-		note_started(s, t);
+	if (s->pid == 0 && !s->exited && t->arg->pid > 0)
+		svc_note_started(s, t);
 	return SVC_STOPPING;
 }
 
-static enum svc_state grown_up(struct svc *s, struct step *t)
+static enum svc_state grown_up(struct svc *s, struct svc_step *t)
 {
-	return timer_is_due(s, t) ? succeed(s) : SVC_STARTING;
+	return svc_timer_is_due(s, t) ? succeed(s) : SVC_STARTING;
 }
 
 /* -------------------------------------------------------------------------------------------------- ends and policy */
 
 static enum svc_state give_up(struct svc *s, const char *why)
 {
-	say(s, SVC_LOG_WARN, "gave up: %s entered FATAL state, %s", s->name, why);
+	svc_say(s, SVC_LOG_WARN, "gave up: %s entered FATAL state, %s", s->name, why);
 	if (s->spawn_error == NULL)
-		remember_error(s, why);
+		svc_remember_error(s, why);
 	s->backoff = s->streak = 0;
 	return SVC_FATAL;
 }
@@ -268,20 +126,20 @@ static int64_t retry_delay(struct svc *s)
 }
 
 /* It did not come up: exited before startsecs, or could not be started. */
-static enum svc_state fail(struct svc *s, struct step *t)
+static enum svc_state fail(struct svc *s, struct svc_step *t)
 {
 	int64_t delay;
 
-	count_up(&s->backoff);
+	svc_count_up(&s->backoff);
 	if (!svc_policy_may_retry(s->conf, s->backoff)) {
-		pass_through(s, t, SVC_BACKOFF);
+		svc_pass_through(s, t, SVC_BACKOFF);
 		if (s->spawn_error == NULL)
-			remember_error(s, "Exited too quickly (process log may have details)");
+			svc_remember_error(s, "Exited too quickly (process log may have details)");
 		return give_up(s, "too many start retries too quickly");
 	}
 	delay = retry_delay(s);
 	if (delay <= 0) {
-		pass_through(s, t, SVC_BACKOFF);
+		svc_pass_through(s, t, SVC_BACKOFF);
 		return start_again(s);
 	}
 	t->arm = svc_policy_after(t->now, delay);
@@ -309,15 +167,15 @@ static enum svc_state give_up_by_limit(struct svc *s)
 	return give_up(s, why);
 }
 
-static enum svc_state restart_by_policy(struct svc *s, struct step *t)
+static enum svc_state restart_by_policy(struct svc *s, struct svc_step *t)
 {
 	int64_t delay;
 
 	if (!svc_policy_doubles(s->conf))
 		return start_again(s);
-	if (last_uptime(s) > svc_policy_steady(s->conf))
+	if (svc_last_uptime(s) > svc_policy_steady(s->conf))
 		s->streak = 0;
-	count_up(&s->streak);
+	svc_count_up(&s->streak);
 	delay = retry_delay(s);
 	if (delay <= 0)
 		return start_again(s);
@@ -326,39 +184,39 @@ static enum svc_state restart_by_policy(struct svc *s, struct step *t)
 }
 
 /* A run that had come up is over, and so is its tree. */
-static enum svc_state after_run(struct svc *s, struct step *t)
+static enum svc_state after_run(struct svc *s, struct svc_step *t)
 {
 	s->backoff = 0;
 	if (!restart_is_wanted(s))
 		return SVC_EXITED;
-	pass_through(s, t, SVC_EXITED);
+	svc_pass_through(s, t, SVC_EXITED);
 	if (svc_policy_limit(s->conf, &s->window_start, &s->window_count, t->now))
 		return give_up_by_limit(s);
 	return restart_by_policy(s, t);
 }
 
-static enum svc_state run_ended(struct svc *s, struct step *t)
+static enum svc_state run_ended(struct svc *s, struct svc_step *t)
 {
 	bool expected = svc_exit_is_expected(s, &t->arg->exit);
 
-	note_exit(s, t);
-	say_exit(s, expected ? SVC_LOG_INFO : SVC_LOG_WARN, "exited",
-		 expected ? "; expected" : "; not expected");
+	svc_note_exit(s, t);
+	svc_say_exit(s, expected ? SVC_LOG_INFO : SVC_LOG_WARN, "exited",
+		     expected ? "; expected" : "; not expected");
 	if (!t->arg->exit.tree_left)
 		return after_run(s, t);
 	s->exited = true;
 	return SVC_STOPPING;
 }
 
-static enum svc_state start_ended(struct svc *s, struct step *t)
+static enum svc_state start_ended(struct svc *s, struct svc_step *t)
 {
 	/* Old enough, only its timer has not been heard yet. */
 	if (s->timer_at.ns != 0 && t->now.ns >= s->timer_at.ns) {
-		pass_through(s, t, succeed(s));
+		svc_pass_through(s, t, succeed(s));
 		return run_ended(s, t);
 	}
-	note_exit(s, t);
-	say_exit(s, SVC_LOG_WARN, "exited", "; not expected");
+	svc_note_exit(s, t);
+	svc_say_exit(s, SVC_LOG_WARN, "exited", "; not expected");
 	if (!t->arg->exit.tree_left)
 		return fail(s, t);
 	s->exited = s->too_soon = true;
@@ -366,22 +224,22 @@ static enum svc_state start_ended(struct svc *s, struct step *t)
 }
 
 /* A pid means that exec has succeeded: the answer belongs to no start of ours. */
-static enum svc_state spawn_failed(struct svc *s, struct step *t)
+static enum svc_state spawn_failed(struct svc *s, struct svc_step *t)
 {
 	if (s->pid != 0)
 		return SVC_STARTING;
-	note_spawn_failed(s, t);
+	svc_note_spawn_failed(s, t);
 	return fail(s, t);
 }
 
-static enum svc_state spawn_busy(struct svc *s, struct step *t)
+static enum svc_state spawn_busy(struct svc *s, struct svc_step *t)
 {
 	if (s->pid != 0)
 		return SVC_STARTING;
-	remember_error(s, t->arg->text != NULL ? t->arg->text : "no resources");
-	count_up(&s->busy);
+	svc_remember_error(s, t->arg->text != NULL ? t->arg->text : "no resources");
+	svc_count_up(&s->busy);
 	if (s->busy == 1)
-		say(s, SVC_LOG_WARN, "spawnerr: %s", s->spawn_error);
+		svc_say(s, SVC_LOG_WARN, "spawnerr: %s", s->spawn_error);
 	t->arm = svc_policy_after(t->now, svc_policy_busy_delay(s->busy));
 	return SVC_BACKOFF;
 }
@@ -392,12 +250,12 @@ static enum svc_state try_again(struct svc *s)
 	return s->busy > 0 ? SVC_STARTING : start_again(s);
 }
 
-static enum svc_state delay_over(struct svc *s, struct step *t)
+static enum svc_state delay_over(struct svc *s, struct svc_step *t)
 {
-	return timer_is_due(s, t) ? try_again(s) : SVC_BACKOFF;
+	return svc_timer_is_due(s, t) ? try_again(s) : SVC_BACKOFF;
 }
 
-static enum svc_state relief(struct svc *s, struct step *t)
+static enum svc_state relief(struct svc *s, struct svc_step *t)
 {
 	(void)t;
 	return s->busy > 0 ? try_again(s) : SVC_BACKOFF;
@@ -429,37 +287,37 @@ static enum svc_scope kill_scope(const struct conf_proc *c)
 static void send_kill(struct svc *s)
 {
 	if (s->pid != 0)
-		say(s, SVC_LOG_WARN, "killing '%s' (%ld) with SIGKILL", s->name, (long)s->pid);
+		svc_say(s, SVC_LOG_WARN, "killing '%s' (%ld) with SIGKILL", s->name, (long)s->pid);
 	else
-		say(s, SVC_LOG_WARN, "killing %s'%s' with SIGKILL",
-		    s->exited ? "what is left of " : "", s->name);
+		svc_say(s, SVC_LOG_WARN, "killing %s'%s' with SIGKILL",
+			s->exited ? "what is left of " : "", s->name);
 	s->ops->signal(s, SIGKILL, kill_scope(s->conf));
 	s->killed = true;
 }
 
-static struct mps_time next_kill(const struct svc *s, const struct step *t)
+static struct mps_time next_kill(const struct svc *s, const struct svc_step *t)
 {
 	int secs = s->conf->stopwaitsecs > 1 ? s->conf->stopwaitsecs : 1;
 
 	return svc_policy_after(t->now, secs * MPS_NS_PER_S);
 }
 
-static enum svc_state stop(struct svc *s, struct step *t)
+static enum svc_state stop(struct svc *s, struct svc_step *t)
 {
 	s->stop_asked = true;
-	say(s, SVC_LOG_INFO, "waiting for %s to stop", s->name);
+	svc_say(s, SVC_LOG_INFO, "waiting for %s to stop", s->name);
 	send_stop(s);
 	t->arm = svc_policy_after(t->now, s->conf->stopwaitsecs * MPS_NS_PER_S);
 	return SVC_STOPPING;
 }
 
-static enum svc_state stop_and_start(struct svc *s, struct step *t)
+static enum svc_state stop_and_start(struct svc *s, struct svc_step *t)
 {
 	s->want_start = true;
 	return stop(s, t);
 }
 
-static enum svc_state kill_now(struct svc *s, struct step *t)
+static enum svc_state kill_now(struct svc *s, struct svc_step *t)
 {
 	s->stop_asked = true;
 	send_kill(s);
@@ -467,14 +325,14 @@ static enum svc_state kill_now(struct svc *s, struct step *t)
 	return SVC_STOPPING;
 }
 
-static enum svc_state stop_waiting(struct svc *s, struct step *t)
+static enum svc_state stop_waiting(struct svc *s, struct svc_step *t)
 {
 	(void)t;
-	reset_counters(s);
+	svc_reset_counters(s);
 	return SVC_STOPPED;
 }
 
-static enum svc_state stop_only(struct svc *s, struct step *t)
+static enum svc_state stop_only(struct svc *s, struct svc_step *t)
 {
 	(void)t;
 	s->want_start = false;
@@ -482,79 +340,79 @@ static enum svc_state stop_only(struct svc *s, struct step *t)
 	return SVC_STOPPING;
 }
 
-static enum svc_state start_after_stop(struct svc *s, struct step *t)
+static enum svc_state start_after_stop(struct svc *s, struct svc_step *t)
 {
 	(void)t;
 	s->want_start = true;
 	return SVC_STOPPING;
 }
 
-static enum svc_state kill_stopping(struct svc *s, struct step *t)
+static enum svc_state kill_stopping(struct svc *s, struct svc_step *t)
 {
 	stop_only(s, t);
 	send_kill(s);
 	/* Once the main process is gone the keeper ends the rest in its own time; GONE follows. */
 	if (!s->exited)
-		set_timer(s, next_kill(s, t));
+		svc_set_timer(s, next_kill(s, t));
 	return SVC_STOPPING;
 }
 
-static enum svc_state stop_overdue(struct svc *s, struct step *t)
+static enum svc_state stop_overdue(struct svc *s, struct svc_step *t)
 {
-	if (!timer_is_due(s, t))
+	if (!svc_timer_is_due(s, t))
 		return SVC_STOPPING;
 	send_kill(s);
-	set_timer(s, next_kill(s, t));
+	svc_set_timer(s, next_kill(s, t));
 	return SVC_STOPPING;
 }
 
-static enum svc_state stopped(struct svc *s, struct step *t)
+static enum svc_state stopped(struct svc *s, struct svc_step *t)
 {
 	if (!s->want_start)
 		return SVC_STOPPED;
-	pass_through(s, t, SVC_STOPPED);
+	svc_pass_through(s, t, SVC_STOPPED);
 	return start(s, t);
 }
 
-static enum svc_state stop_ended(struct svc *s, struct step *t)
+static enum svc_state stop_ended(struct svc *s, struct svc_step *t)
 {
 	if (s->stop_asked)
-		say_exit(s, SVC_LOG_INFO, "stopped", "");
+		svc_say_exit(s, SVC_LOG_INFO, "stopped", "");
 	if (s->stop_asked || s->want_start)
 		return stopped(s, t);
 	return s->too_soon ? fail(s, t) : after_run(s, t);
 }
 
-static enum svc_state exited_stopping(struct svc *s, struct step *t)
+static enum svc_state exited_stopping(struct svc *s, struct svc_step *t)
 {
 	if (s->exited)
 		return SVC_STOPPING;
-	note_exit(s, t);
+	svc_note_exit(s, t);
 	if (!t->arg->exit.tree_left)
 		return stop_ended(s, t);
 	s->exited = true;
-	set_timer(s, (struct mps_time){ 0 });
+	svc_set_timer(s, (struct mps_time){ 0 });
 	return SVC_STOPPING;
 }
 
-static enum svc_state tree_gone(struct svc *s, struct step *t)
+static enum svc_state tree_gone(struct svc *s, struct svc_step *t)
 {
 	return s->exited ? stop_ended(s, t) : SVC_STOPPING;
 }
 
-static enum svc_state spawn_failed_stopping(struct svc *s, struct step *t)
+static enum svc_state spawn_failed_stopping(struct svc *s, struct svc_step *t)
 {
 	if (s->pid != 0 || s->exited)
 		return SVC_STOPPING;
-	note_spawn_failed(s, t);
+	svc_note_spawn_failed(s, t);
 	return stopped(s, t);
 }
 
-static enum svc_state spawn_busy_stopping(struct svc *s, struct step *t)
+static enum svc_state spawn_busy_stopping(struct svc *s, struct svc_step *t)
 {
 	if (s->pid != 0 || s->exited)
 		return SVC_STOPPING;
-	remember_error(s, t->arg->text);
+	svc_remember_error(s, t->arg->text);
 	return stopped(s, t);
 }
 
@@ -569,13 +427,6 @@ static enum svc_state spawn_busy_stopping(struct svc *s, struct step *t)
 		action, targets                                                                    \
 	}
 
-#define STOPPED BIT(SVC_STOPPED)
-#define STARTING BIT(SVC_STARTING)
-#define RUNNING BIT(SVC_RUNNING)
-#define BACKOFF BIT(SVC_BACKOFF)
-#define STOPPING BIT(SVC_STOPPING)
-#define EXITED BIT(SVC_EXITED)
-#define FATAL BIT(SVC_FATAL)
 #define AFTER_RUN (EXITED | STARTING | BACKOFF | FATAL)
 #define AFTER_FAIL (BACKOFF | STARTING | FATAL)
 
@@ -658,20 +509,20 @@ unsigned svc_rule_targets(enum svc_state state, enum svc_event event)
 {
 	const struct rule *rule = &rules[state][event];
 
-	return rule->action == ignore ? BIT(state) : rule->targets;
+	return rule->action == ignore ? SVC_BIT(state) : rule->targets;
 }
 
 void svc_event(struct svc *s, enum svc_event event, const struct svc_arg *arg, struct mps_time now)
 {
 	static const struct svc_arg none;
-	struct step t = { .arg = arg != NULL ? arg : &none, .now = now };
+	struct svc_step t = { .arg = arg != NULL ? arg : &none, .now = now };
 	enum svc_state next;
 
 	assert(!s->inside);
 	s->inside = true;
 	t.allowed = svc_rule_targets(s->state, event);
 	next = rules[s->state][event].action(s, &t);
-	assert(t.allowed & BIT(next));
+	assert(t.allowed & SVC_BIT(next));
 	if (next != s->state)
 		svc_enter(s, &t, next);
 	s->inside = false;
@@ -689,7 +540,7 @@ void svc_fini(struct svc *s)
 	if (s == NULL)
 		return;
 	if (s->timer_at.ns != 0)
-		set_timer(s, (struct mps_time){ 0 });
+		svc_set_timer(s, (struct mps_time){ 0 });
 	free(s->name);
 	free(s->spawn_error);
 	free(s->history);
