@@ -245,6 +245,7 @@ int conf_peek_identifier(const char *path, char **ret_identifier, struct err *er
 	int r = 0;
 
 	loader_init(&l, path, NULL);
+	l.ini.only_supervisord = true;
 	load_files(&l, l.conf->path);
 	load_supervisord(&l);
 	conf = loader_fini(&l);

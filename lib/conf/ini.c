@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/cleanup.h"
 #include "base/limits.h"
 #include "base/xalloc.h"
 
@@ -42,6 +43,8 @@ struct reader {
 	bool quotes;	    /* of command= or environment=: comments don't start inside quotes */
 	bool warned;	    /* about supervisord's cut, once a value */
 	bool too_long;
+	bool skip;     /* the section is of no interest (only_supervisord) */
+	bool skip_key; /* there was a key in it, at key_indent */
 };
 
 static bool is_blank(char c)
@@ -177,6 +180,16 @@ static void close_entry(struct reader *r)
 	r->entry = NULL;
 }
 
+static bool is_wanted(const char *name, size_t len)
+{
+	static const char *const wanted[] = { "supervisord", "include", "DEFAULT" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(wanted); i++)
+		if (strlen(wanted[i]) == len && memcmp(wanted[i], name, len) == 0)
+			return true;
+	return false;
+}
+
 static struct ini_section *get_section(struct ini *ini, const char *name, size_t len,
 				       struct conf_place place)
 {
@@ -211,6 +224,8 @@ static void open_section(struct reader *r)
 				  : "a section header ends with ] (such as [program:web])");
 		return;
 	}
+	r->skip = r->ini->only_supervisord && !is_wanted(name, (size_t)(close - name));
+	r->skip_key = false;
 	r->section = get_section(r->ini, name, (size_t)(close - name), here(r));
 }
 
@@ -284,6 +299,20 @@ static bool strip_line(struct reader *r)
 	return r->line.len > 0;
 }
 
+/* In a section that nobody wants: everything up to the next header. */
+static bool skip_line(struct reader *r, const struct line *l)
+{
+	if (!r->skip)
+		return false;
+	if (l->indent == l->len || is_comment(l) || (r->skip_key && l->indent > r->key_indent))
+		return true;
+	if (l->p[l->indent] == '[')
+		return false;
+	r->skip_key = true;
+	r->key_indent = l->indent;
+	return true;
+}
+
 /* Judges the line that inih was given last, now that it wants another. */
 static void settle(struct reader *r)
 {
@@ -307,8 +336,10 @@ static char *read_line(char *to, int size, void *stream)
 	(void)size;
 	settle(r);
 	do {
-		if (!next_line(r, l))
-			return NULL;
+		do {
+			if (!next_line(r, l))
+				return NULL;
+		} while (skip_line(r, l));
 		continues = is_continuation(r, l);
 		if (memchr(l->p, '\0', l->len)) {
 			complain(r, "the line holds a NUL byte: is this a text file?");

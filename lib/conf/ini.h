@@ -33,8 +33,8 @@ struct ini_section {
 struct ini {
 	struct store *mem;	      /* of the tree itself: freed after loading */
 	struct ini_section *sections; /* uthash, without [DEFAULT] */
-	struct ini_section
-		*defaults; /* [DEFAULT], whose entries count in every section; NULL = none */
+	struct ini_section *defaults; /* [DEFAULT], which counts in every section; NULL = none */
+	bool only_supervisord; /* keep no keys but those of [supervisord], [include], [DEFAULT] */
 };
 
 void ini_init(struct ini *ini);
