@@ -1,0 +1,720 @@
+/*
+ * The life of a service, without a process: scripts of events against what the machine does, the table, and a walk
+ * through everything that can be reached.
+ */
+#include "../svc_check.h"
+
+#include <criterion/criterion.h>
+
+#include "base/cleanup.h"
+#include "base/xalloc.h"
+#include "sup/svc_policy.h"
+
+/* ------------------------------------------------------------------------------------------------ scripts */
+
+static void set_one(struct world *w, const char *key, long v)
+{
+	struct conf_proc *c = &w->conf;
+	struct {
+		const char *key;
+		int *field;
+	} ints[] = {
+		{ "startsecs", &c->startsecs },	      { "startretries", &c->startretries },
+		{ "stopsignal", &c->stopsignal },     { "stopwaitsecs", &c->stopwaitsecs },
+		{ "limit", &c->restart_limit_count }, { "limit_secs", &c->restart_limit_secs },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(ints); i++) {
+		if (strcmp(key, ints[i].key) == 0) {
+			*ints[i].field = (int)v;
+			return;
+		}
+	}
+	if (strcmp(key, "autorestart") == 0)
+		c->autorestart = (enum conf_autorestart)v;
+	else if (strcmp(key, "kill_mode") == 0)
+		c->kill_mode = (enum conf_kill_mode)v;
+	else if (strcmp(key, "stopasgroup") == 0)
+		c->stopasgroup = v != 0;
+	else if (strcmp(key, "killasgroup") == 0)
+		c->killasgroup = v != 0;
+	else if (strcmp(key, "exitcode") == 0)
+		w->exitcodes[0] = (uint8_t)v;
+	else if (strcmp(key, "delay_ms") == 0)
+		c->restart_delay = v * MPS_NS_PER_MS;
+	else if (strcmp(key, "delay_max_ms") == 0)
+		c->restart_delay_max = v * MPS_NS_PER_MS;
+	else
+		cr_assert_fail("no setting %s", key);
+}
+
+/* "startsecs=0 limit=3" */
+static void set_all(struct world *w, const char *settings)
+{
+	AUTO_FREE char *copy = xstrdup(settings != NULL ? settings : "");
+	char *save = NULL;
+
+	for (char *word = strtok_r(copy, " ", &save); word; word = strtok_r(NULL, " ", &save)) {
+		char *equals = strchr(word, '=');
+
+		*equals = '\0';
+		set_one(w, word, strtol(equals + 1, NULL, 10));
+	}
+}
+
+static void end(struct world *w, int code, const char *number)
+{
+	char *rest;
+	struct svc_arg arg = { .exit = { .code = code, .wall.ns = 1 } };
+
+	arg.exit.status = (int)strtol(number, &rest, 10);
+	arg.exit.tree_left = *rest == '+';
+	world_event(w, SVC_EV_EXITED, &arg);
+}
+
+/*
+ * One word of a script. "+500" passes milliseconds, "timer" passes time up to the timer and fires it, "tick" fires it
+ * whatever the time; "exit:1", "sig:11", "core:11" end the main process, with a "+" behind others of its tree are left.
+ */
+static void do_word(struct world *w, const char *word)
+{
+	static const struct {
+		const char *word;
+		enum svc_event event;
+		struct svc_arg arg;
+	} plain[] = {
+		{ "start", SVC_EV_START, { 0 } },
+		{ "stop", SVC_EV_STOP, { 0 } },
+		{ "restart", SVC_EV_RESTART, { 0 } },
+		{ "kill", SVC_EV_KILL, { 0 } },
+		{ "up", SVC_EV_STARTED, { .pid = 42 } },
+		{ "nospawn", SVC_EV_SPAWN_FAILED, { .text = "web: no such file" } },
+		{ "busy", SVC_EV_SPAWN_BUSY, { .text = "fork: try again" } },
+		{ "relief", SVC_EV_RELIEF, { 0 } },
+		{ "gone", SVC_EV_GONE, { 0 } },
+		{ "tick", SVC_EV_TIMER, { 0 } },
+	};
+
+	if (word[0] == '+') {
+		w->now.ns += strtol(word, NULL, 10) * MPS_NS_PER_MS;
+	} else if (strcmp(word, "timer") == 0) {
+		cr_assert(w->timer.ns != 0, "no timer is armed");
+		w->now = w->timer;
+		world_event(w, SVC_EV_TIMER, NULL);
+	} else if (str_is_prefix("exit:", word)) {
+		end(w, CLD_EXITED, word + 5);
+	} else if (str_is_prefix("sig:", word)) {
+		end(w, CLD_KILLED, word + 4);
+	} else if (str_is_prefix("core:", word)) {
+		end(w, CLD_DUMPED, word + 5);
+	} else {
+		for (size_t i = 0; i < ARRAY_SIZE(plain); i++) {
+			if (strcmp(plain[i].word, word) == 0) {
+				world_event(w, plain[i].event, &plain[i].arg);
+				return;
+			}
+		}
+		cr_assert_fail("no word %s", word);
+	}
+}
+
+static void play(struct world *w, const char *settings, const char *script)
+{
+	AUTO_FREE char *copy = xstrdup(script);
+	char *save = NULL;
+
+	world_init(w, true);
+	set_all(w, settings);
+	for (char *word = strtok_r(copy, " ", &save); word; word = strtok_r(NULL, " ", &save))
+		do_word(w, word);
+}
+
+/* "TERM>MAIN" is a signal and whom it is for, "@1000" a timer in a second, a word in capitals a state entered. */
+static const struct {
+	const char *claim;
+	const char *settings;
+	const char *script;
+	const char *does;
+} lives[] = {
+	/* starting */
+	{ "a start waits for exec, then for startsecs", NULL, "start +5 up timer",
+	  "STARTING @1000 RUNNING" },
+	{ "startsecs=0 is RUNNING at exec", "startsecs=0", "start up", "STARTING RUNNING" },
+	{ "a second start is ignored", NULL, "start start up start timer start",
+	  "STARTING @1000 RUNNING" },
+	{ "a timer that fires early is armed again", NULL, "start up +400 tick timer",
+	  "STARTING @1000 @600 RUNNING" },
+	{ "a timer that is not armed is ignored", NULL, "tick start tick", "STARTING" },
+	{ "a second STARTED is ignored", NULL, "start up +500 up", "STARTING @1000" },
+	/* too early, too often */
+	{ "an end before startsecs is BACKOFF, whatever the code", NULL, "start up +900 exit:0",
+	  "STARTING @1000 @1000 BACKOFF" },
+	{ "an end after startsecs that comes before its timer is one of a run", NULL,
+	  "start up +1000 exit:0", "STARTING @1000 RUNNING EXITED" },
+	{ "waits grow by a second, and startretries=3 means four tries", NULL,
+	  "start nospawn timer nospawn timer nospawn timer nospawn",
+	  "STARTING @1000 BACKOFF STARTING @2000 BACKOFF STARTING @3000 BACKOFF STARTING "
+	  "BACKOFF FATAL" },
+	{ "startretries=0 means one try", "startretries=0", "start up exit:1",
+	  "STARTING @1000 BACKOFF FATAL" },
+	{ "RUNNING begins a new count of tries", NULL,
+	  "start nospawn timer nospawn timer up timer exit:1 nospawn",
+	  "STARTING @1000 BACKOFF STARTING @2000 BACKOFF STARTING @1000 RUNNING EXITED "
+	  "STARTING @1000 BACKOFF" },
+	{ "FATAL is left by a request only", "startretries=0",
+	  "start nospawn tick relief gone stop start", "STARTING BACKOFF FATAL STARTING" },
+	{ "a start in BACKOFF is at once and counts anew", NULL,
+	  "start nospawn timer nospawn start nospawn",
+	  "STARTING @1000 BACKOFF STARTING @2000 BACKOFF STARTING @1000 BACKOFF" },
+	{ "a restart in BACKOFF is a start", NULL, "start nospawn restart",
+	  "STARTING @1000 BACKOFF STARTING" },
+	{ "a stop in BACKOFF forgets the count", NULL,
+	  "start nospawn timer nospawn stop start nospawn",
+	  "STARTING @1000 BACKOFF STARTING @2000 BACKOFF STOPPED STARTING @1000 BACKOFF" },
+	{ "a kill in BACKOFF is a stop", NULL, "start nospawn kill",
+	  "STARTING @1000 BACKOFF STOPPED" },
+	{ "an early timer in BACKOFF starts nothing", NULL, "start nospawn +300 tick",
+	  "STARTING @1000 BACKOFF @700" },
+	/* no resources */
+	{ "lack of a resource doubles its own wait up to a second", NULL,
+	  "start busy timer busy timer busy timer busy timer busy timer busy timer busy",
+	  "STARTING @50 BACKOFF STARTING @100 BACKOFF STARTING @200 BACKOFF STARTING @400 BACKOFF "
+	  "STARTING @800 BACKOFF STARTING @1000 BACKOFF STARTING @1000 BACKOFF" },
+	{ "lack of a resource is no try", "startretries=0", "start busy timer busy timer up",
+	  "STARTING @50 BACKOFF STARTING @100 BACKOFF STARTING @1000" },
+	{ "relief tries at once", NULL, "start busy relief", "STARTING @50 BACKOFF STARTING" },
+	{ "relief does not shorten another wait", NULL, "start nospawn relief",
+	  "STARTING @1000 BACKOFF" },
+	/* ends of runs */
+	{ "an expected code is the end", NULL, "start up timer exit:0",
+	  "STARTING @1000 RUNNING EXITED" },
+	{ "an unexpected code is started again at once", NULL, "start up timer exit:1",
+	  "STARTING @1000 RUNNING EXITED STARTING" },
+	{ "exitcodes= decides what is expected", "exitcode=3",
+	  "start up timer exit:0 up timer exit:3",
+	  "STARTING @1000 RUNNING EXITED STARTING @1000 RUNNING EXITED" },
+	{ "a signal is never expected", NULL, "start up timer sig:15",
+	  "STARTING @1000 RUNNING EXITED STARTING" },
+	{ "autorestart=true starts again after any code", "autorestart=1", "start up timer exit:0",
+	  "STARTING @1000 RUNNING EXITED STARTING" },
+	{ "autorestart=false starts nothing again", "autorestart=0", "start up timer sig:11",
+	  "STARTING @1000 RUNNING EXITED" },
+	{ "EXITED can be started", NULL, "start up timer exit:0 start",
+	  "STARTING @1000 RUNNING EXITED STARTING" },
+	/* trees */
+	{ "a left-over tree is waited for, then the policy decides", NULL,
+	  "start up timer exit:1+ tick gone", "STARTING @1000 RUNNING STOPPING EXITED STARTING" },
+	{ "a left-over tree of an expected end", NULL, "start up timer exit:0+ gone",
+	  "STARTING @1000 RUNNING STOPPING EXITED" },
+	{ "a left-over tree of an early end leads to BACKOFF", NULL, "start up exit:0+ +2000 gone",
+	  "STARTING @1000 STOPPING @1000 BACKOFF" },
+	{ "a stop while a tree is left means STOPPED", "autorestart=1",
+	  "start up timer exit:1+ stop gone", "STARTING @1000 RUNNING STOPPING STOPPED" },
+	{ "a start while a tree is left starts after it", "autorestart=0",
+	  "start up timer exit:1+ start gone", "STARTING @1000 RUNNING STOPPING STOPPED STARTING" },
+	{ "a stop while a tree is left takes back the start", "autorestart=1",
+	  "start up timer exit:1+ start stop gone", "STARTING @1000 RUNNING STOPPING STOPPED" },
+	{ "a kill while a tree is left kills the tree", NULL, "start up timer exit:1+ kill gone",
+	  "STARTING @1000 RUNNING STOPPING KILL>TREE STOPPED" },
+	{ "a stopped main process may leave a tree", NULL, "start up timer stop sig:15+ tick gone",
+	  "STARTING @1000 RUNNING TERM>MAIN CONT>MAIN @10000 STOPPING STOPPED" },
+	{ "GONE without a left-over tree is ignored", NULL, "gone start gone up gone timer gone",
+	  "STARTING @1000 RUNNING" },
+	{ "an end that nobody expects is ignored", NULL, "exit:1 sig:9+ gone", "" },
+	/* stopping */
+	{ "a stop is stopsignal, SIGCONT and a time limit", NULL, "start up timer stop sig:15",
+	  "STARTING @1000 RUNNING TERM>MAIN CONT>MAIN @10000 STOPPING STOPPED" },
+	{ "a stop in STARTING is the same", "stopsignal=2 stopwaitsecs=5", "start up stop exit:0",
+	  "STARTING @1000 INT>MAIN CONT>MAIN @5000 STOPPING STOPPED" },
+	{ "a stop before exec is known sends signals too", NULL, "start stop up sig:15",
+	  "STARTING TERM>MAIN CONT>MAIN @10000 STOPPING STOPPED" },
+	{ "a stop before a failed exec", NULL, "start stop nospawn",
+	  "STARTING TERM>MAIN CONT>MAIN @10000 STOPPING STOPPED" },
+	{ "a stop before a start that lacks resources", NULL, "start stop busy relief",
+	  "STARTING TERM>MAIN CONT>MAIN @10000 STOPPING STOPPED" },
+	{ "a restart before a start that lacks resources", NULL, "start restart busy",
+	  "STARTING TERM>MAIN CONT>MAIN @10000 STOPPING STOPPED STARTING" },
+	{ "stopasgroup sends to the group", "stopasgroup=1", "start up timer stop",
+	  "STARTING @1000 RUNNING TERM>GROUP CONT>GROUP @10000 STOPPING" },
+	{ "stopsignal=KILL needs no SIGCONT", "stopsignal=9", "start up timer stop",
+	  "STARTING @1000 RUNNING KILL>MAIN @10000 STOPPING" },
+	{ "SIGKILL to the tree after stopwaitsecs, again and again", NULL,
+	  "start up timer stop timer timer sig:9",
+	  "STARTING @1000 RUNNING TERM>MAIN CONT>MAIN @10000 STOPPING KILL>TREE @10000 KILL>TREE "
+	  "@10000 STOPPED" },
+	{ "stopwaitsecs=0 kills at once, and then once a second", "stopwaitsecs=0",
+	  "start up timer stop tick timer",
+	  "STARTING @1000 RUNNING TERM>MAIN CONT>MAIN @0 STOPPING KILL>TREE @1000 KILL>TREE "
+	  "@1000" },
+	{ "kill_mode=group ends the group", "kill_mode=1", "start up timer stop timer",
+	  "STARTING @1000 RUNNING TERM>GROUP CONT>GROUP @10000 STOPPING KILL>GROUP @10000" },
+	{ "kill_mode=process ends the main process", "kill_mode=2", "start up timer stop timer",
+	  "STARTING @1000 RUNNING TERM>MAIN CONT>MAIN @10000 STOPPING KILL>MAIN @10000" },
+	{ "killasgroup counts in kill_mode=process", "kill_mode=2 killasgroup=1",
+	  "start up timer stop timer",
+	  "STARTING @1000 RUNNING TERM>MAIN CONT>MAIN @10000 STOPPING KILL>GROUP @10000" },
+	{ "an early timer in STOPPING kills nothing", NULL, "start up timer stop +4000 tick",
+	  "STARTING @1000 RUNNING TERM>MAIN CONT>MAIN @10000 STOPPING @6000" },
+	{ "a kill is SIGKILL now", NULL, "start up timer kill sig:9",
+	  "STARTING @1000 RUNNING KILL>TREE @10000 STOPPING STOPPED" },
+	{ "a kill while stopping is SIGKILL now", NULL, "start up timer stop +2000 kill sig:9",
+	  "STARTING @1000 RUNNING TERM>MAIN CONT>MAIN @10000 STOPPING KILL>TREE @10000 STOPPED" },
+	{ "a kill takes back a start", NULL, "start up timer restart +2000 kill sig:9",
+	  "STARTING @1000 RUNNING TERM>MAIN CONT>MAIN @10000 STOPPING KILL>TREE @10000 STOPPED" },
+	{ "stopped means stopped, even with autorestart", "autorestart=1",
+	  "start up timer stop exit:1 tick stop kill", /* and further requests do nothing */
+	  "STARTING @1000 RUNNING TERM>MAIN CONT>MAIN @10000 STOPPING STOPPED" },
+	{ "a restart is a stop and a start", NULL, "start up timer restart exit:0 up",
+	  "STARTING @1000 RUNNING TERM>MAIN CONT>MAIN @10000 STOPPING STOPPED STARTING @1000" },
+	{ "a restart of what is stopped is a start", NULL, "restart", "STARTING" },
+	{ "a start while stopping starts after it", NULL, "start up timer stop start exit:0",
+	  "STARTING @1000 RUNNING TERM>MAIN CONT>MAIN @10000 STOPPING STOPPED STARTING" },
+	{ "a stop takes back a restart", NULL, "start up timer restart stop exit:0",
+	  "STARTING @1000 RUNNING TERM>MAIN CONT>MAIN @10000 STOPPING STOPPED" },
+	/* delays of our own */
+	{ "restart_delay doubles up to restart_delay_max", "delay_ms=100 delay_max_ms=300",
+	  "start nospawn timer nospawn timer nospawn timer nospawn",
+	  "STARTING @100 BACKOFF STARTING @200 BACKOFF STARTING @300 BACKOFF STARTING BACKOFF "
+	  "FATAL" },
+	{ "restart_delay delays a restart after a run", "delay_ms=100",
+	  "start up timer exit:1 timer up timer exit:1",
+	  "STARTING @1000 RUNNING EXITED @100 BACKOFF STARTING @1000 RUNNING EXITED @200 BACKOFF" },
+	{ "a long run ends the doubling", "delay_ms=100 delay_max_ms=3000",
+	  "start up timer exit:1 timer up timer +2001 exit:1",
+	  "STARTING @1000 RUNNING EXITED @100 BACKOFF STARTING @1000 RUNNING EXITED @100 "
+	  "BACKOFF" },
+	{ "an early end does not shorten the wait of a streak", "delay_ms=100",
+	  "start up timer exit:1 timer up exit:1",
+	  "STARTING @1000 RUNNING EXITED @100 BACKOFF STARTING @1000 @200 BACKOFF" },
+	{ "restart_delay=0 is at once, as often as startretries allows",
+	  "delay_ms=0 startretries=1", "start nospawn nospawn",
+	  "STARTING BACKOFF STARTING BACKOFF FATAL" },
+	{ "restart_delay=0 restarts at once", "delay_ms=0", "start up timer exit:1",
+	  "STARTING @1000 RUNNING EXITED STARTING" },
+	{ "startretries=infinite waits a second, doubling", "startretries=-1",
+	  "start nospawn timer nospawn timer nospawn",
+	  "STARTING @1000 BACKOFF STARTING @2000 BACKOFF STARTING @4000 BACKOFF" },
+	{ "a request begins a new streak", "delay_ms=100",
+	  "start up timer exit:1 timer up timer stop exit:0 start up timer exit:1",
+	  "STARTING @1000 RUNNING EXITED @100 BACKOFF STARTING @1000 RUNNING TERM>MAIN CONT>MAIN "
+	  "@10000 STOPPING STOPPED STARTING @1000 RUNNING EXITED @100 BACKOFF" },
+	/* restart_limit */
+	{ "one restart more than restart_limit is FATAL", "startsecs=0 limit=2 limit_secs=10",
+	  "start up exit:1 up exit:1 up exit:1",
+	  "STARTING RUNNING EXITED STARTING RUNNING EXITED STARTING RUNNING EXITED FATAL" },
+	{ "restart_limit counts in its seconds only", "startsecs=0 limit=1 limit_secs=10",
+	  "start up exit:1 up +10001 exit:1 up exit:1",
+	  "STARTING RUNNING EXITED STARTING RUNNING EXITED STARTING RUNNING EXITED FATAL" },
+	{ "a request begins a new count for restart_limit", "startsecs=0 limit=1 limit_secs=10",
+	  "start up exit:1 up restart sig:15 up exit:1",
+	  "STARTING RUNNING EXITED STARTING RUNNING TERM>MAIN CONT>MAIN @10000 STOPPING STOPPED "
+	  "STARTING RUNNING EXITED STARTING" },
+};
+
+Test(svc, lives)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(lives); i++) {
+		struct world w;
+
+		play(&w, lives[i].settings, lives[i].script);
+		if (w.trace.len > 0)
+			w.trace.p[--w.trace.len] = '\0';
+		cr_expect_str_eq(w.trace.p ? w.trace.p : "", lives[i].does, "%s\n is: %s\nnot: %s",
+				 lives[i].claim, w.trace.p, lives[i].does);
+		world_fini(&w);
+	}
+}
+
+static const struct {
+	const char *claim;
+	const char *settings;
+	const char *script;
+	const char *line; /* the last one */
+} lines[] = {
+	{ "spawned", NULL, "start up", "INFO spawned: 'web' with pid 42" },
+	{ "success", NULL, "start up timer",
+	  "INFO success: web entered RUNNING state, process has stayed up for > than 1 seconds "
+	  "(startsecs)" },
+	{ "too early, though the code is expected", NULL, "start up exit:0",
+	  "WARN exited: web (exit status 0; not expected)" },
+	{ "expected", NULL, "start up timer exit:0", "INFO exited: web (exit status 0; expected)" },
+	{ "unexpected", NULL, "start up timer exit:1",
+	  "WARN exited: web (exit status 1; not expected)" },
+	{ "core", NULL, "start up timer core:11",
+	  "WARN exited: web (terminated by SIGSEGV (core dumped); not expected)" },
+	{ "an unknown signal has its number", NULL, "start up timer sig:99",
+	  "WARN exited: web (terminated by signal 99; not expected)" },
+	{ "spawnerr", NULL, "start nospawn", "INFO spawnerr: web: no such file" },
+	{ "gave up", "startretries=0", "start nospawn",
+	  "WARN gave up: web entered FATAL state, too many start retries too quickly" },
+	{ "gave up by restart_limit", "startsecs=0 limit=1 limit_secs=60",
+	  "start up exit:1 up exit:1",
+	  "WARN gave up: web entered FATAL state, 1 restarts in 60 seconds (restart_limit)" },
+	{ "waiting", NULL, "start up timer stop", "INFO waiting for web to stop" },
+	{ "killing", NULL, "start up timer stop timer", "WARN killing 'web' (42) with SIGKILL" },
+	{ "killing before exec is known", NULL, "start kill", "WARN killing 'web' with SIGKILL" },
+	{ "killing a left-over tree", NULL, "start up timer exit:0+ kill",
+	  "WARN killing what is left of 'web' with SIGKILL" },
+	{ "stopped by a signal", NULL, "start up timer stop sig:15",
+	  "INFO stopped: web (terminated by SIGTERM)" },
+	{ "stopped with a status", NULL, "start up timer stop exit:0+ gone",
+	  "INFO stopped: web (exit status 0)" },
+	{ "a resource is lacking: one line, not one a try", NULL, "start busy timer busy relief up",
+	  "INFO spawned: 'web' with pid 42" },
+};
+
+Test(svc, log_lines)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {
+		struct world w;
+		char *last;
+
+		play(&w, lines[i].settings, lines[i].script);
+		cr_assert(w.logged.len > 0);
+		w.logged.p[w.logged.len - 1] = '\0';
+		last = strrchr(w.logged.p, '\n');
+		cr_expect_str_eq(last ? last + 1 : w.logged.p, lines[i].line, "%s: %s",
+				 lines[i].claim, w.logged.p);
+		world_fini(&w);
+	}
+}
+
+Test(svc, lack_of_resources_is_logged_once)
+{
+	struct world w;
+
+	play(&w, NULL, "start busy timer busy timer busy");
+	cr_expect_str_eq(w.logged.p, "WARN spawnerr: fork: try again\n");
+	cr_expect_str_eq(w.svc.spawn_error, "fork: try again");
+	world_fini(&w);
+}
+
+/* Ten minutes after what came last. */
+static const struct {
+	const char *settings;
+	const char *script;
+	const char *info;
+} infos[] = {
+	{ NULL, "+1", "Not started" },
+	{ NULL, "start up timer", "" },
+	{ NULL, "start up timer exit:0", "last exit: code 0, 10m ago" },
+	{ NULL, "start up timer core:11 up", "last exit: SIGSEGV (core), 10m ago" },
+	{ NULL, "start up timer stop sig:15", "last exit: SIGTERM, 10m ago" },
+	{ NULL, "start up exit:3", "code 3, retry in 1 s (1 of 3)" },
+	{ "startretries=-1", "start up sig:9 timer up sig:9", "SIGKILL, retry in 2 s (2)" },
+	{ "delay_ms=3500", "start up timer exit:1", "code 1, retry in 3.5 s" },
+	{ NULL, "start nospawn +200", "web: no such file, retry in 0.8 s (1 of 3)" },
+	{ NULL, "start busy", "fork: try again, retry in 0.1 s" },
+	{ "startretries=0", "start nospawn", "web: no such file" },
+	{ "startretries=0", "start up exit:1",
+	  "Exited too quickly (process log may have details); last exit: code 1, 10m ago" },
+	{ NULL, "start up timer stop +1000", "SIGKILL in 9 s" },
+	{ NULL, "start up timer restart timer", "SIGKILL sent, then start" },
+	{ NULL, "start up timer exit:7+", "code 7, ending the rest of its tree" },
+};
+
+Test(svc, info_column)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(infos); i++) {
+		struct world w;
+		AUTO_FREE char *info = NULL;
+
+		play(&w, infos[i].settings, infos[i].script);
+		info = svc_info(&w.svc, w.now, (struct mps_time){ 600 * MPS_NS_PER_S + 1 });
+		cr_expect_str_eq(info, infos[i].info, "%s: %s", infos[i].script, info);
+		world_fini(&w);
+	}
+}
+
+/* ------------------------------------------------------------------------------------------------ fields */
+
+Test(svc, counts_restarts_since_the_last_request)
+{
+	struct world w;
+
+	play(&w, NULL, "start nospawn timer up timer exit:1 busy timer up timer");
+	cr_expect_eq(w.svc.restarts, 2);
+	cr_expect_eq(w.svc.gen, 4);
+	do_word(&w, "restart");
+	do_word(&w, "exit:0");
+	cr_expect_eq(w.svc.restarts, 0);
+	world_fini(&w);
+}
+
+Test(svc, keeps_the_last_runs)
+{
+	struct world w;
+	struct svc_past *h;
+
+	play(&w, NULL, "start nospawn timer up timer +500 exit:1");
+	h = w.svc.history;
+	cr_assert_eq(w.svc.n_history, 2);
+	cr_expect_eq(h[0].code, 0);
+	cr_expect_eq(h[1].code, CLD_EXITED);
+	cr_expect_eq(h[1].status, 1);
+	cr_expect_eq(h[1].uptime_ns, 1500 * MPS_NS_PER_MS);
+	for (int i = 0; i < SVC_HISTORY; i++) {
+		do_word(&w, "up");
+		do_word(&w, "timer");
+		do_word(&w, "exit:5");
+	}
+	cr_expect_eq(w.svc.n_history, SVC_HISTORY + 2);
+	for (int i = 0; i < SVC_HISTORY; i++)
+		cr_expect_eq(h[i].status, 5);
+	world_fini(&w);
+}
+
+Test(svc, a_good_start_clears_the_spawn_error)
+{
+	struct world w;
+
+	play(&w, NULL, "start nospawn");
+	cr_expect_str_eq(w.svc.spawn_error, "web: no such file");
+	do_word(&w, "timer");
+	do_word(&w, "up");
+	cr_expect_null(w.svc.spawn_error);
+	world_fini(&w);
+}
+
+static bool ended_in_exited;
+
+static void watch_exited(struct svc *s, enum svc_state from)
+{
+	world_on_state(s, from);
+	if (s->state == SVC_EXITED)
+		ended_in_exited = svc_is_ended(s);
+}
+
+Test(svc, exited_before_a_restart_is_not_ended)
+{
+	struct svc_ops ops = world_ops;
+	struct world w;
+
+	ops.on_state = watch_exited;
+	play(&w, NULL, "start up timer");
+	w.svc.ops = &ops;
+	ended_in_exited = true;
+	do_word(&w, "exit:1");
+	cr_expect(!ended_in_exited);
+	do_word(&w, "up");
+	do_word(&w, "timer");
+	do_word(&w, "exit:0");
+	cr_expect(ended_in_exited);
+	world_fini(&w);
+}
+
+Test(svc, fini_disarms_and_takes_zeroes)
+{
+	struct svc zero = { 0 };
+	struct world w;
+
+	svc_fini(NULL);
+	svc_fini(&zero);
+	play(&w, NULL, "start nospawn");
+	cr_expect_neq(w.timer.ns, 0);
+	world_fini(&w);
+	cr_expect_eq(w.timer.ns, 0);
+}
+
+/* ------------------------------------------------------------------------------------------------ policy */
+
+Test(svc_policy, jitter_is_a_tenth_either_way)
+{
+	struct conf_proc c = { .restart_delay = MPS_NS_PER_S,
+			       .restart_delay_max = 60 * MPS_NS_PER_S };
+	int64_t low = svc_policy_delay(&c, 1, 0), high = svc_policy_delay(&c, 1, UINT32_MAX);
+
+	cr_expect_eq(low, 900 * MPS_NS_PER_MS);
+	cr_expect(high > 1099 * MPS_NS_PER_MS && high <= 1100 * MPS_NS_PER_MS);
+}
+
+Test(svc_policy, huge_numbers_do_not_overflow)
+{
+	struct conf_proc c = { .restart_delay = INT64_MAX / 3, .restart_delay_max = INT64_MAX };
+
+	cr_expect(svc_policy_delay(&c, UINT32_MAX, 0) > 0);
+	c.restart_delay = c.restart_delay_max = CONF_UNSET;
+	cr_expect(svc_policy_delay(&c, UINT32_MAX, 0) > 0);
+	cr_expect_eq(svc_policy_after((struct mps_time){ INT64_MAX - 5 }, 10).ns, INT64_MAX);
+	cr_expect_eq(svc_policy_after((struct mps_time){ 0 }, -5).ns, 1);
+	cr_expect_eq(svc_policy_busy_delay(UINT32_MAX), MPS_NS_PER_S);
+}
+
+Test(svc_policy, a_long_restart_delay_alone_is_not_cut)
+{
+	struct conf_proc c = { .restart_delay = 600 * MPS_NS_PER_S,
+			       .restart_delay_max = CONF_UNSET };
+
+	cr_expect_eq(svc_policy_delay(&c, 3, 0), 540 * MPS_NS_PER_S);
+}
+
+/* ------------------------------------------------------------------------------------------------ table */
+
+Test(svc_table, every_cell_is_written)
+{
+	for (int state = 0; state < N_SVC_STATES; state++) {
+		for (int event = 0; event < N_SVC_EVENTS; event++) {
+			unsigned targets = svc_rule_targets(state, event);
+
+			cr_expect(targets != 0 && targets < 1u << N_SVC_STATES, "%s in %s",
+				  svc_event_name(event), svc_state_name(state));
+		}
+	}
+}
+
+Test(svc_table, only_requests_leave_a_state_at_rest)
+{
+	static const enum svc_state rest[] = { SVC_STOPPED, SVC_EXITED, SVC_FATAL, SVC_UNKNOWN };
+
+	for (size_t i = 0; i < ARRAY_SIZE(rest); i++)
+		for (int event = 0; event < N_SVC_EVENTS; event++)
+			cr_expect_eq(svc_rule_targets(rest[i], event),
+				     1u << (event == SVC_EV_START || event == SVC_EV_RESTART
+						    ? SVC_STARTING
+						    : rest[i]));
+}
+
+Test(svc_table, unknown_can_be_started)
+{
+	struct world w;
+
+	world_init(&w, true);
+	w.svc.state = w.from = SVC_UNKNOWN;
+	do_word(&w, "exit:1");
+	do_word(&w, "start");
+	cr_expect_eq(w.svc.state, SVC_STARTING);
+	world_fini(&w);
+}
+
+Test(svc_table, codes_are_supervisords)
+{
+	cr_expect_eq(svc_state_code(SVC_STOPPED), 0);
+	cr_expect_eq(svc_state_code(SVC_BACKOFF), 30);
+	cr_expect_eq(svc_state_code(SVC_FATAL), 200);
+	cr_expect_str_eq(svc_state_name(SVC_UNKNOWN), "UNKNOWN");
+	cr_expect_str_eq(svc_event_name(SVC_EV_SPAWN_BUSY), "SPAWN_BUSY");
+}
+
+/* ------------------------------------------------------------------------------------------------ walk */
+
+enum { WALK_DEPTH = 40, WALK_PLACES = 40000 };
+
+static const char *const steps[] = { "start",	"stop",	  "restart", "kill",   "up",
+				     "nospawn", "busy",	  "relief",  "exit:0", "exit:1",
+				     "exit:0+", "sig:9+", "gone",    "tick",   "due" };
+
+/* What tells two services apart as far as the machine's next step goes; counts beyond a few are the same. */
+struct key {
+	unsigned char state, pid, timer, flags, backoff, busy, streak, window, down, code;
+};
+
+struct place {
+	struct key key;
+	unsigned char path[WALK_DEPTH];
+	unsigned char depth;
+};
+
+static unsigned char few(unsigned n)
+{
+	return n < 5 ? (unsigned char)n : 5;
+}
+
+static struct key key_of(const struct world *w)
+{
+	const struct svc *s = &w->svc;
+
+	return (struct key){ .state = (unsigned char)s->state,
+			     .pid = s->pid != 0,
+			     .timer = s->timer_at.ns != 0,
+			     .flags = (unsigned char)(s->want_start | s->stop_asked << 1 |
+						      s->exited << 2 | s->killed << 3 |
+						      s->too_soon << 4),
+			     .backoff = few(s->backoff),
+			     .busy = few(s->busy),
+			     .streak = few(s->streak),
+			     .window = few(s->window_count),
+			     .down = w->down,
+			     .code = s->exited && s->last_exit.code == CLD_EXITED };
+}
+
+static void walk_step(struct world *w, int step)
+{
+	w->now.ns += 10 * MPS_NS_PER_MS;
+	if (strcmp(steps[step], "due") != 0) {
+		do_word(w, steps[step]);
+	} else if (w->timer.ns != 0) {
+		if (w->now.ns < w->timer.ns)
+			w->now = w->timer;
+		world_event(w, SVC_EV_TIMER, NULL);
+	}
+}
+
+static void walk_to(struct world *w, const char *settings, const struct place *p)
+{
+	world_init(w, false);
+	set_all(w, settings);
+	for (int i = 0; i < p->depth; i++)
+		walk_step(w, p->path[i]);
+}
+
+static bool is_new(const struct place *places, size_t n, struct key key)
+{
+	for (size_t i = 0; i < n; i++)
+		if (memcmp(&places[i].key, &key, sizeof(key)) == 0)
+			return false;
+	return true;
+}
+
+/* Breadth first through everything that differs; the states that were met, one bit each. world_event() checks. */
+static unsigned walk(const char *settings)
+{
+	struct place *places = xcalloc(WALK_PLACES, sizeof(*places));
+	size_t n = 1;
+	unsigned met = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		for (int step = 0; step < (int)ARRAY_SIZE(steps); step++) {
+			struct place next = places[i];
+			struct world w;
+
+			walk_to(&w, settings, &places[i]);
+			walk_step(&w, step);
+			met |= 1u << w.svc.state;
+			next.key = key_of(&w);
+			world_fini(&w);
+			if (places[i].depth == WALK_DEPTH || !is_new(places, n, next.key))
+				continue;
+			next.path[next.depth++] = (unsigned char)step;
+			cr_assert(n < WALK_PLACES);
+			places[n++] = next;
+		}
+	}
+	free(places);
+	return met;
+}
+
+Test(svc_walk, everything_that_can_be_reached_is_sound, .timeout = 120)
+{
+	/* A state that is only passed through is not met. */
+	static const unsigned always = 1u << SVC_STOPPED | 1u << SVC_STARTING | 1u << SVC_RUNNING |
+				       1u << SVC_BACKOFF | 1u << SVC_STOPPING;
+	static const struct {
+		const char *settings;
+		unsigned more;
+	} rows[] = {
+		{ "startretries=1", 1u << SVC_EXITED | 1u << SVC_FATAL },
+		{ "startretries=1 autorestart=1 startsecs=0 limit=2 limit_secs=1000",
+		  1u << SVC_FATAL },
+		{ "startretries=1 autorestart=0 stopwaitsecs=0 kill_mode=2",
+		  1u << SVC_EXITED | 1u << SVC_FATAL },
+		{ "startretries=2 delay_ms=100 delay_max_ms=1000 limit=2 limit_secs=1000",
+		  1u << SVC_EXITED | 1u << SVC_FATAL },
+		{ "startretries=-1 delay_ms=0 autorestart=1", 0 },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		unsigned met = walk(rows[i].settings);
+
+		cr_expect_eq(met, always | rows[i].more, "%s: states %x", rows[i].settings, met);
+	}
+}
