@@ -59,6 +59,8 @@ static const struct {
 	{ "relief tries at once", NULL, "start busy relief", "STARTING @50 BACKOFF STARTING" },
 	{ "relief does not shorten another wait", NULL, "start nospawn relief",
 	  "STARTING @1000 BACKOFF" },
+	{ "nor one that came after a lack of resources", NULL, "start busy timer nospawn relief",
+	  "STARTING @50 BACKOFF STARTING @1000 BACKOFF" },
 	/* ends of runs */
 	{ "an expected code is the end", NULL, "start up timer exit:0",
 	  "STARTING @1000 RUNNING EXITED" },
@@ -106,6 +108,10 @@ static const struct {
 	  "STARTING TERM>MAIN CONT>MAIN @10000 STOPPING STOPPED" },
 	{ "a stop before a start that lacks resources", NULL, "start stop busy relief",
 	  "STARTING TERM>MAIN CONT>MAIN @10000 STOPPING STOPPED" },
+	{ "an answer to a start is none once exec is known", NULL, "start up stop nospawn busy",
+	  "STARTING @1000 TERM>MAIN CONT>MAIN @10000 STOPPING" },
+	{ "nor while a tree is left", NULL, "start up exit:0+ nospawn busy up",
+	  "STARTING @1000 STOPPING" },
 	{ "a restart before a start that lacks resources", NULL, "start restart busy",
 	  "STARTING TERM>MAIN CONT>MAIN @10000 STOPPING STOPPED STARTING" },
 	{ "stopasgroup sends to the group", "stopasgroup=1", "start up timer stop",
@@ -227,6 +233,10 @@ static const struct {
 	{ "waiting", NULL, "start up timer stop", "INFO waiting for web to stop" },
 	{ "killing", NULL, "start up timer stop timer", "WARN killing 'web' (42) with SIGKILL" },
 	{ "killing before exec is known", NULL, "start kill", "WARN killing 'web' with SIGKILL" },
+	{ "exec may become known while stopping", NULL, "start stop up timer",
+	  "WARN killing 'web' (42) with SIGKILL" },
+	{ "spawnerr while stopping", NULL, "start stop nospawn",
+	  "INFO spawnerr: web: no such file" },
 	{ "killing a left-over tree", NULL, "start up timer exit:0+ kill",
 	  "WARN killing what is left of 'web' with SIGKILL" },
 	{ "stopped by a signal", NULL, "start up timer stop sig:15",
@@ -279,6 +289,7 @@ static const struct {
 	{ "delay_ms=3500", "start up timer exit:1", "code 1, retry in 3.5 s" },
 	{ NULL, "start nospawn +200", "web: no such file, retry in 0.8 s (1 of 3)" },
 	{ NULL, "start busy", "fork: try again, retry in 0.1 s" },
+	{ NULL, "start stop busy", "fork: try again" },
 	{ "startretries=0", "start nospawn", "web: no such file" },
 	{ "startretries=0", "start up exit:1",
 	  "Exited too quickly (process log may have details); last exit: code 1, 10m ago" },
@@ -335,6 +346,58 @@ Test(svc, keeps_the_last_runs)
 	cr_expect_eq(w.svc.n_history, SVC_HISTORY + 2);
 	for (int i = 0; i < SVC_HISTORY; i++)
 		cr_expect_eq(h[i].status, 5);
+	world_fini(&w);
+}
+
+Test(svc, a_stop_in_backoff_counts_anew)
+{
+	struct world w;
+
+	play(&w, NULL, "start nospawn timer nospawn stop");
+	cr_expect_eq(w.svc.backoff, 0);
+	cr_expect_eq(w.svc.restarts, 0);
+	world_fini(&w);
+}
+
+Test(svc, notes_when_states_change)
+{
+	struct mps_time wall = mps_wall();
+	struct world w;
+
+	play(&w, NULL, "+70 start +30 up");
+	cr_expect_eq(w.svc.changed.ns, w.now.ns - 30 * MPS_NS_PER_MS);
+	cr_expect_eq(w.svc.started.ns, w.now.ns);
+	cr_expect(w.svc.changed_wall.ns >= wall.ns);
+	cr_expect(w.svc.started_wall.ns >= w.svc.changed_wall.ns);
+	world_fini(&w);
+}
+
+static void stop_from_inside(struct svc *s, enum svc_state from)
+{
+	(void)from;
+	svc_event(s, SVC_EV_STOP, NULL, mps_now());
+}
+
+Test(svc, an_event_from_inside_an_op_is_a_bug, .signal = SIGABRT)
+{
+	struct svc_ops ops = world_ops;
+	struct world w;
+
+	ops.on_state = stop_from_inside;
+	play(&w, NULL, "+1");
+	w.svc.ops = &ops;
+	svc_event(&w.svc, SVC_EV_START, NULL, w.now);
+}
+
+Test(svc, a_request_clears_the_spawn_error)
+{
+	struct world w;
+
+	play(&w, "startretries=0", "start nospawn start");
+	cr_expect_null(w.svc.spawn_error);
+	do_word(&w, "up");
+	do_word(&w, "exit:1");
+	cr_expect_str_eq(w.svc.spawn_error, "Exited too quickly (process log may have details)");
 	world_fini(&w);
 }
 

@@ -36,6 +36,8 @@ Test(svc_policy, a_long_restart_delay_alone_is_not_cut)
 			       .restart_delay_max = CONF_UNSET };
 
 	cr_expect_eq(svc_policy_delay(&c, 3, 0), 540 * MPS_NS_PER_S);
+	c.restart_delay_max = 0;
+	cr_expect_eq(svc_policy_delay(&c, 3, 0), 0);
 }
 
 /* ------------------------------------------------------------------------------------------------ table */
