@@ -40,6 +40,7 @@ void table_add(struct table *t, const char *text, const char *sgr)
 {
 	struct cell cell = { .at = t->text.len, .sgr = sgr };
 
+	buf_add(&t->text, "", 0); /* so that there is a pointer to add to */
 	utf8_add_clean(&t->text, text, strlen(text));
 	cell.len = t->text.len - cell.at;
 	if (cell.len > 0)
