@@ -57,35 +57,54 @@ static void on_event(json_t *data, void *user)
 	progress_event(&run->progress, data);
 }
 
-/*
- * supervisorctl's restart is a stop and then a start: the lines of the first come first. A name that was not running
- * is an error there, a member of a group is not.
- */
-static void print_stops(const struct running *run, const json_t *targets)
+static bool is_named(const json_t *targets, const char *name)
+{
+	json_t *target;
+	size_t i;
+
+	json_array_foreach (targets, i, target)
+		if (strcmp(json_string_value(target), name) == 0)
+			return true;
+	return false;
+}
+
+/* supervisorctl's restart is a stop and then a start: the lines of the first come first. */
+static void print_stop(const struct running *run, const char *name, bool named)
 {
 	struct outcome stops = { .done = "stopped", .harmless = FAULT_NOT_RUNNING };
-	json_t *row, *target;
-	size_t i, j;
+	bool stopped = json_object_get(run->stopped, name) != NULL;
+	json_t *line;
+
+	if (!stopped && !named)
+		return;
+	line = json_pack("{s:s, s:i}", "name", name, "code",
+			 stopped ? FAULT_SUCCESS : FAULT_NOT_RUNNING);
+	outcome_add(&stops, line);
+	json_decref(line);
+}
+
+static void print_stops(const struct running *run, const json_t *targets)
+{
+	json_t *row;
+	size_t i;
 
 	json_array_foreach (run->rows, i, row) {
 		const char *name = json_string_value(json_object_get(row, "name"));
-		enum fault code = FAULT_NOT_RUNNING;
-		bool named = false;
-		json_t *line;
+		json_int_t code = json_integer_value(json_object_get(row, "code"));
 
-		if (name == NULL ||
-		    json_integer_value(json_object_get(row, "code")) == FAULT_BAD_NAME)
-			continue;
-		if (json_object_get(run->stopped, name) != NULL)
-			code = FAULT_SUCCESS;
-		json_array_foreach (targets, j, target)
-			named = named || strcmp(json_string_value(target), name) == 0;
-		if (code == FAULT_NOT_RUNNING && !named)
-			continue;
-		line = json_pack("{s:s, s:i}", "name", name, "code", code);
-		outcome_add(&stops, line);
-		json_decref(line);
+		if (name != NULL && code != FAULT_BAD_NAME)
+			print_stop(run, name, is_named(targets, name));
 	}
+}
+
+/* Of a group, or all, supervisorctl tells only what it has touched. */
+static bool is_untouched(const struct change *change, const json_t *targets, const json_t *row)
+{
+	const char *name = json_string_value(json_object_get(row, "name"));
+	json_int_t code = json_integer_value(json_object_get(row, "code"));
+
+	return !change->outcome.json && code == (json_int_t)change->outcome.harmless &&
+	       name != NULL && !is_named(targets, name);
 }
 
 static void print_rows(const struct running *run, const json_t *targets)
@@ -97,7 +116,8 @@ static void print_rows(const struct running *run, const json_t *targets)
 	if (change->stops_first && !change->no_wait && !change->outcome.json)
 		print_stops(run, targets);
 	json_array_foreach (run->rows, i, row)
-		outcome_add(&change->outcome, row);
+		if (!is_untouched(change, targets, row))
+			outcome_add(&change->outcome, row);
 }
 
 int change_run(struct client *client, struct change *change, json_t *targets, bool *ret_lost)

@@ -25,7 +25,7 @@ static int is_instance(const struct dirent *entry)
 	return entry->d_name[0] != '.';
 }
 
-/* What `info` answers, or {"name", "dead": why}. */
+/* What `info` answers, or {"name", "state": "dead", "reason"}; NULL where one has ended in good order. */
 static json_t *ask(const char *base, const char *name)
 {
 	AUTO_FREE char *path = xasprintf("%s/%s/control.sock", base, name);
@@ -42,6 +42,8 @@ static json_t *ask(const char *base, const char *name)
 	if (r == 0 && json_is_object(info))
 		return info;
 	json_decref(info);
+	if (r == -ENOENT)
+		return NULL;
 	return json_pack("{s:s, s:s, s:s}", "name", name, "state", "dead", "reason", err.text);
 }
 
@@ -52,7 +54,10 @@ static json_t *ask_all(const char *base)
 	int n = scandir(base, &entries, is_instance, alphasort);
 
 	for (int i = 0; i < n; i++) {
-		json_array_append_new(all, ask(base, entries[i]->d_name));
+		json_t *info = ask(base, entries[i]->d_name);
+
+		if (info != NULL)
+			json_array_append_new(all, info);
 		free(entries[i]);
 	}
 	free(entries);

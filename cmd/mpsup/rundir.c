@@ -18,7 +18,7 @@
 #include "base/fd.h"
 #include "base/xalloc.h"
 
-static int check(const char *dir, struct err *err)
+static int check(const char *dir, mode_t forbidden, struct err *err)
 {
 	AUTO_CLOSE int fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	struct stat st;
@@ -30,7 +30,7 @@ static int check(const char *dir, struct err *err)
 			       "runtime directory %s belongs to user %u, not to us (%u); "
 			       "remove it or set XDG_RUNTIME_DIR",
 			       dir, (unsigned)st.st_uid, (unsigned)geteuid());
-	if (st.st_mode & 077)
+	if (st.st_mode & forbidden)
 		return err_set(err, -EPERM,
 			       "runtime directory %s is open to others (mode %03o); chmod 700 it",
 			       dir, (unsigned)st.st_mode & 0777);
@@ -52,12 +52,12 @@ int rundir_make(const char *dir, struct err *err)
 	}
 	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
 		return err_set(err, -errno, "runtime directory %s: %s", dir, strerror(errno));
-	r = check(dir, err);
+	r = check(dir, 077, err);
 	if (r < 0)
 		return r;
 	/* Whoever may rename in the folder above could put a directory of theirs in its place. */
 	*strrchr(path, '/') = '\0';
-	return check(path, err);
+	return check(path, 022, err);
 }
 
 static int taken(int fd, const char *name, struct err *err)

@@ -7,8 +7,8 @@
 struct err;
 
 /*
- * Makes DIR and what is missing above it (0700). 0 or -errno; -EPERM when it, or the folder it lies in, is somebody
- * else's or open to others.
+ * Makes DIR and what is missing above it (0700). 0 or -errno; -EPERM when it is somebody else's or open to
+ * others, or the folder it lies in is somebody else's or may be written to by others.
  */
 int rundir_make(const char *dir, struct err *err);
 
