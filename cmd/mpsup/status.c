@@ -1,18 +1,17 @@
 /*
  * mpsup status: a table of the programs, in supervisorctl's format or as JSON; all about one of them (detail.c).
  */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "base/fd.h"
 #include "base/table.h"
 #include "base/xalloc.h"
 #include "mpsup/cmd.h"
 #include "mpsup/connect.h"
 #include "mpsup/detail.h"
+#include "mpsup/sampler.h"
 #include "mpsup/terminal.h"
 #include "mpsup/usage.h"
 #include "mpsup/verbs.h"
@@ -43,12 +42,11 @@ static const struct table_column columns[] = {
 	{ "INFO", false, 0 },
 };
 
-/* What has arrived so far; of table and rows only what the way of printing needs. */
+/* What has arrived so far. */
 struct listing {
-	struct table table;
 	json_t *rows;
 	json_t *errors;
-	bool keep_rows;
+	struct sampler *sampler; /* NULL with --compat, which shows no usage */
 	int exit_code;
 };
 
@@ -92,24 +90,14 @@ static void add_row(struct table *t, const json_t *row, const struct usage *usag
 	table_add(t, text_of(row, "info"), NULL);
 }
 
-/* The sampling is done here, while the supervisor is still writing the rest. */
 static void on_row(json_t *row, void *user)
 {
 	struct listing *l = user;
-	pid_t pid = (pid_t)json_integer_value(json_object_get(row, "pid"));
-	struct usage usage;
-	bool sampled = !compat && pid > 0 && usage_read(pid, &usage) == 0;
 
 	if (is_down(text_of(row, "state")) && l->exit_code == EXIT_OK)
 		l->exit_code = EXIT_DOWN;
-	if (!l->keep_rows) {
-		add_row(&l->table, row, sampled ? &usage : NULL);
-		return;
-	}
-	if (sampled) {
-		json_object_set_new(row, "cpu", json_real(usage.cpu));
-		json_object_set_new(row, "rss", json_integer((json_int_t)usage.rss));
-	}
+	if (l->sampler != NULL)
+		sampler_add(l->sampler, (pid_t)json_integer_value(json_object_get(row, "pid")));
 	json_array_append(l->rows, row);
 }
 
@@ -190,48 +178,61 @@ static void print_errors(const struct listing *l)
 		fprintf(stderr, "mpsup: %s\n", text_of(error, "message"));
 }
 
-/* A name that turned out to be a group: the rows were kept for nothing. */
-static void add_kept(struct listing *l)
+static void add_usage(const struct listing *l)
 {
 	json_t *row;
 	size_t i;
 
 	json_array_foreach (l->rows, i, row) {
-		json_t *cpu = json_object_get(row, "cpu");
-		struct usage usage = {
-			.cpu = json_number_value(cpu),
-			.rss = (uint64_t)json_integer_value(json_object_get(row, "rss")),
-		};
+		const struct usage *usage = sampler_get(l->sampler, i);
 
-		add_row(&l->table, row, cpu != NULL ? &usage : NULL);
+		if (usage == NULL)
+			continue;
+		json_object_set_new(row, "cpu", json_real(usage->cpu));
+		json_object_set_new(row, "rss", json_integer((json_int_t)usage->rss));
 	}
 }
 
-static int print(struct listing *l, bool json, bool detail)
+static void add_table(const struct listing *l, struct buf *out)
+{
+	struct table table;
+	json_t *row;
+	size_t i;
+
+	if (json_array_size(l->rows) == 0 && json_array_size(l->errors) > 0)
+		return;
+	table_init(&table, columns, ARRAY_SIZE(columns));
+	json_array_foreach (l->rows, i, row)
+		add_row(&table, row, sampler_get(l->sampler, i));
+	table_render(&table, out, terminal_width(), terminal_has_colours());
+	table_fini(&table);
+}
+
+static void print(const struct listing *l, bool json, bool one)
 {
 	AUTO_BUF out = BUF_INIT;
 
-	detail = detail && json_array_size(l->rows) == 1;
-	if (detail)
+	if (l->sampler != NULL)
+		sampler_finish(l->sampler);
+	if (json || one)
+		add_usage(l);
+	if (one)
 		detail_fill(json_array_get(l->rows, 0));
-	if (!detail && !compat && !json)
-		add_kept(l);
 	if (json) {
 		connect_print_json(
 			json_pack("{s:O, s:O}", "processes", l->rows, "errors", l->errors));
-		return 0;
+		return;
 	}
 	if (compat)
 		add_compat(l, &out);
-	else if (detail)
+	else if (one)
 		detail_add(&out, json_array_get(l->rows, 0));
-	else if (json_array_size(l->errors) == 0 || l->table.cells.len > 0)
-		table_render(&l->table, &out, terminal_width(), terminal_has_colours());
-	if (out.failed || fwrite(out.p, 1, out.len, stdout) != out.len)
-		return -EIO;
+	else
+		add_table(l, &out);
+	if (out.len > 0)
+		fwrite(out.p, 1, out.len, stdout);
 	if (!compat)
 		print_errors(l);
-	return 0;
 }
 
 static int list(struct client *client, struct cmd_context *ctx)
@@ -239,7 +240,7 @@ static int list(struct client *client, struct cmd_context *ctx)
 	bool detail = ctx->argc == 1 && !compat && strcmp(ctx->argv[0], "all") != 0;
 	struct listing l = { .rows = json_array(),
 			     .errors = json_array(),
-			     .keep_rows = detail || compat || ctx->json };
+			     .sampler = compat ? NULL : sampler_new() };
 	const struct connect_on on = { .row = on_row, .error = on_error, .user = &l };
 	json_t *params = json_pack("{s:b}", "detail", detail);
 	struct err err = ERR_INIT;
@@ -247,13 +248,12 @@ static int list(struct client *client, struct cmd_context *ctx)
 
 	if (ctx->argc > 0)
 		json_object_set_new(params, "targets", connect_names(ctx));
-	table_init(&l.table, columns, ARRAY_SIZE(columns));
 	r = connect_rows(client, "status", params, &on, &err);
 	if (r != 0)
 		l.exit_code = cmd_fail(EXIT_UNREACHABLE, &err);
 	else
-		print(&l, ctx->json, detail);
-	table_fini(&l.table);
+		print(&l, ctx->json, detail && json_array_size(l.rows) == 1);
+	sampler_free(l.sampler);
 	json_decref(l.rows);
 	json_decref(l.errors);
 	return l.exit_code;

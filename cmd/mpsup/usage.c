@@ -70,7 +70,7 @@ static double seconds_since_boot(void)
 
 int usage_read(pid_t pid, struct usage *ret_usage)
 {
-	static long ticks, page;
+	const long ticks = sysconf(_SC_CLK_TCK), page = sysconf(_SC_PAGESIZE);
 	unsigned long long field[STAT_RSS + 1];
 	char text[1024];
 	double used, age;
@@ -80,10 +80,6 @@ int usage_read(pid_t pid, struct usage *ret_usage)
 		return r;
 	if (!split_stat(text, field))
 		return -EPROTO;
-	if (ticks == 0) {
-		ticks = sysconf(_SC_CLK_TCK);
-		page = sysconf(_SC_PAGESIZE);
-	}
 	used = (double)(field[STAT_UTIME] + field[STAT_STIME]) / (double)ticks;
 	age = seconds_since_boot() - (double)field[STAT_START] / (double)ticks;
 	ret_usage->ppid = (pid_t)field[STAT_PPID];

@@ -95,8 +95,12 @@ size_t utf8_fit(const char *s, size_t n, unsigned columns, unsigned *ret_width)
 
 	while (at < end) {
 		const char *next = at;
-		unsigned w = utf8_char_width(utf8_next(&next, end));
+		unsigned w = 1;
 
+		if ((unsigned char)*at < 0x80)
+			next++;
+		else
+			w = utf8_char_width(utf8_next(&next, end));
 		if (width + w > columns)
 			break;
 		width += w;
@@ -114,14 +118,28 @@ unsigned utf8_width(const char *s, size_t n)
 	return width;
 }
 
+/* The front of s that needs no look: most of what is ever printed. */
+static const char *skip_plain(const char *at, const char *end)
+{
+	while (at < end && (unsigned char)*at >= 0x20 && (unsigned char)*at < 0x7f)
+		at++;
+	return at;
+}
+
 void utf8_add_clean(struct buf *b, const char *s, size_t n)
 {
 	const char *at = s, *end = s + n;
 
 	while (at < end) {
 		const char *from = at;
-		uint32_t c = utf8_next(&at, end);
+		uint32_t c;
 
+		at = skip_plain(at, end);
+		buf_add(b, from, (size_t)(at - from));
+		if (at == end)
+			break;
+		from = at;
+		c = utf8_next(&at, end);
 		if (c == '\t')
 			buf_addc(b, ' ');
 		else if (c < 0x20 || (c >= 0x7f && c < 0xa0))
