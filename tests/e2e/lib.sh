@@ -24,6 +24,10 @@ else
   RUNTIME=/run/mpsup/$ID
 fi
 shm_before=$(ls /dev/shm)
+keeper=
+supervisor=
+# The words before each call of mpsup: setpriv and its options, after as_user.
+AS=()
 
 say() {
   echo "- $*"
@@ -97,14 +101,23 @@ config() {
 mps() { # verb, arguments
   local verb=$1
   shift
-  "$MPSUP" "$verb" -c "$CONF" "$@"
+  "${AS[@]}" "$MPSUP" "$verb" -c "$CONF" "$@"
 }
 
 # The exit status must be the given one: mps_expect STATUS VERB ARGUMENT...
 mps_expect() {
   local want=$1 verb=$2
   shift 2
-  expect "$want" "$MPSUP" "$verb" -c "$CONF" "$@"
+  expect "$want" "${AS[@]}" "$MPSUP" "$verb" -c "$CONF" "$@"
+}
+
+# From here on mpsup runs as the user with this number, who then owns $T. For root only.
+as_user() {
+  AS=(setpriv --reuid "$1" --regid "$1" --clear-groups)
+  export XDG_RUNTIME_DIR=$T/run
+  RUNTIME=$T/run/mpsup/$ID
+  mkdir -m 700 "$T/run"
+  chown -R "$1:$1" "$T"
 }
 
 start_mpsup() {
@@ -185,7 +198,7 @@ ours() (
   unset MPSUP_TEST
   me=$BASHPID
   {
-    # shellcheck disable=SC2012 # ls reads all links at once; the names are numbers
+    # shellcheck disable=SC2010,SC2012 # ls reads all links at once; the names are numbers
     ls -l /proc/[0-9]*/exe /proc/[0-9]*/cwd 2>/dev/null | grep -E -- " -> $T(/|\$)"
     grep -lsaF "MPSUP_TEST=$T" /proc/[0-9]*/environ | sed 's,^, ,'
   } | sed 's,.* /proc/\([0-9]*\)/.*,\1,' | sort -un | grep -vxE "$$|$me|$PPID"
@@ -210,13 +223,12 @@ show_left() {
 }
 
 kill_left() {
-  local p i
-  for i in 1 2 3 4 5; do
+  local p tries=5
+  while [ $((tries--)) -gt 0 ] && ! nothing_left; do
     for p in $(ours); do
       kill -KILL "$p" 2>/dev/null
     done
-    nothing_left && return
-    sleep 0.1
+    sleep 0.05
   done
 }
 
