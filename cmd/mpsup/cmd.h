@@ -37,10 +37,11 @@ struct cmd_context {
 };
 
 enum {
-	CMD_CONFIG = 1 << 0, /* -c FILE */
-	CMD_SOCKET = 1 << 1, /* -s SOCKET */
-	CMD_JSON = 1 << 2,   /* --json */
-	CMD_HIDDEN = 1 << 3, /* not in help: for mpsup itself */
+	CMD_CONFIG = 1 << 0,  /* -c FILE */
+	CMD_SOCKET = 1 << 1,  /* -s SOCKET */
+	CMD_JSON = 1 << 2,    /* --json */
+	CMD_HIDDEN = 1 << 3,  /* not in help: for mpsup itself */
+	CMD_COMMAND = 1 << 4, /* a command line follows: options end at its first word */
 };
 
 struct cmd {
@@ -61,6 +62,18 @@ extern const struct cmd *const cmds[]; /* NULL-terminated, in the order of help 
 const struct cmd *cmd_find(const char *name, struct err *err);
 
 void cmd_usage(const struct cmd *cmd, FILE *to);
+
+/* The list of verbs: what `mpsup help` and `mpsup --help` print. */
+void cmd_overview(FILE *to);
+
+/*
+ * Reads the options of argv (argv[0] is the verb or the program) into ctx; cmd NULL = those before the verb. 0 with
+ * ctx->argc and ctx->argv set to the rest, CMD_DONE when help or the version was asked for and printed, or EXIT_USAGE
+ * with err set.
+ */
+#define CMD_DONE (-1)
+int cmd_options(const struct cmd *cmd, int argc, char **argv, struct cmd_context *ctx,
+		struct err *err);
 
 /* "mpsup: MESSAGE" on standard error; returns `code`, so that a verb may say `return cmd_fail(EXIT_GENERIC, &err)`. */
 int cmd_fail(int code, const struct err *err);

@@ -1,0 +1,53 @@
+/*
+ * mpsup: the options before the verb, the verb, its options, and the exit code. What verbs there are is cmd.c's list.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/title.h"
+#include "mpsup/cmd.h"
+
+static int usage_error(const struct cmd *cmd, const struct err *err)
+{
+	fprintf(stderr, "mpsup: %s%s%s\n", cmd ? cmd->name : "", cmd ? ": " : "", err->text);
+	fprintf(stderr, "try 'mpsup %s%s--help'\n", cmd ? cmd->name : "", cmd ? " " : "");
+	return EXIT_USAGE;
+}
+
+/* What was printed must have arrived: a full disk is no success. */
+static int finish(int code)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return code;
+	fprintf(stderr, "mpsup: cannot write the output: %s\n", strerror(errno));
+	return code == EXIT_OK ? EXIT_GENERIC : code;
+}
+
+int main(int argc, char **argv)
+{
+	struct cmd_context ctx = { 0 };
+	struct err err = ERR_INIT;
+	const struct cmd *cmd;
+	int r;
+
+	title_init(argc, argv);
+	r = cmd_options(NULL, argc, argv, &ctx, &err);
+	if (r == CMD_DONE)
+		return finish(EXIT_OK);
+	if (r != 0)
+		return usage_error(NULL, &err);
+	if (ctx.argc == 0) {
+		cmd_overview(stderr);
+		return EXIT_USAGE;
+	}
+	cmd = cmd_find(ctx.argv[0], &err);
+	if (cmd == NULL)
+		return usage_error(NULL, &err);
+	r = cmd_options(cmd, ctx.argc, ctx.argv, &ctx, &err);
+	if (r == CMD_DONE)
+		return finish(EXIT_OK);
+	if (r != 0)
+		return usage_error(cmd, &err);
+	return finish(cmd->run(&ctx));
+}
