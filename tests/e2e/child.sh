@@ -6,7 +6,7 @@
 
 mkdir -p "$T/dir" "$T/dumps"
 chmod 777 "$T/dumps"
-config "environment=GLOBAL=g,BOTH=global" <<X
+config_with "environment=GLOBAL=g,BOTH=global" <<X
 [program:plain]
 command=$W --dump $T/dumps/plain
 startsecs=0

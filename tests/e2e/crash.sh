@@ -5,7 +5,7 @@
 
 programs() {
   rm -f "$T/pids" "$LOG"
-  config on_crash=stop orphan_grace=0.3 <<X
+  config_with on_crash=stop orphan_grace=0.3 <<X
 [program:plain]
 command=$W --pidfile $T/pids
 startsecs=0

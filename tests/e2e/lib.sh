@@ -90,8 +90,14 @@ n_lines() { # file, number at least
 
 # ------------------------------------------------------------------------------------------------ the instance
 
-# config [LINE...] <<programs: $CONF with a [supervisord] of the test's own, with the further lines in it.
+# config <<programs: $CONF with a [supervisord] of the test's own; config_with LINE... puts further lines into that.
 config() {
+  # shellcheck disable=SC2119 # no further lines
+  config_with
+}
+
+# shellcheck disable=SC2120 # they come from the scripts
+config_with() {
   {
     printf '%s\n' '[supervisord]' "identifier=$ID" "logfile=$LOG" "pidfile=$T/mpsup.pid" "childlogdir=$T" "$@"
     cat
@@ -121,7 +127,7 @@ as_user() {
 }
 
 start_mpsup() {
-  mps_expect 0 start "$@"
+  mps_expect 0 start
   supervisor=$(role supervisor)
   keeper=$(role keeper)
   [ -n "$supervisor" ] || fail "no supervisor after mpsup start"

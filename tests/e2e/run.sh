@@ -78,7 +78,7 @@ t=$(($(now_ms) - t0))
 [ $t -lt 5000 ] || fail "took $t ms after a second TERM"
 
 say "exit_on=NAME: ends with the program, and with its status"
-config exit_on=main <<X
+config_with exit_on=main <<X
 [program:main]
 command=$W --after 300 --exit 7
 startsecs=0
@@ -91,7 +91,7 @@ run_mpsup
 run_ended 7
 
 say "exit_on=all: ends when every program has"
-config exit_on=all <<X
+config_with exit_on=all <<X
 [program:a]
 command=$W --after 200 --exit 0
 startsecs=0
@@ -105,7 +105,7 @@ run_mpsup
 run_ended 0
 
 say "exit_on=fatal: ends, not with 0, when one is given up"
-config exit_on=fatal <<X
+config_with exit_on=fatal <<X
 [program:bad]
 command=$W --exit 3
 startretries=0
@@ -119,7 +119,7 @@ must -t 3 nothing_left
 
 if unshare -pf --mount-proc true 2>/dev/null; then
   say "as PID 1: strangers are reaped, the program's status comes through"
-  config exit_on=main <<X
+  config_with exit_on=main <<X
 [program:main]
 command=$W --daemonize { --after 100 --exit 0 } --daemonize { --setsid --clear-env --after 200 --exit 3 } --pidfile $T/pid1 --after 1500 --exit 9
 startsecs=0
@@ -128,7 +128,7 @@ X
   unshare -pf --mount-proc "$MPSUP" run -c "$CONF" >"$T/run.out" 2>"$T/run.err" </dev/null &
   run=$!
   must n_lines "$T/pid1" 1
-  no_zombie() { ! ps --ppid "$(role keeper)" -o stat= | grep -q '^Z'; }
+  no_zombie() { ! pgrep -P "$(role keeper)" -r Z >/dev/null; }
   sleep 0.5
   must -t 1 no_zombie
   run_ended 9
