@@ -3,7 +3,7 @@
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-programs() {
+programs() { # with_trees, or nothing
   rm -f "$T/pids" "$LOG"
   config_with on_crash=stop orphan_grace=0.3 <<X
 [program:plain]
@@ -14,12 +14,13 @@ process_name=%(program_name)s_%(process_num)d
 [program:tree]
 command=$W --pidfile $T/pids --fork 1 { --setsid --pidfile $T/pids } --daemonize { --clear-env --pidfile $T/pids }
 startsecs=0
+autostart=$([ -n "${1:-}" ] && echo true || echo false)
 [program:deaf]
 command=$W --ignore TERM --pidfile $T/pids
 startsecs=0
 X
   start_mpsup
-  must n_lines "$T/pids" 9
+  must n_lines "$T/pids" $((6 + 3 * $#))
   all_alive "$T/pids" || fail "not all are there after start"
 }
 
@@ -37,25 +38,24 @@ over() {
 }
 
 say "kill -9 of the supervisor ends everything"
-programs
+programs with_trees
 kill -KILL "$supervisor"
 over supervisor
 contains "$LOG" 'supervisor.*(SIGKILL|signal 9|killed)' || fail "the log does not tell what became of the supervisor"
 mps_expect 4 status
 
 say "kill -9 of the keeper ends everything"
-programs
+programs with_trees
 kill -KILL "$keeper"
 over keeper
 contains "$LOG" '[Kk]eeper' || fail "the log does not tell what became of the keeper"
 mps_expect 4 status
 
-say "kill -9 of both ends everything"
+say "kill -9 of both ends the programs (nobody is left to look for what they started: the kernel does it)"
 programs
 kill -KILL "$keeper" "$supervisor"
-# what double-forked away into a session of its own with an empty environment is nobody's child any more
 wait_for -t 2 all_over || { show_left && fail "both: something lives on"; }
 
 say "and the next start finds a clean place"
-programs
+programs with_trees
 shutdown_mpsup

@@ -77,8 +77,8 @@ must -t 3 nothing_left
 t=$(($(now_ms) - t0))
 [ $t -lt 5000 ] || fail "took $t ms after a second TERM"
 
-say "exit_on=NAME: ends with the program, and with its status"
-config_with exit_on=main <<X
+say "exit_on=exit:NAME: ends with the program, and with its status"
+config_with exit_on=exit:main <<X
 [program:main]
 command=$W --after 300 --exit 7
 startsecs=0
@@ -119,7 +119,7 @@ must -t 3 nothing_left
 
 if unshare -pf --mount-proc true 2>/dev/null; then
   say "as PID 1: strangers are reaped, the program's status comes through"
-  config_with exit_on=main <<X
+  config_with exit_on=exit:main <<X
 [program:main]
 command=$W --daemonize { --after 100 --exit 0 } --daemonize { --setsid --clear-env --after 200 --exit 3 } --pidfile $T/pid1 --after 1500 --exit 9
 startsecs=0
