@@ -1,6 +1,7 @@
 /*
  * Measures mpsup beside the limit (bare.c), both from outside and by the same means, in turns: until all are up, what a
- * restart takes and costs, memory, wake-ups at rest, stop, status. tests/bench/run calls it for each number of programs.
+ * restart takes and costs, memory, wake-ups at rest, stop, status; supervisord from the same configuration on request.
+ * tests/bench/run calls it for each number of programs.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -27,8 +28,8 @@
 
 extern char **environ;
 
-enum contender { BARE, MPSUP, N_CONTENDERS };
-static const char *const contender_names[] = { "bare", "mpsup" };
+enum contender { BARE, MPSUP, SUPERVISORD, N_CONTENDERS };
+static const char *const contender_names[] = { "bare", "mpsup", "supervisord" };
 
 /* X(name in code, key in --json, what it is, unit) */
 #define METRICS(X)                                                                                 \
@@ -61,7 +62,7 @@ static const struct {
 
 static struct bench {
 	unsigned count, rounds, kills, idle_s;
-	bool json, only[N_CONTENDERS];
+	bool json, with[N_CONTENDERS];
 	char programs[PATH_MAX]; /* build folder */
 	char dir[64];
 	char nop[PATH_MAX + 16], bare[PATH_MAX + 16], mpsup[PATH_MAX + 16], config[PATH_MAX],
@@ -289,7 +290,7 @@ static void write_config(void)
 		die("%s: %s", b.config, strerror(errno));
 	fprintf(f, "[supervisord]\nidentifier=bench-%d\nlogfile=/dev/null\nlogfile_maxbytes=0\n",
 		getpid());
-	fprintf(f, "pidfile=%s/pid\nchildlogdir=%s\n\n", b.dir, b.dir);
+	fprintf(f, "pidfile=%s/pid\nchildlogdir=%s\nminfds=20000\n\n", b.dir, b.dir);
 	fprintf(f, "[program:nop]\ncommand=%s %s %%(process_num)d\n", b.nop, b.file);
 	fprintf(f, "numprocs=%u\nprocess_name=%%(program_name)s_%%(process_num)d\n", b.count);
 	fprintf(f, "startsecs=0\nautorestart=true\nrestart_delay=0\n");
@@ -322,15 +323,28 @@ static void find_processes(void)
 	now_running.pids[now_running.n_pids++] = pid;
 }
 
+/* One that stays in the foreground: what was started is what supervises. */
+static void start_plain(char *const argv[], struct samples *m, struct mps_time from, int seconds)
+{
+	now_running.child = run(argv, "/dev/null");
+	now_running.pids[now_running.n_pids++] = now_running.child;
+	wait_ups(b.count, seconds);
+	samples_add(&m[ALL_UP], ms_since(from));
+}
+
 static void start_bare(struct samples *m, struct mps_time from, int seconds)
 {
 	char number[16];
 
 	snprintf(number, sizeof(number), "%u", b.count);
-	now_running.child = run((char *[]){ b.bare, b.nop, b.file, number, NULL }, "/dev/null");
-	now_running.pids[now_running.n_pids++] = now_running.child;
-	wait_ups(b.count, seconds);
-	samples_add(&m[ALL_UP], ms_since(from));
+	start_plain((char *[]){ b.bare, b.nop, b.file, number, NULL }, m, from, seconds);
+}
+
+static void start_supervisord(struct samples *m, struct mps_time from, int seconds)
+{
+	start_plain((char *[]){ (char *)"/usr/bin/supervisord", (char *)"-n", (char *)"-c",
+				b.config, NULL },
+		    m, from, seconds);
 }
 
 static void start_mpsup(struct samples *m, struct mps_time from, int seconds)
@@ -350,29 +364,28 @@ static void start_mpsup(struct samples *m, struct mps_time from, int seconds)
 
 static void measure_start(enum contender c, struct samples *m)
 {
-	int seconds = 30 + (int)(b.count / 100);
+	static void (*const starts[])(struct samples *, struct mps_time,
+				      int) = { start_bare, start_mpsup, start_supervisord };
+	int seconds = 30 + (int)(b.count / 10);
 	struct mps_time from;
 
 	fresh_slots();
 	b.shared->target = b.count;
 	now_running.n_pids = 0;
 	from = mps_now();
-	if (c == BARE)
-		start_bare(m, from, seconds);
-	else
-		start_mpsup(m, from, seconds);
+	starts[c](m, from, seconds);
 	samples_add(&m[SPREAD], spread_ms());
 	samples_add(&m[START_CPU], (double)cpu_ns() / 1e6);
 	samples_add(&m[PSS], pss_kib());
 }
 
 /* One kill after the other, each when the last one's work is over: kill(2) to the first instruction of the new main(). */
-static void measure_restarts(struct samples *m)
+static void measure_restarts(struct samples *m, unsigned kills)
 {
 	struct samples latency = { NULL, 0 };
 	long long before = cpu_ns();
 
-	for (unsigned i = 0; i < b.kills; i++) {
+	for (unsigned i = 0; i < kills; i++) {
 		struct nop_slot *slot = &b.shared->slot[(unsigned)random() % b.count];
 		uint32_t ups = b.shared->ups + 1;
 		struct mps_time from;
@@ -385,7 +398,7 @@ static void measure_restarts(struct samples *m)
 		samples_add(&latency, (double)(slot->started_ns - from.ns) / 1e6);
 		usleep(2000);
 	}
-	samples_add(&m[RESTART_CPU], (double)(cpu_ns() - before) / 1e3 / b.kills);
+	samples_add(&m[RESTART_CPU], (double)(cpu_ns() - before) / 1e3 / kills);
 	samples_add(&m[RESTART_MEDIAN], samples_quantile(&latency, 0.5));
 	samples_add(&m[RESTART_P99], samples_quantile(&latency, 0.99));
 	samples_free(&latency);
@@ -416,10 +429,10 @@ static void measure_stop(enum contender c, struct samples *m)
 	unsigned left;
 	int r;
 
-	if (c == BARE)
-		kill(now_running.child, SIGTERM);
-	else
+	if (c == MPSUP)
 		now_running.child = run_verb("shutdown", "/dev/null");
+	else
+		kill(now_running.child, SIGTERM);
 	r = wait_status(now_running.child);
 	samples_add(&m[STOP], ms_since(from));
 	now_running.child = 0;
@@ -434,7 +447,8 @@ static void measure(enum contender c, struct samples *m, bool last)
 	measure_start(c, m);
 	if (c == MPSUP)
 		measure_status(m);
-	measure_restarts(m);
+	/* supervisord looks once a second */
+	measure_restarts(m, c == SUPERVISORD ? b.kills / 20 + 1 : b.kills);
 	if (last && b.idle_s > 0)
 		measure_idle(m);
 	measure_stop(c, m);
@@ -464,7 +478,8 @@ static double ratio(enum metric i)
 static void print_table(const char *load)
 {
 	printf("%u programs, %u rounds, %u kills each, load %s", b.count, b.rounds, b.kills, load);
-	printf("  %-20s %-4s %25s %26s %7s\n", "median [min-max]", "", "bare", "mpsup", "ratio");
+	printf("  %-20s %-4s %26s %26s %7s %26s\n", "median [min-max]", "", "bare", "mpsup",
+	       "ratio", b.with[SUPERVISORD] ? "supervisord" : "");
 	for (enum metric i = 0; i < N_METRICS; i++) {
 		if (b.results[BARE][i].n + b.results[MPSUP][i].n == 0)
 			continue;
@@ -473,6 +488,8 @@ static void print_table(const char *load)
 		print_cell(&b.results[MPSUP][i]);
 		if (ratio(i) > 0)
 			printf(" %7.2f", ratio(i));
+		if (b.with[SUPERVISORD])
+			print_cell(&b.results[SUPERVISORD][i]);
 		printf("\n");
 	}
 	printf("\n");
@@ -496,6 +513,7 @@ static void print_json(const char *load)
 		printf("%s{\"name\":\"%s\"", i > 0 ? "," : "", metrics[i].key);
 		print_json_samples(BARE, i);
 		print_json_samples(MPSUP, i);
+		print_json_samples(SUPERVISORD, i);
 		if (ratio(i) > 0)
 			printf(",\"ratio\":%.3f", ratio(i));
 		printf("}");
@@ -508,15 +526,26 @@ static void print_json(const char *load)
 static _Noreturn void usage(void)
 {
 	fprintf(stderr, "usage: sup [-n PROGRAMS] [-r ROUNDS] [-k KILLS] [-i IDLE_SECONDS] [-j] "
-			"[-o bare|mpsup] BUILD_FOLDER\n");
+			"[-o bare|mpsup|supervisord]... BUILD_FOLDER\n");
 	exit(2);
+}
+
+/* -o: these contenders only; without any bare and mpsup. */
+static void choose(const char *name)
+{
+	for (enum contender c = 0; c < N_CONTENDERS; c++)
+		if (strcmp(contender_names[c], name) == 0) {
+			b.with[c] = true;
+			return;
+		}
+	usage();
 }
 
 static void parse(int argc, char **argv)
 {
 	int c;
 
-	b = (struct bench){ .count = 40, .rounds = 7, .kills = 200, .only = { true, true } };
+	b = (struct bench){ .count = 40, .rounds = 7, .kills = 200 };
 	while ((c = getopt(argc, argv, "n:r:k:i:jo:")) != -1) {
 		unsigned n = optarg != NULL ? (unsigned)strtoul(optarg, NULL, 10) : 0;
 
@@ -531,10 +560,12 @@ static void parse(int argc, char **argv)
 		else if (c == 'j')
 			b.json = true;
 		else if (c == 'o')
-			b.only[strcmp(optarg, "bare") == 0 ? MPSUP : BARE] = false;
+			choose(optarg);
 		else
 			usage();
 	}
+	if (!b.with[BARE] && !b.with[MPSUP] && !b.with[SUPERVISORD])
+		b.with[BARE] = b.with[MPSUP] = true;
 	if (optind + 1 != argc || realpath(argv[optind], b.programs) == NULL)
 		usage();
 }
@@ -561,14 +592,14 @@ int main(int argc, char **argv)
 	parse(argc, argv);
 	prepare();
 	for (enum contender c = 0; c < N_CONTENDERS; c++)
-		if (b.only[c])
+		if (b.with[c])
 			measure(c, discarded, false);
 	read_text("/proc/loadavg", load, sizeof(load));
 	for (unsigned round = 0; round < b.rounds; round++)
 		for (unsigned i = 0; i < N_CONTENDERS; i++) {
-			enum contender c = (i + round) % 2;
+			enum contender c = (i + round) % N_CONTENDERS;
 
-			if (b.only[c])
+			if (b.with[c])
 				measure(c, b.results[c], round + 1 == b.rounds);
 		}
 	if (b.json)
