@@ -240,6 +240,16 @@ static void fresh_slots(void)
 	close(fd);
 }
 
+/* What was exec'd has ended, and not well: nobody will start the rest. */
+static bool has_failed(void)
+{
+	siginfo_t info = { .si_pid = 0 };
+
+	return now_running.child > 0 &&
+	       waitid(P_PID, (id_t)now_running.child, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+	       info.si_pid != 0 && (info.si_code != CLD_EXITED || info.si_status != 0);
+}
+
 /* Until so many programs have started in all, counted from the first; the last one wakes us. */
 static void wait_ups(uint32_t ups, int seconds)
 {
@@ -251,8 +261,9 @@ static void wait_ups(uint32_t ups, int seconds)
 
 		if (is >= ups)
 			return;
-		if (ms_since(from) > seconds * 1000.0)
-			die("%u of %u programs have started after %d s", is, ups, seconds);
+		if (ms_since(from) > seconds * 1000.0 || has_failed())
+			die("only %u of %u programs have started after %.1f s", is, ups,
+			    ms_since(from) / 1000);
 		syscall(SYS_futex, &b.shared->ups, FUTEX_WAIT, is, &second, NULL, 0);
 		/* woken or not: target is set once, so a stray wake-up only makes us look again */
 	}
