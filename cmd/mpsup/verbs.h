@@ -6,6 +6,15 @@
 
 #include "mpsup/cmd.h"
 
+extern const struct cmd cmd_run;
+extern const struct cmd cmd_start;
+extern const struct cmd cmd_stop;
+extern const struct cmd cmd_restart;
+extern const struct cmd cmd_status;
+extern const struct cmd cmd_signal;
+extern const struct cmd cmd_pid;
+extern const struct cmd cmd_shutdown;
+extern const struct cmd cmd_ls;
 extern const struct cmd cmd_check;
 extern const struct cmd cmd_keys;
 extern const struct cmd cmd_version;

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 struct err;
+struct store;
 
 /* Where a value was written. file is owned by the configuration; line counts from 1, 0 = not from a file. */
 struct conf_place {
@@ -41,7 +42,7 @@ enum conf_exit_on { CONF_EXIT_NONE, CONF_EXIT_FATAL, CONF_EXIT_NAME, CONF_EXIT_A
 struct conf_log {
 	enum conf_log_kind kind;
 	char *path; /* CONF_LOG_FILE only; absolute or relative to the supervisor's directory, ~ expanded */
-	int64_t maxbytes; /* 0 = no rotation */
+	int64_t maxbytes; /* <= 0 = no rotation */
 	int backups;
 	int64_t capture_maxbytes;
 	bool events_enabled;
@@ -57,6 +58,7 @@ struct conf_proc {
 	int group_priority;
 	int process_num;
 	int numprocs;
+	int numprocs_start;
 	struct conf_place place;	 /* of the section */
 	struct conf_place place_command; /* of these keys, for messages of a failed start */
 	struct conf_place place_directory;
@@ -159,7 +161,7 @@ struct conf {
 	size_t n_messages;
 	size_t n_errors;
 	size_t n_warnings;
-	void *store; /* strings and file names */
+	struct store *store; /* strings and file names */
 };
 
 struct conf_options {

@@ -239,6 +239,9 @@ static void on_message(struct keeper *k, size_t n, bool cut)
 	case KEEPER_EXIT:
 		finish(k, (int)m.status);
 		break;
+	case KEEPER_DETACH:
+		dup2(k->null, STDERR_FILENO);
+		break;
 	case KEEPER_WELCOME:
 	case KEEPER_INSTANCE:
 	case KEEPER_STARTED:

@@ -58,6 +58,7 @@ static const struct shape {
 	[KEEPER_KEEP] = { true, 1, { { U32, M(instance) } } },
 	[KEEPER_FORGET] = { true, 1, { { U32, M(instance) } } },
 	[KEEPER_EXIT] = { true, 1, { { U32, M(status) } } },
+	[KEEPER_DETACH] = { true, 1, { { U32, M(protocol) } } },
 	[KEEPER_WELCOME] = { false,
 			     3,
 			     { { U32, M(protocol) }, { U32, M(pid) }, { U32, M(count) } } },

@@ -30,7 +30,15 @@ char *client_instance_name(const char *config_path, const char *identifier);
  * -EACCES, -EPERM; other -errno.
  */
 int client_connect(const char *socket_path, struct client **ret_client, struct err *err);
+
+/* A client on a connected stream socket, which it takes over. NULL when out of memory: then fd is still the caller's. */
+struct client *client_new(int fd);
+
+/* Closes. NULL is fine. */
 void client_close(struct client *client);
+
+/* Calls fail with -ETIMEDOUT after ms without a byte; 0 = wait for ever, which a new client does. 0 or -errno. */
+int client_set_timeout(struct client *client, int ms);
 
 /* Called for each line that arrives before the last answer: rows of a result that is sent in parts, and events. */
 typedef void client_on_part(struct json_t *message, void *user);
@@ -38,8 +46,9 @@ typedef void client_on_part(struct json_t *message, void *user);
 /*
  * Sends method with params (a reference is stolen; NULL = {}) and reads until the answer is complete. Parts
  * ({"more":true,...}) and events go to on_part (may be NULL). 0 with *ret_result (the caller's; the last part's "result");
- * a positive fault number (10 BAD_NAME ...) with err when the server refused; -errno when the connection failed,
- * -ECONNRESET when the supervisor went away first.
+ * a positive fault number (10 BAD_NAME ...) with err when the server refused; -errno when the connection failed:
+ * -ECONNRESET when the supervisor went away first, -EPROTO and -EMSGSIZE when what it sent is no answer, -EINVAL when
+ * params are no UTF-8. After an -errno the client is of no further use.
  */
 int client_call(struct client *client, const char *method, struct json_t *params,
 		client_on_part *on_part, void *user, struct json_t **ret_result, struct err *err);

@@ -201,22 +201,39 @@ static void consider(struct guess *g, const char *word, const char *shown)
 	g->best = shown;
 }
 
-static long not_found(const struct order_index *index, const char *target, struct err *err)
+/* The name nearest to `word`, NULL when none is near; of groups only, or of all that has a name. */
+static const char *nearest(const struct order_index *index, const char *word, bool groups)
 {
 	/* One slip, and one more for every four characters, is a typo; more is another word. */
-	struct guess g = { .target = target, .distance = 2 + (unsigned)strlen(target) / 4 };
+	struct guess g = { .target = word, .distance = 2 + (unsigned)strlen(word) / 4 };
 
-	for (size_t i = 0; i < index->n && err != NULL; i++) {
+	for (size_t i = 0; i < index->n; i++) {
 		const struct svc *s = index->list[i];
 
-		consider(&g, s->name, s->name);
 		consider(&g, s->conf->group, s->conf->group);
+		if (groups)
+			continue;
+		consider(&g, s->name, s->name);
 		consider(&g, s->conf->name, s->name);
 	}
-	if (g.best == NULL)
+	return g.best;
+}
+
+static long not_found(const struct order_index *index, const char *target, struct err *err)
+{
+	AUTO_FREE char *word = xstrdup(target);
+	bool groups = ends_with(target, ":") || ends_with(target, ":*");
+	const char *best;
+
+	if (err == NULL)
+		return -ENOENT;
+	if (groups)
+		*strrchr(word, ':') = '\0';
+	best = nearest(index, word, groups);
+	if (best == NULL)
 		return err_set(err, -ENOENT, "no such process or group: '%s'", target);
-	return err_set(err, -ENOENT, "no such process or group: '%s' (did you mean '%s'?)", target,
-		       g.best);
+	return err_set(err, -ENOENT, "no such process or group: '%s' (did you mean '%s%s'?)",
+		       target, best, groups ? ":*" : "");
 }
 
 long order_find(const struct order_index *index, const char *target,

@@ -186,7 +186,6 @@ static enum svc_state restart_by_policy(struct svc *s, struct svc_step *t)
 /* A run that had come up is over, and so is its tree. */
 static enum svc_state after_run(struct svc *s, struct svc_step *t)
 {
-	s->backoff = 0;
 	if (!restart_is_wanted(s))
 		return SVC_EXITED;
 	svc_pass_through(s, t, SVC_EXITED);

@@ -148,8 +148,8 @@ void svc_init(struct svc *s, uint32_t id, const char *name, const struct conf_pr
 void svc_fini(struct svc *s);
 
 /*
- * The one way in. Every event may come at any time: what does not fit the state is ignored. `arg` may be NULL where the event has none. Asserts that the state it leads to is among those that
- * the table allows.
+ * The one way in. Every event may come at any time: what does not fit the state is ignored. `arg` may be NULL where
+ * the event has none. Asserts that the state it leads to is among those that the table allows.
  */
 void svc_event(struct svc *s, enum svc_event event, const struct svc_arg *arg, struct mps_time now);
 

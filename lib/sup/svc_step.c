@@ -126,7 +126,6 @@ void svc_note_spawn_failed(struct svc *s, const struct svc_step *t)
 void svc_reset_counters(struct svc *s)
 {
 	s->restarts = s->backoff = s->busy = s->streak = s->window_count = 0;
-	s->window_start.ns = 0;
 }
 
 void svc_count_up(unsigned *n)

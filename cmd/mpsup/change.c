@@ -1,0 +1,148 @@
+/*
+ * The verbs that change what runs. See change.h.
+ */
+#include "mpsup/change.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "mpsup/cmd.h"
+#include "mpsup/connect.h"
+#include "mpsup/progress.h"
+#include "mpsup/terminal.h"
+
+static bool no_wait;
+
+const struct cmd_option change_options[] = {
+	{ 0, "no-wait", NULL, "do not wait for the outcome" },
+	{ 0 },
+};
+
+int change_on_option(const struct cmd_option *o, const char *value, struct err *err)
+{
+	(void)o;
+	(void)value;
+	(void)err;
+	no_wait = true;
+	return 0;
+}
+
+bool change_no_wait(void)
+{
+	return no_wait;
+}
+
+struct running {
+	struct change *change;
+	struct progress progress;
+	json_t *stopped; /* names that a restart has stopped, as keys */
+	json_t *rows;
+};
+
+static void on_row(json_t *row, void *user)
+{
+	struct running *run = user;
+
+	json_array_append(run->rows, row);
+}
+
+static void on_event(json_t *data, void *user)
+{
+	struct running *run = user;
+	const char *name = json_string_value(json_object_get(data, "name"));
+	const char *from = json_string_value(json_object_get(data, "from"));
+
+	if (name != NULL && from != NULL && strcmp(from, "STOPPING") == 0)
+		json_object_set_new(run->stopped, name, json_true());
+	progress_event(&run->progress, data);
+}
+
+static bool is_named(const json_t *targets, const char *name)
+{
+	json_t *target;
+	size_t i;
+
+	json_array_foreach (targets, i, target)
+		if (strcmp(json_string_value(target), name) == 0)
+			return true;
+	return false;
+}
+
+/* supervisorctl's restart is a stop and then a start: the lines of the first come first. */
+static void print_stop(const struct running *run, const char *name, bool named)
+{
+	struct outcome stops = { .done = "stopped", .harmless = FAULT_NOT_RUNNING };
+	bool stopped = json_object_get(run->stopped, name) != NULL;
+	json_t *line;
+
+	if (!stopped && !named)
+		return;
+	line = json_pack("{s:s, s:i}", "name", name, "code",
+			 stopped ? FAULT_SUCCESS : FAULT_NOT_RUNNING);
+	outcome_add(&stops, line);
+	json_decref(line);
+}
+
+static void print_stops(const struct running *run, const json_t *targets)
+{
+	json_t *row;
+	size_t i;
+
+	json_array_foreach (run->rows, i, row) {
+		const char *name = json_string_value(json_object_get(row, "name"));
+		json_int_t code = json_integer_value(json_object_get(row, "code"));
+
+		if (name != NULL && code != FAULT_BAD_NAME)
+			print_stop(run, name, is_named(targets, name));
+	}
+}
+
+/* Of a group, or all, supervisorctl tells only what it has touched. */
+static bool is_untouched(const struct change *change, const json_t *targets, const json_t *row)
+{
+	const char *name = json_string_value(json_object_get(row, "name"));
+	json_int_t code = json_integer_value(json_object_get(row, "code"));
+
+	return !change->outcome.json && code == (json_int_t)change->outcome.harmless &&
+	       name != NULL && !is_named(targets, name);
+}
+
+static void print_rows(const struct running *run, const json_t *targets)
+{
+	struct change *change = run->change;
+	json_t *row;
+	size_t i;
+
+	if (change->stops_first && !change->no_wait && !change->outcome.json)
+		print_stops(run, targets);
+	json_array_foreach (run->rows, i, row)
+		if (!is_untouched(change, targets, row))
+			outcome_add(&change->outcome, row);
+}
+
+int change_run(struct client *client, struct change *change, json_t *targets, bool *ret_lost)
+{
+	struct running run = { .change = change, .stopped = json_object(), .rows = json_array() };
+	const struct connect_on on = { .row = on_row, .event = on_event, .user = &run };
+	bool progress = !change->no_wait && (change->stops_first || terminal_is_tty());
+	struct err err = ERR_INIT;
+	int r, code;
+
+	progress_init(&run.progress, !change->no_wait && !change->outcome.json);
+	r = connect_rows(client, change->method,
+			 json_pack("{s:O, s:b, s:b}", "targets", targets, "wait", !change->no_wait,
+				   "progress", progress),
+			 &on, &err);
+	progress_wipe(&run.progress);
+	print_rows(&run, targets);
+	code = outcome_finish(&change->outcome);
+	if (ret_lost != NULL && (r == -ECONNRESET || r == FAULT_SHUTDOWN_STATE))
+		*ret_lost = r == -ECONNRESET;
+	else if (r != 0)
+		code = cmd_fail(connect_exit_code(r), &err);
+	progress_fini(&run.progress);
+	json_decref(run.stopped);
+	json_decref(run.rows);
+	json_decref(targets);
+	return code;
+}

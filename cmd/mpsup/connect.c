@@ -1,0 +1,111 @@
+/*
+ * How a verb reaches its supervisor. See connect.h.
+ */
+#include "mpsup/connect.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "base/xalloc.h"
+#include "conf/conf.h"
+#include "mpsup/cmd.h"
+#include "sup/client.h"
+
+int connect_socket_path(const struct cmd_context *ctx, char **ret_path, struct err *err)
+{
+	AUTO_FREE char *config = NULL, *identifier = NULL, *name = NULL, *dir = NULL;
+	int r;
+
+	if (ctx->socket != NULL) {
+		*ret_path = xstrdup(ctx->socket);
+		return 0;
+	}
+	r = cmd_config_path(ctx, &config, err);
+	if (r < 0)
+		return r;
+	r = conf_peek_identifier(config, &identifier, err);
+	if (r < 0)
+		return r;
+	name = client_instance_name(config, identifier);
+	dir = client_runtime_dir(name);
+	*ret_path = xasprintf("%s/control.sock", dir);
+	return 0;
+}
+
+int connect_open(const struct cmd_context *ctx, struct client **ret_client, struct err *err)
+{
+	AUTO_FREE char *path = NULL;
+	int r = connect_socket_path(ctx, &path, err);
+
+	if (r < 0)
+		return r == -ENOENT ? -EINVAL : r;
+	return client_connect(path, ret_client, err);
+}
+
+int connect_exit_code(int r)
+{
+	if (r == -ENOENT)
+		return EXIT_NOT_RUNNING;
+	if (r == -ECONNREFUSED || r == -EACCES || r == -EPERM)
+		return EXIT_UNREACHABLE;
+	return EXIT_GENERIC;
+}
+
+static void each(const json_t *result, const char *key, void (*on)(json_t *, void *), void *user)
+{
+	json_t *list = json_object_get(result, key), *item;
+	size_t i;
+
+	if (on == NULL)
+		return;
+	json_array_foreach (list, i, item)
+		on(item, user);
+}
+
+static void take_result(const json_t *result, const struct connect_on *on)
+{
+	each(result, "processes", on->row, on->user);
+	each(result, "errors", on->error, on->user);
+}
+
+static void on_part(json_t *message, void *user)
+{
+	const struct connect_on *on = user;
+	json_t *data = json_object_get(message, "data");
+
+	if (json_object_get(message, "event") == NULL)
+		take_result(json_object_get(message, "result"), on);
+	else if (on->event != NULL && data != NULL)
+		on->event(data, on->user);
+}
+
+int connect_rows(struct client *client, const char *method, json_t *params,
+		 const struct connect_on *on, struct err *err)
+{
+	json_t *result;
+	int r = client_call(client, method, params, on_part, (void *)on, &result, err);
+
+	if (r != 0)
+		return r;
+	take_result(result, on);
+	json_decref(result);
+	return 0;
+}
+
+json_t *connect_names(const struct cmd_context *ctx)
+{
+	json_t *names = json_array();
+
+	for (int i = 0; i < ctx->argc; i++)
+		json_array_append_new(names, json_string(ctx->argv[i]));
+	return names;
+}
+
+void connect_print_json(json_t *value)
+{
+	json_dumpf(value, stdout, JSON_COMPACT | JSON_REAL_PRECISION(15));
+	putchar('\n');
+	json_decref(value);
+}

@@ -1,0 +1,42 @@
+/*
+ * How a verb reaches its supervisor: configuration -> name -> socket -> connection; and calls whose rows arrive in parts.
+ */
+#ifndef CMD_MPSUP_CONNECT_H
+#define CMD_MPSUP_CONNECT_H
+
+#include <jansson.h>
+
+struct client;
+struct cmd_context;
+struct err;
+
+/* -s, or the socket of the instance that the configuration names. 0 with a heap string, or -errno. */
+int connect_socket_path(const struct cmd_context *ctx, char **ret_path, struct err *err);
+
+/*
+ * 0 or -errno. -ENOENT and -ECONNREFUSED say that nobody listens; that there is no configuration is -EINVAL.
+ */
+int connect_open(const struct cmd_context *ctx, struct client **ret_client, struct err *err);
+
+/* The exit code of a verb other than status that could not connect or call: 7 nobody there, 4 not allowed, else 1. */
+int connect_exit_code(int r);
+
+/* What a result that is sent in parts is made of; each may be NULL. What they get is only lent. */
+struct connect_on {
+	void (*row)(json_t *row, void *user);
+	void (*error)(json_t *error, void *user); /* a target that status did not find */
+	void (*event)(json_t *data, void *user);
+	void *user;
+};
+
+/* client_call() for the methods that answer {"processes":[...]}. A reference to params is stolen. */
+int connect_rows(struct client *client, const char *method, json_t *params,
+		 const struct connect_on *on, struct err *err);
+
+/* What is left of the arguments, as an array. */
+json_t *connect_names(const struct cmd_context *ctx);
+
+/* One JSON document and a newline on standard output; steals the reference. */
+void connect_print_json(json_t *value);
+
+#endif

@@ -1,0 +1,277 @@
+/*
+ * All about one process. See detail.h. First everything is put into the row, then the row is printed, so that text and
+ * JSON cannot differ.
+ */
+#include "mpsup/detail.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/table.h"
+#include "base/utf8.h"
+#include "mpsup/terminal.h"
+#include "mpsup/usage.h"
+
+#define LOG_LINES 10
+#define LOG_BYTES 65536
+
+static const char *text_of(const json_t *row, const char *key)
+{
+	const char *text = json_string_value(json_object_get(row, key));
+
+	return text != NULL ? text : "";
+}
+
+static void on_process(pid_t pid, unsigned depth, void *user)
+{
+	AUTO_BUF command = BUF_INIT;
+
+	usage_add_command(&command, pid);
+	json_array_append_new(user,
+			      json_pack("{s:i, s:i, s:s}", "pid", (int)pid, "depth", (int)depth,
+					"command", command.p != NULL ? command.p : ""));
+}
+
+/* The end of a regular file; a pipe or a terminal would be emptied or block. */
+static ssize_t read_end(const char *path, char *text, size_t size)
+{
+	AUTO_CLOSE int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	struct stat st;
+	off_t from;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EINVAL;
+	from = st.st_size > (off_t)size ? st.st_size - (off_t)size : 0;
+	return pread(fd, text, size, from);
+}
+
+static json_t *last_lines(const char *path)
+{
+	static char text[LOG_BYTES];
+	ssize_t n = read_end(path, text, sizeof(text));
+	json_t *lines;
+	char *end;
+
+	if (n < 0)
+		return NULL;
+	lines = json_array();
+	if (n > 0 && text[n - 1] == '\n')
+		n--;
+	for (end = text + n; end > text && json_array_size(lines) < LOG_LINES;) {
+		char *before = memrchr(text, '\n', (size_t)(end - text));
+		char *from = before != NULL ? before + 1 : text;
+		AUTO_BUF clean = BUF_INIT;
+
+		utf8_add_clean(&clean, from, (size_t)(end - from));
+		json_array_insert_new(lines, 0, json_string(clean.p != NULL ? clean.p : ""));
+		end = before != NULL ? before : text;
+	}
+	return lines;
+}
+
+void detail_fill(json_t *row)
+{
+	pid_t pid = (pid_t)json_integer_value(json_object_get(row, "pid"));
+	const char *log = text_of(row, "stdout_logfile");
+	json_t *lines = log[0] == '/' ? last_lines(log) : NULL;
+	json_t *tree;
+
+	if (lines != NULL)
+		json_object_set_new(row, "log", lines);
+	if (pid <= 0)
+		return;
+	tree = json_array();
+	usage_walk_tree(pid, on_process, tree);
+	json_object_set_new(row, "tree", tree);
+}
+
+static void add_clean(struct buf *out, const char *text)
+{
+	utf8_add_clean(out, text, strlen(text));
+}
+
+/* One line; what is wider than the terminal is cut. */
+static void add_line(struct buf *out, const char *text)
+{
+	unsigned width = terminal_width(), used;
+	size_t n = strlen(text);
+
+	if (width == 0 || utf8_width(text, n) <= width) {
+		buf_adds(out, text);
+	} else {
+		buf_add(out, text, utf8_fit(text, n, width - 1, &used));
+		buf_adds(out, "\xe2\x80\xa6");
+	}
+	buf_addc(out, '\n');
+}
+
+static void add_field(struct buf *out, const char *title, const char *value)
+{
+	AUTO_BUF line = BUF_INIT;
+
+	if (value[0] == '\0')
+		return;
+	buf_addf(&line, "  %-11s ", title);
+	add_clean(&line, value);
+	add_line(out, line.p != NULL ? line.p : "");
+}
+
+static void add_heading(struct buf *out, const char *text)
+{
+	buf_addf(out, terminal_has_colours() ? "\n\033[1m%s\033[0m\n" : "\n%s\n", text);
+}
+
+static void add_when(char *to, size_t size, double when)
+{
+	time_t t = (time_t)when;
+	struct tm tm;
+
+	if (localtime_r(&t, &tm) == NULL || strftime(to, size, "%Y-%m-%d %H:%M:%S", &tm) == 0)
+		snprintf(to, size, "?");
+}
+
+static void add_process_line(struct buf *out, const json_t *row)
+{
+	char text[160], span[32], cpu[32], size[32];
+	json_int_t pid = json_integer_value(json_object_get(row, "pid"));
+
+	if (pid <= 0)
+		return;
+	usage_format_span(span, sizeof(span), json_number_value(json_object_get(row, "uptime")));
+	usage_format_cpu(cpu, sizeof(cpu), json_number_value(json_object_get(row, "cpu")));
+	usage_format_size(size, sizeof(size),
+			  (uint64_t)json_integer_value(json_object_get(row, "rss")));
+	snprintf(text, sizeof(text), "%lld, up %s, CPU %s, memory %s", (long long)pid, span, cpu,
+		 size);
+	add_field(out, "pid", text);
+}
+
+static void add_head(struct buf *out, const json_t *row)
+{
+	static const struct {
+		const char *title, *key;
+	} fields[] = {
+		{ "info", "info" },
+		{ "error", "spawnerr" },
+		{ "command", "command" },
+		{ "directory", "directory" },
+		{ "config", "config" },
+		{ "started by", "start_method" },
+		{ "stdout", "stdout_logfile" },
+		{ "stderr", "stderr_logfile" },
+	};
+	const char *state = text_of(row, "state"), *sgr = terminal_state_sgr(state);
+	bool colours = terminal_has_colours() && sgr != NULL;
+	json_t *changed = json_object_get(row, "changed");
+	char text[64];
+
+	add_clean(out, text_of(row, "name"));
+	if (colours)
+		buf_addf(out, "  \033[%sm%s\033[0m\n", sgr, state);
+	else
+		buf_addf(out, "  %s\n", state);
+	add_process_line(out, row);
+	if (json_is_number(changed)) {
+		add_when(text, sizeof(text), json_number_value(changed));
+		add_field(out, "since", text);
+	}
+	snprintf(text, sizeof(text), "%lld",
+		 (long long)json_integer_value(json_object_get(row, "restarts")));
+	add_field(out, "restarts", text);
+	for (size_t i = 0; i < ARRAY_SIZE(fields); i++)
+		add_field(out, fields[i].title, text_of(row, fields[i].key));
+}
+
+static void add_tree(struct buf *out, const json_t *tree)
+{
+	json_t *process;
+	size_t i;
+
+	if (json_array_size(tree) == 0)
+		return;
+	add_heading(out, "Processes");
+	json_array_foreach (tree, i, process) {
+		unsigned depth = (unsigned)json_integer_value(json_object_get(process, "depth"));
+		AUTO_BUF line = BUF_INIT;
+
+		buf_addf(&line, "  %7lld  ",
+			 (long long)json_integer_value(json_object_get(process, "pid")));
+		for (; depth > 0; depth--)
+			buf_adds(&line, depth > 1 ? "   " : "\xe2\x94\x94\xe2\x94\x80 ");
+		add_clean(&line, text_of(process, "command"));
+		add_line(out, line.p != NULL ? line.p : "");
+	}
+}
+
+static void add_end(struct table *t, const json_t *past)
+{
+	const char *signal_name = json_string_value(json_object_get(past, "signal"));
+
+	if (json_is_true(json_object_get(past, "spawnerr")))
+		table_add(t, "could not be started", NULL);
+	else if (signal_name != NULL)
+		table_addf(t, NULL, "SIG%s%s", signal_name,
+			   json_is_true(json_object_get(past, "core")) ? " (core)" : "");
+	else
+		table_addf(t, NULL, "exit code %lld",
+			   (long long)json_integer_value(json_object_get(past, "code")));
+}
+
+static void add_history(struct buf *out, const json_t *history)
+{
+	static const struct table_column columns[] = { { "  ENDED", false, 0 },
+						       { "UPTIME", false, 0 },
+						       { "HOW", false, 0 } };
+	struct table table;
+	char text[64];
+	json_t *past;
+	size_t i;
+
+	if (json_array_size(history) == 0)
+		return;
+	add_heading(out, "Past runs, the newest last");
+	table_init(&table, columns, ARRAY_SIZE(columns));
+	json_array_foreach (history, i, past) {
+		add_when(text, sizeof(text), json_number_value(json_object_get(past, "ended")));
+		table_addf(&table, NULL, "  %s", text);
+		usage_format_span(text, sizeof(text),
+				  json_number_value(json_object_get(past, "uptime")));
+		table_add(&table, text, NULL);
+		add_end(&table, past);
+	}
+	table_render(&table, out, terminal_width(), false);
+	table_fini(&table);
+}
+
+static void add_log(struct buf *out, const json_t *lines)
+{
+	json_t *line;
+	size_t i;
+
+	if (json_array_size(lines) == 0)
+		return;
+	add_heading(out, "Last lines of its output");
+	json_array_foreach (lines, i, line) {
+		AUTO_BUF text = BUF_INIT;
+
+		buf_addf(&text, "  %s", json_string_value(line));
+		add_line(out, text.p != NULL ? text.p : "");
+	}
+}
+
+void detail_add(struct buf *out, const json_t *row)
+{
+	add_head(out, row);
+	add_tree(out, json_object_get(row, "tree"));
+	add_history(out, json_object_get(row, "history"));
+	add_log(out, json_object_get(row, "log"));
+}

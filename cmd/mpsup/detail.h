@@ -1,0 +1,20 @@
+/*
+ * All about one process, for `mpsup status NAME`.
+ */
+#ifndef CMD_MPSUP_DETAIL_H
+#define CMD_MPSUP_DETAIL_H
+
+#include <jansson.h>
+
+struct buf;
+
+/*
+ * Adds to a row of status with detail what only this machine's /proc and files tell: "tree" (an array of pid, depth,
+ * command) and "log" (the last lines of its standard output, where that is a readable regular file).
+ */
+void detail_fill(json_t *row);
+
+/* The row as text for a person. */
+void detail_add(struct buf *out, const json_t *row);
+
+#endif

@@ -1,0 +1,238 @@
+/*
+ * Bringing up an instance. See launch.h.
+ */
+#include "mpsup/launch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "base/sig.h"
+#include "base/xalloc.h"
+#include "conf/conf.h"
+#include "mpsup/cmd.h"
+#include "mpsup/rundir.h"
+#include "sup/client.h"
+
+static int load(struct launch *l)
+{
+	struct conf *conf = conf_load(l->config, &(struct conf_options){ 0 });
+	const struct conf_supervisord *s = &conf->supervisord;
+	int r = conf->n_errors > 0 ? EXIT_GENERIC : 0;
+
+	for (size_t i = 0; i < conf->n_messages; i++) {
+		const struct conf_message *m = &conf->messages[i];
+
+		if (m->level == CONF_NOTE)
+			continue;
+		if (m->file != NULL)
+			fprintf(stderr, "%s:%d: ", m->file, m->line);
+		fprintf(stderr, "%s: %s\n", m->level == CONF_ERROR ? "error" : "warning", m->text);
+	}
+	if (r == 0)
+		l->name = client_instance_name(l->config, s->identifier_set ? s->identifier : NULL);
+	else
+		fprintf(stderr, "mpsup: %s: %zu error%s; nothing was started\n", l->config,
+			conf->n_errors, conf->n_errors == 1 ? "" : "s");
+	conf_free(conf);
+	return r;
+}
+
+static int find_self(struct launch *l, struct err *err)
+{
+	char path[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+
+	if (n < 0)
+		return err_set(err, -errno, "/proc/self/exe: %s; is /proc mounted?",
+			       strerror(errno));
+	path[n] = '\0';
+	l->self = xstrdup(path);
+	return 0;
+}
+
+static int find_host(struct launch *l, struct err *err)
+{
+	static const char *const places[] = { "mpsup-host", "../libexec/mpsup/mpsup-host" };
+	const char *set = getenv("MPSUP_HOST");
+	int folder = (int)(strrchr(l->self, '/') - l->self);
+
+	if (set != NULL && set[0] != '\0') {
+		l->host = xstrdup(set);
+		if (access(l->host, X_OK) == 0)
+			return 0;
+		return err_set(err, -errno, "MPSUP_HOST=%s: %s", set, strerror(errno));
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+		AUTO_FREE char *path = xasprintf("%.*s/%s", folder, l->self, places[i]);
+
+		if (access(path, X_OK) != 0)
+			continue;
+		l->host = TAKE_PTR(path);
+		return 0;
+	}
+	return err_set(err, -ENOENT,
+		       "mpsup-host is neither in %.*s nor in ../libexec/mpsup beside it; "
+		       "set MPSUP_HOST to its path",
+		       folder, l->self);
+}
+
+int launch_prepare(struct launch *l, const char *config)
+{
+	struct err err = ERR_INIT;
+	int r;
+
+	l->config = xstrdup(config);
+	r = load(l);
+	if (r != 0)
+		return r;
+	l->dir = client_runtime_dir(l->name);
+	r = find_self(l, &err);
+	if (r == 0)
+		r = find_host(l, &err);
+	if (r == 0)
+		r = rundir_make(l->dir, &err);
+	if (r == 0)
+		r = rundir_lock(l->dir, l->name, &l->lock_fd, &err);
+	return r == 0 ? 0 : cmd_fail(EXIT_GENERIC, &err);
+}
+
+void launch_fini(struct launch *l)
+{
+	free(l->config);
+	free(l->name);
+	free(l->dir);
+	free(l->self);
+	free(l->host);
+	fd_close(&l->lock_fd);
+}
+
+/* Becomes the keeper; ready_fd -1 = in the foreground, nobody waits for it. Returns -errno. */
+static int exec_keeper(struct launch *l, int ready_fd)
+{
+	char lock[16], ready[16];
+	const char *argv[24];
+	size_t n = 0;
+	int r;
+
+	snprintf(lock, sizeof(lock), "%d", l->lock_fd);
+	snprintf(ready, sizeof(ready), "%d", ready_fd);
+	argv[n++] = l->host;
+	argv[n++] = "keeper";
+	argv[n++] = "--name";
+	argv[n++] = l->name;
+	argv[n++] = "--dir";
+	argv[n++] = l->dir;
+	argv[n++] = "--lock-fd";
+	argv[n++] = lock;
+	argv[n++] = "--";
+	argv[n++] = l->self;
+	argv[n++] = "supervise";
+	argv[n++] = ready_fd >= 0 ? "--ready-fd" : "--foreground";
+	if (ready_fd >= 0)
+		argv[n++] = ready;
+	argv[n++] = "-c";
+	argv[n++] = l->config;
+	argv[n] = NULL;
+	r = rundir_write_pid(l->lock_fd);
+	if (r == 0)
+		r = fd_set_cloexec(l->lock_fd, false);
+	if (r == 0 && ready_fd >= 0)
+		r = fd_set_cloexec(ready_fd, false);
+	if (r < 0)
+		return r;
+	fflush(NULL);
+	execv(l->host, (char *const *)argv);
+	return -errno;
+}
+
+static int exec_failed(const struct launch *l, int r)
+{
+	struct err err;
+
+	err_set(&err, r, "cannot start %s: %s", l->host, strerror(-r));
+	return cmd_fail(EXIT_GENERIC, &err);
+}
+
+int launch_exec(struct launch *l)
+{
+	return exec_failed(l, exec_keeper(l, -1));
+}
+
+/* Standard error stays the caller's until the supervisor is ready, so that a person sees why it did not come up. */
+static void be_daemon(struct launch *l, int ready_fd)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	setsid();
+	if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0)
+		_exit(exec_failed(l, -errno));
+	_exit(exec_failed(l, exec_keeper(l, ready_fd)));
+}
+
+/* The end of the pipe without the byte: the reason was told, unless somebody killed it. */
+static int not_ready(pid_t pid)
+{
+	struct err err;
+	int status;
+
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	if (WIFSIGNALED(status)) {
+		err_set(&err, 0, "the keeper (pid %d) was killed by SIG%s before it was ready",
+			(int)pid, sig_name(WTERMSIG(status)));
+		cmd_fail(EXIT_GENERIC, &err);
+	}
+	return EXIT_GENERIC;
+}
+
+int launch_daemon(struct launch *l, pid_t *ret_pid)
+{
+	AUTO_CLOSE int in = -1, out = -1;
+	struct err err;
+	int fds[2];
+	char byte;
+	ssize_t n;
+	pid_t pid;
+
+	if (pipe2(fds, O_CLOEXEC) < 0) {
+		err_set(&err, -errno, "pipe: %s", strerror(errno));
+		return cmd_fail(EXIT_GENERIC, &err);
+	}
+	in = fds[0];
+	out = fds[1];
+	fflush(NULL);
+	pid = fork();
+	if (pid < 0) {
+		err_set(&err, -errno, "fork: %s", strerror(errno));
+		return cmd_fail(EXIT_GENERIC, &err);
+	}
+	if (pid == 0)
+		be_daemon(l, out);
+	fd_close(&out);
+	do
+		n = read(in, &byte, 1);
+	while (n < 0 && errno == EINTR);
+	if (n != 1 || byte != 'R')
+		return not_ready(pid);
+	*ret_pid = pid;
+	return 0;
+}
+
+int daemon_start(const char *config, pid_t *ret_pid)
+{
+	struct launch l = LAUNCH_INIT;
+	int r = launch_prepare(&l, config);
+
+	if (r == 0)
+		r = launch_daemon(&l, ret_pid);
+	launch_fini(&l);
+	return r;
+}

@@ -1,0 +1,120 @@
+/*
+ * What became of each process. See outcome.h; wording and codes are those of supervisorctl 4.2.
+ */
+#include "mpsup/outcome.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/utf8.h"
+#include "mpsup/cmd.h"
+#include "mpsup/connect.h"
+
+static bool ends_with(const char *s, const char *end)
+{
+	size_t n = strlen(s), m = strlen(end);
+
+	return n >= m && strcmp(s + n - m, end) == 0;
+}
+
+static bool is_group(const char *target)
+{
+	return ends_with(target, ":*") || ends_with(target, ":");
+}
+
+/* What stands in the brackets of ERROR (...); NULL where supervisorctl has no word of its own. */
+static const char *fault_word(int code, const char *name)
+{
+	static const struct {
+		enum fault code;
+		const char *word;
+	} words[] = {
+		{ FAULT_BAD_SIGNAL, "bad signal name" },
+		{ FAULT_NO_FILE, "no such file" },
+		{ FAULT_NOT_EXECUTABLE, "file is not executable" },
+		{ FAULT_ABNORMAL_TERMINATION, "abnormal termination" },
+		{ FAULT_SPAWN_ERROR, "spawn error" },
+		{ FAULT_ALREADY_STARTED, "already started" },
+		{ FAULT_NOT_RUNNING, "not running" },
+	};
+
+	if (code == FAULT_BAD_NAME)
+		return is_group(name) ? "no such group" : "no such process";
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if ((int)words[i].code == code)
+			return words[i].word;
+	return NULL;
+}
+
+static void note_failure(struct outcome *o, int code, const char *name)
+{
+	if (code == FAULT_SUCCESS || code == (int)o->harmless)
+		return;
+	if (code == FAULT_SPAWN_ERROR || code == FAULT_ABNORMAL_TERMINATION ||
+	    code == FAULT_NOT_RUNNING)
+		o->exit_code = EXIT_NOT_RUNNING;
+	else if (code == FAULT_BAD_NAME && is_group(name))
+		o->exit_code = o->no_group;
+	else
+		o->exit_code = EXIT_GENERIC;
+}
+
+/* supervisorctl's "g:*" is "g" in its messages. */
+static int shown_length(const char *name)
+{
+	size_t n = strlen(name);
+
+	if (ends_with(name, ":*"))
+		n -= 2;
+	else if (ends_with(name, ":"))
+		n -= 1;
+	return (int)n;
+}
+
+static void print_row(const struct outcome *o, int code, const char *name, const char *message)
+{
+	AUTO_BUF text = BUF_INIT;
+	const char *word = fault_word(code, name);
+
+	utf8_add_clean(&text, message, strlen(message));
+	if (code == FAULT_SUCCESS) {
+		printf("%.*s: %s\n", shown_length(name), name, o->done);
+		return;
+	}
+	if (word == NULL)
+		word = text.len > 0 ? text.p : fault_name((enum fault)code);
+	printf("%.*s: ERROR (%s)\n", shown_length(name), name, word);
+	/* The reason is more than supervisorctl has room for. */
+	if (text.len > 0 && strcmp(text.p, word) != 0 && code != (int)o->harmless) {
+		fflush(stdout);
+		fprintf(stderr, "mpsup: %s: %s\n", name, text.p);
+	}
+}
+
+void outcome_add(struct outcome *o, json_t *row)
+{
+	const char *name = json_string_value(json_object_get(row, "name"));
+	const char *message = json_string_value(json_object_get(row, "message"));
+	int code = (int)json_integer_value(json_object_get(row, "code"));
+
+	if (name == NULL)
+		name = "?";
+	note_failure(o, code, name);
+	if (!o->json) {
+		print_row(o, code, name, message != NULL ? message : "");
+		return;
+	}
+	if (o->rows == NULL)
+		o->rows = json_array();
+	json_array_append(o->rows, row);
+}
+
+int outcome_finish(struct outcome *o)
+{
+	if (o->json)
+		connect_print_json(
+			json_pack("{s:o}", "processes", o->rows != NULL ? o->rows : json_array()));
+	o->rows = NULL;
+	return o->exit_code;
+}

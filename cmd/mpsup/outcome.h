@@ -1,0 +1,28 @@
+/*
+ * The outcome of start, stop, restart and signal for each process: supervisorctl's lines and exit codes, or JSON.
+ */
+#ifndef CMD_MPSUP_OUTCOME_H
+#define CMD_MPSUP_OUTCOME_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "sup/fault.h"
+
+struct outcome {
+	const char *done; /* "started" */
+	enum fault
+		harmless; /* a fault that is no failure: ALREADY_STARTED, NOT_RUNNING; 0 = none */
+	int no_group;	  /* exit code for a group that is not there */
+	bool json;
+	json_t *rows;  /* with json: what has come */
+	int exit_code; /* of the last failure */
+};
+
+/* Prints (or keeps) one row of a result. */
+void outcome_add(struct outcome *o, json_t *row);
+
+/* Prints what was kept; the exit code. */
+int outcome_finish(struct outcome *o);
+
+#endif

@@ -1,0 +1,123 @@
+/*
+ * The runtime directory and its lock. See rundir.h.
+ */
+#include "mpsup/rundir.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/xalloc.h"
+
+static int check(const char *dir, mode_t forbidden, struct err *err)
+{
+	AUTO_CLOSE int fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_set(err, -errno, "runtime directory %s: %s", dir, strerror(errno));
+	if (st.st_uid != geteuid())
+		return err_set(err, -EPERM,
+			       "runtime directory %s belongs to user %u, not to us (%u); "
+			       "remove it or set XDG_RUNTIME_DIR",
+			       dir, (unsigned)st.st_uid, (unsigned)geteuid());
+	if (st.st_mode & forbidden)
+		return err_set(err, -EPERM,
+			       "runtime directory %s is open to others (mode %03o); chmod 700 it",
+			       dir, (unsigned)st.st_mode & 0777);
+	return 0;
+}
+
+int rundir_make(const char *dir, struct err *err)
+{
+	AUTO_FREE char *path = xstrdup(dir);
+	char *slash = path;
+	int r;
+
+	while ((slash = strchr(slash + 1, '/')) != NULL) {
+		*slash = '\0';
+		if (mkdir(path, 0700) < 0 && errno != EEXIST)
+			return err_set(err, -errno, "runtime directory %s: %s", path,
+				       strerror(errno));
+		*slash = '/';
+	}
+	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+		return err_set(err, -errno, "runtime directory %s: %s", dir, strerror(errno));
+	r = check(dir, 077, err);
+	if (r < 0)
+		return r;
+	/* Whoever may rename in the folder above could put a directory of theirs in its place. */
+	*strrchr(path, '/') = '\0';
+	return check(path, 022, err);
+}
+
+static int taken(int fd, const char *name, struct err *err)
+{
+	char text[32] = "", since[32] = "?";
+	struct stat st;
+	struct tm tm;
+	ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
+
+	if (n > 0)
+		text[n] = '\0';
+	if (fstat(fd, &st) == 0 && localtime_r(&st.st_mtime, &tm) != NULL)
+		strftime(since, sizeof(since), "%Y-%m-%d %H:%M:%S", &tm);
+	return err_set(err, -EWOULDBLOCK, "already running: %s (pid %ld, since %s)", name,
+		       strtol(text, NULL, 10), since);
+}
+
+/* True while the name still leads to the file that was locked: the one before us removes it when it goes. */
+static bool is_current(int fd, const char *path)
+{
+	struct stat a, b;
+
+	return fstat(fd, &a) == 0 && stat(path, &b) == 0 && a.st_dev == b.st_dev &&
+	       a.st_ino == b.st_ino;
+}
+
+int rundir_lock(const char *dir, const char *name, int *ret_fd, struct err *err)
+{
+	AUTO_FREE char *path = xasprintf("%s/lock", dir);
+
+	for (;;) {
+		AUTO_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+		if (fd < 0)
+			return err_set(err, -errno, "%s: %s", path, strerror(errno));
+		if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+			return errno == EWOULDBLOCK
+				       ? taken(fd, name, err)
+				       : err_set(err, -errno, "%s: %s", path, strerror(errno));
+		if (!is_current(fd, path))
+			continue;
+		*ret_fd = TAKE_FD(fd);
+		return 0;
+	}
+}
+
+int rundir_write_pid(int fd)
+{
+	char text[32];
+	int n = snprintf(text, sizeof(text), "%d\n", (int)getpid());
+
+	if (ftruncate(fd, 0) < 0 || pwrite(fd, text, (size_t)n, 0) < 0)
+		return -errno;
+	return 0;
+}
+
+int rundir_wait_unlocked(int fd)
+{
+	while (flock(fd, LOCK_SH) < 0)
+		if (errno != EINTR)
+			return -errno;
+	return 0;
+}

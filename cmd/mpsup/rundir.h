@@ -1,0 +1,27 @@
+/*
+ * The runtime directory and its lock: at most one supervisor for a name.
+ */
+#ifndef CMD_MPSUP_RUNDIR_H
+#define CMD_MPSUP_RUNDIR_H
+
+struct err;
+
+/*
+ * Makes DIR and what is missing above it (0700). 0 or -errno; -EPERM when it is somebody else's or open to
+ * others, or the folder it lies in is somebody else's or may be written to by others.
+ */
+int rundir_make(const char *dir, struct err *err);
+
+/*
+ * Takes DIR/lock. 0 and a descriptor (CLOEXEC) that holds it until its last copy is closed; -EWOULDBLOCK with "already
+ * running: NAME (pid N, since ...)"; other -errno.
+ */
+int rundir_lock(const char *dir, const char *name, int *ret_fd, struct err *err);
+
+/* Writes the caller's pid into the lock file, for those who find it taken. 0 or -errno. */
+int rundir_write_pid(int fd);
+
+/* Blocks until nobody holds DIR/lock, opened before as fd. 0 or -errno. */
+int rundir_wait_unlocked(int fd);
+
+#endif

@@ -1,0 +1,81 @@
+/*
+ * mpsup start: starts programs, and first the supervisor when there is none.
+ */
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/cleanup.h"
+#include "mpsup/change.h"
+#include "mpsup/cmd.h"
+#include "mpsup/connect.h"
+#include "mpsup/launch.h"
+#include "mpsup/terminal.h"
+#include "mpsup/verbs.h"
+#include "sup/client.h"
+
+/* A supervisor to talk to, started if need be; 0 or an exit code after saying why. */
+static int reach(struct cmd_context *ctx, struct client **ret_client, bool *ret_started)
+{
+	AUTO_FREE char *config = NULL;
+	struct err err = ERR_INIT;
+	pid_t pid;
+	int r = connect_open(ctx, ret_client, &err);
+
+	if (r == 0)
+		return 0;
+	if ((r != -ENOENT && r != -ECONNREFUSED) || ctx->socket != NULL)
+		return cmd_fail(connect_exit_code(r), &err);
+	r = cmd_config_path(ctx, &config, &err);
+	if (r < 0)
+		return cmd_fail(EXIT_GENERIC, &err);
+	r = daemon_start(config, &pid);
+	if (r != 0)
+		return r;
+	*ret_started = true;
+	if (terminal_is_tty() && !ctx->json)
+		printf("supervisor started (keeper pid %d)\n", (int)pid);
+	fflush(stdout);
+	r = connect_open(ctx, ret_client, &err);
+	return r == 0 ? 0 : cmd_fail(EXIT_GENERIC, &err);
+}
+
+static int run(struct cmd_context *ctx)
+{
+	struct change change = {
+		.method = "start",
+		.no_wait = change_no_wait(),
+		.outcome = { .done = "started",
+			     .harmless = FAULT_ALREADY_STARTED,
+			     .no_group = EXIT_USAGE,
+			     .json = ctx->json },
+	};
+	struct client *client;
+	bool started = false;
+	json_t *targets;
+	int r = reach(ctx, &client, &started);
+
+	if (r != 0)
+		return r;
+	targets = connect_names(ctx);
+	/* Nothing named: a new supervisor is starting what has autostart, an old one is to start what is down. */
+	if (ctx->argc == 0 && !started)
+		json_array_append_new(targets, json_string("all"));
+	r = change_run(client, &change, targets, NULL);
+	client_close(client);
+	return r;
+}
+
+const struct cmd cmd_start = {
+	.name = "start",
+	.args = "[NAME...]",
+	.summary = "start programs, and the supervisor if there is none",
+	.help = "Waits until each program runs or has failed. Without a NAME it starts the "
+		"supervisor with the\n"
+		"programs that have autostart, or, where one is running, all programs that are "
+		"down.\n"
+		"A NAME is a program, GROUP:PROGRAM, GROUP:* or all.",
+	.flags = CMD_CONFIG | CMD_SOCKET | CMD_JSON,
+	.options = change_options,
+	.on_option = change_on_option,
+	.run = run,
+};

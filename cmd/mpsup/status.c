@@ -1,0 +1,288 @@
+/*
+ * mpsup status: a table of the programs, in supervisorctl's format or as JSON; all about one of them (detail.c).
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/table.h"
+#include "base/xalloc.h"
+#include "mpsup/cmd.h"
+#include "mpsup/connect.h"
+#include "mpsup/detail.h"
+#include "mpsup/sampler.h"
+#include "mpsup/terminal.h"
+#include "mpsup/usage.h"
+#include "mpsup/verbs.h"
+#include "sup/client.h"
+
+#define NONE "\xe2\x80\x93" /* en dash */
+
+static bool compat;
+
+static const struct cmd_option options[] = {
+	{ 0, "compat", NULL, "print exactly what supervisorctl status prints" },
+	{ 0 },
+};
+
+static int on_option(const struct cmd_option *o, const char *value, struct err *err)
+{
+	(void)o;
+	(void)value;
+	(void)err;
+	compat = true;
+	return 0;
+}
+
+static const struct table_column columns[] = {
+	{ "NAME", false, 0 },	     { "STATE", false, 0 }, { "PID", false, 4 },
+	{ "UPTIME", false, 3 },	     { "CPU", true, 1 },    { "MEM", true, 1 },
+	{ "\xe2\x86\xba", true, 2 }, /* restarts */
+	{ "INFO", false, 0 },
+};
+
+/* What has arrived so far. */
+struct listing {
+	json_t *rows;
+	json_t *errors;
+	struct sampler *sampler; /* NULL with --compat, which shows no usage */
+	int exit_code;
+};
+
+static const char *text_of(const json_t *row, const char *key)
+{
+	const char *text = json_string_value(json_object_get(row, key));
+
+	return text != NULL ? text : "";
+}
+
+static bool is_down(const char *state)
+{
+	return strcmp(state, "STOPPED") == 0 || strcmp(state, "EXITED") == 0 ||
+	       strcmp(state, "FATAL") == 0 || strcmp(state, "UNKNOWN") == 0;
+}
+
+static void add_row(struct table *t, const json_t *row, const struct usage *usage)
+{
+	json_int_t pid = json_integer_value(json_object_get(row, "pid"));
+	json_t *uptime = json_object_get(row, "uptime");
+	const char *state = text_of(row, "state");
+	char span[32] = NONE, cpu[32] = NONE, size[32] = NONE;
+
+	if (json_is_number(uptime))
+		usage_format_span(span, sizeof(span), json_number_value(uptime));
+	if (usage != NULL) {
+		usage_format_cpu(cpu, sizeof(cpu), usage->cpu);
+		usage_format_size(size, sizeof(size), usage->rss);
+	}
+	table_add(t, text_of(row, "name"), NULL);
+	table_add(t, state, terminal_state_sgr(state));
+	if (pid > 0)
+		table_addf(t, NULL, "%lld", (long long)pid);
+	else
+		table_add(t, NONE, NULL);
+	table_add(t, span, NULL);
+	table_add(t, cpu, NULL);
+	table_add(t, size, NULL);
+	table_addf(t, NULL, "%lld",
+		   (long long)json_integer_value(json_object_get(row, "restarts")));
+	table_add(t, text_of(row, "info"), NULL);
+}
+
+static void on_row(json_t *row, void *user)
+{
+	struct listing *l = user;
+
+	if (is_down(text_of(row, "state")) && l->exit_code == EXIT_OK)
+		l->exit_code = EXIT_DOWN;
+	if (l->sampler != NULL)
+		sampler_add(l->sampler, (pid_t)json_integer_value(json_object_get(row, "pid")));
+	json_array_append(l->rows, row);
+}
+
+static void on_error(json_t *error, void *user)
+{
+	struct listing *l = user;
+
+	json_array_append(l->errors, error);
+	l->exit_code = EXIT_UNREACHABLE;
+}
+
+static int compare_rows(const void *a, const void *b)
+{
+	const json_t *x = *(json_t *const *)a, *y = *(json_t *const *)b;
+	int r = strcmp(text_of(x, "group"), text_of(y, "group"));
+
+	return r != 0 ? r : strcmp(text_of(x, "process"), text_of(y, "process"));
+}
+
+/* supervisorctl names what it does not know on standard output. */
+static void add_compat_errors(const struct listing *l, struct buf *out)
+{
+	json_t *error;
+	size_t i;
+
+	json_array_foreach (l->errors, i, error) {
+		const char *target = text_of(error, "target");
+		size_t n = strlen(target);
+		bool group = n > 1 && strcmp(target + n - 2, ":*") == 0;
+
+		if (group || (n > 0 && target[n - 1] == ':'))
+			buf_addf(out, "%.*s: ERROR (no such group)\n", (int)strcspn(target, ":"),
+				 target);
+		else
+			buf_addf(out, "%s: ERROR (no such process)\n", target);
+	}
+}
+
+/* Python pads by characters, printf by bytes. */
+static size_t characters(const char *s)
+{
+	size_t n = 0;
+
+	for (; *s != '\0'; s++)
+		n += ((unsigned char)*s & 0xc0) != 0x80;
+	return n;
+}
+
+static void add_compat(const struct listing *l, struct buf *out)
+{
+	size_t n = json_array_size(l->rows), width = 30;
+	json_t **sorted = xcalloc(n + 1, sizeof(json_t *));
+
+	for (size_t i = 0; i < n; i++) {
+		sorted[i] = json_array_get(l->rows, i);
+		if (characters(text_of(sorted[i], "name")) > width)
+			width = characters(text_of(sorted[i], "name"));
+	}
+	qsort(sorted, n, sizeof(json_t *), compare_rows);
+	for (size_t i = 0; i < n; i++) {
+		const char *name = text_of(sorted[i], "name");
+		size_t more = strlen(name) - characters(name);
+
+		buf_addf(out, "%-*s%-10s%s\n", (int)(width + 3 + more), name,
+			 text_of(sorted[i], "state"), text_of(sorted[i], "compat"));
+	}
+	free(sorted);
+	add_compat_errors(l, out);
+}
+
+static void print_errors(const struct listing *l)
+{
+	json_t *error;
+	size_t i;
+
+	fflush(stdout);
+	json_array_foreach (l->errors, i, error)
+		fprintf(stderr, "mpsup: %s\n", text_of(error, "message"));
+}
+
+static void add_usage(const struct listing *l)
+{
+	json_t *row;
+	size_t i;
+
+	json_array_foreach (l->rows, i, row) {
+		const struct usage *usage = sampler_get(l->sampler, i);
+
+		if (usage == NULL)
+			continue;
+		json_object_set_new(row, "cpu", json_real(usage->cpu));
+		json_object_set_new(row, "rss", json_integer((json_int_t)usage->rss));
+	}
+}
+
+static void add_table(const struct listing *l, struct buf *out)
+{
+	struct table table;
+	json_t *row;
+	size_t i;
+
+	if (json_array_size(l->rows) == 0 && json_array_size(l->errors) > 0)
+		return;
+	table_init(&table, columns, ARRAY_SIZE(columns));
+	json_array_foreach (l->rows, i, row)
+		add_row(&table, row, sampler_get(l->sampler, i));
+	table_render(&table, out, terminal_width(), terminal_has_colours());
+	table_fini(&table);
+}
+
+static void print(const struct listing *l, bool json, bool one)
+{
+	AUTO_BUF out = BUF_INIT;
+
+	if (l->sampler != NULL)
+		sampler_finish(l->sampler);
+	if (json || one)
+		add_usage(l);
+	if (one)
+		detail_fill(json_array_get(l->rows, 0));
+	if (json) {
+		connect_print_json(
+			json_pack("{s:O, s:O}", "processes", l->rows, "errors", l->errors));
+		return;
+	}
+	if (compat)
+		add_compat(l, &out);
+	else if (one)
+		detail_add(&out, json_array_get(l->rows, 0));
+	else
+		add_table(l, &out);
+	if (out.len > 0)
+		fwrite(out.p, 1, out.len, stdout);
+	if (!compat)
+		print_errors(l);
+}
+
+static int list(struct client *client, struct cmd_context *ctx)
+{
+	bool detail = ctx->argc == 1 && !compat && strcmp(ctx->argv[0], "all") != 0;
+	struct listing l = { .rows = json_array(),
+			     .errors = json_array(),
+			     .sampler = compat ? NULL : sampler_new() };
+	const struct connect_on on = { .row = on_row, .error = on_error, .user = &l };
+	json_t *params = json_pack("{s:b}", "detail", detail);
+	struct err err = ERR_INIT;
+	int r;
+
+	if (ctx->argc > 0)
+		json_object_set_new(params, "targets", connect_names(ctx));
+	r = connect_rows(client, "status", params, &on, &err);
+	if (r != 0)
+		l.exit_code = cmd_fail(EXIT_UNREACHABLE, &err);
+	else
+		print(&l, ctx->json, detail && json_array_size(l.rows) == 1);
+	sampler_free(l.sampler);
+	json_decref(l.rows);
+	json_decref(l.errors);
+	return l.exit_code;
+}
+
+static int run(struct cmd_context *ctx)
+{
+	struct err err = ERR_INIT;
+	struct client *client;
+	int r = connect_open(ctx, &client, &err);
+
+	if (r < 0)
+		return cmd_fail(EXIT_UNREACHABLE, &err);
+	r = list(client, ctx);
+	client_close(client);
+	return r;
+}
+
+const struct cmd cmd_status = {
+	.name = "status",
+	.args = "[NAME...]",
+	.summary = "show what the programs do",
+	.help = "A NAME that means one process shows all about it: its process tree, the end of "
+		"its log, past runs.\n"
+		"Exit code 0: all is well, 3: something is STOPPED, EXITED, FATAL or UNKNOWN, 4: "
+		"an unknown name, or no\n"
+		"supervisor.",
+	.flags = CMD_CONFIG | CMD_SOCKET | CMD_JSON,
+	.options = options,
+	.on_option = on_option,
+	.run = run,
+};
