@@ -432,14 +432,17 @@ void method_on_state(struct unit *u, enum svc_state from)
 	}
 }
 
+static bool wants_wait(const struct request *r)
+{
+	return !json_is_false(json_object_get(r->params, "wait"));
+}
+
 static void begin_wait(struct request *r, struct waiter *w, enum svc_event event)
 {
-	bool wait = !json_is_false(json_object_get(r->params, "wait"));
-
 	unit_event(w->unit, event, NULL);
 	if (!w->done)
 		check(w);
-	if (!w->done && !wait)
+	if (!w->done && !wants_wait(r))
 		settle(w, FAULT_SUCCESS, w->for_stop ? "stopping" : "starting");
 }
 
@@ -496,8 +499,11 @@ static void wait_for_starting(struct request *r)
 		r->progress = json_is_true(json_object_get(r->params, "progress"));
 		add_waiter(r, u, false)->begun = true;
 	}
-	for (size_t i = 0; i < r->n_waiters; i++)
+	for (size_t i = 0; i < r->n_waiters; i++) {
 		check(r->waiters[i]);
+		if (!r->waiters[i]->done && !wants_wait(r))
+			settle(r->waiters[i], FAULT_SUCCESS, "starting");
+	}
 	r->all_told = true;
 	finish_if_done(r);
 }
