@@ -155,8 +155,8 @@ static void unknown_key(struct scope *s, const struct ini_entry *e)
 	if (near)
 		section_say(s, level, e, e->key, "unknown key (did you mean %s?)", near);
 	else
-		section_say(s, level, e, e->key, "unknown key, ignored ('mpsup keys %s' lists them)",
-			    s->kind->name);
+		section_say(s, level, e, e->key,
+			    "unknown key, ignored ('mpsup keys %s' lists them)", s->kind->name);
 }
 
 static void collect(struct scope *s, struct slots *slots, const struct ini_section *from)
