@@ -137,16 +137,20 @@ static int exec_keeper(struct launch *l, int ready_fd)
 	argv[n++] = "keeper";
 	argv[n++] = "--name";
 	argv[n++] = l->name;
-	argv[n++] = "--dir";
-	argv[n++] = l->dir;
 	argv[n++] = "--lock-fd";
 	argv[n++] = lock;
+	if (ready_fd >= 0) {
+		argv[n++] = "--ready-fd";
+		argv[n++] = ready;
+	}
 	argv[n++] = "--";
 	argv[n++] = l->self;
 	argv[n++] = "supervise";
-	argv[n++] = ready_fd >= 0 ? "--ready-fd" : "--foreground";
-	if (ready_fd >= 0)
-		argv[n++] = ready;
+	argv[n++] = ready_fd >= 0 ? "--ready" : "--foreground";
+	argv[n++] = "--name";
+	argv[n++] = l->name;
+	argv[n++] = "--dir";
+	argv[n++] = l->dir;
 	argv[n++] = "-c";
 	argv[n++] = l->config;
 	argv[n] = NULL;

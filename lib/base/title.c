@@ -15,7 +15,7 @@ static size_t room_size;
 
 void title_init(int argc, char **argv)
 {
-	char *end = argv[0];
+	char *first = argv[0], *end = first;
 	size_t n = 0;
 	char **copy;
 
@@ -33,9 +33,16 @@ void title_init(int argc, char **argv)
 	}
 	if (copy == NULL) /* out of memory: no title, nothing else lost */
 		return;
+	for (int i = 0; i < argc; i++) {
+		char *arg = strdup(argv[i]);
+
+		if (arg == NULL)
+			return;
+		argv[i] = arg;
+	}
 	environ = copy;
-	room = argv[0];
-	room_size = (size_t)(end - argv[0]);
+	room_size = (size_t)(end - first);
+	room = first;
 }
 
 void title_set(const char *fmt, ...)

@@ -4,7 +4,8 @@
 #ifndef BASE_TITLE_H
 #define BASE_TITLE_H
 
-/* Call first in main, before environ is changed: finds the room behind argv and environ, and moves environ away. */
+/* Call first in main, before environ is changed: finds the room behind argv and environ, and moves both
+ * away (the strings; they are never freed). */
 void title_init(int argc, char **argv);
 
 /* "mpsup: keeper web". Also sets the short name (15 bytes) of /proc/PID/comm. Needs title_init(). */

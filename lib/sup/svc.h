@@ -76,6 +76,10 @@ enum svc_level { SVC_LOG_CRIT, SVC_LOG_ERRO, SVC_LOG_WARN, SVC_LOG_INFO, SVC_LOG
 
 struct svc;
 
+/*
+ * What the machine does to the world. None of these may call svc_event() for the same service (asserted): what must
+ * follow from a change of state is done after svc_event() has returned. For other services it may.
+ */
 struct svc_ops {
 	/* Starts the process; the outcome arrives later as STARTED, SPAWN_FAILED or SPAWN_BUSY, never from inside. */
 	void (*start)(struct svc *s);
@@ -83,7 +87,10 @@ struct svc_ops {
 	void (*signal)(struct svc *s, int sig, enum svc_scope scope);
 	/* Arms the one timer of s for `at` (replaces an armed one); at.ns == 0 disarms. */
 	void (*timer)(struct svc *s, struct mps_time at);
-	/* After each change of state (s->state is the new one). */
+	/*
+	 * After each change of state (s->state is the new one). A state that is only passed through (EXITED before an
+	 * immediate restart) is reported too; svc_is_ended() is false in it.
+	 */
 	void (*on_state)(struct svc *s, enum svc_state from);
 	/* A line for the activity log, in supervisord's wording. */
 	void (*log)(struct svc *s, enum svc_level level, const char *text);
@@ -104,31 +111,35 @@ struct svc_past {
 struct svc {
 	const struct conf_proc *conf;
 	const struct svc_ops *ops;
-	char *name; /* as people write it: "web", "web:web_00"; owned */
+	void *user;
+	char *name;	   /* as people write it: "web", "web:web_00"; owned */
+	char *spawn_error; /* why it could not be started, or is FATAL; NULL = no reason; owned */
+	struct svc_past
+		*history;   /* SVC_HISTORY of them once there is one, else NULL; ring, owned */
+	unsigned n_history; /* ever written */
 	enum svc_state state;
-	uint32_t id;		 /* the instance's number at the keeper */
-	uint32_t gen;		 /* counts starts; answers to an older start are not ours */
-	pid_t pid;		 /* 0 = none */
+	uint32_t id;	   /* the instance's number at the keeper */
+	uint32_t gen;	   /* counts starts; answers to an older start are not ours */
+	pid_t pid;	   /* 0 = none */
+	unsigned restarts; /* starts by the policy, not by a request, since the last request */
 	struct mps_time started; /* monotonic: exec of the present or last run */
 	struct mps_time started_wall;
 	struct mps_time changed; /* monotonic: last change of state */
 	struct mps_time changed_wall;
 	struct mps_time timer_at;  /* ns 0 = not armed */
 	struct svc_exit last_exit; /* code 0 = none yet */
-	unsigned restarts;     /* starts by the policy, not by a request, since the last request */
+	struct mps_time window_start;
+	unsigned window_count; /* restarts in the window of restart_limit */
 	unsigned backoff;      /* tries that failed in a row */
 	unsigned busy;	       /* tries that failed in a row for lack of a resource */
-	unsigned window_count; /* restarts in the window of restart_limit */
-	struct mps_time window_start;
+	unsigned streak;       /* restarts in a row after runs shorter than restart_delay_max */
 	bool want_start; /* STOPPING: start again when it is over (RESTART, or START while stopping) */
-	bool stop_asked;   /* STOPPING: a request, not a left-over tree */
-	bool exited;	   /* STOPPING: the main process has ended, its tree has not */
-	bool killed;	   /* STOPPING: SIGKILL was sent */
-	char *spawn_error; /* why it could not be started, or is FATAL; NULL = no reason; owned */
-	struct svc_past
-		*history;   /* SVC_HISTORY of them once there is one, else NULL; ring, owned */
-	unsigned n_history; /* ever written */
-	void *user;
+	bool stop_asked; /* STOPPING: a request, not a left-over tree */
+	bool exited;	 /* STOPPING: the main process has ended, its tree has not */
+	bool killed;	 /* STOPPING: SIGKILL was sent */
+	bool too_soon;	 /* STOPPING: the main process ended by itself before startsecs */
+	bool passing;	 /* in on_state: another state follows in the same event */
+	bool inside;	 /* svc_event() is at work */
 };
 
 /* Takes conf and ops by reference, name by copy. State STOPPED, nothing armed. */
@@ -137,8 +148,8 @@ void svc_init(struct svc *s, uint32_t id, const char *name, const struct conf_pr
 void svc_fini(struct svc *s);
 
 /*
- * The one way in. `arg` may be NULL where the event has none. Asserts that the state it leads to is among those that
- * the table allows.
+ * The one way in. Every event may come at any time: what does not fit the state is ignored. `arg` may be NULL where
+ * the event has none. Asserts that the state it leads to is among those that the table allows.
  */
 void svc_event(struct svc *s, enum svc_event event, const struct svc_arg *arg, struct mps_time now);
 
@@ -165,7 +176,10 @@ char *svc_exit_text(const struct svc_exit *e);
 /* True where the exit is one of exitcodes=. */
 bool svc_exit_is_expected(const struct svc *s, const struct svc_exit *e);
 
-/* The table, for tests and documentation: the states that `event` in `state` may lead to, one bit each (1u << state). */
+/*
+ * The table, for tests and documentation: the states that `event` in `state` may lead to or pass through, one bit each
+ * (1u << state). Only the state itself where the event is ignored; 0 = nobody wrote that cell.
+ */
 unsigned svc_rule_targets(enum svc_state state, enum svc_event event);
 
 #endif

@@ -1,0 +1,80 @@
+/*
+ * mpsup-host: the small image that plays the roles which must stay small. For now one: the keeper.
+ * It is started by mpsup, not by people; it links neither an event loop nor a JSON library.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/title.h"
+#include "keeper/keeper.h"
+
+static void note(const char *text)
+{
+	fprintf(stderr, "mpsup: keeper: %s\n", text);
+}
+
+static int usage(void)
+{
+	fputs("usage: mpsup-host keeper --name NAME [--lock-fd FD] [--ready-fd FD] -- SUPERVISOR "
+	      "[ARG...]\n"
+	      "This is the inner part of mpsup, which starts it; see mpsup(1).\n",
+	      stderr);
+	return 2;
+}
+
+/* A descriptor that is open, or -1. */
+static int parse_fd(const char *text)
+{
+	char *end;
+	long fd = strtol(text, &end, 10);
+
+	if (end == text || *end != '\0' || fd < 0 || fd > 1 << 20 || fcntl((int)fd, F_GETFD) < 0)
+		return -1;
+	return (int)fd;
+}
+
+static int run_keeper(int argc, char **argv)
+{
+	static const struct option longs[] = {
+		{ "name", required_argument, NULL, 'n' },
+		{ "lock-fd", required_argument, NULL, 'l' },
+		{ "ready-fd", required_argument, NULL, 'r' },
+		{ NULL, 0, NULL, 0 },
+	};
+	struct keeper_options o = { .lock_fd = -1, .ready_fd = -1, .note = note };
+	int c;
+
+	while ((c = getopt_long(argc, argv, "+", longs, NULL)) != -1) {
+		if (c == 'n')
+			o.name = optarg;
+		else if (c == 'l')
+			o.lock_fd = parse_fd(optarg);
+		else if (c == 'r')
+			o.ready_fd = parse_fd(optarg);
+		else
+			return usage();
+	}
+	o.argv = argv + optind;
+	if (o.name == NULL || o.argv[0] == NULL)
+		return usage();
+	return keeper_run(&o);
+}
+
+int main(int argc, char **argv)
+{
+	/* Descriptors 0 to 2 are always open, so that nothing else ever gets their numbers. */
+	for (int fd = open("/dev/null", O_RDWR); fd >= 0; fd = dup(fd))
+		if (fd > 2) {
+			close(fd);
+			break;
+		}
+	if (argc < 2 || strcmp(argv[1], "keeper") != 0)
+		return usage();
+	title_init(argc, argv);
+	return run_keeper(argc - 1, argv + 1);
+}

@@ -1,0 +1,145 @@
+/*
+ * The keeper's state, shared by its three files: keeper.c (loop, messages, the end), slot.c (one instance: start, exec,
+ * exit, signals, reports) and stray.c (orphans: whose they are, reaping and ending them).
+ */
+#ifndef KEEPER_INTERNAL_H
+#define KEEPER_INTERNAL_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/buf.h"
+#include "base/limits.h"
+#include "base/mtime.h"
+#include "keeper/keeper.h"
+#include "keeper/message.h"
+#include "proc/spawn.h"
+#include "proc/tree.h"
+
+enum slot_state {
+	SLOT_IDLE,
+	SLOT_EXEC,   /* forked; exec not yet confirmed */
+	SLOT_ALIVE,  /* exec succeeded */
+	SLOT_ENDING, /* the main process is reaped, its tree is not known to be gone */
+};
+
+/* What the supervisor has not been told yet, in the order in which it is told. */
+enum {
+	REPORT_STARTED = 1 << 0,
+	REPORT_FAILED = 1 << 1,
+	REPORT_EXITED = 1 << 2,
+	REPORT_GONE = 1 << 3,
+};
+
+#define NO_SLOT UINT32_MAX
+
+struct slot {
+	uint32_t gen;
+	pid_t pid;
+	int pidfd;
+	int exec_fd;
+	uint8_t state;
+	uint8_t leftovers; /* enum keeper_leftovers */
+	uint8_t reports;
+	bool tree_left;	 /* as EXITED tells it */
+	bool kill;	 /* whatever is left gets SIGKILL */
+	bool linked;	 /* is in the list of ending slots */
+	bool queued;	 /* is in the queue of reports */
+	uint32_t n_left; /* strays of it, counted by the sweep */
+	int32_t fail_step, fail_error;
+	int32_t exit_code, exit_status;
+	struct mps_time started, ended_wall, grace, deadline;
+	uint32_t next_ending, prev_ending, next_report;
+	uint16_t blob_size;
+	uint16_t n_kept;
+	void *blob;
+	int *kept;
+};
+
+/* An orphan that fell to us; it stays our child until we reap it, so its number cannot mean another. */
+struct stray {
+	pid_t pid;
+	uint32_t slot; /* whose it is, or NO_SLOT */
+	uint32_t gen;
+	bool in_group; /* of the main process' process group */
+	bool termed;   /* has had its TERM */
+	bool leave;    /* of an instance whose left-overs are nobody's business */
+};
+
+struct keeper {
+	const struct keeper_options *options;
+	pid_t pid;
+	uint16_t id; /* in tags */
+	int epoll, signals, sock, children, null, idle[2];
+	bool have_pidfd;
+	uint64_t nofile; /* the soft limit we were started with */
+	pid_t supervisor;
+	int supervisor_pidfd;
+	int exec_fd; /* the supervisor's */
+	uint32_t supervisor_code, supervisor_status;
+
+	struct slot *slots;
+	uint32_t n_slots;
+	uint32_t n_live; /* EXEC or ALIVE */
+	uint32_t first_ending;
+	uint32_t first_report, last_report;
+	bool sock_full;
+
+	struct pids children_now;
+	struct stray *strays;
+	size_t n_strays, cap_strays;
+	bool sweep; /* orphans may have come or died */
+	struct mps_time sweep_not_before;
+
+	bool finishing; /* everything ends, and then we do */
+	bool finish_kill;
+	struct mps_time finish_deadline;
+	int exit_status;
+	struct mps_time orphan_grace;
+	char *unlink_list; /* encoded strv */
+	size_t unlink_size;
+
+	struct buf out, scratch;
+	int fds[KEEPER_FDS_MAX];
+	size_t n_fds;
+	char in[KEEPER_MSG_MAX];
+};
+
+/* What an epoll event is about. */
+enum watch { WATCH_SOCK, WATCH_SIGNALS, WATCH_SUPERVISOR, WATCH_EXEC, WATCH_PIDFD };
+int keeper_watch(struct keeper *k, int fd, uint32_t events, enum watch what, uint32_t slot,
+		 uint32_t gen);
+
+/* slot.c */
+void slot_start(struct keeper *k, const struct keeper_start *start, struct mps_spawn *spawn,
+		const void *blob, size_t blob_size);
+/* Reports that a start failed before it became a process. */
+void slot_refuse(struct keeper *k, const struct keeper_start *start, enum mps_step step, int error);
+void slot_on_exec(struct keeper *k, uint32_t index);
+/* The main process may have ended: looks, and if so reaps. */
+void slot_on_exit(struct keeper *k, uint32_t index);
+void slot_signal(struct keeper *k, uint32_t index, int sig, enum keeper_scope scope);
+/* The sweep has counted: nothing left means gone; else the clock to KILL starts. */
+void slot_after_sweep(struct keeper *k, uint32_t index);
+void slot_set_blob(struct keeper *k, uint32_t index, const void *blob, size_t size);
+void slot_keep(struct keeper *k, uint32_t index, const int *fds, size_t n);
+/* Slot `index`, growing the table; NULL when memory ran out. */
+struct slot *slot_at(struct keeper *k, uint32_t index);
+void slot_report(struct keeper *k, uint32_t index, unsigned reports);
+void slot_flush_reports(struct keeper *k);
+/* The slot whose main process is pid, NO_SLOT if none. Linear: for kernels without pidfds and for strays without a tag. */
+uint32_t slot_of_pid(const struct keeper *k, pid_t pid);
+/* Sends k->out; false when the socket is full. */
+bool keeper_send(struct keeper *k, const int *fds, size_t n);
+
+/* stray.c */
+void stray_sweep(struct keeper *k, struct mps_time now);
+/* Everything that fell to us and is not meant to stay. */
+size_t stray_count(const struct keeper *k);
+void stray_signal(struct keeper *k, uint32_t slot, int sig);
+void stray_reaped(struct keeper *k, const siginfo_t *si);
+
+#endif

@@ -1,0 +1,30 @@
+/*
+ * The keeper: parent of all, child subreaper (PID 1 in a container). It starts what the supervisor describes, reaps,
+ * ends trees, and keeps what must outlive the supervisor. It decides nothing and knows no configuration.
+ */
+#ifndef KEEPER_KEEPER_H
+#define KEEPER_KEEPER_H
+
+#include <stddef.h>
+
+struct keeper_options {
+	const char *name; /* for ps(1) */
+	int lock_fd;	  /* held open until the end; -1 = none */
+	int ready_fd;	  /* handed to the supervisor and closed here; -1 = none */
+	char **argv;	  /* of the supervisor; argv[0] is its path */
+	/* Where the keeper has something to say that the supervisor cannot: it died, or cannot be started. */
+	void (*note)(const char *text);
+};
+
+/* The descriptor on which the supervisor finds its socket to the keeper. */
+#define KEEPER_SUPERVISOR_FD 3
+/* The descriptor on which it finds ready_fd. */
+#define KEEPER_READY_FD 4
+
+/*
+ * Runs until the supervisor says EXIT, or is gone, and nothing is left. Does not return but by the exit status for the
+ * process. Must be called from the first thread; starts a second one, which does the work.
+ */
+int keeper_run(const struct keeper_options *options);
+
+#endif

@@ -1,0 +1,176 @@
+/*
+ * The messages between keeper and supervisor, field by field. One table says which fields a type has, so that encoder and
+ * decoder cannot differ.
+ */
+#include "keeper/message.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/limits.h"
+#include "base/wire.h"
+
+enum kind { U32, BOOL, TIME, BYTES, REST };
+
+struct field {
+	enum kind kind;
+	size_t offset;
+};
+
+#define M(member) offsetof(struct keeper_message, member)
+#define FIELDS_MAX 8
+
+static const struct shape {
+	bool to_keeper;
+	unsigned n;
+	struct field fields[FIELDS_MAX];
+} shapes[] = {
+	[KEEPER_HELLO] = { true,
+			   4,
+			   { { U32, M(protocol) },
+			     { U32, M(on_crash) },
+			     { TIME, M(time) },
+			     { REST, M(rest) } } },
+	[KEEPER_START] = { true,
+			   6,
+			   { { U32, M(instance) },
+			     { U32, M(gen) },
+			     { U32, M(start.leftovers) },
+			     { TIME, M(start.grace) },
+			     { BYTES, M(blob) },
+			     { REST, M(rest) } } },
+	[KEEPER_START_LONG] = { true,
+				5,
+				{ { U32, M(instance) },
+				  { U32, M(gen) },
+				  { U32, M(start.leftovers) },
+				  { TIME, M(start.grace) },
+				  { BYTES, M(blob) } } },
+	[KEEPER_SIGNAL] = { true,
+			    4,
+			    { { U32, M(instance) },
+			      { U32, M(gen) },
+			      { U32, M(signal) },
+			      { U32, M(scope) } } },
+	[KEEPER_BLOB] = { true, 2, { { U32, M(instance) }, { BYTES, M(blob) } } },
+	[KEEPER_KEEP] = { true, 1, { { U32, M(instance) } } },
+	[KEEPER_FORGET] = { true, 1, { { U32, M(instance) } } },
+	[KEEPER_EXIT] = { true, 1, { { U32, M(status) } } },
+	[KEEPER_DETACH] = { true, 1, { { U32, M(protocol) } } },
+	[KEEPER_WELCOME] = { false,
+			     3,
+			     { { U32, M(protocol) }, { U32, M(pid) }, { U32, M(count) } } },
+	[KEEPER_INSTANCE] = { false,
+			      5,
+			      { { U32, M(instance) },
+				{ U32, M(gen) },
+				{ U32, M(pid) },
+				{ U32, M(code) },
+				{ BYTES, M(blob) } } },
+	[KEEPER_STARTED] = { false,
+			     4,
+			     { { U32, M(instance) },
+			       { U32, M(gen) },
+			       { U32, M(pid) },
+			       { TIME, M(time) } } },
+	[KEEPER_FAILED] = { false,
+			    4,
+			    { { U32, M(instance) },
+			      { U32, M(gen) },
+			      { U32, M(code) },
+			      { U32, M(status) } } },
+	[KEEPER_EXITED] = { false,
+			    7,
+			    { { U32, M(instance) },
+			      { U32, M(gen) },
+			      { U32, M(pid) },
+			      { U32, M(code) },
+			      { U32, M(status) },
+			      { BOOL, M(tree_left) },
+			      { TIME, M(time) } } },
+	[KEEPER_GONE] = { false, 2, { { U32, M(instance) }, { U32, M(gen) } } },
+	[KEEPER_REAPED] = { false, 3, { { U32, M(pid) }, { U32, M(code) }, { U32, M(status) } } },
+};
+
+_Static_assert(sizeof(enum keeper_leftovers) == sizeof(uint32_t) &&
+		       sizeof(pid_t) == sizeof(uint32_t),
+	       "fields of kind U32 are written through uint32_t");
+
+void keeper_encode(const struct keeper_message *m, struct buf *to)
+{
+	const struct shape *shape = &shapes[m->type];
+	uint32_t v;
+
+	wire_put_u32(to, m->type);
+	for (unsigned i = 0; i < shape->n; i++) {
+		const char *at = (const char *)m + shape->fields[i].offset;
+
+		switch (shape->fields[i].kind) {
+		case U32:
+			memcpy(&v, at, sizeof(v));
+			wire_put_u32(to, v);
+			break;
+		case BOOL:
+			wire_put_u32(to, *(const bool *)at);
+			break;
+		case TIME:
+			wire_put_u64(to, (uint64_t)((const struct mps_time *)(const void *)at)->ns);
+			break;
+		case BYTES:
+			wire_put_bytes(to, m->blob, m->blob_size);
+			break;
+		case REST:
+			break;
+		}
+	}
+}
+
+static void decode_field(struct wire *w, const struct field *field, struct keeper_message *m)
+{
+	char *at = (char *)m + field->offset;
+	uint32_t v;
+
+	switch (field->kind) {
+	case U32:
+		v = wire_u32(w);
+		memcpy(at, &v, sizeof(v));
+		break;
+	case BOOL:
+		*(bool *)at = wire_u32(w) != 0;
+		break;
+	case TIME:
+		((struct mps_time *)(void *)at)->ns = (int64_t)wire_u64(w);
+		break;
+	case BYTES:
+		m->blob = wire_bytes(w, &m->blob_size);
+		break;
+	case REST:
+		m->rest = w->p;
+		m->rest_size = w->n;
+		w->n = 0;
+		break;
+	}
+}
+
+int keeper_decode(const void *p, size_t n, bool to_keeper, struct keeper_message *ret)
+{
+	struct wire w = { p, n, false };
+	struct keeper_message m = { 0 };
+	uint32_t type = wire_u32(&w);
+
+	if (w.failed || type >= ARRAY_SIZE(shapes) || shapes[type].n == 0 ||
+	    shapes[type].to_keeper != to_keeper)
+		return -EBADMSG;
+	m.type = type;
+	for (unsigned i = 0; i < shapes[type].n; i++)
+		decode_field(&w, &shapes[type].fields[i], &m);
+	if (!wire_done(&w) || m.blob_size > KEEPER_BLOB_MAX || m.instance >= KEEPER_INSTANCES_MAX ||
+	    m.start.leftovers > KEEPER_LEFT_KEEP || m.scope > KEEPER_SCOPE_TREE || m.signal > 64)
+		return -EBADMSG;
+	m.start.instance = m.instance;
+	m.start.gen = m.gen;
+	*ret = m;
+	return 0;
+}

@@ -1,0 +1,92 @@
+/*
+ * What the keeper and the supervisor say to each other: datagrams on one SEQPACKET socketpair, each at most KEEPER_MSG_MAX
+ * bytes, native byte order (base/wire.h). The keeper answers nothing at once: what happens to an instance is reported
+ * when it has happened, and the last report of an instance is kept until the socket takes it, so nothing is lost and
+ * nothing piles up. Instances are numbered by the supervisor; gen tells one start from the next.
+ */
+#ifndef KEEPER_MESSAGE_H
+#define KEEPER_MESSAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/mtime.h"
+
+struct buf;
+struct wire;
+struct mps_spawn;
+
+#define KEEPER_PROTOCOL 1
+
+enum keeper_type {
+	/* supervisor -> keeper */
+	KEEPER_HELLO =
+		1, /* u32 protocol, u32 on_crash, u64 orphan_grace ns, strv files to unlink at the end */
+	KEEPER_START, /* start_head, bytes blob, spawn; descriptors of its table travel along */
+	KEEPER_START_LONG, /* start_head; the rest (blob, spawn) is in a memfd, the last descriptor */
+	KEEPER_SIGNAL,	   /* u32 instance, u32 gen, u32 signal, u32 scope */
+	KEEPER_BLOB,	   /* u32 instance, bytes blob */
+	KEEPER_KEEP, /* u32 instance; descriptors that must outlive the supervisor; replaces those kept before */
+	KEEPER_FORGET, /* u32 instance: drop its blob and descriptors; ignored while it has a process */
+	KEEPER_EXIT,   /* u32 exit status: end what is left, unlink, exit */
+	KEEPER_DETACH, /* u32 protocol: let go of the starter's standard error */
+	/* keeper -> supervisor */
+	KEEPER_WELCOME =
+		64, /* u32 protocol, u32 keeper pid, u32 count of INSTANCE messages that follow */
+	KEEPER_INSTANCE, /* u32 instance, u32 gen, u32 pid (0 = ended), u32 state, bytes blob; kept descriptors */
+	KEEPER_STARTED, /* u32 instance, u32 gen, u32 pid, u64 time: exec succeeded */
+	KEEPER_FAILED,	/* u32 instance, u32 gen, u32 step, u32 errno */
+	KEEPER_EXITED, /* u32 instance, u32 gen, u32 pid, u32 si_code, u32 si_status, u32 tree_left, u64 wall time */
+	KEEPER_GONE, /* u32 instance, u32 gen: the last process of its tree is gone */
+	KEEPER_REAPED, /* u32 pid, u32 si_code, u32 si_status: a stranger's zombie; sent if there is room, else dropped */
+};
+
+enum keeper_scope { KEEPER_SCOPE_MAIN, KEEPER_SCOPE_GROUP, KEEPER_SCOPE_TREE };
+
+/* What becomes of an instance's processes when its main process has ended. */
+enum keeper_leftovers {
+	KEEPER_LEFT_END,   /* the whole tree: TERM and CONT, KILL after the grace */
+	KEEPER_LEFT_GROUP, /* its process group only */
+	KEEPER_LEFT_KEEP,  /* nothing is done about them */
+};
+
+enum keeper_on_crash { KEEPER_CRASH_STOP };
+
+struct keeper_start {
+	uint32_t instance;
+	uint32_t gen;
+	enum keeper_leftovers leftovers;
+	struct mps_time grace; /* between TERM and KILL of what is left */
+};
+
+/* One decoded message; which members count depends on the type. Pointers go into the datagram. */
+struct keeper_message {
+	enum keeper_type type;
+	uint32_t instance;
+	uint32_t gen;
+	uint32_t protocol;
+	uint32_t on_crash;
+	uint32_t signal;
+	uint32_t scope;
+	uint32_t status; /* EXIT's status, EXITED's si_status, FAILED's errno */
+	uint32_t code;	 /* EXITED's si_code, FAILED's step, INSTANCE's state */
+	uint32_t count;
+	pid_t pid;
+	bool tree_left;
+	struct mps_time time; /* HELLO's grace, STARTED's monotonic time, EXITED's wall time */
+	struct keeper_start start;
+	const void *blob;
+	size_t blob_size;
+	const char *rest; /* START: the encoded spawn; HELLO: the encoded list of files */
+	size_t rest_size;
+};
+
+/* Appends the message to an empty buffer. START's spawn and HELLO's list are put behind by the caller (wire_put_*). */
+void keeper_encode(const struct keeper_message *m, struct buf *to);
+
+/* 0 or -EBADMSG. Accepts only types of the given direction. */
+int keeper_decode(const void *p, size_t n, bool to_keeper, struct keeper_message *ret);
+
+#endif

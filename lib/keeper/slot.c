@@ -1,0 +1,407 @@
+/*
+ * One instance in the keeper: a start, its exec, its exit, signals to it, and what the supervisor has to be told of it.
+ * What becomes of its orphans is stray.c's.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "keeper/internal.h"
+#include "proc/pidfd.h"
+#include "proc/tag.h"
+
+struct slot *slot_at(struct keeper *k, uint32_t index)
+{
+	uint32_t n = k->n_slots ? k->n_slots : 16;
+	struct slot *p;
+
+	if (index < k->n_slots)
+		return &k->slots[index];
+	if (index >= KEEPER_INSTANCES_MAX)
+		return NULL;
+	while (n <= index)
+		n += n / 2;
+	p = realloc(k->slots, n * sizeof(*p));
+	if (p == NULL)
+		return NULL;
+	memset(p + k->n_slots, 0, (n - k->n_slots) * sizeof(*p));
+	for (uint32_t i = k->n_slots; i < n; i++)
+		p[i].pidfd = p[i].exec_fd = -1;
+	k->slots = p;
+	k->n_slots = n;
+	return &p[index];
+}
+
+uint32_t slot_of_pid(const struct keeper *k, pid_t pid)
+{
+	for (uint32_t i = 0; i < k->n_slots; i++)
+		if (k->slots[i].state != SLOT_IDLE && k->slots[i].pid == pid)
+			return i;
+	return NO_SLOT;
+}
+
+/* ------------------------------------------------------------------------------------------------- reports */
+
+void slot_report(struct keeper *k, uint32_t index, unsigned reports)
+{
+	struct slot *s = &k->slots[index];
+
+	s->reports |= (uint8_t)reports;
+	if (s->queued)
+		return;
+	s->queued = true;
+	s->next_report = NO_SLOT;
+	if (k->first_report == NO_SLOT)
+		k->first_report = index;
+	else
+		k->slots[k->last_report].next_report = index;
+	k->last_report = index;
+}
+
+static void describe(const struct slot *s, uint32_t index, unsigned report,
+		     struct keeper_message *m)
+{
+	*m = (struct keeper_message){ .instance = index, .gen = s->gen, .pid = s->pid };
+	switch (report) {
+	case REPORT_STARTED:
+		m->type = KEEPER_STARTED;
+		m->time = s->started;
+		break;
+	case REPORT_FAILED:
+		m->type = KEEPER_FAILED;
+		m->code = (uint32_t)s->fail_step;
+		m->status = (uint32_t)s->fail_error;
+		break;
+	case REPORT_EXITED:
+		m->type = KEEPER_EXITED;
+		m->code = (uint32_t)s->exit_code;
+		m->status = (uint32_t)s->exit_status;
+		m->tree_left = s->tree_left;
+		m->time = s->ended_wall;
+		break;
+	default:
+		m->type = KEEPER_GONE;
+		break;
+	}
+}
+
+bool keeper_send(struct keeper *k, const int *fds, size_t n)
+{
+	struct iovec iov = { k->out.p, k->out.len };
+	int r;
+
+	if (k->sock < 0 || k->out.failed)
+		return true;
+	r = fd_send(k->sock, &iov, 1, fds, n);
+	if (r != -EAGAIN && r != -ENOBUFS && r != -ENOMEM)
+		return true; /* a supervisor that is gone is noticed by its pidfd */
+	if (!k->sock_full) {
+		k->sock_full = true;
+		keeper_watch(k, k->sock, EPOLLIN | EPOLLOUT, WATCH_SOCK, NO_SLOT, 0);
+	}
+	return false;
+}
+
+static bool send_reports(struct keeper *k, uint32_t index)
+{
+	struct slot *s = &k->slots[index];
+	struct keeper_message m;
+
+	for (unsigned bit = REPORT_STARTED; bit <= REPORT_GONE; bit <<= 1) {
+		if (!(s->reports & bit))
+			continue;
+		describe(s, index, bit, &m);
+		buf_reset(&k->out);
+		keeper_encode(&m, &k->out);
+		if (!keeper_send(k, NULL, 0))
+			return false;
+		s->reports &= (uint8_t)~bit;
+	}
+	return true;
+}
+
+void slot_flush_reports(struct keeper *k)
+{
+	while (k->first_report != NO_SLOT && !k->sock_full) {
+		struct slot *s = &k->slots[k->first_report];
+
+		if (!send_reports(k, k->first_report))
+			return;
+		s->queued = false;
+		k->first_report = s->next_report;
+	}
+}
+
+/* --------------------------------------------------------------------------------------------------- start */
+
+void slot_refuse(struct keeper *k, const struct keeper_start *start, enum mps_step step, int error)
+{
+	struct keeper_message m = {
+		.type = KEEPER_FAILED,
+		.instance = start->instance,
+		.gen = start->gen,
+		.code = step,
+		.status = (uint32_t)error,
+	};
+	struct slot *s = slot_at(k, start->instance);
+
+	/* A slot that is in use, or that there is no memory for, keeps its own report: say this one at once. */
+	if (s == NULL || s->state != SLOT_IDLE || s->reports != 0) {
+		buf_reset(&k->out);
+		keeper_encode(&m, &k->out);
+		keeper_send(k, NULL, 0);
+		return;
+	}
+	s->gen = start->gen;
+	s->fail_step = (int32_t)step;
+	s->fail_error = error;
+	slot_report(k, start->instance, REPORT_FAILED);
+}
+
+/* Puts the keeper's own descriptors where the table names a role, those that travelled where it gives an index. */
+static void resolve_fds(struct keeper *k, struct mps_spawn *spawn)
+{
+	struct mps_fd *fds = (struct mps_fd *)spawn->fds;
+
+	for (size_t i = 0; i < spawn->n_fds; i++) {
+		if (!(fds[i].flags & MPS_FD_ROLE))
+			fds[i].fd = k->fds[fds[i].fd];
+		else if (fds[i].fd == MPS_FD_NULL)
+			fds[i].fd = k->null;
+		else {
+			fds[i].fd = k->idle[0];
+			fds[i].flags |= MPS_FD_REOPEN;
+		}
+	}
+}
+
+void slot_start(struct keeper *k, const struct keeper_start *start, struct mps_spawn *spawn,
+		const void *blob, size_t blob_size)
+{
+	struct slot *s = slot_at(k, start->instance);
+	struct mps_child child = MPS_CHILD_INIT;
+	enum mps_step step = MPS_STEP_NONE;
+	int r = s == NULL ? -ENOMEM : s->state != SLOT_IDLE || k->finishing ? -EBUSY : 0;
+
+	if (r == 0) {
+		resolve_fds(k, spawn);
+		spawn->tag = tag_make(k->id, start->instance, start->gen);
+		spawn->signals_are_default = true;
+		r = mps_spawn_start(spawn, &child, &step);
+	}
+	if (r < 0) {
+		slot_refuse(k, start, step, -r);
+		return;
+	}
+	s->gen = start->gen;
+	s->pid = child.pid;
+	s->pidfd = child.pidfd;
+	s->exec_fd = child.exec_fd;
+	s->state = SLOT_EXEC;
+	s->leftovers = (uint8_t)start->leftovers;
+	s->grace = start->grace;
+	s->reports = 0;
+	s->kill = s->tree_left = false;
+	s->deadline.ns = 0;
+	k->n_live++;
+	slot_set_blob(k, start->instance, blob, blob_size);
+	keeper_watch(k, s->exec_fd, EPOLLIN, WATCH_EXEC, start->instance, s->gen);
+	if (s->pidfd >= 0)
+		keeper_watch(k, s->pidfd, EPOLLIN, WATCH_PIDFD, start->instance, s->gen);
+}
+
+void slot_set_blob(struct keeper *k, uint32_t index, const void *blob, size_t size)
+{
+	struct slot *s = slot_at(k, index);
+	void *p;
+
+	if (s == NULL || (size == 0 && s->blob == NULL))
+		return;
+	p = realloc(s->blob, size ? size : 1);
+	if (p == NULL)
+		return;
+	memcpy(p, blob != NULL ? blob : "", size);
+	s->blob = p;
+	s->blob_size = (uint16_t)size;
+}
+
+void slot_keep(struct keeper *k, uint32_t index, const int *fds, size_t n)
+{
+	struct slot *s = slot_at(k, index);
+	int *kept = n > 0 ? malloc(n * sizeof(*kept)) : NULL;
+
+	if (s != NULL && (kept != NULL || n == 0)) {
+		for (uint16_t i = 0; i < s->n_kept; i++)
+			fd_close(&s->kept[i]);
+		free(s->kept);
+		s->kept = kept;
+		s->n_kept = (uint16_t)n;
+		if (n > 0)
+			memcpy(kept, fds, n * sizeof(*fds));
+		return;
+	}
+	free(kept);
+	for (size_t i = 0; i < n; i++)
+		close(fds[i]);
+}
+
+/* ---------------------------------------------------------------------------------------------------- exit */
+
+/* The exec's outcome is known: reads it. False when the process never became what it should. */
+static bool settle_exec(struct keeper *k, uint32_t index, bool exited)
+{
+	struct slot *s = &k->slots[index];
+	struct mps_failure failure;
+	int r = mps_spawn_result(s->exec_fd, &failure);
+
+	if (r == 0 && !exited)
+		return true;
+	fd_close(&s->exec_fd);
+	if (r < 0) {
+		s->fail_step = failure.step;
+		s->fail_error = failure.error;
+		s->kill = true; /* it is about to _exit */
+		return false;
+	}
+	s->state = SLOT_ALIVE;
+	s->started = mps_now();
+	slot_report(k, index, REPORT_STARTED);
+	return true;
+}
+
+void slot_on_exec(struct keeper *k, uint32_t index)
+{
+	struct slot *s = &k->slots[index];
+
+	/* A failure is reported when the child is reaped, so that its slot is free by then. */
+	s->fail_step = -1;
+	if (!settle_exec(k, index, false))
+		slot_on_exit(k, index);
+}
+
+static void forget_process(struct keeper *k, struct slot *s)
+{
+	fd_close(&s->pidfd);
+	fd_close(&s->exec_fd);
+	k->n_live--;
+}
+
+static void link_ending(struct keeper *k, uint32_t index)
+{
+	struct slot *s = &k->slots[index];
+
+	s->linked = true;
+	s->prev_ending = NO_SLOT;
+	s->next_ending = k->first_ending;
+	if (k->first_ending != NO_SLOT)
+		k->slots[k->first_ending].prev_ending = index;
+	k->first_ending = index;
+}
+
+static void unlink_ending(struct keeper *k, uint32_t index)
+{
+	struct slot *s = &k->slots[index];
+
+	if (!s->linked)
+		return;
+	s->linked = false;
+	if (s->prev_ending != NO_SLOT)
+		k->slots[s->prev_ending].next_ending = s->next_ending;
+	else
+		k->first_ending = s->next_ending;
+	if (s->next_ending != NO_SLOT)
+		k->slots[s->next_ending].prev_ending = s->prev_ending;
+}
+
+/* Waits for a process that is known to be dead or about to be. False when it is not dead yet. */
+static bool reap(const struct slot *s, bool wait, siginfo_t *ret)
+{
+	int options = WEXITED | (wait ? 0 : WNOHANG), r;
+
+	memset(ret, 0, sizeof(*ret));
+	do
+		r = s->pidfd >= 0 ? waitid(P_PIDFD, (id_t)s->pidfd, ret, options)
+				  : waitid(P_PID, (id_t)s->pid, ret, options);
+	while (r < 0 && errno == EINTR);
+	return r == 0 && ret->si_pid == s->pid;
+}
+
+void slot_on_exit(struct keeper *k, uint32_t index)
+{
+	struct slot *s = &k->slots[index];
+	bool failed = s->exec_fd < 0 && s->state == SLOT_EXEC;
+	siginfo_t si;
+
+	/* While the zombie holds the number, its process group can be no other's. */
+	if (s->kill && s->state == SLOT_ALIVE && s->leftovers != KEEPER_LEFT_KEEP)
+		kill(-s->pid, SIGKILL);
+	if (!reap(s, failed, &si))
+		return;
+	if (s->exec_fd >= 0)
+		failed = !settle_exec(k, index, true);
+	forget_process(k, s);
+	if (failed) {
+		s->state = SLOT_IDLE;
+		slot_report(k, index, REPORT_FAILED);
+		return;
+	}
+	s->exit_code = si.si_code;
+	s->exit_status = si.si_status;
+	s->ended_wall = mps_wall();
+	s->state = SLOT_ENDING;
+	link_ending(k, index);
+	k->sweep = true;
+}
+
+void slot_after_sweep(struct keeper *k, uint32_t index)
+{
+	struct slot *s = &k->slots[index];
+
+	if (s->n_left > 0) {
+		if (s->deadline.ns == 0) {
+			s->deadline.ns = mps_now().ns + s->grace.ns;
+			s->tree_left = true;
+			slot_report(k, index, REPORT_EXITED);
+		}
+		return;
+	}
+	unlink_ending(k, index);
+	s->state = SLOT_IDLE;
+	slot_report(k, index, s->tree_left ? REPORT_GONE : REPORT_EXITED);
+}
+
+/* ------------------------------------------------------------------------------------------------- signals */
+
+static void signal_group(const struct slot *s, int sig)
+{
+	/* Before the child's setsid there is no such group; then it is alone. */
+	if (kill(-s->pid, sig) < 0)
+		pidfd_signal(s->pidfd, s->pid, sig);
+}
+
+void slot_signal(struct keeper *k, uint32_t index, int sig, enum keeper_scope scope)
+{
+	struct slot *s = &k->slots[index];
+
+	if (s->state == SLOT_IDLE)
+		return;
+	if (scope == KEEPER_SCOPE_TREE && sig == SIGKILL) {
+		s->kill = true;
+		k->sweep = true;
+	} else if (scope == KEEPER_SCOPE_TREE || s->state == SLOT_ENDING) {
+		stray_signal(k, index, sig);
+	}
+	if (s->state == SLOT_ENDING)
+		return;
+	if (scope == KEEPER_SCOPE_MAIN)
+		pidfd_signal(s->pidfd, s->pid, sig);
+	else
+		signal_group(s, sig);
+	if (sig == SIGKILL)
+		pidfd_signal(s->pidfd, s->pid, sig); /* also where it left its group */
+}

@@ -1,0 +1,211 @@
+/*
+ * Orphans. The keeper is a subreaper, so whatever loses its parent falls to it, and to its first thread, which forks
+ * nothing: that thread's list of children holds strays alone, so looking for them costs nothing that grows with the
+ * number of programs. Ending a tree needs no walk: when a parent dies its children fall to us and are found in turn.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "keeper/internal.h"
+#include "proc/tag.h"
+
+void stray_reaped(struct keeper *k, const siginfo_t *si)
+{
+	struct keeper_message m = {
+		.type = KEEPER_REAPED,
+		.pid = si->si_pid,
+		.code = (uint32_t)si->si_code,
+		.status = (uint32_t)si->si_status,
+	};
+
+	if (k->sock_full)
+		return;
+	buf_reset(&k->out);
+	keeper_encode(&m, &k->out);
+	keeper_send(k, NULL, 0);
+}
+
+static bool reap_stray(struct keeper *k, pid_t pid, bool ours)
+{
+	siginfo_t si = { 0 };
+
+	if (waitid(P_PID, (id_t)pid, &si, WEXITED | WNOHANG) < 0)
+		return errno == ECHILD;
+	if (si.si_pid != pid)
+		return false;
+	if (!ours)
+		stray_reaped(k, &si);
+	return true;
+}
+
+/* By the tag; without one (it set its limits anew) by the session or group that the main process made. */
+static void attribute(struct keeper *k, struct stray *s)
+{
+	uint32_t index = NO_SLOT, gen = 0;
+	pid_t group = getpgid(s->pid);
+	uint16_t keeper;
+
+	if (!tag_parse(tag_get(s->pid), &keeper, &index, &gen) || keeper != k->id ||
+	    index >= k->n_slots) {
+		index = slot_of_pid(k, getsid(s->pid));
+		if (index == NO_SLOT)
+			index = slot_of_pid(k, group);
+		gen = index != NO_SLOT ? k->slots[index].gen : 0;
+	}
+	s->slot = index;
+	if (index == NO_SLOT)
+		return;
+	s->leave = k->slots[index].leftovers == KEEPER_LEFT_KEEP;
+	s->in_group = group == k->slots[index].pid;
+	/* The tag holds the low bits of gen: an earlier run's orphan is nobody's any more. */
+	if ((k->slots[index].gen & 0x3fff) != (gen & 0x3fff))
+		s->slot = NO_SLOT;
+	s->gen = k->slots[index].gen;
+}
+
+static bool owned_by_ending(const struct keeper *k, const struct stray *s)
+{
+	const struct slot *slot;
+
+	if (s->slot == NO_SLOT)
+		return false;
+	slot = &k->slots[s->slot];
+	if (slot->gen != s->gen || slot->state == SLOT_IDLE)
+		return false;
+	if (slot->state != SLOT_ENDING && !slot->kill)
+		return false;
+	return slot->leftovers == KEEPER_LEFT_END ||
+	       (slot->leftovers == KEEPER_LEFT_GROUP && s->in_group);
+}
+
+static void end_stray(struct keeper *k, struct stray *s)
+{
+	bool owned = owned_by_ending(k, s);
+	bool hard = owned && k->slots[s->slot].kill;
+
+	if (owned)
+		k->slots[s->slot].n_left++;
+	if (k->finishing && !s->leave) {
+		owned = true;
+		hard = hard || k->finish_kill;
+	}
+	if (!owned)
+		return;
+	if (hard) {
+		kill(s->pid, SIGKILL);
+	} else if (!s->termed) {
+		s->termed = true;
+		kill(s->pid, SIGTERM);
+		kill(s->pid, SIGCONT);
+	}
+}
+
+static bool reserve(struct keeper *k, size_t n)
+{
+	struct stray *p;
+
+	if (n <= k->cap_strays)
+		return true;
+	p = realloc(k->strays, n * 2 * sizeof(*p));
+	if (p == NULL)
+		return false;
+	k->strays = p;
+	k->cap_strays = n * 2;
+	return true;
+}
+
+/* Without the leader's list we see all children: leaves out those that are no strays. */
+static void drop_mains(struct keeper *k)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < k->children_now.n; i++) {
+		pid_t pid = k->children_now.p[i];
+		uint32_t index = slot_of_pid(k, pid);
+
+		if (pid == k->supervisor ||
+		    (index != NO_SLOT && k->slots[index].state != SLOT_ENDING))
+			continue;
+		k->children_now.p[n++] = pid;
+	}
+	k->children_now.n = n;
+}
+
+/*
+ * Merges the list of now into the table: both are in the order in which the orphans came, so one pass does; a number
+ * that the old table does not have from here on is new.
+ */
+static void merge(struct keeper *k)
+{
+	size_t old_n = k->n_strays, from = 0, n = 0;
+	struct stray *old = k->strays + k->children_now.n;
+
+	if (old_n > 0)
+		memmove(old, k->strays, old_n * sizeof(*old));
+	for (size_t i = 0; i < k->children_now.n; i++) {
+		struct stray s = { .pid = k->children_now.p[i], .slot = NO_SLOT };
+		size_t at = from;
+		bool known;
+
+		while (at < old_n && old[at].pid != s.pid)
+			at++;
+		known = at < old_n;
+		if (known) {
+			s = old[at];
+			from = at + 1;
+		}
+		if (reap_stray(k, s.pid, known && s.slot != NO_SLOT))
+			continue;
+		if (!known)
+			attribute(k, &s);
+		k->strays[n++] = s;
+	}
+	k->n_strays = n;
+}
+
+void stray_sweep(struct keeper *k, struct mps_time now)
+{
+	uint32_t next;
+
+	/* With a crowd of strays that are nobody's a look at each death would cost more than the dying. */
+	if (k->first_ending == NO_SLOT && now.ns < k->sweep_not_before.ns)
+		return;
+	k->sweep = false;
+	if (children_read(k->children, k->pid, &k->children_now) < 0)
+		k->children_now.n = 0;
+	if (k->children < 0)
+		drop_mains(k);
+	if (!reserve(k, k->n_strays + k->children_now.n)) {
+		k->sweep = true; /* out of memory: the next event tries again */
+		return;
+	}
+	merge(k);
+	for (uint32_t i = k->first_ending; i != NO_SLOT; i = k->slots[i].next_ending)
+		k->slots[i].n_left = 0;
+	for (size_t i = 0; i < k->n_strays; i++)
+		end_stray(k, &k->strays[i]);
+	for (uint32_t i = k->first_ending; i != NO_SLOT; i = next) {
+		next = k->slots[i].next_ending;
+		slot_after_sweep(k, i);
+	}
+	k->sweep_not_before.ns = now.ns + 10 * (mps_now().ns - now.ns);
+}
+
+size_t stray_count(const struct keeper *k)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < k->n_strays; i++)
+		n += !k->strays[i].leave;
+	return n;
+}
+
+void stray_signal(struct keeper *k, uint32_t slot, int sig)
+{
+	for (size_t i = 0; i < k->n_strays; i++)
+		if (k->strays[i].slot == slot && k->strays[i].gen == k->slots[slot].gen)
+			kill(k->strays[i].pid, sig);
+}

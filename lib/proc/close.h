@@ -1,0 +1,20 @@
+/*
+ * Closing all descriptors but a few.
+ */
+#ifndef PROC_CLOSE_H
+#define PROC_CLOSE_H
+
+#include <stddef.h>
+
+struct mps_fd;
+
+/*
+ * Closes every descriptor that is no row's `child` and not `keep`. close_range(2) (Linux 5.9), else /proc/self/fd, else
+ * one by one up to the limit. Async-signal-safe.
+ */
+void close_all_but(const struct mps_fd *fds, size_t n_fds, int keep);
+
+/* Marks every descriptor from `from` up close-on-exec: at start, for what a careless parent left open. */
+void cloexec_from(int from);
+
+#endif

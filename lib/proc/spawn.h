@@ -1,0 +1,126 @@
+/*
+ * Starting a process: one complete, fixed description, one child path. The description holds everything that the child
+ * needs, resolved before the fork (users, paths), because nothing that can fail before should be done after.
+ * spawn.c forks, child.c applies the description between fork and exec, spawn_code.c puts it into a message.
+ */
+#ifndef PROC_SPAWN_H
+#define PROC_SPAWN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct buf;
+struct wire;
+
+enum {
+	/*
+	 * Open the file anew through /proc/self/fd, so that the child shares the object but not its flags (one program's
+	 * O_NONBLOCK is not the others'). Where that fails the descriptor itself is used.
+	 */
+	MPS_FD_REOPEN = 1 << 0,
+	/* `fd` is not a descriptor but MPS_FD_IDLE or MPS_FD_NULL: the starter puts its own in. */
+	MPS_FD_ROLE = 1 << 1,
+};
+#define MPS_FD_IDLE                                                                                \
+	1 /* the read end of a pipe that nobody writes: an open standard input that never ends */
+#define MPS_FD_NULL 2 /* /dev/null */
+
+/* One row of the child's descriptor table: `child` becomes a copy of `fd`. Rows must be sorted by `child`, each once. */
+struct mps_fd {
+	int child;
+	int fd; /* in a message: index into the descriptors that travel with it */
+	unsigned flags;
+};
+
+enum mps_session { MPS_SESSION_NEW, MPS_SESSION_GROUP, MPS_SESSION_KEEP };
+
+struct mps_spawn {
+	const char *
+		path; /* execve's first argument: absolute, or relative to the starter's directory */
+	char **argv;  /* NULL-terminated */
+	char **envp;  /* NULL-terminated, complete: nothing is inherited */
+	const char *cwd;	  /* NULL = stay */
+	const struct mps_fd *fds; /* exactly these; all others are closed */
+	size_t n_fds;
+	enum mps_session session;
+	int umask;     /* -1 = inherit */
+	bool set_user; /* uid, gid and groups below are applied, in the order groups, gid, uid */
+	uid_t uid;
+	gid_t gid;
+	const gid_t *groups;
+	size_t n_groups;
+	uint64_t nofile; /* soft RLIMIT_NOFILE of the child, 0 = inherit */
+	int pdeathsig; /* signal when the starting thread dies, 0 = none; prctl(2) PR_SET_PDEATHSIG */
+	uint64_t tag; /* mark of lineage, 0 = none; see tag.h */
+	bool signals_are_default; /* the starter promises that it ignores and catches nothing: 64 system calls less */
+};
+
+/* Where a start failed, in the order of happening. X(NAME, word for people) */
+#define MPS_STEPS(X)                                                                               \
+	X(NONE, "start")                                                                           \
+	X(RECEIVE, "receive descriptors")                                                          \
+	X(PIPE, "pipe")                                                                            \
+	X(FORK, "fork")                                                                            \
+	X(SESSION, "setsid")                                                                       \
+	X(LIMIT, "setrlimit")                                                                      \
+	X(FD, "set up descriptors")                                                                \
+	X(GROUPS, "setgroups")                                                                     \
+	X(GID, "setgid")                                                                           \
+	X(UID, "setuid")                                                                           \
+	X(PDEATHSIG, "prctl")                                                                      \
+	X(CHDIR, "chdir")                                                                          \
+	X(EXEC, "exec")
+
+enum mps_step {
+#define X(name, word) MPS_STEP_##name,
+	MPS_STEPS(X)
+#undef X
+		N_MPS_STEPS
+};
+
+const char *mps_step_word(enum mps_step step);
+
+/* True for errors that pass by themselves (EAGAIN, ENOMEM, EMFILE, ENFILE, ETXTBSY, ENOSPC ...): try again later. */
+bool mps_error_passes(int error);
+
+/* What a child between fork and exec writes when it cannot go on. */
+struct mps_failure {
+	int32_t step;
+	int32_t error; /* errno */
+};
+
+struct mps_child {
+	pid_t pid;
+	int pidfd; /* -1 where the kernel has none */
+	int exec_fd; /* non-blocking: end of file = exec succeeded, a struct mps_failure = it did not */
+};
+#define MPS_CHILD_INIT                                                                             \
+	{                                                                                          \
+		0, -1, -1                                                                          \
+	}
+
+/*
+ * Forks a child that applies s and execs. Never waits for the exec. Call it from a thread that lives as long as the
+ * child shall (PR_SET_PDEATHSIG). 0, or -errno with *ret_step telling where. Linux 5.2 for pidfd; earlier: -1.
+ */
+int mps_spawn_start(const struct mps_spawn *s, struct mps_child *ret_child,
+		    enum mps_step *ret_step);
+
+/* Reads exec_fd: 1 = exec succeeded, 0 = not known yet, -1 = failed, then *ret_failure is set. */
+int mps_spawn_result(int exec_fd, struct mps_failure *ret_failure);
+
+/* The child's side: applies s, execs, never returns. error_fd takes the struct mps_failure. Async-signal-safe. */
+void mps_child_run(const struct mps_spawn *s, int error_fd, pid_t parent) __attribute__((noreturn));
+
+/* Puts s into a message (descriptors as the indexes that s->fds holds). */
+void mps_spawn_encode(const struct mps_spawn *s, struct buf *to);
+
+/*
+ * Reads it back; pointers go into the message and into *scratch, which the caller keeps (and may reuse) as long as s.
+ * 0, -EBADMSG for a malformed one, -ENOMEM. Descriptors are checked against n_fds that travelled.
+ */
+int mps_spawn_decode(struct wire *from, size_t n_fds, struct buf *scratch, struct mps_spawn *ret_s);
+
+#endif

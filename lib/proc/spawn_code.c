@@ -1,0 +1,148 @@
+/*
+ * A struct mps_spawn in a message and back. The decoder trusts nothing: every length is checked, every descriptor index
+ * is bounded by what travelled, rows must be sorted.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/limits.h"
+#include "base/wire.h"
+#include "proc/spawn.h"
+
+void mps_spawn_encode(const struct mps_spawn *s, struct buf *to)
+{
+	wire_put_str(to, s->path);
+	wire_put_str(to, s->cwd);
+	wire_put_u32(to, s->session);
+	wire_put_u32(to, (uint32_t)s->umask);
+	wire_put_u64(to, s->nofile);
+	wire_put_u32(to, (uint32_t)s->pdeathsig);
+	wire_put_u32(to, (uint32_t)s->n_fds);
+	for (size_t i = 0; i < s->n_fds; i++) {
+		wire_put_u32(to, (uint32_t)s->fds[i].child);
+		wire_put_u32(to, (uint32_t)s->fds[i].fd);
+		wire_put_u32(to, s->fds[i].flags);
+	}
+	wire_put_u32(to, s->set_user);
+	if (s->set_user) {
+		wire_put_u32(to, s->uid);
+		wire_put_u32(to, s->gid);
+		wire_put_bytes(to, s->groups, s->n_groups * sizeof(gid_t));
+	}
+	wire_put_strv(to, s->argv);
+	wire_put_strv(to, s->envp);
+}
+
+/* Offsets into the scratch buffer while it may still move; pointers once all is there. */
+struct layout {
+	size_t fds, groups, argv, envp;
+};
+
+static void align_scratch(struct buf *scratch)
+{
+	static const char zero[sizeof(void *)];
+
+	buf_add(scratch, zero, (sizeof(void *) - scratch->len % sizeof(void *)) % sizeof(void *));
+}
+
+static size_t decode_fds(struct wire *from, size_t n_fds, struct buf *scratch, struct mps_spawn *s)
+{
+	size_t at, n = wire_u32(from);
+	int last = -1;
+
+	align_scratch(scratch);
+	at = scratch->len;
+	if (n > KEEPER_FDS_MAX)
+		from->failed = true;
+	for (size_t i = 0; i < n && !from->failed; i++) {
+		struct mps_fd fd;
+
+		fd.child = (int)wire_u32(from);
+		fd.fd = (int)wire_u32(from);
+		fd.flags = wire_u32(from);
+		if (fd.child <= last || fd.child >= 1 << 16 || fd.flags > 3 || fd.fd < 0)
+			from->failed = true;
+		else if (fd.flags & MPS_FD_ROLE ? fd.fd != MPS_FD_IDLE && fd.fd != MPS_FD_NULL
+						: (size_t)fd.fd >= n_fds)
+			from->failed = true;
+		last = fd.child;
+		buf_add(scratch, &fd, sizeof(fd));
+	}
+	s->n_fds = n;
+	return at;
+}
+
+static size_t decode_groups(struct wire *from, struct buf *scratch, struct mps_spawn *s)
+{
+	size_t at, bytes;
+	const void *p;
+
+	align_scratch(scratch);
+	at = scratch->len;
+	s->set_user = wire_u32(from) != 0;
+	if (!s->set_user)
+		return at;
+	s->uid = wire_u32(from);
+	s->gid = wire_u32(from);
+	p = wire_bytes(from, &bytes);
+	if (bytes % sizeof(gid_t) != 0)
+		from->failed = true;
+	if (p != NULL)
+		buf_add(scratch, p, bytes);
+	s->n_groups = bytes / sizeof(gid_t);
+	return at;
+}
+
+static size_t decode_strv(struct wire *from, struct buf *scratch, size_t min)
+{
+	uint32_t n = wire_u32(from);
+	const char *s = NULL;
+	size_t at;
+
+	align_scratch(scratch);
+	at = scratch->len;
+	/* A string takes five bytes at least, so a count that lies ends here. */
+	if (n < min || n > from->n / 5)
+		from->failed = true;
+	for (uint32_t i = 0; i < n && !from->failed; i++) {
+		s = wire_str(from);
+		if (s == NULL)
+			from->failed = true;
+		buf_add(scratch, &s, sizeof(s));
+	}
+	s = NULL;
+	buf_add(scratch, &s, sizeof(s));
+	return at;
+}
+
+int mps_spawn_decode(struct wire *from, size_t n_fds, struct buf *scratch, struct mps_spawn *ret_s)
+{
+	struct mps_spawn s = { 0 };
+	struct layout at;
+
+	buf_reset(scratch);
+	s.path = wire_str(from);
+	s.cwd = wire_str(from);
+	s.session = wire_u32(from);
+	s.umask = (int)wire_u32(from);
+	s.nofile = wire_u64(from);
+	s.pdeathsig = (int)wire_u32(from);
+	at.fds = decode_fds(from, n_fds, scratch, &s);
+	at.groups = decode_groups(from, scratch, &s);
+	at.argv = decode_strv(from, scratch, 1);
+	at.envp = decode_strv(from, scratch, 0);
+	if (scratch->failed) {
+		buf_fini(scratch);
+		return -ENOMEM;
+	}
+	if (!wire_done(from) || s.path == NULL || s.session > MPS_SESSION_KEEP || s.umask > 0777 ||
+	    s.umask < -1 || s.pdeathsig < 0 || s.pdeathsig > 64)
+		return -EBADMSG;
+	s.fds = (const struct mps_fd *)(const void *)(scratch->p + at.fds);
+	s.groups = (const gid_t *)(const void *)(scratch->p + at.groups);
+	s.argv = (char **)(void *)(scratch->p + at.argv);
+	s.envp = (char **)(void *)(scratch->p + at.envp);
+	*ret_s = s;
+	return 0;
+}

@@ -1,0 +1,81 @@
+/*
+ * The mark of lineage in RLIMIT_LOCKS. See tag.h for why there.
+ */
+#include "proc/tag.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "proc/tree.h"
+
+#define MAGIC UINT64_C(0x356d) /* 15 bits; the top bit of the whole stays 0 */
+
+uint64_t tag_make(uint16_t keeper, uint32_t instance, uint32_t gen)
+{
+	return MAGIC << 48 | (uint64_t)keeper << 32 | (uint64_t)(instance & 0x3ffff) << 14 |
+	       (gen & 0x3fff);
+}
+
+bool tag_parse(uint64_t tag, uint16_t *ret_keeper, uint32_t *ret_instance, uint32_t *ret_gen)
+{
+	if (tag >> 48 != MAGIC)
+		return false;
+	*ret_keeper = (uint16_t)(tag >> 32);
+	*ret_instance = (uint32_t)(tag >> 14) & 0x3ffff;
+	*ret_gen = (uint32_t)tag & 0x3fff;
+	return true;
+}
+
+uint16_t tag_keeper_id(pid_t pid)
+{
+	struct proc_stat st;
+	uint64_t h = (uint64_t)pid * UINT64_C(0x9e3779b97f4a7c15);
+
+	if (proc_stat_read(pid, &st) == 0)
+		h ^= st.start_ticks * UINT64_C(0xff51afd7ed558ccd);
+	return (uint16_t)(h >> 40 ^ h >> 24 ^ h);
+}
+
+void tag_set(uint64_t tag)
+{
+	struct rlimit r;
+
+	if (getrlimit(RLIMIT_LOCKS, &r) < 0 || tag > r.rlim_max)
+		return;
+	r.rlim_cur = tag;
+	setrlimit(RLIMIT_LOCKS, &r);
+}
+
+/* For processes that prlimit(2) does not let us ask: /proc/PID/limits is open to all. */
+static uint64_t from_proc(pid_t pid)
+{
+	static const char label[] = "Max file locks";
+	char path[32], text[4096];
+	const char *at;
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/limits", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (n <= 0)
+		return 0;
+	text[n] = '\0';
+	at = strstr(text, label);
+	return at != NULL ? strtoull(at + strlen(label), NULL, 10) : 0;
+}
+
+uint64_t tag_get(pid_t pid)
+{
+	struct rlimit r;
+	uint64_t tag = prlimit(pid, RLIMIT_LOCKS, NULL, &r) == 0 ? r.rlim_cur : from_proc(pid);
+
+	return tag >> 48 == MAGIC ? tag : 0;
+}

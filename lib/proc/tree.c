@@ -1,0 +1,239 @@
+/*
+ * What /proc tells of processes. Numbers are read into the caller's list; nothing is cached.
+ */
+#include "proc/tree.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/feature.h"
+#include "base/mtime.h"
+#include "proc/pidfd.h"
+#include "proc/tag.h"
+
+void pids_fini(struct pids *list)
+{
+	free(list->p);
+	*list = (struct pids){ 0 };
+}
+
+int pids_add(struct pids *list, pid_t pid)
+{
+	if (list->n == list->cap) {
+		size_t cap = list->cap ? list->cap * 2 : 32;
+		pid_t *p = realloc(list->p, cap * sizeof(*p));
+
+		if (p == NULL)
+			return -ENOMEM;
+		list->p = p;
+		list->cap = cap;
+	}
+	list->p[list->n++] = pid;
+	return 0;
+}
+
+/* "PID (COMM) S ppid ...": the name may hold blanks and parentheses, so fields count from the last ')'. */
+static int parse_stat(char *text, struct proc_stat *ret)
+{
+	char *open = strchr(text, '('), *close = strrchr(text, ')');
+	unsigned long long f[22];
+	char *at;
+
+	if (open == NULL || close == NULL || close < open || strlen(close) < 4)
+		return -EBADMSG;
+	*close = '\0';
+	snprintf(ret->comm, sizeof(ret->comm), "%s", open + 1);
+	ret->state = close[2];
+	at = close + 3;
+	for (size_t i = 0; i < ARRAY_SIZE(f); i++) /* f[0] is field 4, ppid */
+		f[i] = strtoull(at, &at, 10);
+	ret->ppid = (pid_t)f[0];
+	ret->pgrp = (pid_t)f[1];
+	ret->session = (pid_t)f[2];
+	ret->utime_ticks = f[10];
+	ret->stime_ticks = f[11];
+	ret->start_ticks = f[18];
+	ret->rss_pages = f[20];
+	return 0;
+}
+
+int proc_stat_read(pid_t pid, struct proc_stat *ret)
+{
+	char path[32], text[1024];
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? -ESRCH : -errno;
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (n <= 0)
+		return -ESRCH;
+	text[n] = '\0';
+	return parse_stat(text, ret);
+}
+
+int children_open(pid_t pid, pid_t tid)
+{
+	char path[64];
+	int fd;
+
+	if (!feature_allowed(FEATURE_CHILDREN))
+		return -1;
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", pid, tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? -1 : fd;
+}
+
+/* Calls f for each process; stops at its first error. */
+static int each_process(int (*f)(pid_t pid, void *user), void *user)
+{
+	DIR *dir = opendir("/proc");
+	struct dirent *d;
+	int r = 0;
+
+	if (dir == NULL)
+		return -errno;
+	while (r == 0 && (d = readdir(dir)) != NULL)
+		if (d->d_name[0] >= '1' && d->d_name[0] <= '9')
+			r = f((pid_t)atoi(d->d_name), user);
+	closedir(dir);
+	return r;
+}
+
+struct search {
+	pid_t parent;
+	uint16_t keeper;
+	struct pids *list;
+};
+
+static int add_if_child(pid_t pid, void *user)
+{
+	struct search *s = user;
+	struct proc_stat st;
+
+	if (proc_stat_read(pid, &st) < 0 || st.ppid != s->parent)
+		return 0;
+	return pids_add(s->list, pid);
+}
+
+static int parse_children(char *text, size_t n, size_t *ret_used, struct pids *list)
+{
+	size_t at = 0;
+
+	*ret_used = 0;
+	while (at < n) {
+		char *end = memchr(text + at, ' ', n - at);
+		int r;
+
+		if (end == NULL)
+			break;
+		r = pids_add(list, (pid_t)strtol(text + at, NULL, 10));
+		if (r < 0)
+			return r;
+		at = (size_t)(end - text) + 1;
+		*ret_used = at;
+	}
+	return 0;
+}
+
+int children_read(int fd, pid_t pid, struct pids *list)
+{
+	struct search s = { .parent = pid, .list = list };
+	char text[4096];
+	size_t have = 0, used;
+	off_t offset = 0;
+	ssize_t n;
+
+	list->n = 0;
+	if (fd < 0)
+		return each_process(add_if_child, &s);
+	while ((n = pread(fd, text + have, sizeof(text) - 1 - have, offset)) > 0) {
+		int r;
+
+		offset += n;
+		have += (size_t)n;
+		text[have] = '\0';
+		r = parse_children(text, have, &used, list);
+		if (r < 0)
+			return r;
+		have -= used;
+		memmove(text, text + used, have);
+	}
+	return n < 0 ? -errno : 0;
+}
+
+static int add_if_tagged(pid_t pid, void *user)
+{
+	struct search *s = user;
+	uint32_t instance, gen;
+	uint16_t keeper;
+	struct proc_stat st;
+
+	if (!tag_parse(tag_get(pid), &keeper, &instance, &gen) || keeper != s->keeper)
+		return 0;
+	if (pid == getpid() || proc_stat_read(pid, &st) < 0 || st.state == 'Z')
+		return 0;
+	return pids_add(s->list, pid);
+}
+
+int tagged_processes(uint16_t keeper, struct pids *list)
+{
+	struct search s = { .keeper = keeper, .list = list };
+
+	list->n = 0;
+	return each_process(add_if_tagged, &s);
+}
+
+/* Kills one and waits until it is dead (a pidfd is readable then) or the deadline has come. */
+static bool kill_and_wait(pid_t pid, uint16_t keeper, struct mps_time deadline)
+{
+	AUTO_CLOSE int fd = pidfd_open_checked(pid);
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	uint32_t instance, gen;
+	uint16_t owner;
+	int64_t left;
+
+	/* Still the one that bore the tag, now that the pidfd holds it. */
+	if (!tag_parse(tag_get(pid), &owner, &instance, &gen) || owner != keeper)
+		return true;
+	if (pidfd_signal(fd, pid, SIGKILL) < 0)
+		return errno == ESRCH;
+	left = (deadline.ns - mps_now().ns) / MPS_NS_PER_MS;
+	if (fd >= 0)
+		poll(&p, 1, left > 0 ? (int)left : 0);
+	return true;
+}
+
+int tagged_kill(uint16_t keeper, int64_t ns, size_t *ret_n)
+{
+	struct mps_time deadline = { mps_now().ns + ns };
+	struct pids list = { 0 };
+	size_t killable = 1;
+	int r = 0;
+
+	*ret_n = 0;
+	/* Again until a look finds none: what was killed may have forked meanwhile. */
+	while (r == 0 && killable > 0 && mps_now().ns < deadline.ns) {
+		r = tagged_processes(keeper, &list);
+		/* All first, so that none lives on while another is waited for. */
+		for (size_t i = 0; i < list.n; i++)
+			kill(list.p[i], SIGKILL);
+		killable = 0;
+		for (size_t i = 0; i < list.n; i++)
+			killable += kill_and_wait(list.p[i], keeper, deadline);
+		*ret_n += killable;
+	}
+	pids_fini(&list);
+	return r;
+}

@@ -1,0 +1,54 @@
+/*
+ * Processes as /proc tells of them: one process' numbers, the children of a thread, all that bear a keeper's tag.
+ */
+#ifndef PROC_TREE_H
+#define PROC_TREE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct proc_stat {
+	char state; /* 'R', 'S', 'Z' ... */
+	pid_t ppid;
+	pid_t pgrp;
+	pid_t session;
+	uint64_t utime_ticks; /* sysconf(_SC_CLK_TCK) a second */
+	uint64_t stime_ticks;
+	uint64_t start_ticks; /* since boot */
+	uint64_t rss_pages;
+	char comm[64];
+};
+
+/* One open, one read. 0, -ESRCH when there is no such process, other -errno. proc_pid_stat(5). */
+int proc_stat_read(pid_t pid, struct proc_stat *ret);
+
+/* A growing list of process numbers; zeroed is empty. */
+struct pids {
+	pid_t *p;
+	size_t n;
+	size_t cap;
+};
+void pids_fini(struct pids *list);
+int pids_add(struct pids *list, pid_t pid); /* 0 or -ENOMEM */
+
+/*
+ * The children of one thread: /proc/PID/task/TID/children. Orphans that fall to a subreaper become children of its first
+ * thread (find_new_reaper() in kernel/exit.c), so a subreaper that forks from another thread finds nothing but orphans
+ * there, however many children it has. `fd` is that file, opened once by children_open(); -1: all of /proc is read
+ * instead and the caller gets every child of the process. 0 or -errno.
+ */
+int children_open(pid_t pid, pid_t tid);
+int children_read(int fd, pid_t pid, struct pids *list);
+
+/* All processes that bear the tag of this keeper, the caller excepted. 0 or -errno. */
+int tagged_processes(uint16_t keeper, struct pids *list);
+
+/*
+ * Ends all of them with SIGKILL and returns when none is left; a process that cannot be killed (another user's, by a
+ * set-user-ID program) is left out. *ret_n = how many were killed. Waits on pidfds, at most `ns`.
+ */
+int tagged_kill(uint16_t keeper, int64_t ns, size_t *ret_n);
+
+#endif

@@ -1,0 +1,32 @@
+/*
+ * The activity log, in supervisord's line format, because people grep it: "YYYY-MM-DD HH:MM:SS,mmm LEVL message".
+ */
+#ifndef SUP_ACTIVITY_H
+#define SUP_ACTIVITY_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+
+#include "conf/conf.h"
+#include "sup/svc.h"
+
+struct err;
+
+struct activity {
+	char *path;    /* NULL = no file */
+	int fd;	       /* -1 = none */
+	bool echo;     /* also to standard error */
+	bool colour;   /* of the echo */
+	int max_level; /* enum svc_level: less important lines are left out */
+};
+
+/* 0 or -errno with err when the file cannot be opened (its folder is made). */
+int activity_open(struct activity *a, const struct conf_supervisord *conf, bool foreground,
+		  struct err *err);
+/* Opens the file again, after somebody has moved it away. */
+void activity_reopen(struct activity *a);
+void activity_close(struct activity *a);
+void activity_log(struct activity *a, enum svc_level level, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+#endif

@@ -1,0 +1,398 @@
+/*
+ * Log pipes: where a prefix or a time belongs before each line, the supervisor reads what the program writes. A sink is
+ * where lines go; several captures share one when they write to the same file, so that lines stay whole. Nothing is
+ * dropped: when a sink does not take more, its captures stop reading and the pipe holds the programs back.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "base/xalloc.h"
+#include "sup/files.h"
+#include "sup/internal.h"
+
+enum {
+	READ_SIZE = 64 << 10,
+	SINK_HIGH = 256 << 10,	  /* captures of a sink stop reading above */
+	LINE_MAX_HELD = 64 << 10, /* a longer line is passed on in pieces */
+	RETRY_MS = 100,		  /* a full disk tells nobody when it has room again */
+};
+
+struct sink {
+	struct sink *next;
+	struct sup *sup;
+	dev_t dev;
+	ino_t ino;
+	int fd;
+	bool is_tty;
+	bool polls; /* a pipe or terminal: writable is an event; a file is not */
+	bool waiting;
+	bool complained;
+	struct buf out;
+	unsigned users;
+	union {
+		uv_handle_t handle;
+		uv_poll_t poll;
+		uv_timer_t timer;
+	} wait;
+};
+
+struct capture {
+	struct capture *next; /* of all captures of the supervisor */
+	struct unit *unit;
+	struct sink *sink;
+	uv_poll_t poll;
+	int ends[2];
+	bool is_err;
+	bool reading;
+	char *prefix;	 /* before each line, with colour; "" = none */
+	struct buf line; /* what has come of a line without its end */
+};
+
+static struct capture *captures;
+
+/* --------------------------------------------------------------------------------------------------- sinks */
+
+static void sink_write(struct sink *k);
+static void capture_read(struct capture *c, bool watch);
+
+static void resume(struct sink *k)
+{
+	for (struct capture *c = captures; c != NULL; c = c->next)
+		if (c->sink == k && !c->reading)
+			capture_read(c, true);
+}
+
+static void on_writable(uv_poll_t *poll, int status, int events)
+{
+	(void)status;
+	(void)events;
+	sink_write(poll->data);
+}
+
+static void on_retry(uv_timer_t *timer)
+{
+	sink_write(timer->data);
+}
+
+static void sink_wait(struct sink *k)
+{
+	k->waiting = true;
+	if (k->polls)
+		uv_poll_start(&k->wait.poll, UV_WRITABLE, on_writable);
+	else
+		uv_timer_start(&k->wait.timer, on_retry, RETRY_MS, 0);
+}
+
+static void sink_stop_waiting(struct sink *k)
+{
+	if (!k->waiting)
+		return;
+	k->waiting = false;
+	if (k->polls)
+		uv_poll_stop(&k->wait.poll);
+	else
+		uv_timer_stop(&k->wait.timer);
+}
+
+/* True while it is worth trying again. */
+static bool sink_failed(struct sink *k, int error)
+{
+	if (error == EAGAIN || error == EINTR)
+		return true;
+	if (!k->complained)
+		activity_log(&k->sup->log, SVC_LOG_CRIT, "cannot write output of programs: %s",
+			     strerror(error));
+	k->complained = true;
+	if (error == ENOSPC || error == EDQUOT || error == EIO)
+		return true;
+	buf_reset(&k->out); /* EPIPE: whoever read it is gone for good */
+	return false;
+}
+
+static void sink_write(struct sink *k)
+{
+	while (k->out.len > 0) {
+		ssize_t n = write(k->fd, k->out.p, k->out.len);
+
+		if (n >= 0) {
+			buf_drop(&k->out, (size_t)n);
+			k->complained = false;
+		} else if (sink_failed(k, errno)) {
+			sink_wait(k);
+			return;
+		}
+	}
+	sink_stop_waiting(k);
+	resume(k);
+}
+
+/*
+ * Our own description of what standard output is, so that O_NONBLOCK is not seen by the shell that shares it. A socket
+ * cannot be opened anew; then we write as we were given it.
+ */
+static int open_again(int fd)
+{
+	char path[32];
+	int again;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	again = open(path, O_WRONLY | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+	return again >= 0 ? again : fcntl(fd, F_DUPFD_CLOEXEC, 3);
+}
+
+static int sink_open_fd(struct unit *u, const struct conf_log *log, bool is_err)
+{
+	const char *path = log->path;
+	int standard;
+
+	if (log->kind == CONF_LOG_AUTO && !u->sup->options->foreground) {
+		char **name = is_err ? &u->auto_err : &u->auto_out;
+
+		return *name != NULL ? files_open_log(*name, 0600)
+				     : files_make_auto(u->sup->conf, u->svc.conf->name,
+						       is_err ? "stderr" : "stdout", name);
+	}
+	if (log->kind == CONF_LOG_AUTO)
+		path = is_err ? "/dev/stderr" : "/dev/stdout";
+	standard = files_standard_fd(path);
+	return standard >= 0 ? open_again(standard) : files_open_log(path, 0644);
+}
+
+static struct sink *sink_find(struct sup *s, const struct stat *st)
+{
+	for (struct sink *k = s->sinks; k != NULL; k = k->next)
+		if (k->dev == st->st_dev && k->ino == st->st_ino)
+			return k;
+	return NULL;
+}
+
+/* Takes fd. */
+static struct sink *sink_get(struct sup *s, int fd)
+{
+	struct sink *k;
+	struct stat st;
+
+	if (fstat(fd, &st) < 0) {
+		fd_close(&fd);
+		return NULL;
+	}
+	k = sink_find(s, &st);
+	if (k != NULL) {
+		fd_close(&fd);
+		k->users++;
+		return k;
+	}
+	k = xcalloc(1, sizeof(*k));
+	*k = (struct sink){ .sup = s, .fd = fd, .dev = st.st_dev, .ino = st.st_ino, .users = 1 };
+	k->is_tty = isatty(fd);
+	k->polls = !S_ISREG(st.st_mode) && uv_poll_init(&s->loop, &k->wait.poll, fd) == 0;
+	if (!k->polls)
+		uv_timer_init(&s->loop, &k->wait.timer);
+	k->wait.handle.data = k;
+	k->next = s->sinks;
+	s->sinks = k;
+	return k;
+}
+
+void capture_flush_sinks(struct sup *s)
+{
+	for (struct sink *k = s->sinks; k != NULL; k = k->next)
+		if (k->out.len > 0)
+			fd_write_all(k->fd, k->out.p, k->out.len);
+}
+
+static void on_sink_closed(uv_handle_t *handle)
+{
+	struct sink *k = handle->data;
+
+	fd_close(&k->fd);
+	buf_fini(&k->out);
+	free(k);
+}
+
+void capture_close_sinks(struct sup *s)
+{
+	while (s->sinks != NULL) {
+		struct sink *k = s->sinks;
+
+		s->sinks = k->next;
+		uv_close(&k->wait.handle, on_sink_closed);
+	}
+}
+
+/* ------------------------------------------------------------------------------------------------- captures */
+
+static void add_timestamp(struct buf *b)
+{
+	struct timespec ts;
+	struct tm tm;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	localtime_r(&ts.tv_sec, &tm);
+	buf_addf(b, "%04d-%02d-%02d %02d:%02d:%02d.%03ld ", tm.tm_year + 1900, tm.tm_mon + 1,
+		 tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, ts.tv_nsec / 1000000);
+}
+
+static void emit(struct capture *c, const char *p, size_t n)
+{
+	struct buf *out = &c->sink->out;
+
+	buf_adds(out, c->prefix);
+	if (c->unit->svc.conf->log_timestamp)
+		add_timestamp(out);
+	buf_add(out, c->line.p, c->line.len);
+	buf_add(out, p, n);
+	buf_reset(&c->line);
+	if (out->len == 0 || out->p[out->len - 1] != '\n')
+		buf_addc(out, '\n');
+}
+
+static void take(struct capture *c, const char *p, size_t n)
+{
+	while (n > 0) {
+		const char *end = memchr(p, '\n', n);
+		size_t len = end != NULL ? (size_t)(end - p) + 1 : n;
+
+		if (end == NULL && c->line.len + n <= LINE_MAX_HELD) {
+			buf_add(&c->line, p, n);
+			return;
+		}
+		emit(c, p, len);
+		p += len;
+		n -= len;
+	}
+}
+
+static void on_readable(uv_poll_t *poll, int status, int events)
+{
+	(void)status;
+	(void)events;
+	capture_read(poll->data, true);
+}
+
+/* Reads what is there, at most a few buffers so that one talkative program does not hold the others. */
+static void capture_read(struct capture *c, bool watch)
+{
+	static char in[READ_SIZE];
+	int rounds = watch ? 4 : 64;
+
+	while (rounds-- > 0 && c->sink->out.len < SINK_HIGH) {
+		ssize_t n = read(c->ends[0], in, sizeof(in));
+
+		if (n <= 0)
+			break;
+		take(c, in, (size_t)n);
+	}
+	if (c->sink->out.len > 0 && !c->sink->waiting) {
+		c->reading = true; /* sink_write() resumes only those that had to stop */
+		sink_write(c->sink);
+	}
+	if (!watch)
+		return;
+	c->reading = c->sink->out.len < SINK_HIGH;
+	if (c->reading)
+		uv_poll_start(&c->poll, UV_READABLE, on_readable);
+	else
+		uv_poll_stop(&c->poll);
+}
+
+void capture_drain(struct capture *c)
+{
+	capture_read(c, false);
+	if (c->line.len == 0)
+		return;
+	emit(c, "", 0);
+	if (!c->sink->waiting)
+		sink_write(c->sink);
+}
+
+/* "web:0  | " in a colour of its own; all names are padded to the longest. */
+static char *make_prefix(const struct unit *u, const struct sink *k)
+{
+	static const char *const colours[] = { "36", "33", "32", "35", "34",
+					       "96", "93", "92", "95", "94" };
+	const char *text = u->svc.conf->log_prefix;
+	size_t width = u->sup->name_width;
+
+	if (text != NULL && strcasecmp(text, "none") == 0)
+		return xstrdup("");
+	if (text != NULL && strcasecmp(text, "auto") != 0)
+		return xstrdup(text);
+	if (text == NULL && !u->sup->options->foreground)
+		return xstrdup("");
+	if (!k->is_tty || getenv("NO_COLOR") != NULL)
+		return xasprintf("%-*s | ", (int)width, u->svc.name);
+	return xasprintf("\033[%sm%-*s |\033[0m ", colours[u->svc.id % ARRAY_SIZE(colours)],
+			 (int)width, u->svc.name);
+}
+
+/* The pipe is made once and outlives restarts; the keeper holds both ends, so that no worker sees it break. */
+struct capture *capture_new(struct sup *s, struct unit *u, const struct conf_log *log, bool is_err)
+{
+	struct capture *c = xcalloc(1, sizeof(*c));
+	int fd;
+
+	c->unit = u;
+	c->is_err = is_err;
+	if (pipe2(c->ends, O_CLOEXEC) < 0) {
+		free(c);
+		return NULL;
+	}
+	fd_set_nonblock(c->ends[0], true);
+	fd = sink_open_fd(u, log, is_err);
+	c->sink = fd >= 0 ? sink_get(s, fd) : NULL;
+	if (c->sink == NULL || uv_poll_init(&s->loop, &c->poll, c->ends[0]) < 0) {
+		errno = fd < 0 ? -fd : errno;
+		fd_close(&c->ends[0]);
+		fd_close(&c->ends[1]);
+		free(c);
+		return NULL;
+	}
+	c->poll.data = c;
+	c->prefix = make_prefix(u, c->sink);
+	c->reading = true;
+	c->next = captures;
+	captures = c;
+	uv_poll_start(&c->poll, UV_READABLE, on_readable);
+	return c;
+}
+
+int capture_write_end(const struct capture *c)
+{
+	return c->ends[1];
+}
+
+int capture_read_end(const struct capture *c)
+{
+	return c->ends[0];
+}
+
+static void on_capture_closed(uv_handle_t *handle)
+{
+	struct capture *c = handle->data;
+
+	fd_close(&c->ends[0]);
+	fd_close(&c->ends[1]);
+	buf_fini(&c->line);
+	free(c->prefix);
+	free(c);
+}
+
+void capture_close(struct capture *c)
+{
+	struct capture **at = &captures;
+
+	capture_drain(c);
+	while (*at != c)
+		at = &(*at)->next;
+	*at = c->next;
+	uv_close((uv_handle_t *)&c->poll, on_capture_closed);
+}

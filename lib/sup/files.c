@@ -1,0 +1,247 @@
+/*
+ * Files and sockets that the supervisor makes for others. Names come from the configuration, so they are the
+ * administrator's; links in them are followed as supervisord does.
+ */
+#include "sup/files.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <netdb.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/xalloc.h"
+#include "conf/conf.h"
+
+int files_standard_fd(const char *path)
+{
+	static const struct {
+		const char *path;
+		int fd;
+	} known[] = {
+		{ "/dev/stdout", 1 },	  { "/dev/fd/1", 1 },	 { "/proc/self/fd/1", 1 },
+		{ "/proc/1/fd/1", 1 },	  { "/dev/stderr", 2 },	 { "/dev/fd/2", 2 },
+		{ "/proc/self/fd/2", 2 }, { "/proc/1/fd/2", 2 },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
+		if (strcmp(known[i].path, path) == 0)
+			return known[i].fd;
+	return -1;
+}
+
+/* mkdir -p of the folder that `path` lies in. */
+static void make_parents(const char *path)
+{
+	AUTO_FREE char *copy = xstrdup(path);
+
+	for (char *slash = strchr(copy + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+		*slash = '\0';
+		mkdir(copy, 0755);
+		*slash = '/';
+	}
+}
+
+int files_open_log(const char *path, mode_t mode)
+{
+	int flags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY;
+	int standard = files_standard_fd(path), fd;
+
+	if (standard >= 0) {
+		fd = fcntl(standard, F_DUPFD_CLOEXEC, 3);
+		return fd < 0 ? -errno : fd;
+	}
+	/* A FIFO without a reader must not hold the supervisor. */
+	fd = open(path, flags | O_NONBLOCK, mode);
+	if (fd < 0 && errno == ENOENT) {
+		make_parents(path);
+		fd = open(path, flags | O_NONBLOCK, mode);
+	}
+	if (fd < 0)
+		return -errno;
+	fd_set_nonblock(fd, false);
+	return fd;
+}
+
+int files_make_auto(const struct conf *conf, const char *process, const char *channel,
+		    char **ret_path)
+{
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789_";
+	const struct conf_supervisord *s = &conf->supervisord;
+
+	for (int tries = 0; tries < 100; tries++) {
+		unsigned char random[8];
+		char *path;
+		int fd;
+
+		if (getrandom(random, sizeof(random), 0) != sizeof(random))
+			return -EIO;
+		for (size_t i = 0; i < sizeof(random); i++)
+			random[i] = (unsigned char)letters[random[i] % (sizeof(letters) - 1)];
+		path = xasprintf("%s/%s-%s---%s-%.8s.log", s->childlogdir, process, channel,
+				 s->identifier, (char *)random);
+		fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
+			  0600);
+		if (fd >= 0) {
+			*ret_path = path;
+			return fd;
+		}
+		free(path);
+		if (errno != EEXIST)
+			return -errno;
+	}
+	return -EEXIST;
+}
+
+/* NAME---IDENTIFIER-XXXXXXXX.log with an optional backup number, as supervisord matches it. */
+static bool is_auto_log(const char *file, const char *identifier)
+{
+	AUTO_FREE char *middle = xasprintf("---%s-", identifier);
+	const char *at = strstr(file, middle), *end;
+
+	if (at == NULL || at == file)
+		return false;
+	at += strlen(middle);
+	end = strstr(at, ".log");
+	if (end == NULL || end == at)
+		return false;
+	end += 4;
+	if (*end == '.')
+		end++;
+	return strspn(end, "0123456789") == strlen(end) && strlen(end) <= 4;
+}
+
+void files_clean_auto(const struct conf *conf)
+{
+	const struct conf_supervisord *s = &conf->supervisord;
+	DIR *dir = opendir(s->childlogdir);
+	struct dirent *d;
+
+	if (dir == NULL)
+		return;
+	while ((d = readdir(dir)) != NULL)
+		if (is_auto_log(d->d_name, s->identifier))
+			unlinkat(dirfd(dir), d->d_name, 0);
+	closedir(dir);
+}
+
+int files_write_pid(const char *path, pid_t pid)
+{
+	AUTO_FREE char *temporary = xasprintf("%s.%d", path, getpid());
+	AUTO_CLOSE int fd = -1;
+	char text[16];
+	int r, n = snprintf(text, sizeof(text), "%d\n", pid);
+
+	fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
+	if (fd < 0)
+		return -errno;
+	r = fd_write_all(fd, text, (size_t)n);
+	if (r == 0 && rename(temporary, path) < 0)
+		r = -errno;
+	if (r < 0)
+		unlink(temporary);
+	return r;
+}
+
+/* ------------------------------------------------------------------------------------- sockets of fcgi programs */
+
+static int own_socket(const struct conf_proc *proc, const char *path, struct err *err)
+{
+	AUTO_FREE char *owner = NULL;
+	const struct passwd *pw;
+	const struct group *gr = NULL;
+	char *colon;
+
+	if (chmod(path, (mode_t)proc->socket_mode) < 0)
+		return err_set(err, -errno, "socket %s: chmod: %s", path, strerror(errno));
+	if (proc->socket_owner == NULL && (proc->user == NULL || geteuid() != 0))
+		return 0;
+	owner = xstrdup(proc->socket_owner != NULL ? proc->socket_owner : proc->user);
+	colon = strchr(owner, ':');
+	if (colon != NULL) {
+		*colon = '\0';
+		gr = getgrnam(colon + 1);
+	}
+	pw = getpwnam(owner);
+	if (pw == NULL)
+		return err_set(err, -ENOENT, "socket_owner: no user '%s'", owner);
+	if (chown(path, pw->pw_uid, gr != NULL ? gr->gr_gid : pw->pw_gid) < 0)
+		return err_set(err, -errno, "socket %s: chown: %s", path, strerror(errno));
+	return 0;
+}
+
+static int open_unix(const struct conf_proc *proc, const char *path, struct err *err)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	AUTO_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int r;
+
+	if (strlen(path) >= sizeof(a.sun_path))
+		return err_set(err, -ENAMETOOLONG, "socket %s: longer than %zu bytes", path,
+			       sizeof(a.sun_path) - 1);
+	strcpy(a.sun_path, path);
+	unlink(path);
+	if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
+		return err_set(err, -errno, "socket %s: %s", path, strerror(errno));
+	r = own_socket(proc, path, err);
+	return r < 0 ? r : TAKE_FD(fd);
+}
+
+static int open_tcp(const char *address, struct err *err)
+{
+	AUTO_FREE char *host = xstrdup(address);
+	struct addrinfo hints = { .ai_flags = AI_PASSIVE, .ai_socktype = SOCK_STREAM };
+	struct addrinfo *list = NULL;
+	char *port = strrchr(host, ':');
+	int r, one = 1, fd = -1;
+
+	if (port == NULL)
+		return err_set(err, -EINVAL, "socket tcp://%s: no port", address);
+	*port++ = '\0';
+	r = getaddrinfo(*host && strcmp(host, "*") != 0 ? host : NULL, port, &hints, &list);
+	if (r != 0)
+		return err_set(err, -EINVAL, "socket tcp://%s: %s", address, gai_strerror(r));
+	r = -EADDRNOTAVAIL;
+	for (struct addrinfo *a = list; a != NULL && fd < 0; a = a->ai_next) {
+		fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		if (fd < 0)
+			continue;
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+		if (bind(fd, a->ai_addr, a->ai_addrlen) < 0) {
+			r = -errno;
+			fd_close(&fd);
+		}
+	}
+	freeaddrinfo(list);
+	if (fd < 0)
+		return err_set(err, r, "socket tcp://%s: %s", address, strerror(-r));
+	return fd;
+}
+
+int files_open_socket(const struct conf_proc *proc, struct err *err)
+{
+	AUTO_CLOSE int fd = -1;
+
+	if (str_is_prefix("unix://", proc->socket))
+		fd = open_unix(proc, proc->socket + strlen("unix://"), err);
+	else
+		fd = open_tcp(proc->socket + strlen("tcp://"), err);
+	if (fd < 0)
+		return TAKE_FD(fd);
+	if (listen(fd, proc->socket_backlog > 0 ? proc->socket_backlog : SOMAXCONN) < 0)
+		return err_set(err, -errno, "socket %s: listen: %s", proc->socket, strerror(errno));
+	return TAKE_FD(fd);
+}

@@ -1,0 +1,134 @@
+/*
+ * What the supervisor's files share. sup_uv.c: life of the whole. unit_uv.c: one service's effects. keeper_uv.c: the
+ * socket to the keeper. capture_uv.c: log pipes and where they go. control_uv.c: connections. method.c: requests.
+ * worker.c: from a configured program to a struct mps_spawn. activity.c: the activity log.
+ */
+#ifndef SUP_INTERNAL_H
+#define SUP_INTERNAL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <uv.h>
+
+#include "base/buf.h"
+#include "base/mtime.h"
+#include "conf/conf.h"
+#include "keeper/message.h"
+#include "sup/activity.h"
+#include "sup/order.h"
+#include "sup/sup.h"
+#include "sup/svc.h"
+#include "sup/worker.h"
+
+struct sup;
+struct capture;
+struct waiter;
+
+/* A service and what belongs to it in this process. */
+struct unit {
+	struct svc svc;
+	struct sup *sup;
+	uv_timer_t timer;
+	struct capture *out, *err; /* NULL where the bytes pass us by */
+	char *auto_out, *auto_err; /* paths of AUTO files, once made; owned */
+	struct waiter *waiters;	   /* requests that wait for its state */
+	const void *listed;	   /* the request that has just listed it */
+	char *failure; /* a start failed before it reached the keeper: told at the next turn */
+	bool failure_passes;
+	struct unit *next_failed;
+	struct unit *next_busy; /* list of those that wait for a resource */
+	bool in_busy;
+	int exit_status;   /* of the last end; 128+n for a signal */
+	bool ended;	   /* as counted in n_active */
+	bool stop_counted; /* one of those that the present level of a shutdown waits for */
+};
+
+/* The socket to the keeper. Messages that it does not take wait in line. */
+struct link {
+	uv_poll_t poll;
+	int fd;
+	struct queued *first, *last;
+	bool writing;
+};
+
+enum sup_phase { SUP_STARTING, SUP_RUNNING, SUP_STOPPING, SUP_DONE };
+
+struct sup {
+	const struct sup_options *options;
+	const struct conf *conf;
+	uv_loop_t loop;
+	struct link link;
+	uv_signal_t signals[6];
+	uv_timer_t later; /* armed for 0 ms when `failed` is not empty */
+	struct control *control;
+	struct activity log;
+	struct worker_base base;
+	struct sink *sinks;
+
+	struct unit **units;	   /* in the order of starting */
+	struct unit **by_id;	   /* by the instance's number */
+	size_t name_width;	   /* of the longest name, for prefixes */
+	struct socket_of *sockets; /* of fcgi programs */
+	struct svc **services;
+	size_t n_units;
+	struct order_index *index;
+	struct unit *failed;
+	struct unit *busy_first, *busy_last;
+
+	enum sup_phase phase;
+	pid_t keeper_pid;
+	uint16_t keeper_id;
+	struct mps_time started, started_wall;
+	size_t n_active;	    /* not ended */
+	size_t n_active_foreground; /* of these, daemon = no */
+	bool has_foreground;
+	size_t stop_from;  /* units[stop_from..] have been told to stop */
+	size_t level_left; /* of the level that stops now */
+	int exit_status;
+	char *socket_path, *pidfile; /* owned; pidfile NULL = none */
+	bool keeper_lost;
+	bool kill_all; /* a second TERM came */
+};
+
+/* sup_uv.c */
+/* Stops level after level, then tells the keeper; idempotent. */
+void sup_shutdown(struct sup *s, int exit_status);
+void sup_on_welcome(struct sup *s, pid_t keeper_pid);
+/* The listening socket of a fcgi program. */
+int sup_socket_of(struct sup *s, const struct conf_proc *conf);
+void sup_on_state(struct unit *u, enum svc_state from);
+void sup_defer(struct sup *s, struct unit *u, char *failure, bool passes);
+
+/* unit_uv.c */
+struct unit *unit_new(struct sup *s, uint32_t id, const struct conf_proc *conf);
+void unit_close(struct unit *u);
+void unit_event(struct unit *u, enum svc_event event, const struct svc_arg *arg);
+/* A start failed before or in the keeper. */
+void unit_fail(struct unit *u, const char *text, bool passes);
+void unit_on_message(struct sup *s, const struct keeper_message *m);
+/* One of those that wait for a resource may try again. */
+void unit_relief(struct sup *s);
+
+/* keeper_uv.c */
+int link_open(struct sup *s, int fd);
+void link_send(struct sup *s, const struct keeper_message *m, const struct buf *rest,
+	       const int *fds, size_t n_fds);
+void link_close(struct sup *s);
+
+/* capture_uv.c */
+struct capture *capture_new(struct sup *s, struct unit *u, const struct conf_log *log, bool is_err);
+int capture_write_end(const struct capture *c);
+int capture_read_end(const struct capture *c);
+/* Takes what is in the pipe now, and ends a last line that has no end: the process is gone. */
+void capture_drain(struct capture *c);
+void capture_close(struct capture *c);
+void capture_flush_sinks(struct sup *s);
+void capture_close_sinks(struct sup *s);
+
+/* control_uv.c */
+int control_open(struct sup *s, const char *path, struct err *err);
+void control_close(struct sup *s);
+void control_on_state(struct unit *u, enum svc_state from);
+
+#endif

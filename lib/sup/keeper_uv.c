@@ -1,0 +1,202 @@
+/*
+ * The supervisor's end of the socket to the keeper. What the socket does not take waits in line, so a thousand starts at
+ * once are no more than a queue; what arrives goes to unit_on_message().
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "base/limits.h"
+#include "base/xalloc.h"
+#include "proc/tag.h"
+#include "sup/internal.h"
+
+struct queued {
+	struct queued *next;
+	char *bytes;
+	size_t n;
+	size_t n_fds;
+	int fds[];
+};
+
+static void queued_free(struct queued *q)
+{
+	for (size_t i = 0; i < q->n_fds; i++)
+		fd_close(&q->fds[i]);
+	free(q->bytes);
+	free(q);
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events);
+
+static void watch(struct link *l, bool writing)
+{
+	if (l->writing == writing)
+		return;
+	l->writing = writing;
+	uv_poll_start(&l->poll, UV_READABLE | (writing ? UV_WRITABLE : 0), on_poll);
+}
+
+static bool is_full(int r)
+{
+	return r == -EAGAIN || r == -ENOBUFS || r == -ENOMEM;
+}
+
+/* The line takes copies of the descriptors, since the caller closes its own. */
+static void enqueue(struct link *l, const struct buf *b, const int *fds, size_t n_fds)
+{
+	struct queued *q = xcalloc(1, sizeof(*q) + n_fds * sizeof(int));
+
+	q->bytes = xmalloc(b->len);
+	memcpy(q->bytes, b->p, b->len);
+	q->n = b->len;
+	for (; q->n_fds < n_fds; q->n_fds++)
+		q->fds[q->n_fds] = fcntl(fds[q->n_fds], F_DUPFD_CLOEXEC, 0);
+	if (l->last != NULL)
+		l->last->next = q;
+	else
+		l->first = q;
+	l->last = q;
+	watch(l, true);
+}
+
+static void flush(struct link *l)
+{
+	while (l->first != NULL) {
+		struct queued *q = l->first;
+		struct iovec iov = { q->bytes, q->n };
+
+		if (is_full(fd_send(l->fd, &iov, 1, q->fds, q->n_fds)))
+			return;
+		l->first = q->next;
+		if (l->first == NULL)
+			l->last = NULL;
+		queued_free(q);
+	}
+	watch(l, false);
+}
+
+/* The spawn in a sealed memfd, for one that is too long for a datagram. -1 when there is none to be had. */
+static int make_long(const struct buf *rest)
+{
+	AUTO_CLOSE int fd = memfd_create("mpsup-start", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	if (fd < 0 || fd_write_all(fd, rest->p, rest->len) < 0)
+		return -1;
+	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
+		return -1;
+	return TAKE_FD(fd);
+}
+
+void link_send(struct sup *s, const struct keeper_message *m, const struct buf *rest,
+	       const int *fds, size_t n_fds)
+{
+	struct keeper_message head = *m;
+	AUTO_CLOSE int memfd = -1;
+	AUTO_BUF b = BUF_INIT;
+	int all[KEEPER_FDS_MAX];
+	struct iovec iov;
+
+	if (s->link.fd < 0)
+		return;
+	if (n_fds > 0)
+		memcpy(all, fds, n_fds * sizeof(*fds));
+	if (rest != NULL && rest->len > KEEPER_MSG_MAX - KEEPER_BLOB_MAX - 64) {
+		memfd = make_long(rest);
+		all[n_fds++] = memfd;
+		head.type = KEEPER_START_LONG;
+		rest = NULL;
+	}
+	keeper_encode(&head, &b);
+	if (rest != NULL)
+		buf_add(&b, rest->p, rest->len);
+	if (b.failed)
+		abort();
+	iov = (struct iovec){ b.p, b.len };
+	if (s->link.first != NULL || is_full(fd_send(s->link.fd, &iov, 1, all, n_fds)))
+		enqueue(&s->link, &b, all, n_fds);
+}
+
+static void on_keeper_lost(struct sup *s)
+{
+	s->keeper_lost = true;
+	link_close(s);
+	uv_stop(&s->loop);
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events)
+{
+	struct sup *s = poll->data;
+	static char in[KEEPER_MSG_MAX];
+	int fds[KEEPER_FDS_MAX];
+
+	(void)status;
+	if (events & UV_WRITABLE)
+		flush(&s->link);
+	/* Bounded, so that a burst of exits does not starve the clients. */
+	for (int i = 0; i < 256 && s->link.fd >= 0; i++) {
+		struct keeper_message m;
+		size_t n_fds;
+		bool cut;
+		ssize_t n = fd_recv(s->link.fd, in, sizeof(in), fds, KEEPER_FDS_MAX, &n_fds, &cut);
+
+		if (n == -EAGAIN)
+			return;
+		if (n <= 0) {
+			on_keeper_lost(s);
+			return;
+		}
+		for (size_t f = 0; f < n_fds; f++)
+			fd_close(&fds[f]);
+		if (keeper_decode(in, (size_t)n, false, &m) == 0)
+			unit_on_message(s, &m);
+	}
+}
+
+int link_open(struct sup *s, int fd)
+{
+	int r, size = 1 << 20;
+
+	s->link.fd = fd;
+	/* More room means fewer turns when everything starts at once; the kernel may give less. */
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	r = uv_poll_init(&s->loop, &s->link.poll, fd);
+	if (r < 0)
+		return r;
+	s->link.poll.data = s;
+	return uv_poll_start(&s->link.poll, UV_READABLE, on_poll);
+}
+
+/* At the end, when the loop no longer runs: what waits in line must still reach the keeper. */
+static void drain(struct link *l)
+{
+	struct pollfd p = { .fd = l->fd, .events = POLLOUT };
+
+	while (l->first != NULL && poll(&p, 1, 1000) > 0 && (p.revents & POLLOUT))
+		flush(l);
+}
+
+void link_close(struct sup *s)
+{
+	struct link *l = &s->link;
+
+	if (l->fd < 0)
+		return;
+	drain(l);
+	while (l->first != NULL) {
+		struct queued *q = l->first;
+
+		l->first = q->next;
+		queued_free(q);
+	}
+	l->last = NULL;
+	uv_close((uv_handle_t *)&l->poll, NULL);
+	fd_close(&l->fd);
+}

@@ -1,0 +1,455 @@
+/*
+ * The life of the supervisor: start, the order of starting and stopping, what ends it, and its exit status.
+ */
+#include "sup/sup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/sig.h"
+#include "base/title.h"
+#include "base/wire.h"
+#include "base/xalloc.h"
+#include "proc/tag.h"
+#include "proc/tree.h"
+#include "sup/files.h"
+#include "sup/internal.h"
+
+static const int handled[] = { SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2 };
+
+/* ----------------------------------------------------------------------------------------------- stopping */
+
+static void stop_next_level(struct sup *s);
+
+static void finish(struct sup *s)
+{
+	struct keeper_message m = { .type = KEEPER_EXIT, .status = (uint32_t)s->exit_status };
+
+	s->phase = SUP_DONE;
+	capture_flush_sinks(s);
+	link_send(s, &m, NULL, NULL, 0);
+	uv_stop(&s->loop);
+}
+
+/* A level is what has the same priorities; it stops together, and the next only after it. */
+static void stop_next_level(struct sup *s)
+{
+	while (s->level_left == 0 && s->stop_from > 0) {
+		const struct svc *top = &s->units[s->stop_from - 1]->svc;
+		size_t end = s->stop_from;
+
+		while (s->stop_from > 0 &&
+		       order_compare_level(&s->units[s->stop_from - 1]->svc, top) == 0)
+			s->stop_from--;
+		/* Counted first: one that stops at once must not end the level before the others were told. */
+		for (size_t i = s->stop_from; i < end; i++)
+			if (!svc_is_stopped(&s->units[i]->svc)) {
+				s->units[i]->stop_counted = true;
+				s->level_left++;
+			}
+		for (size_t i = end; i > s->stop_from; i--)
+			if (s->units[i - 1]->stop_counted)
+				unit_event(s->units[i - 1], s->kill_all ? SVC_EV_KILL : SVC_EV_STOP,
+					   NULL);
+	}
+	if (s->level_left == 0 && s->phase == SUP_STOPPING)
+		finish(s);
+}
+
+static void on_later(uv_timer_t *timer)
+{
+	struct sup *s = timer->data;
+
+	while (s->failed != NULL) {
+		struct unit *u = s->failed;
+		AUTO_FREE char *text = TAKE_PTR(u->failure);
+
+		s->failed = u->next_failed;
+		unit_fail(u, text, u->failure_passes);
+	}
+	if (s->phase == SUP_STOPPING)
+		stop_next_level(s);
+}
+
+void sup_defer(struct sup *s, struct unit *u, char *failure, bool passes)
+{
+	u->failure = failure;
+	u->failure_passes = passes;
+	u->next_failed = s->failed;
+	s->failed = u;
+	uv_timer_start(&s->later, on_later, 0, 0);
+}
+
+void sup_shutdown(struct sup *s, int exit_status)
+{
+	if (s->phase >= SUP_STOPPING)
+		return;
+	s->phase = SUP_STOPPING;
+	s->exit_status = exit_status;
+	s->stop_from = s->n_units;
+	/* Not from here: we may be inside an event of a service that is to stop. */
+	uv_timer_start(&s->later, on_later, 0, 0);
+}
+
+static void kill_all(struct sup *s)
+{
+	s->kill_all = true;
+	activity_log(&s->log, SVC_LOG_WARN, "killing everything that is left");
+	for (size_t i = 0; i < s->n_units; i++)
+		if (!svc_is_stopped(&s->units[i]->svc))
+			unit_event(s->units[i], SVC_EV_KILL, NULL);
+}
+
+/* ---------------------------------------------------------------------------------------- what ends the whole */
+
+/* The first failure of a program, or 0 where all went well. */
+static int status_of_all(const struct sup *s)
+{
+	for (size_t i = 0; i < s->n_units; i++)
+		if (s->units[i]->exit_status != 0)
+			return s->units[i]->exit_status;
+	return 0;
+}
+
+static bool is_named(const struct unit *u, const char *name)
+{
+	return name != NULL &&
+	       (strcmp(u->svc.name, name) == 0 || strcmp(u->svc.conf->name, name) == 0 ||
+		strcmp(u->svc.conf->group, name) == 0);
+}
+
+static void check_exit_on(struct sup *s, const struct unit *u)
+{
+	const struct conf_supervisord *c = &s->conf->supervisord;
+	int failure = u->exit_status ? u->exit_status : 1;
+
+	if (c->exit_on == CONF_EXIT_FATAL && u->svc.state == SVC_FATAL) {
+		activity_log(&s->log, SVC_LOG_WARN, "%s is FATAL: ending all (exit_on=fatal)",
+			     u->svc.name);
+		sup_shutdown(s, failure);
+	} else if (c->exit_on == CONF_EXIT_NAME && is_named(u, c->exit_on_name)) {
+		activity_log(&s->log, SVC_LOG_INFO, "%s has ended: ending all (exit_on=exit:%s)",
+			     u->svc.name, c->exit_on_name);
+		sup_shutdown(s, u->svc.state == SVC_FATAL ? failure : u->exit_status);
+	} else if (c->exit_on == CONF_EXIT_ALL && s->n_active == 0) {
+		activity_log(&s->log, SVC_LOG_INFO, "all programs have ended (exit_on=all)");
+		sup_shutdown(s, status_of_all(s));
+	} else if (s->options->foreground && s->has_foreground && s->n_active_foreground == 0) {
+		activity_log(&s->log, SVC_LOG_INFO, "the last program with daemon=no has ended");
+		sup_shutdown(s, status_of_all(s));
+	}
+}
+
+static void count(struct unit *u)
+{
+	struct sup *s = u->sup;
+	bool ended = svc_is_ended(&u->svc);
+	size_t step = ended ? (size_t)-1 : 1;
+
+	if (ended == u->ended)
+		return;
+	u->ended = ended;
+	s->n_active += step;
+	if (!u->svc.conf->daemon)
+		s->n_active_foreground += step;
+	if (ended && s->phase == SUP_RUNNING && u->svc.state != SVC_STOPPED)
+		check_exit_on(s, u);
+}
+
+void sup_on_state(struct unit *u, enum svc_state from)
+{
+	struct sup *s = u->sup;
+
+	if (u->svc.state == SVC_STARTING && from != SVC_BACKOFF)
+		u->exit_status = 0;
+	control_on_state(u, from);
+	count(u);
+	if (u->stop_counted && svc_is_stopped(&u->svc)) {
+		u->stop_counted = false;
+		if (--s->level_left == 0)
+			uv_timer_start(&s->later, on_later, 0, 0);
+	}
+}
+
+/* ------------------------------------------------------------------------------------------------- signals */
+
+static void on_end_signal(struct sup *s, int sig)
+{
+	activity_log(&s->log, SVC_LOG_WARN, "received SIG%s indicating exit request",
+		     sig_name(sig));
+	if (s->phase == SUP_STOPPING)
+		kill_all(s);
+	else
+		sup_shutdown(s, 0);
+}
+
+static void on_signal(uv_signal_t *handle, int sig)
+{
+	struct sup *s = handle->data;
+
+	if (sig == SIGUSR2) {
+		activity_log(&s->log, SVC_LOG_INFO,
+			     "received SIGUSR2 indicating log reopen request");
+		activity_reopen(&s->log);
+		activity_log(&s->log, SVC_LOG_INFO, "supervisord logreopen");
+	} else if (sig == SIGHUP || sig == SIGUSR1) {
+		activity_log(&s->log, SVC_LOG_INFO, "received SIG%s: nothing to do", sig_name(sig));
+	} else {
+		on_end_signal(s, sig);
+	}
+}
+
+static void open_signals(struct sup *s)
+{
+	signal(SIGPIPE, SIG_IGN);
+	for (size_t i = 0; i < ARRAY_SIZE(handled); i++) {
+		uv_signal_init(&s->loop, &s->signals[i]);
+		s->signals[i].data = s;
+		uv_signal_start(&s->signals[i], on_signal, handled[i]);
+	}
+}
+
+/* --------------------------------------------------------------------------------------------------- start */
+
+static void be_ready(struct sup *s)
+{
+	struct keeper_message detach = { .type = KEEPER_DETACH };
+	int null;
+
+	if (s->options->ready_fd < 0)
+		return;
+	fd_write_all(s->options->ready_fd, "R", 1);
+	close(s->options->ready_fd);
+	link_send(s, &detach, NULL, NULL, 0);
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (null >= 0) {
+		dup2(null, STDERR_FILENO);
+		close(null);
+	}
+}
+
+static void start_all(struct sup *s)
+{
+	for (size_t i = 0; i < s->n_units; i++)
+		if (s->units[i]->svc.conf->autostart)
+			unit_event(s->units[i], SVC_EV_START, NULL);
+}
+
+/* The keeper is there: now everything that names it can be made, and the programs can start. */
+void sup_on_welcome(struct sup *s, pid_t keeper_pid)
+{
+	int r;
+
+	if (s->phase != SUP_STARTING)
+		return;
+	s->keeper_pid = keeper_pid;
+	s->keeper_id = tag_keeper_id(keeper_pid);
+	s->phase = SUP_RUNNING;
+	r = s->pidfile != NULL ? files_write_pid(s->pidfile, keeper_pid) : 0;
+	if (r < 0)
+		activity_log(&s->log, SVC_LOG_CRIT, "could not write pidfile %s: %s", s->pidfile,
+			     strerror(-r));
+	activity_log(&s->log, SVC_LOG_INFO, "supervisord started with pid %d", keeper_pid);
+	be_ready(s);
+	start_all(s);
+}
+
+static void say_hello(struct sup *s)
+{
+	struct keeper_message hello = {
+		.type = KEEPER_HELLO,
+		.protocol = KEEPER_PROTOCOL,
+		.on_crash = KEEPER_CRASH_STOP,
+		.time = { s->conf->supervisord.orphan_grace },
+	};
+	char *files[] = { s->socket_path, s->pidfile, NULL };
+	AUTO_BUF rest = BUF_INIT;
+
+	wire_put_strv(&rest, files);
+	link_send(s, &hello, &rest, NULL, 0);
+}
+
+struct socket_of {
+	struct socket_of *next;
+	const char *program;
+	int fd;
+};
+
+int sup_socket_of(struct sup *s, const struct conf_proc *conf)
+{
+	for (struct socket_of *o = s->sockets; o != NULL; o = o->next)
+		if (strcmp(o->program, conf->program) == 0)
+			return o->fd;
+	return -1;
+}
+
+static int open_sockets(struct sup *s, struct err *err)
+{
+	for (size_t i = 0; i < s->conf->n_procs; i++) {
+		const struct conf_proc *p = &s->conf->procs[i];
+		struct socket_of *o;
+		int fd;
+
+		if (p->kind != CONF_FCGI_PROGRAM || sup_socket_of(s, p) >= 0)
+			continue;
+		fd = files_open_socket(p, err);
+		if (fd < 0)
+			return err_prefix(err, fd, "%s:%d: ", p->place.file, p->place.line);
+		o = xmalloc(sizeof(*o));
+		*o = (struct socket_of){ s->sockets, p->program, fd };
+		s->sockets = o;
+	}
+	return 0;
+}
+
+static void make_units(struct sup *s)
+{
+	size_t n = s->conf->n_procs;
+
+	s->n_units = n;
+	s->units = xcalloc(n, sizeof(*s->units));
+	s->by_id = xcalloc(n, sizeof(*s->by_id));
+	s->services = xcalloc(n, sizeof(*s->services));
+	for (size_t i = 0; i < n; i++) {
+		struct unit *u = unit_new(s, (uint32_t)i, &s->conf->procs[i]);
+
+		u->ended = true;
+		s->by_id[i] = u;
+		s->services[i] = &u->svc;
+		s->has_foreground = s->has_foreground || !u->svc.conf->daemon;
+		if (strlen(u->svc.name) > s->name_width)
+			s->name_width = strlen(u->svc.name);
+	}
+	order_sort(s->services, n);
+	for (size_t i = 0; i < n; i++)
+		s->units[i] = s->services[i]->user;
+	s->index = order_index_new(s->services, n);
+}
+
+static int go_to_directory(const struct sup *s, struct err *err)
+{
+	const struct conf_supervisord *c = &s->conf->supervisord;
+
+	umask((mode_t)(c->umask >= 0 ? c->umask : 022));
+	if (c->directory != NULL && chdir(c->directory) < 0)
+		return err_set(err, -errno, "directory %s: %s", c->directory, strerror(errno));
+	return 0;
+}
+
+static int open_all(struct sup *s, struct err *err)
+{
+	const struct conf_supervisord *c = &s->conf->supervisord;
+	int r = go_to_directory(s, err);
+
+	if (r < 0)
+		return r;
+	worker_base_init(&s->base, s->conf, s->options->name, s->socket_path);
+	fd_raise_limit(1 << 20);
+	r = activity_open(&s->log, c, s->options->foreground, err);
+	if (r < 0)
+		return r;
+	if (!c->nocleanup)
+		files_clean_auto(s->conf);
+	r = open_sockets(s, err);
+	if (r < 0)
+		return r;
+	make_units(s);
+	r = control_open(s, s->socket_path, err);
+	if (r < 0)
+		return r;
+	r = link_open(s, s->options->keeper_fd);
+	return r < 0 ? err_set(err, r, "keeper: %s", strerror(-r)) : 0;
+}
+
+/* ----------------------------------------------------------------------------------------------------- end */
+
+/* The keeper was the parent of all: with it gone there is nobody else to end what it left. */
+static void end_without_keeper(struct sup *s)
+{
+	size_t n = 0;
+
+	activity_log(&s->log, SVC_LOG_CRIT,
+		     "the keeper (pid %d) is gone: ending all programs and stopping",
+		     s->keeper_pid);
+	if (s->keeper_pid != 0)
+		tagged_kill(s->keeper_id, 5 * MPS_NS_PER_S, &n);
+	activity_log(&s->log, SVC_LOG_CRIT, "killed %zu processes that were left", n);
+	if (s->pidfile != NULL)
+		unlink(s->pidfile);
+	s->exit_status = 1;
+}
+
+static void close_all(struct sup *s)
+{
+	control_close(s);
+	uv_run(&s->loop, UV_RUN_NOWAIT); /* requests let go of the units before these go */
+	for (size_t i = 0; i < s->n_units; i++)
+		unit_close(s->by_id[i]);
+	capture_flush_sinks(s);
+	capture_close_sinks(s);
+	for (size_t i = 0; i < ARRAY_SIZE(handled); i++)
+		uv_close((uv_handle_t *)&s->signals[i], NULL);
+	uv_close((uv_handle_t *)&s->later, NULL);
+	link_close(s);
+	uv_run(&s->loop, UV_RUN_DEFAULT);
+	uv_loop_close(&s->loop);
+}
+
+static void fini(struct sup *s)
+{
+	while (s->sockets != NULL) {
+		struct socket_of *o = s->sockets;
+
+		s->sockets = o->next;
+		fd_close(&o->fd);
+		free(o);
+	}
+	if (s->index != NULL)
+		order_index_free(s->index);
+	worker_base_fini(&s->base);
+	activity_close(&s->log);
+	free(s->units);
+	free(s->by_id);
+	free(s->services);
+	free(s->socket_path);
+	free(s->pidfile);
+}
+
+int sup_run(const struct sup_options *options, struct err *err)
+{
+	struct sup s = { .options = options, .conf = options->conf, .link.fd = -1, .log.fd = -1 };
+	const struct conf_supervisord *c = &options->conf->supervisord;
+	int r;
+
+	title_set("mpsup: supervisor %s", options->name);
+	r = uv_loop_init(&s.loop);
+	if (r < 0)
+		return err_set(err, r, "event loop: %s", strerror(-r));
+	s.started = mps_now();
+	s.started_wall = mps_wall();
+	s.socket_path = xasprintf("%s/control.sock", options->dir);
+	if (c->pidfile != NULL && (!options->foreground || c->pidfile_set))
+		s.pidfile = xstrdup(c->pidfile);
+	uv_timer_init(&s.loop, &s.later);
+	s.later.data = &s;
+	open_signals(&s);
+	r = open_all(&s, err);
+	if (r == 0) {
+		say_hello(&s);
+		uv_run(&s.loop, UV_RUN_DEFAULT);
+		if (s.keeper_lost)
+			end_without_keeper(&s);
+		r = s.exit_status;
+	}
+	close_all(&s);
+	fini(&s);
+	return r;
+}

@@ -1,0 +1,547 @@
+/*
+ * The life of a service: a table of states and events whose cells name an action and the states that it may lead to.
+ * Its parts are svc_step.c's, delays and limits svc_policy.c's, texts svc_text.c's; processes, timers and logs belong
+ * to whoever fills struct svc_ops.
+ */
+#include "sup/svc.h"
+
+#include <assert.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+#include "base/xalloc.h"
+#include "conf/conf.h"
+#include "sup/svc_policy.h"
+#include "sup/svc_step.h"
+
+/* There may be a hundred thousand of them. */
+_Static_assert(sizeof(struct svc) <= 320, "struct svc has grown");
+
+struct rule {
+	enum svc_state (*action)(struct svc *s, struct svc_step *t);
+	unsigned targets;
+};
+
+#define STOPPED SVC_BIT(SVC_STOPPED)
+#define STARTING SVC_BIT(SVC_STARTING)
+#define RUNNING SVC_BIT(SVC_RUNNING)
+#define BACKOFF SVC_BIT(SVC_BACKOFF)
+#define STOPPING SVC_BIT(SVC_STOPPING)
+#define EXITED SVC_BIT(SVC_EXITED)
+#define FATAL SVC_BIT(SVC_FATAL)
+#define UNKNOWN SVC_BIT(SVC_UNKNOWN)
+
+bool svc_is_signallable(const struct svc *s)
+{
+	return (STARTING | RUNNING | STOPPING) & SVC_BIT(s->state);
+}
+
+bool svc_is_stopped(const struct svc *s)
+{
+	return (STOPPED | EXITED | FATAL | UNKNOWN) & SVC_BIT(s->state);
+}
+
+bool svc_is_ended(const struct svc *s)
+{
+	return svc_is_stopped(s) && !s->passing;
+}
+
+/* ------------------------------------------------------------------------------------------------------- starting */
+
+static enum svc_state ignore(struct svc *s, struct svc_step *t)
+{
+	(void)t;
+	return s->state;
+}
+
+static enum svc_state start(struct svc *s, struct svc_step *t)
+{
+	(void)t;
+	svc_reset_counters(s);
+	svc_remember_error(s, NULL);
+	return SVC_STARTING;
+}
+
+static enum svc_state start_again(struct svc *s)
+{
+	svc_count_up(&s->restarts);
+	return SVC_STARTING;
+}
+
+static enum svc_state succeed(struct svc *s)
+{
+	s->backoff = 0;
+	svc_say(s, SVC_LOG_INFO,
+		"success: %s entered RUNNING state, process has stayed up for > than %d seconds "
+		"(startsecs)",
+		s->name, s->conf->startsecs);
+	return SVC_RUNNING;
+}
+
+static enum svc_state started(struct svc *s, struct svc_step *t)
+{
+	if (s->pid != 0 || t->arg->pid <= 0)
+		return SVC_STARTING;
+	svc_note_started(s, t);
+	if (s->conf->startsecs <= 0)
+		return succeed(s);
+	svc_set_timer(s, svc_policy_after(t->now, s->conf->startsecs * MPS_NS_PER_S));
+	return SVC_STARTING;
+}
+
+static enum svc_state started_while_stopping(struct svc *s, struct svc_step *t)
+{
+	if (s->pid == 0 && !s->exited && t->arg->pid > 0)
+		svc_note_started(s, t);
+	return SVC_STOPPING;
+}
+
+static enum svc_state grown_up(struct svc *s, struct svc_step *t)
+{
+	return svc_timer_is_due(s, t) ? succeed(s) : SVC_STARTING;
+}
+
+/* -------------------------------------------------------------------------------------------------- ends and policy */
+
+static enum svc_state give_up(struct svc *s, const char *why)
+{
+	svc_say(s, SVC_LOG_WARN, "gave up: %s entered FATAL state, %s", s->name, why);
+	if (s->spawn_error == NULL)
+		svc_remember_error(s, why);
+	s->backoff = s->streak = 0;
+	return SVC_FATAL;
+}
+
+static int64_t retry_delay(struct svc *s)
+{
+	unsigned failures = s->backoff;
+
+	if (!svc_policy_doubles(s->conf))
+		return svc_policy_delay(s->conf, failures, 0);
+	if (__builtin_add_overflow(failures, s->streak, &failures))
+		failures = UINT_MAX;
+	return svc_policy_delay(s->conf, failures, s->ops->random(s));
+}
+
+/* It did not come up: exited before startsecs, or could not be started. */
+static enum svc_state fail(struct svc *s, struct svc_step *t)
+{
+	int64_t delay;
+
+	svc_count_up(&s->backoff);
+	if (!svc_policy_may_retry(s->conf, s->backoff)) {
+		svc_pass_through(s, t, SVC_BACKOFF);
+		if (s->spawn_error == NULL)
+			svc_remember_error(s, "Exited too quickly (process log may have details)");
+		return give_up(s, "too many start retries too quickly");
+	}
+	delay = retry_delay(s);
+	if (delay <= 0) {
+		svc_pass_through(s, t, SVC_BACKOFF);
+		return start_again(s);
+	}
+	t->arm = svc_policy_after(t->now, delay);
+	return SVC_BACKOFF;
+}
+
+static bool restart_is_wanted(const struct svc *s)
+{
+	switch (s->conf->autorestart) {
+	case CONF_RESTART_FALSE:
+		return false;
+	case CONF_RESTART_TRUE:
+		return true;
+	case CONF_RESTART_UNEXPECTED:
+		return !svc_exit_is_expected(s, &s->last_exit);
+	}
+	return false;
+}
+
+static enum svc_state give_up_by_limit(struct svc *s)
+{
+	AUTO_FREE char *why = xasprintf("%d restarts in %d seconds (restart_limit)",
+					s->conf->restart_limit_count, s->conf->restart_limit_secs);
+
+	return give_up(s, why);
+}
+
+static enum svc_state restart_by_policy(struct svc *s, struct svc_step *t)
+{
+	int64_t delay;
+
+	if (!svc_policy_doubles(s->conf))
+		return start_again(s);
+	if (svc_last_uptime(s) > svc_policy_steady(s->conf))
+		s->streak = 0;
+	svc_count_up(&s->streak);
+	delay = retry_delay(s);
+	if (delay <= 0)
+		return start_again(s);
+	t->arm = svc_policy_after(t->now, delay);
+	return SVC_BACKOFF;
+}
+
+/* A run that had come up is over, and so is its tree. */
+static enum svc_state after_run(struct svc *s, struct svc_step *t)
+{
+	if (!restart_is_wanted(s))
+		return SVC_EXITED;
+	svc_pass_through(s, t, SVC_EXITED);
+	if (svc_policy_limit(s->conf, &s->window_start, &s->window_count, t->now))
+		return give_up_by_limit(s);
+	return restart_by_policy(s, t);
+}
+
+static enum svc_state run_ended(struct svc *s, struct svc_step *t)
+{
+	bool expected = svc_exit_is_expected(s, &t->arg->exit);
+
+	svc_note_exit(s, t);
+	svc_say_exit(s, expected ? SVC_LOG_INFO : SVC_LOG_WARN, "exited",
+		     expected ? "; expected" : "; not expected");
+	if (!t->arg->exit.tree_left)
+		return after_run(s, t);
+	s->exited = true;
+	return SVC_STOPPING;
+}
+
+static enum svc_state start_ended(struct svc *s, struct svc_step *t)
+{
+	/* Old enough, only its timer has not been heard yet. */
+	if (s->timer_at.ns != 0 && t->now.ns >= s->timer_at.ns) {
+		svc_pass_through(s, t, succeed(s));
+		return run_ended(s, t);
+	}
+	svc_note_exit(s, t);
+	svc_say_exit(s, SVC_LOG_WARN, "exited", "; not expected");
+	if (!t->arg->exit.tree_left)
+		return fail(s, t);
+	s->exited = s->too_soon = true;
+	return SVC_STOPPING;
+}
+
+/* A pid means that exec has succeeded: the answer belongs to no start of ours. */
+static enum svc_state spawn_failed(struct svc *s, struct svc_step *t)
+{
+	if (s->pid != 0)
+		return SVC_STARTING;
+	svc_note_spawn_failed(s, t);
+	return fail(s, t);
+}
+
+static enum svc_state spawn_busy(struct svc *s, struct svc_step *t)
+{
+	if (s->pid != 0)
+		return SVC_STARTING;
+	svc_remember_error(s, t->arg->text != NULL ? t->arg->text : "no resources");
+	svc_count_up(&s->busy);
+	if (s->busy == 1)
+		svc_say(s, SVC_LOG_WARN, "spawnerr: %s", s->spawn_error);
+	t->arm = svc_policy_after(t->now, svc_policy_busy_delay(s->busy));
+	return SVC_BACKOFF;
+}
+
+/* Tries for lack of a resource are all one start. */
+static enum svc_state try_again(struct svc *s)
+{
+	return s->busy > 0 ? SVC_STARTING : start_again(s);
+}
+
+static enum svc_state delay_over(struct svc *s, struct svc_step *t)
+{
+	return svc_timer_is_due(s, t) ? try_again(s) : SVC_BACKOFF;
+}
+
+static enum svc_state relief(struct svc *s, struct svc_step *t)
+{
+	(void)t;
+	return s->busy > 0 ? try_again(s) : SVC_BACKOFF;
+}
+
+/* ------------------------------------------------------------------------------------------------------- stopping */
+
+static void send_stop(struct svc *s)
+{
+	const struct conf_proc *c = s->conf;
+	bool group = c->stopasgroup || c->kill_mode == CONF_KILL_GROUP;
+	enum svc_scope scope = group ? SVC_SCOPE_GROUP : SVC_SCOPE_MAIN;
+
+	s->ops->signal(s, c->stopsignal, scope);
+	/* A stopped process does not see the signal before it is continued. */
+	if (c->stopsignal != SIGKILL)
+		s->ops->signal(s, SIGCONT, scope);
+}
+
+static enum svc_scope kill_scope(const struct conf_proc *c)
+{
+	if (c->kill_mode == CONF_KILL_TREE)
+		return SVC_SCOPE_TREE;
+	if (c->kill_mode == CONF_KILL_GROUP || c->killasgroup)
+		return SVC_SCOPE_GROUP;
+	return SVC_SCOPE_MAIN;
+}
+
+static void send_kill(struct svc *s)
+{
+	if (s->pid != 0)
+		svc_say(s, SVC_LOG_WARN, "killing '%s' (%ld) with SIGKILL", s->name, (long)s->pid);
+	else
+		svc_say(s, SVC_LOG_WARN, "killing %s'%s' with SIGKILL",
+			s->exited ? "what is left of " : "", s->name);
+	s->ops->signal(s, SIGKILL, kill_scope(s->conf));
+	s->killed = true;
+}
+
+static struct mps_time next_kill(const struct svc *s, const struct svc_step *t)
+{
+	int secs = s->conf->stopwaitsecs > 1 ? s->conf->stopwaitsecs : 1;
+
+	return svc_policy_after(t->now, secs * MPS_NS_PER_S);
+}
+
+static enum svc_state stop(struct svc *s, struct svc_step *t)
+{
+	s->stop_asked = true;
+	svc_say(s, SVC_LOG_INFO, "waiting for %s to stop", s->name);
+	send_stop(s);
+	t->arm = svc_policy_after(t->now, s->conf->stopwaitsecs * MPS_NS_PER_S);
+	return SVC_STOPPING;
+}
+
+static enum svc_state stop_and_start(struct svc *s, struct svc_step *t)
+{
+	s->want_start = true;
+	return stop(s, t);
+}
+
+static enum svc_state kill_now(struct svc *s, struct svc_step *t)
+{
+	s->stop_asked = true;
+	send_kill(s);
+	t->arm = next_kill(s, t);
+	return SVC_STOPPING;
+}
+
+static enum svc_state stop_waiting(struct svc *s, struct svc_step *t)
+{
+	(void)t;
+	svc_reset_counters(s);
+	return SVC_STOPPED;
+}
+
+static enum svc_state stop_only(struct svc *s, struct svc_step *t)
+{
+	(void)t;
+	s->want_start = false;
+	s->stop_asked = true;
+	return SVC_STOPPING;
+}
+
+static enum svc_state start_after_stop(struct svc *s, struct svc_step *t)
+{
+	(void)t;
+	s->want_start = true;
+	return SVC_STOPPING;
+}
+
+static enum svc_state kill_stopping(struct svc *s, struct svc_step *t)
+{
+	stop_only(s, t);
+	send_kill(s);
+	/* Once the main process is gone the keeper ends the rest in its own time; GONE follows. */
+	if (!s->exited)
+		svc_set_timer(s, next_kill(s, t));
+	return SVC_STOPPING;
+}
+
+static enum svc_state stop_overdue(struct svc *s, struct svc_step *t)
+{
+	if (!svc_timer_is_due(s, t))
+		return SVC_STOPPING;
+	send_kill(s);
+	svc_set_timer(s, next_kill(s, t));
+	return SVC_STOPPING;
+}
+
+static enum svc_state stopped(struct svc *s, struct svc_step *t)
+{
+	if (!s->want_start)
+		return SVC_STOPPED;
+	svc_pass_through(s, t, SVC_STOPPED);
+	return start(s, t);
+}
+
+static enum svc_state stop_ended(struct svc *s, struct svc_step *t)
+{
+	if (s->stop_asked)
+		svc_say_exit(s, SVC_LOG_INFO, "stopped", "");
+	if (s->stop_asked || s->want_start)
+		return stopped(s, t);
+	return s->too_soon ? fail(s, t) : after_run(s, t);
+}
+
+static enum svc_state exited_stopping(struct svc *s, struct svc_step *t)
+{
+	if (s->exited)
+		return SVC_STOPPING;
+	svc_note_exit(s, t);
+	if (!t->arg->exit.tree_left)
+		return stop_ended(s, t);
+	s->exited = true;
+	svc_set_timer(s, (struct mps_time){ 0 });
+	return SVC_STOPPING;
+}
+
+static enum svc_state tree_gone(struct svc *s, struct svc_step *t)
+{
+	return s->exited ? stop_ended(s, t) : SVC_STOPPING;
+}
+
+static enum svc_state spawn_failed_stopping(struct svc *s, struct svc_step *t)
+{
+	if (s->pid != 0 || s->exited)
+		return SVC_STOPPING;
+	svc_note_spawn_failed(s, t);
+	return stopped(s, t);
+}
+
+static enum svc_state spawn_busy_stopping(struct svc *s, struct svc_step *t)
+{
+	if (s->pid != 0 || s->exited)
+		return SVC_STOPPING;
+	svc_remember_error(s, t->arg->text);
+	return stopped(s, t);
+}
+
+/* ------------------------------------------------------------------------------------------------------ the table */
+
+#define IGN                                                                                        \
+	{                                                                                          \
+		ignore, 0                                                                          \
+	}
+#define ON(targets, action)                                                                        \
+	{                                                                                          \
+		action, targets                                                                    \
+	}
+
+#define AFTER_RUN (EXITED | STARTING | BACKOFF | FATAL)
+#define AFTER_FAIL (BACKOFF | STARTING | FATAL)
+
+/* clang-format off */
+#define RULES_AT_REST { \
+	[SVC_EV_START]        = ON(STARTING, start), \
+	[SVC_EV_STOP]         = IGN, \
+	[SVC_EV_RESTART]      = ON(STARTING, start), \
+	[SVC_EV_KILL]         = IGN, \
+	[SVC_EV_STARTED]      = IGN, \
+	[SVC_EV_SPAWN_FAILED] = IGN, \
+	[SVC_EV_SPAWN_BUSY]   = IGN, \
+	[SVC_EV_RELIEF]       = IGN, \
+	[SVC_EV_EXITED]       = IGN, \
+	[SVC_EV_GONE]         = IGN, \
+	[SVC_EV_TIMER]        = IGN, \
+}
+
+static const struct rule rules[N_SVC_STATES][N_SVC_EVENTS] = {
+	[SVC_STOPPED] = RULES_AT_REST,
+	[SVC_EXITED]  = RULES_AT_REST,
+	[SVC_FATAL]   = RULES_AT_REST,
+	[SVC_UNKNOWN] = RULES_AT_REST,
+	[SVC_STARTING] = {
+		[SVC_EV_START]        = IGN,
+		[SVC_EV_STOP]         = ON(STOPPING, stop),
+		[SVC_EV_RESTART]      = ON(STOPPING, stop_and_start),
+		[SVC_EV_KILL]         = ON(STOPPING, kill_now),
+		[SVC_EV_STARTED]      = ON(STARTING | RUNNING, started),
+		[SVC_EV_SPAWN_FAILED] = ON(AFTER_FAIL, spawn_failed),
+		[SVC_EV_SPAWN_BUSY]   = ON(STARTING | BACKOFF, spawn_busy),
+		[SVC_EV_RELIEF]       = IGN,
+		[SVC_EV_EXITED]       = ON(AFTER_FAIL | STOPPING | RUNNING | AFTER_RUN, start_ended),
+		[SVC_EV_GONE]         = IGN,
+		[SVC_EV_TIMER]        = ON(STARTING | RUNNING, grown_up),
+	},
+	[SVC_RUNNING] = {
+		[SVC_EV_START]        = IGN,
+		[SVC_EV_STOP]         = ON(STOPPING, stop),
+		[SVC_EV_RESTART]      = ON(STOPPING, stop_and_start),
+		[SVC_EV_KILL]         = ON(STOPPING, kill_now),
+		[SVC_EV_STARTED]      = IGN,
+		[SVC_EV_SPAWN_FAILED] = IGN,
+		[SVC_EV_SPAWN_BUSY]   = IGN,
+		[SVC_EV_RELIEF]       = IGN,
+		[SVC_EV_EXITED]       = ON(AFTER_RUN | STOPPING, run_ended),
+		[SVC_EV_GONE]         = IGN,
+		[SVC_EV_TIMER]        = IGN,
+	},
+	[SVC_BACKOFF] = {
+		[SVC_EV_START]        = ON(STARTING, start),
+		[SVC_EV_STOP]         = ON(STOPPED, stop_waiting),
+		[SVC_EV_RESTART]      = ON(STARTING, start),
+		[SVC_EV_KILL]         = ON(STOPPED, stop_waiting),
+		[SVC_EV_STARTED]      = IGN,
+		[SVC_EV_SPAWN_FAILED] = IGN,
+		[SVC_EV_SPAWN_BUSY]   = IGN,
+		[SVC_EV_RELIEF]       = ON(BACKOFF | STARTING, relief),
+		[SVC_EV_EXITED]       = IGN,
+		[SVC_EV_GONE]         = IGN,
+		[SVC_EV_TIMER]        = ON(BACKOFF | STARTING, delay_over),
+	},
+	[SVC_STOPPING] = {
+		[SVC_EV_START]        = ON(STOPPING, start_after_stop),
+		[SVC_EV_STOP]         = ON(STOPPING, stop_only),
+		[SVC_EV_RESTART]      = ON(STOPPING, start_after_stop),
+		[SVC_EV_KILL]         = ON(STOPPING, kill_stopping),
+		[SVC_EV_STARTED]      = ON(STOPPING, started_while_stopping),
+		[SVC_EV_SPAWN_FAILED] = ON(STOPPING | STOPPED | STARTING, spawn_failed_stopping),
+		[SVC_EV_SPAWN_BUSY]   = ON(STOPPING | STOPPED | STARTING, spawn_busy_stopping),
+		[SVC_EV_RELIEF]       = IGN,
+		[SVC_EV_EXITED]       = ON(STOPPING | STOPPED | STARTING, exited_stopping),
+		[SVC_EV_GONE]         = ON(STOPPING | STOPPED | AFTER_FAIL | AFTER_RUN, tree_gone),
+		[SVC_EV_TIMER]        = ON(STOPPING, stop_overdue),
+	},
+};
+/* clang-format on */
+
+unsigned svc_rule_targets(enum svc_state state, enum svc_event event)
+{
+	const struct rule *rule = &rules[state][event];
+
+	return rule->action == ignore ? SVC_BIT(state) : rule->targets;
+}
+
+void svc_event(struct svc *s, enum svc_event event, const struct svc_arg *arg, struct mps_time now)
+{
+	static const struct svc_arg none;
+	struct svc_step t = { .arg = arg != NULL ? arg : &none, .now = now };
+	enum svc_state next;
+
+	assert(!s->inside);
+	s->inside = true;
+	t.allowed = svc_rule_targets(s->state, event);
+	next = rules[s->state][event].action(s, &t);
+	assert(t.allowed & SVC_BIT(next));
+	if (next != s->state)
+		svc_enter(s, &t, next);
+	s->inside = false;
+}
+
+void svc_init(struct svc *s, uint32_t id, const char *name, const struct conf_proc *conf,
+	      const struct svc_ops *ops, void *user)
+{
+	*s = (struct svc){ .conf = conf, .ops = ops, .user = user, .id = id };
+	s->name = xstrdup(name);
+}
+
+void svc_fini(struct svc *s)
+{
+	if (s == NULL)
+		return;
+	if (s->timer_at.ns != 0)
+		svc_set_timer(s, (struct mps_time){ 0 });
+	free(s->name);
+	free(s->spawn_error);
+	free(s->history);
+	*s = (struct svc){ 0 };
+}

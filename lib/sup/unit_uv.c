@@ -1,0 +1,430 @@
+/*
+ * One service's effects: what the machine in svc.c asks for is done here, what the keeper reports is turned into its
+ * events. Nothing here decides.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/random.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/limits.h"
+#include "base/xalloc.h"
+#include "proc/spawn.h"
+#include "sup/files.h"
+#include "sup/internal.h"
+
+/* --------------------------------------------------------------------------------------------------- start */
+
+/* The descriptors of one start: rows for 0, 1, 2 and what travels with the message. */
+struct table {
+	struct mps_fd rows[3];
+	int fds[3];
+	size_t n_fds;
+	bool owned[3];
+};
+
+static void put_role(struct table *t, int child, int role)
+{
+	t->rows[child] = (struct mps_fd){ child, role, MPS_FD_ROLE };
+}
+
+static void put_fd(struct table *t, int child, int fd, bool owned)
+{
+	t->rows[child] = (struct mps_fd){ child, (int)t->n_fds, 0 };
+	t->fds[t->n_fds] = fd;
+	t->owned[t->n_fds++] = owned;
+}
+
+static void table_fini(struct table *t)
+{
+	for (size_t i = 0; i < t->n_fds; i++)
+		if (t->owned[i])
+			fd_close(&t->fds[i]);
+}
+
+static bool wants_prefix(const struct unit *u)
+{
+	const char *prefix = u->svc.conf->log_prefix;
+
+	return prefix == NULL ? u->sup->options->foreground : strcasecmp(prefix, "none") != 0;
+}
+
+/* Somebody has to look at the bytes: a prefix or a time stamp belongs before each line. */
+static bool is_captured(const struct unit *u, const struct conf_log *log, bool to_terminal)
+{
+	const char *prefix = u->svc.conf->log_prefix;
+
+	if (log->kind == CONF_LOG_NONE || log->kind == CONF_LOG_SYSLOG)
+		return false;
+	if (u->svc.conf->log_timestamp)
+		return true;
+	return to_terminal ? wants_prefix(u) : prefix != NULL && strcasecmp(prefix, "none") != 0;
+}
+
+/* Where the stream of a program goes when nobody looks at the bytes: a descriptor of its own, or -errno. */
+static int open_direct(struct unit *u, const struct conf_log *log, bool is_err)
+{
+	char **path = is_err ? &u->auto_err : &u->auto_out;
+	int fd;
+
+	if (log->kind == CONF_LOG_FILE)
+		return files_open_log(log->path, 0644);
+	if (u->sup->options->foreground)
+		return files_open_log(is_err ? "/dev/stderr" : "/dev/stdout", 0);
+	if (*path != NULL && (fd = files_open_log(*path, 0600)) >= 0)
+		return fd;
+	free(TAKE_PTR(*path));
+	return files_make_auto(u->sup->conf, u->svc.conf->name, is_err ? "stderr" : "stdout", path);
+}
+
+/* The keeper holds the log pipes too, so that no worker finds them broken when the supervisor dies. */
+static void keep_pipes(struct unit *u)
+{
+	struct keeper_message m = { .type = KEEPER_KEEP, .instance = u->svc.id };
+	int fds[4];
+	size_t n = 0;
+
+	for (int i = 0; i < 2; i++) {
+		const struct capture *c = i ? u->err : u->out;
+
+		if (c == NULL)
+			continue;
+		fds[n++] = capture_read_end(c);
+		fds[n++] = capture_write_end(c);
+	}
+	link_send(u->sup, &m, NULL, fds, n);
+}
+
+static int put_stream(struct unit *u, struct table *t, bool is_err, struct err *err)
+{
+	const struct conf_log *log = is_err ? &u->svc.conf->err : &u->svc.conf->out;
+	struct capture **capture = is_err ? &u->err : &u->out;
+	bool foreground = u->sup->options->foreground;
+	bool terminal = (log->kind == CONF_LOG_AUTO && foreground) ||
+			(log->kind == CONF_LOG_FILE && files_standard_fd(log->path) >= 0);
+	int child = is_err ? 2 : 1, fd;
+
+	if (log->kind == CONF_LOG_NONE || log->kind == CONF_LOG_SYSLOG) {
+		put_role(t, child, MPS_FD_NULL);
+		return 0;
+	}
+	if (is_captured(u, log, terminal)) {
+		if (*capture == NULL && (*capture = capture_new(u->sup, u, log, is_err)) != NULL)
+			keep_pipes(u);
+		if (*capture == NULL)
+			return err_set(err, -errno, "%s: %s",
+				       is_err ? "stderr_logfile" : "stdout_logfile",
+				       strerror(errno));
+		put_fd(t, child, capture_write_end(*capture), false);
+		return 0;
+	}
+	fd = open_direct(u, log, is_err);
+	if (fd < 0)
+		return err_set(err, fd, "%s %s: %s", is_err ? "stderr_logfile" : "stdout_logfile",
+			       log->path != NULL ? log->path : "AUTO", strerror(-fd));
+	put_fd(t, child, fd, true);
+	return 0;
+}
+
+static int fill_table(struct unit *u, struct table *t, struct err *err)
+{
+	const struct conf_proc *conf = u->svc.conf;
+	int r;
+
+	if (conf->kind == CONF_FCGI_PROGRAM)
+		put_fd(t, 0, sup_socket_of(u->sup, conf), false);
+	else
+		put_role(t, 0, conf->stdin_mode == CONF_STDIN_NULL ? MPS_FD_NULL : MPS_FD_IDLE);
+	r = put_stream(u, t, false, err);
+	if (r < 0 || !conf->redirect_stderr)
+		return r < 0 ? r : put_stream(u, t, true, err);
+	t->rows[2] = t->rows[1];
+	t->rows[2].child = 2;
+	return 0;
+}
+
+static enum keeper_leftovers leftovers_of(const struct conf_proc *conf)
+{
+	switch (conf->kill_mode) {
+	case CONF_KILL_TREE:
+		return KEEPER_LEFT_END;
+	case CONF_KILL_GROUP:
+		return KEEPER_LEFT_GROUP;
+	case CONF_KILL_PROCESS:
+		return KEEPER_LEFT_KEEP;
+	}
+	return KEEPER_LEFT_END;
+}
+
+static void send_start(struct unit *u, const struct mps_spawn *spawn, const struct table *t)
+{
+	struct keeper_message m = {
+		.type = KEEPER_START,
+		.instance = u->svc.id,
+		.gen = u->svc.gen,
+		.start = { .leftovers = leftovers_of(u->svc.conf),
+			   .grace = { u->svc.conf->stopwaitsecs * MPS_NS_PER_S } },
+		.blob = u->svc.name,
+		.blob_size = strnlen(u->svc.name, KEEPER_BLOB_MAX),
+	};
+	AUTO_BUF rest = BUF_INIT;
+
+	mps_spawn_encode(spawn, &rest);
+	if (rest.failed)
+		abort();
+	link_send(u->sup, &m, &rest, t->fds, t->n_fds);
+}
+
+static void on_start(struct svc *svc)
+{
+	struct unit *u = svc->user;
+	struct worker_spawn w = { 0 };
+	struct err err = ERR_INIT;
+	struct table t = { 0 };
+	int r;
+
+	r = worker_prepare(&u->sup->base, svc->conf, svc->name, svc->gen, &w, &err);
+	if (r == 0)
+		r = fill_table(u, &t, &err);
+	if (r == 0) {
+		w.spawn.fds = t.rows;
+		w.spawn.n_fds = 3;
+		send_start(u, &w.spawn, &t);
+	} else {
+		sup_defer(u->sup, u, xstrdup(err.text), mps_error_passes(-r));
+	}
+	table_fini(&t);
+	worker_spawn_fini(&w);
+}
+
+/* -------------------------------------------------------------------------------------------- other effects */
+
+static void on_signal(struct svc *svc, int sig, enum svc_scope scope)
+{
+	static const enum keeper_scope scopes[] = {
+		[SVC_SCOPE_MAIN] = KEEPER_SCOPE_MAIN,
+		[SVC_SCOPE_GROUP] = KEEPER_SCOPE_GROUP,
+		[SVC_SCOPE_TREE] = KEEPER_SCOPE_TREE,
+	};
+	struct unit *u = svc->user;
+	struct keeper_message m = {
+		.type = KEEPER_SIGNAL,
+		.instance = svc->id,
+		.gen = svc->gen,
+		.signal = (uint32_t)sig,
+		.scope = scopes[scope],
+	};
+
+	link_send(u->sup, &m, NULL, NULL, 0);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+	unit_event(timer->data, SVC_EV_TIMER, NULL);
+}
+
+/* Rounded up to libuv's milliseconds, so that the time has come when the timer fires. */
+static void on_timer_set(struct svc *svc, struct mps_time at)
+{
+	struct unit *u = svc->user;
+	int64_t left;
+
+	if (at.ns == 0) {
+		uv_timer_stop(&u->timer);
+		return;
+	}
+	uv_update_time(&u->sup->loop);
+	left = at.ns - (int64_t)uv_now(&u->sup->loop) * MPS_NS_PER_MS;
+	uv_timer_start(&u->timer, on_timer,
+		       left <= 0 ? 0 : (uint64_t)((left + MPS_NS_PER_MS - 1) / MPS_NS_PER_MS), 0);
+}
+
+static void on_state(struct svc *svc, enum svc_state from)
+{
+	sup_on_state(svc->user, from);
+}
+
+static void on_log(struct svc *svc, enum svc_level level, const char *text)
+{
+	struct unit *u = svc->user;
+
+	activity_log(&u->sup->log, level, "%s", text);
+}
+
+static uint32_t on_random(struct svc *svc)
+{
+	uint32_t v = 0;
+
+	(void)svc;
+	if (getrandom(&v, sizeof(v), GRND_NONBLOCK) != sizeof(v))
+		v = (uint32_t)mps_now().ns;
+	return v;
+}
+
+static const struct svc_ops ops = {
+	.start = on_start,
+	.signal = on_signal,
+	.timer = on_timer_set,
+	.on_state = on_state,
+	.log = on_log,
+	.random = on_random,
+};
+
+/* -------------------------------------------------------------------------------------------------- events */
+
+void unit_event(struct unit *u, enum svc_event event, const struct svc_arg *arg)
+{
+	svc_event(&u->svc, event, arg, mps_now());
+}
+
+static void join_busy(struct unit *u)
+{
+	struct sup *s = u->sup;
+
+	if (u->in_busy)
+		return;
+	u->in_busy = true;
+	u->next_busy = NULL;
+	if (s->busy_last != NULL)
+		s->busy_last->next_busy = u;
+	else
+		s->busy_first = u;
+	s->busy_last = u;
+}
+
+void unit_relief(struct sup *s)
+{
+	while (s->busy_first != NULL) {
+		struct unit *u = s->busy_first;
+
+		s->busy_first = u->next_busy;
+		if (s->busy_first == NULL)
+			s->busy_last = NULL;
+		u->in_busy = false;
+		if (u->svc.state != SVC_BACKOFF || u->svc.busy == 0)
+			continue;
+		unit_event(u, SVC_EV_RELIEF, NULL);
+		return;
+	}
+}
+
+void unit_fail(struct unit *u, const char *text, bool passes)
+{
+	struct svc_arg arg = { .text = text };
+
+	unit_event(u, passes ? SVC_EV_SPAWN_BUSY : SVC_EV_SPAWN_FAILED, &arg);
+	if (passes && u->svc.state == SVC_BACKOFF)
+		join_busy(u);
+}
+
+static void on_failed(struct unit *u, const struct keeper_message *m)
+{
+	AUTO_FREE char *text = worker_failure_text(&u->sup->base, u->svc.conf,
+						   (enum mps_step)m->code, (int)m->status);
+
+	unit_fail(u, text, mps_error_passes((int)m->status));
+}
+
+static void on_exited(struct unit *u, const struct keeper_message *m)
+{
+	struct svc_arg arg = {
+		.exit = { .code = (int)m->code,
+			  .status = (int)m->status,
+			  .tree_left = m->tree_left,
+			  .wall = m->time },
+	};
+
+	u->exit_status = arg.exit.code == CLD_EXITED ? arg.exit.status : 128 + arg.exit.status;
+	if (u->out != NULL)
+		capture_drain(u->out);
+	if (u->err != NULL)
+		capture_drain(u->err);
+	unit_event(u, SVC_EV_EXITED, &arg);
+	unit_relief(u->sup);
+}
+
+static void on_reaped(struct sup *s, const struct keeper_message *m)
+{
+	struct svc_exit e = { .code = (int)m->code, .status = (int)m->status };
+	AUTO_FREE char *text = svc_exit_text(&e);
+
+	activity_log(&s->log, SVC_LOG_INFO, "reaped unknown pid %d (%s)", m->pid, text);
+}
+
+static void on_unit_message(struct unit *u, const struct keeper_message *m)
+{
+	struct svc_arg arg = { .pid = m->pid };
+
+	if (m->gen != u->svc.gen)
+		return; /* an answer to an earlier start */
+	if (m->type == KEEPER_STARTED) {
+		unit_event(u, SVC_EV_STARTED, &arg);
+		unit_relief(u->sup);
+	} else if (m->type == KEEPER_FAILED) {
+		on_failed(u, m);
+	} else if (m->type == KEEPER_EXITED) {
+		on_exited(u, m);
+	} else if (m->type == KEEPER_GONE) {
+		unit_event(u, SVC_EV_GONE, NULL);
+		unit_relief(u->sup);
+	}
+}
+
+void unit_on_message(struct sup *s, const struct keeper_message *m)
+{
+	if (m->type == KEEPER_WELCOME)
+		sup_on_welcome(s, m->pid);
+	else if (m->type == KEEPER_REAPED)
+		on_reaped(s, m);
+	else if (m->type != KEEPER_INSTANCE && m->instance < s->n_units)
+		on_unit_message(s->by_id[m->instance], m);
+}
+
+/* ------------------------------------------------------------------------------------------- life of a unit */
+
+static char *display_name(const struct conf_proc *conf)
+{
+	if (strcmp(conf->group, conf->name) == 0)
+		return xstrdup(conf->name);
+	return xasprintf("%s:%s", conf->group, conf->name);
+}
+
+struct unit *unit_new(struct sup *s, uint32_t id, const struct conf_proc *conf)
+{
+	struct unit *u = xcalloc(1, sizeof(*u));
+	AUTO_FREE char *name = display_name(conf);
+
+	u->sup = s;
+	uv_timer_init(&s->loop, &u->timer);
+	u->timer.data = u;
+	svc_init(&u->svc, id, name, conf, &ops, u);
+	return u;
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+	struct unit *u = handle->data;
+
+	svc_fini(&u->svc);
+	free(u->auto_out);
+	free(u->auto_err);
+	free(u->failure);
+	free(u);
+}
+
+void unit_close(struct unit *u)
+{
+	if (u->out != NULL)
+		capture_close(u->out);
+	if (u->err != NULL)
+		capture_close(u->err);
+	uv_close((uv_handle_t *)&u->timer, on_timer_closed);
+}

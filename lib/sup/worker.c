@@ -1,0 +1,411 @@
+/*
+ * A program's settings turned into what the keeper needs to start it. Precedence of variables: the supervisor's own,
+ * then HOME, USER, LOGNAME, SHELL of user=, then ours, then env_file=, then environment=.
+ */
+#include "sup/worker.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "base/xalloc.h"
+#include "conf/conf.h"
+
+/* A passwd entry that was looked up: reading it and the groups at each start would cost more than the fork. */
+struct worker_user {
+	struct worker_user *next;
+	char *name; /* as the configuration says it */
+	char *login, *home, *shell;
+	uid_t uid;
+	gid_t gid;
+	gid_t *groups;
+	int n_groups;
+};
+
+void worker_base_init(struct worker_base *base, const struct conf *conf, const char *name,
+		      const char *socket)
+{
+	struct rlimit r;
+
+	*base = (struct worker_base){ .conf = conf, .name = name, .socket = socket };
+	base->cwd = getcwd(NULL, 0);
+	if (getrlimit(RLIMIT_NOFILE, &r) == 0)
+		base->nofile = r.rlim_cur;
+	if (base->nofile < (uint64_t)conf->supervisord.minfds)
+		base->nofile = (uint64_t)conf->supervisord.minfds;
+}
+
+static void user_free(struct worker_user *u)
+{
+	free(u->name);
+	free(u->login);
+	free(u->home);
+	free(u->shell);
+	free(u->groups);
+	free(u);
+}
+
+void worker_base_fini(struct worker_base *base)
+{
+	while (base->users != NULL) {
+		struct worker_user *u = base->users;
+
+		base->users = u->next;
+		user_free(u);
+	}
+	free(base->cwd);
+	base->cwd = NULL;
+}
+
+/* ---------------------------------------------------------------------------------------------------- user */
+
+static const struct passwd *passwd_of(const char *name)
+{
+	const struct passwd *pw = getpwnam(name);
+	char *end;
+	unsigned long id;
+
+	if (pw != NULL)
+		return pw;
+	id = strtoul(name, &end, 10);
+	return *name >= '0' && *name <= '9' && *end == '\0' ? getpwuid((uid_t)id) : NULL;
+}
+
+static const struct worker_user *find_user(struct worker_base *base, const char *name,
+					   struct err *err)
+{
+	const struct passwd *pw;
+	struct worker_user *u;
+
+	for (u = base->users; u != NULL; u = u->next)
+		if (strcmp(u->name, name) == 0)
+			return u;
+	pw = passwd_of(name);
+	if (pw == NULL) {
+		err_set(err, -ENOENT, "no user '%s'", name);
+		return NULL;
+	}
+	u = xcalloc(1, sizeof(*u));
+	u->name = xstrdup(name);
+	u->login = xstrdup(pw->pw_name);
+	u->home = xstrdup(pw->pw_dir);
+	u->shell = xstrdup(pw->pw_shell[0] ? pw->pw_shell : "/bin/sh");
+	u->uid = pw->pw_uid;
+	u->gid = pw->pw_gid;
+	u->n_groups = 64;
+	u->groups = xcalloc((size_t)u->n_groups, sizeof(gid_t));
+	if (getgrouplist(u->login, u->gid, u->groups, &u->n_groups) < 0) {
+		u->groups = xrealloc(u->groups, (size_t)u->n_groups * sizeof(gid_t));
+		getgrouplist(u->login, u->gid, u->groups, &u->n_groups);
+	}
+	u->next = base->users;
+	base->users = u;
+	return u;
+}
+
+/* ----------------------------------------------------------------------------------------------- environment */
+
+struct environment {
+	char **v;
+	size_t n;
+	size_t cap;
+};
+
+static void env_append(struct environment *e, char *entry)
+{
+	if (e->n + 2 > e->cap) {
+		e->cap = e->cap * 2 + 32;
+		e->v = xrealloc(e->v, e->cap * sizeof(*e->v));
+	}
+	e->v[e->n++] = entry;
+	e->v[e->n] = NULL;
+}
+
+static void env_put(struct environment *e, char *entry, size_t name_length)
+{
+	for (size_t i = 0; i < e->n; i++)
+		if (strncmp(e->v[i], entry, name_length + 1) == 0) {
+			e->v[i] = entry;
+			return;
+		}
+	env_append(e, entry);
+}
+
+static void env_put_strv(struct environment *e, char *const *v)
+{
+	for (; v != NULL && *v != NULL; v++)
+		env_put(e, *v, strcspn(*v, "="));
+}
+
+/* Our own variables lie one after the other in one block, which the spawn owns: "KEY=value\0KEY=value\0". */
+static void add_variable(struct buf *block, const char *key, const char *value)
+{
+	buf_adds(block, key);
+	buf_addc(block, '=');
+	buf_add(block, value, strlen(value) + 1);
+}
+
+static char *own_variables(const struct worker_base *base, const struct conf_proc *proc,
+			   const char *display, uint32_t gen, const struct worker_user *user)
+{
+	struct buf b = BUF_INIT;
+
+	if (user != NULL) {
+		add_variable(&b, "HOME", user->home);
+		add_variable(&b, "USER", user->login);
+		add_variable(&b, "LOGNAME", user->login);
+		add_variable(&b, "SHELL", user->shell);
+	}
+	add_variable(&b, "SUPERVISOR_ENABLED", "1");
+	add_variable(&b, "SUPERVISOR_PROCESS_NAME", proc->name);
+	add_variable(&b, "SUPERVISOR_GROUP_NAME", proc->group);
+	if (proc->serverurl != NULL && strcmp(proc->serverurl, "AUTO") != 0)
+		add_variable(&b, "SUPERVISOR_SERVER_URL", proc->serverurl);
+	add_variable(&b, "MPSUP_NAME", base->name);
+	add_variable(&b, "MPSUP_SOCKET", base->socket);
+	buf_addf(&b, "MPSUP_INSTANCE=%s/%s/%u", base->name, display, gen);
+	buf_add(&b, "\0\0", 2);
+	return xbuf_take(&b);
+}
+
+static int add_env_file(const struct conf_proc *proc, struct environment *e, char ***ret_file,
+			struct err *err)
+{
+	int r;
+
+	if (proc->env_file == NULL)
+		return 0;
+	r = conf_read_env_file(proc->env_file, ret_file, err);
+	if (r == -ENOENT && proc->env_file_optional)
+		return 0;
+	if (r < 0)
+		return err_prefix(err, r, "env_file: ");
+	env_put_strv(e, *ret_file);
+	return 0;
+}
+
+/*
+ * All of the environment in one block: pointers first, then the text, so that the spawn owns one allocation whatever
+ * lived where before.
+ */
+static char **pack(const struct environment *e)
+{
+	size_t size = (e->n + 1) * sizeof(char *);
+	char **v, *text;
+
+	for (size_t i = 0; i < e->n; i++)
+		size += strlen(e->v[i]) + 1;
+	v = xmalloc(size);
+	text = (char *)(v + e->n + 1);
+	for (size_t i = 0; i < e->n; i++) {
+		size_t n = strlen(e->v[i]) + 1;
+
+		memcpy(text, e->v[i], n);
+		v[i] = text;
+		text += n;
+	}
+	v[e->n] = NULL;
+	return v;
+}
+
+static int make_environment(const struct worker_base *base, const struct conf_proc *proc,
+			    const char *display, uint32_t gen, const struct worker_user *user,
+			    char ***ret, struct err *err)
+{
+	AUTO_FREE char *own = own_variables(base, proc, display, gen, user);
+	struct environment e = { 0 };
+	char **file = NULL;
+	int r;
+
+	for (char **v = environ; *v != NULL; v++)
+		env_append(&e, *v);
+	for (char *at = own; *at != '\0'; at += strlen(at) + 1)
+		env_put(&e, at, strcspn(at, "="));
+	r = add_env_file(proc, &e, &file, err);
+	env_put_strv(&e, proc->environment);
+	if (r == 0)
+		*ret = pack(&e);
+	conf_strv_free(file);
+	free(e.v);
+	return r;
+}
+
+static const char *env_get(char *const *env, const char *name)
+{
+	size_t n = strlen(name);
+
+	for (; *env != NULL; env++)
+		if (strncmp(*env, name, n) == 0 && (*env)[n] == '=')
+			return *env + n + 1;
+	return NULL;
+}
+
+/* ----------------------------------------------------------------------------------------------- executable */
+
+static int check_candidate(const char *path, struct err *err)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return -errno;
+	if (S_ISDIR(st.st_mode))
+		return err_set(err, -EISDIR, "command at '%s' is a directory", path);
+	if ((st.st_mode & 0111) == 0)
+		return err_set(err, -EACCES, "command at '%s' is not executable", path);
+	return 0;
+}
+
+/* As supervisord: the first that exists counts, also if it cannot be executed. */
+static int search_path(const char *name, const char *path, char **ret, struct err *err)
+{
+	if (path == NULL || *path == '\0')
+		path = "/bin:/usr/bin:/usr/local/bin";
+	for (const char *at = path; *at != '\0';) {
+		size_t n = strcspn(at, ":");
+		AUTO_FREE char *candidate =
+			xasprintf("%.*s/%s", n ? (int)n : 1, n ? at : ".", name);
+		int r = check_candidate(candidate, err);
+
+		if (r == 0)
+			*ret = TAKE_PTR(candidate);
+		if (r != -ENOENT && r != -ENOTDIR && r != -EACCES)
+			return r;
+		if (r == -EACCES && access(candidate, F_OK) == 0)
+			return r;
+		at += n;
+		at += *at == ':';
+	}
+	return err_set(err, -ENOENT, "can't find command '%s'", name);
+}
+
+static int find_executable(const struct worker_base *base, const char *name, char *const *env,
+			   char **ret, struct err *err)
+{
+	if (name[0] == '/') {
+		*ret = xstrdup(name);
+		return 0; /* whether it is there exec will say */
+	}
+	if (strchr(name, '/') != NULL) {
+		/* Relative to where the supervisor stands, not to directory=, as in supervisord. */
+		*ret = xasprintf("%s/%s", base->cwd != NULL ? base->cwd : ".", name);
+		return 0;
+	}
+	return search_path(name, env_get(env, "PATH"), ret, err);
+}
+
+/* ------------------------------------------------------------------------------------------------------ all */
+
+/* "conf.d/web.conf:4": the file relative to the main one's folder where it lies below that. */
+static void add_place(const struct worker_base *base, const struct conf_place *place, struct buf *b)
+{
+	const char *slash = strrchr(base->conf->path, '/');
+	size_t n = slash != NULL ? (size_t)(slash - base->conf->path) + 1 : 0;
+	const char *file = place->file;
+
+	if (file == NULL || place->line <= 0)
+		return;
+	if (strncmp(file, base->conf->path, n) == 0)
+		file += n;
+	buf_addf(b, " (%s:%d)", file, place->line);
+}
+
+static int fail_at(const struct worker_base *base, const struct conf_place *place, int r,
+		   struct err *err)
+{
+	AUTO_BUF b = BUF_INIT;
+
+	buf_adds(&b, err->text);
+	add_place(base, place, &b);
+	return b.failed ? r : err_set(err, r, "%s", b.p);
+}
+
+static void apply_user(const struct worker_user *user, struct mps_spawn *s)
+{
+	if (user == NULL || (geteuid() != 0 && user->uid == geteuid()))
+		return;
+	s->set_user = true;
+	s->uid = user->uid;
+	s->gid = user->gid;
+	s->groups = user->groups;
+	s->n_groups = (size_t)user->n_groups;
+}
+
+int worker_prepare(struct worker_base *base, const struct conf_proc *proc, const char *display,
+		   uint32_t gen, struct worker_spawn *ret, struct err *err)
+{
+	const struct worker_user *user = NULL;
+	struct worker_spawn w = { 0 };
+	int r;
+
+	if (proc->argv == NULL)
+		return err_set(err, -EINVAL, "%s",
+			       proc->argv_error ? proc->argv_error : "command is empty");
+	if (proc->user != NULL && (user = find_user(base, proc->user, err)) == NULL)
+		return fail_at(base, &proc->place_user, -ENOENT, err);
+	r = make_environment(base, proc, display, gen, user, &w.envp, err);
+	if (r < 0)
+		return fail_at(base, &proc->place, r, err);
+	r = find_executable(base, proc->argv[0], w.envp, &w.path, err);
+	if (r < 0) {
+		worker_spawn_fini(&w);
+		return fail_at(base, &proc->place_command, r, err);
+	}
+	w.spawn = (struct mps_spawn){
+		.path = w.path,
+		.argv = proc->argv,
+		.envp = w.envp,
+		.cwd = proc->directory,
+		.session = MPS_SESSION_NEW,
+		.umask = proc->umask,
+		.nofile = base->nofile,
+		.pdeathsig = SIGKILL,
+	};
+	apply_user(user, &w.spawn);
+	*ret = w;
+	return 0;
+}
+
+void worker_spawn_fini(struct worker_spawn *w)
+{
+	free(w->envp);
+	free(w->path);
+	*w = (struct worker_spawn){ 0 };
+}
+
+static void add_subject(const struct conf_proc *proc, enum mps_step step, struct buf *b,
+			const struct conf_place **ret_place)
+{
+	*ret_place = &proc->place;
+	if (step == MPS_STEP_EXEC) {
+		buf_addf(b, " %s", proc->argv[0]);
+		*ret_place = &proc->place_command;
+	} else if (step == MPS_STEP_CHDIR) {
+		buf_addf(b, " %s", proc->directory);
+		*ret_place = &proc->place_directory;
+	} else if (step == MPS_STEP_GROUPS || step == MPS_STEP_GID || step == MPS_STEP_UID) {
+		buf_addf(b, " (user %s)", proc->user);
+		*ret_place = &proc->place_user;
+	}
+}
+
+char *worker_failure_text(const struct worker_base *base, const struct conf_proc *proc,
+			  enum mps_step step, int error)
+{
+	const struct conf_place *place;
+	struct buf b = BUF_INIT;
+
+	buf_adds(&b, mps_step_word(step));
+	add_subject(proc, step, &b, &place);
+	buf_addf(&b, ": %s", strerror(error));
+	add_place(base, place, &b);
+	return xbuf_take(&b);
+}

@@ -1,0 +1,53 @@
+/*
+ * From a configured program to a complete struct mps_spawn: which file to execute, as whom, with which environment.
+ * Everything that can fail fails here, before the keeper is asked.
+ */
+#ifndef SUP_WORKER_H
+#define SUP_WORKER_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "proc/spawn.h"
+
+struct conf;
+struct conf_proc;
+struct err;
+
+/* What all workers share; made once. */
+struct worker_base {
+	const struct conf *conf;
+	const char *name;   /* of the instance */
+	const char *socket; /* path of the control socket */
+	char *cwd;	    /* of the supervisor: relative paths of programs start there */
+	uint64_t nofile;
+	struct worker_user *users; /* looked up already */
+};
+
+void worker_base_init(struct worker_base *base, const struct conf *conf, const char *name,
+		      const char *socket);
+void worker_base_fini(struct worker_base *base);
+
+/* A spawn and the memory that it points to; fds are the caller's to fill. */
+struct worker_spawn {
+	struct mps_spawn spawn;
+	char **envp;
+	char *path;
+};
+
+/*
+ * `display` is the name as people write it. 0, or -errno with err in the words of status and log ("can't find command
+ * 'x'", "directory ..."). Errors for which mps_error_passes() holds may be tried again.
+ */
+int worker_prepare(struct worker_base *base, const struct conf_proc *proc, const char *display,
+		   uint32_t gen, struct worker_spawn *ret, struct err *err);
+void worker_spawn_fini(struct worker_spawn *w);
+
+/*
+ * What people read when the start failed in the keeper or the child: "exec /opt/x: No such file or directory
+ * (conf.d/legacy.conf:3)". Heap string.
+ */
+char *worker_failure_text(const struct worker_base *base, const struct conf_proc *proc,
+			  enum mps_step step, int error);
+
+#endif

@@ -1,0 +1,135 @@
+#!/bin/bash
+# Clients that say nothing, garbage, half a line, or never read cannot keep a worker from being restarted.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+config <<X
+[program:w]
+command=$W --pidfile $T/w
+startsecs=0
+restart_delay=0
+numprocs=20
+process_name=%(program_name)s_%(process_num)02d
+X
+start_mpsup
+must n_lines "$T/w" 20
+
+cat >"$T/clients.py" <<'X'
+import json, os, signal, socket, subprocess, sys, time
+
+path, pids, supervisor = sys.argv[1], sys.argv[2], int(sys.argv[3])
+
+
+def connect():
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(5)
+    s.connect(path)
+    return s
+
+
+def call(method, **params):
+    s = connect()
+    s.sendall(json.dumps({"id": 1, "method": method, "params": params}).encode() + b"\n")
+    rows = []
+    for line in s.makefile("rb"):
+        m = json.loads(line)
+        if "error" in m:
+            return m["error"]
+        if isinstance(m.get("result"), dict):
+            rows += m["result"].get("processes", [])
+        if "id" in m and not m.get("more"):
+            m["rows"] = rows
+            return m
+    raise SystemExit("no answer to " + method)
+
+
+def lines():
+    return open(pids).read().split()
+
+
+def restarts(what, limit=2.0):
+    n = len(lines())
+    os.kill(int(lines()[-1]), signal.SIGKILL)
+    t = time.monotonic()
+    while len(lines()) == n:
+        if time.monotonic() - t > limit:
+            raise SystemExit("%s: a killed worker was not restarted in %s s" % (what, limit))
+        time.sleep(0.005)
+    if len(call("status", targets=["w:*"])["rows"]) != 20:
+        raise SystemExit(what + ": status does not show 20 processes")
+    print("  %s: restarted in less than %d ms" % (what, (time.monotonic() - t) * 1000 + 1))
+
+
+def cpu_ns():
+    return sum(int(open("/proc/%d/task/%s/schedstat" % (supervisor, t)).read().split()[0])
+               for t in os.listdir("/proc/%d/task" % supervisor))
+
+
+def rss_kib():
+    return next(int(l.split()[1]) for l in open("/proc/%d/status" % supervisor) if l.startswith("VmRSS"))
+
+
+def push(s, data):
+    """What the server takes of it: it may close, or stop reading."""
+    try:
+        s.settimeout(1)
+        s.sendall(data)
+    except OSError:
+        pass
+
+
+restarts("nobody")
+silent = [connect() for _ in range(200)]
+restarts("200 silent clients")
+before = cpu_ns()
+time.sleep(1)
+spent = (cpu_ns() - before) / 1e6
+if spent > 100:
+    raise SystemExit("200 silent clients cost %d ms a second" % spent)
+
+half = [connect() for _ in range(20)]
+for s in half:
+    s.sendall(b'{"id":1,"meth')
+restarts("20 half lines")
+
+garbage = []
+for data in (b"\0" * 65536, b"\n" * 65536, b"GET / HTTP/1.1\r\n\r\n", b"[" * 200000 + b"\n", b'{"id":' * 1000 + b"\n",
+             b"x" * (2 << 20), b'{"id":1}\n', b'{"method":7}\n', b'[1,2]\n', b'"text"\n', b'{"id":1,"method":"nope"}\n',
+             b'{"id":1,"method":"status","params":[1]}\n', b'{"id":1,"method":"status","params":{"targets":"w"}}\n',
+             b'{"id":1,"method":"signal","params":{"targets":["w:*"],"signal":99999999999}}\n', b"\xff\xfe\xfd\n",
+             b'{"id":1,"method":"start","params":{"targets":[null,{},[]]}}\n'):
+    s = connect()
+    push(s, data)
+    garbage.append(s)
+    s = connect()
+    push(s, data)
+    s.close()
+restarts("garbage")
+
+e = call("no-such-method")
+if e.get("code") != 1:
+    raise SystemExit("unknown method: %s" % e)
+
+base = rss_kib()
+deaf = connect()
+push(deaf, b'{"id":1,"method":"status","params":{"detail":true}}\n' * 20000)
+restarts("a client that never reads")
+grown = rss_kib() - base
+if grown > 32 << 10:
+    raise SystemExit("a client that never reads made the supervisor grow by %d KiB" % grown)
+
+for s in silent + half + garbage + [deaf]:
+    s.close()
+restarts("all gone again")
+X
+
+say "whatever clients do, workers are restarted and others are answered"
+python3 "$T/clients.py" "$RUNTIME/control.sock" "$T/w" "$supervisor" || fail "see above"
+[ "$(role supervisor)" = "$supervisor" ] || fail "the supervisor is another one"
+if [ "$(id -u)" = 0 ]; then
+  say "another user is refused"
+  setpriv --reuid 65534 --regid 65534 --clear-groups "$MPSUP" status -c "$CONF" >"$T/out" 2>"$T/err" && fail "nobody may ask"
+  setpriv --reuid 65534 --regid 65534 --clear-groups "$MPSUP" status -s "$RUNTIME/control.sock" >"$T/out" 2>"$T/err" &&
+    fail "nobody may ask by -s"
+fi
+shutdown_mpsup

@@ -1,0 +1,61 @@
+#!/bin/bash
+# Nobody survives the supervisor or the keeper, however they die, and the log says what happened.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+programs() { # with_trees, or nothing
+  rm -f "$T/pids" "$LOG"
+  config_with on_crash=stop orphan_grace=0.3 <<X
+[program:plain]
+command=$W --pidfile $T/pids
+startsecs=0
+numprocs=5
+process_name=%(program_name)s_%(process_num)d
+[program:tree]
+command=$W --pidfile $T/pids --fork 1 { --setsid --pidfile $T/pids } --daemonize { --clear-env --pidfile $T/pids }
+startsecs=0
+autostart=$([ -n "${1:-}" ] && echo true || echo false)
+[program:deaf]
+command=$W --ignore TERM --pidfile $T/pids
+startsecs=0
+X
+  start_mpsup
+  must n_lines "$T/pids" $((6 + 3 * $#))
+  all_alive "$T/pids" || fail "not all are there after start"
+}
+
+all_over() {
+  all_gone "$T/pids" && nothing_left
+}
+
+# over NAME: everything is gone within a second (and a second more for a loaded machine)
+over() {
+  local t0 t
+  t0=$(now_ms)
+  wait_for -t 2 all_over || { show_left && fail "$1: something lives on"; }
+  t=$(($(now_ms) - t0))
+  say "  gone after $t ms"
+}
+
+say "kill -9 of the supervisor ends everything"
+programs with_trees
+kill -KILL "$supervisor"
+over supervisor
+contains "$LOG" 'supervisor.*(SIGKILL|signal 9|killed)' || fail "the log does not tell what became of the supervisor"
+mps_expect 4 status
+
+say "kill -9 of the keeper ends everything"
+programs with_trees
+kill -KILL "$keeper"
+over keeper
+contains "$LOG" '[Kk]eeper' || fail "the log does not tell what became of the keeper"
+mps_expect 4 status
+
+say "kill -9 of both ends the programs (nobody is left to look for what they started: the kernel does it)"
+programs
+kill -KILL "$keeper" "$supervisor"
+wait_for -t 2 all_over || { show_left && fail "both: something lives on"; }
+
+say "and the next start finds a clean place"
+programs with_trees
+shutdown_mpsup

@@ -1,0 +1,70 @@
+#!/bin/bash
+# mpsup start as a daemon: ready when it returns, one a name, and errors where the caller sees them.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+config <<X
+[program:a]
+command=$W --pidfile $T/a
+startsecs=0
+X
+
+say "the daemon answers as soon as start returns"
+start_mpsup
+mps_expect 0 status
+[ -S "$RUNTIME/control.sock" ] || fail "no control socket in $RUNTIME"
+[ "$(stat -c %a "$RUNTIME")" = 700 ] || fail "the runtime directory is $(stat -c %a "$RUNTIME"), not 700"
+
+say "the pid file names a process that a supervisord script may signal"
+[ "$(cat "$T/mpsup.pid")" = "$(mps pid)" ] || fail "pid file $(cat "$T/mpsup.pid"), mpsup pid $(mps pid)"
+[ "$(mps pid)" = "$keeper" ] || fail "mpsup pid is not the keeper's"
+
+say "it is nobody's child and holds none of our descriptors"
+sid=$(ps -o sid= -p "$keeper" | tr -d ' ')
+[ "$sid" != "$(ps -o sid= -p $$ | tr -d ' ')" ] || fail "the daemon shares our session"
+for p in $keeper $supervisor; do
+  for fd in 0 1 2; do
+    case $(readlink "/proc/$p/fd/$fd") in "$T/out" | "$T/err") fail "process $p holds our output open" ;; esac
+  done
+done
+
+say "a second start starts nothing again"
+mps_expect 0 start
+[ "$(wc -l <"$T/a")" = 1 ] || fail "a was started again"
+[ "$(role keeper)" = "$keeper" ] || fail "another keeper"
+
+say "another file with the same identifier is told who holds it"
+sed "s,logfile=.*,logfile=$T/other.log," "$CONF" >"$T/other.conf"
+expect 1 "$MPSUP" run -c "$T/other.conf"
+contains "$T/err" "already running.*$ID.*pid $keeper" || fail "it says '$(cat "$T/err")'"
+
+say "the pid file goes with the daemon"
+shutdown_mpsup
+[ ! -e "$T/mpsup.pid" ] || fail "the pid file is left"
+[ ! -e "$RUNTIME/control.sock" ] || fail "the control socket is left"
+
+say "TERM to the pid in the pid file ends it"
+start_mpsup
+kill -TERM "$(cat "$T/mpsup.pid")"
+must -t 5 nothing_left
+
+say "a wrong configuration: message with file and line on the caller's stderr, and nothing starts"
+printf '[program:b]\ncommand=/bin/true\nstartsecs=soon\n' >>"$CONF"
+mps start >"$T/out" 2>"$T/err" && fail "start with a wrong configuration exits 0"
+contains "$T/err" "$CONF:[0-9]+:.*startsecs.*soon" || fail "it says '$(cat "$T/err")'"
+nothing_left || fail "it started something"
+
+say "a missing configuration file is named"
+"$MPSUP" start -c "$T/none.conf" >"$T/out" 2>"$T/err" && fail "start without a configuration exits 0"
+contains "$T/err" "none.conf" || fail "it says '$(cat "$T/err")'"
+
+say "a log file that cannot be opened is an error of start"
+config <<X
+[program:a]
+command=$W
+startsecs=0
+X
+sed -i "s,^logfile=.*,logfile=$T/no/such/folder/log," "$CONF"
+mps start >"$T/out" 2>"$T/err" && fail "start without a log file exits 0"
+contains "$T/err" "no/such/folder" || fail "it says '$(cat "$T/err")'"
+must -t 5 nothing_left
