@@ -18,6 +18,7 @@ autostart=$([ -n "${1:-}" ] && echo true || echo false)
 [program:deaf]
 command=$W --ignore TERM --pidfile $T/pids
 startsecs=0
+stopwaitsecs=1
 X
   start_mpsup
   must n_lines "$T/pids" $((6 + 3 * $#))

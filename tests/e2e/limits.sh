@@ -38,7 +38,6 @@ relief() {
   must gone "$p"
   sleep 1.5 # a span to retry in, not a wait for a state
   in_state "$name" 'BACKOFF|STARTING' || fail "$name is $(state "$name") under the limit"
-  mps_expect 3 status "$name"
   t0=$(now_ms)
   # shellcheck disable=SC2086 # two numbers
   set -- "$1" $hard

@@ -100,5 +100,5 @@ fi
 
 say "stop ends all of them, workers included"
 mps_expect 0 stop all
-[ "$(ours | grep -cvxE "$keeper|$supervisor")" = 0 ] || { show_left && fail "left after stop all"; }
+no_programs || { show_left && fail "left after stop all"; }
 shutdown_mpsup
