@@ -18,8 +18,24 @@
 #include "base/xalloc.h"
 #include "conf/conf.h"
 #include "mpsup/cmd.h"
+#include "mpsup/explain.h"
 #include "mpsup/rundir.h"
 #include "sup/client.h"
+
+/* As mpsup check has it, but to standard error: standard output belongs to the programs. */
+static void print_message(const struct conf_message *m)
+{
+	if (m->level == CONF_NOTE)
+		return;
+	if (m->file != NULL && m->line > 0)
+		fprintf(stderr, "%s:%d: ", m->file, m->line);
+	else if (m->file != NULL)
+		fprintf(stderr, "%s: ", m->file);
+	fprintf(stderr, "%s: ", explain_severity(m->level));
+	if (m->key != NULL)
+		fprintf(stderr, "%s: ", m->key);
+	fprintf(stderr, "%s\n", m->text);
+}
 
 static int load(struct launch *l)
 {
@@ -27,15 +43,8 @@ static int load(struct launch *l)
 	const struct conf_supervisord *s = &conf->supervisord;
 	int r = conf->n_errors > 0 ? EXIT_GENERIC : 0;
 
-	for (size_t i = 0; i < conf->n_messages; i++) {
-		const struct conf_message *m = &conf->messages[i];
-
-		if (m->level == CONF_NOTE)
-			continue;
-		if (m->file != NULL)
-			fprintf(stderr, "%s:%d: ", m->file, m->line);
-		fprintf(stderr, "%s: %s\n", m->level == CONF_ERROR ? "error" : "warning", m->text);
-	}
+	for (size_t i = 0; i < conf->n_messages; i++)
+		print_message(&conf->messages[i]);
 	if (r == 0)
 		l->name = client_instance_name(l->config, s->identifier_set ? s->identifier : NULL);
 	else
@@ -128,16 +137,20 @@ static int exec_keeper(struct launch *l, int ready_fd)
 	argv[n++] = "keeper";
 	argv[n++] = "--name";
 	argv[n++] = l->name;
-	argv[n++] = "--dir";
-	argv[n++] = l->dir;
 	argv[n++] = "--lock-fd";
 	argv[n++] = lock;
+	if (ready_fd >= 0) {
+		argv[n++] = "--ready-fd";
+		argv[n++] = ready;
+	}
 	argv[n++] = "--";
 	argv[n++] = l->self;
 	argv[n++] = "supervise";
-	argv[n++] = ready_fd >= 0 ? "--ready-fd" : "--foreground";
-	if (ready_fd >= 0)
-		argv[n++] = ready;
+	argv[n++] = ready_fd >= 0 ? "--ready" : "--foreground";
+	argv[n++] = "--name";
+	argv[n++] = l->name;
+	argv[n++] = "--dir";
+	argv[n++] = l->dir;
 	argv[n++] = "-c";
 	argv[n++] = l->config;
 	argv[n] = NULL;

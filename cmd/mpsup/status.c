@@ -36,9 +36,9 @@ static int on_option(const struct cmd_option *o, const char *value, struct err *
 }
 
 static const struct table_column columns[] = {
-	{ "NAME", false, 0 },	     { "STATE", false, 0 }, { "PID", false, 4 },
-	{ "UPTIME", false, 3 },	     { "CPU", true, 1 },    { "MEM", true, 1 },
-	{ "\xe2\x86\xba", true, 2 }, /* restarts */
+	{ "NAME", false, 0 },	     { "STATE", false, 0 }, { "PID", false, 2 },
+	{ "UPTIME", false, 3 },	     { "CPU", true, 4 },    { "MEM", true, 5 },
+	{ "\xe2\x86\xba", true, 1 }, /* restarts */
 	{ "INFO", false, 0 },
 };
 

@@ -17,6 +17,7 @@ extern const struct cmd cmd_shutdown;
 extern const struct cmd cmd_ls;
 extern const struct cmd cmd_check;
 extern const struct cmd cmd_keys;
+extern const struct cmd cmd_supervise;
 extern const struct cmd cmd_version;
 extern const struct cmd cmd_help;
 

@@ -30,7 +30,8 @@ enum keeper_type {
 	KEEPER_BLOB,	   /* u32 instance, bytes blob */
 	KEEPER_KEEP, /* u32 instance; descriptors that must outlive the supervisor; replaces those kept before */
 	KEEPER_FORGET, /* u32 instance: drop its blob and descriptors; ignored while it has a process */
-	KEEPER_EXIT, /* u32 exit status: end what is left, unlink, exit */
+	KEEPER_EXIT,   /* u32 exit status: end what is left, unlink, exit */
+	KEEPER_DETACH, /* u32 protocol: let go of the starter's standard error */
 	/* keeper -> supervisor */
 	KEEPER_WELCOME =
 		64, /* u32 protocol, u32 keeper pid, u32 count of INSTANCE messages that follow */

@@ -135,16 +135,18 @@ static void sink_write(struct sink *k)
 }
 
 /*
- * Our own description of what standard output is, so that O_NONBLOCK is not seen by the shell that shares it. A socket
- * cannot be opened anew; then we write as we were given it.
+ * Our own description of what standard output is, so that O_NONBLOCK is not seen by the shell that shares it. Not of a
+ * file, where the shared offset is what keeps writers apart, nor of a socket, which cannot be opened anew.
  */
 static int open_again(int fd)
 {
 	char path[32];
-	int again;
+	struct stat st;
+	int again = -1;
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	again = open(path, O_WRONLY | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+	if (fstat(fd, &st) == 0 && !S_ISREG(st.st_mode))
+		again = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
 	return again >= 0 ? again : fcntl(fd, F_DUPFD_CLOEXEC, 3);
 }
 

@@ -33,6 +33,7 @@ struct unit {
 	struct capture *out, *err; /* NULL where the bytes pass us by */
 	char *auto_out, *auto_err; /* paths of AUTO files, once made; owned */
 	struct waiter *waiters;	   /* requests that wait for its state */
+	const void *listed;	   /* the request that has just listed it */
 	char *failure; /* a start failed before it reached the keeper: told at the next turn */
 	bool failure_passes;
 	struct unit *next_failed;

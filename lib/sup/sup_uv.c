@@ -389,6 +389,8 @@ static void end_without_keeper(struct sup *s)
 
 static void close_all(struct sup *s)
 {
+	control_close(s);
+	uv_run(&s->loop, UV_RUN_NOWAIT); /* requests let go of the units before these go */
 	for (size_t i = 0; i < s->n_units; i++)
 		unit_close(s->by_id[i]);
 	capture_flush_sinks(s);
@@ -396,7 +398,6 @@ static void close_all(struct sup *s)
 	for (size_t i = 0; i < ARRAY_SIZE(handled); i++)
 		uv_close((uv_handle_t *)&s->signals[i], NULL);
 	uv_close((uv_handle_t *)&s->later, NULL);
-	control_close(s);
 	link_close(s);
 	uv_run(&s->loop, UV_RUN_DEFAULT);
 	uv_loop_close(&s->loop);

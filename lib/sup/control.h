@@ -1,0 +1,70 @@
+/*
+ * The control socket: connections (control_uv.c) and the requests that come over them (method.c). What travels is
+ * described in mpsup-ipc(7).
+ */
+#ifndef SUP_CONTROL_H
+#define SUP_CONTROL_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "sup/fault.h"
+#include "sup/svc.h"
+
+struct client;
+struct request;
+struct sup;
+struct unit;
+
+/* A request that waits for the state of a service. */
+struct waiter {
+	struct waiter *next; /* of the same service */
+	struct unit *unit;
+	struct request *request;
+	bool for_stop; /* else for RUNNING */
+	bool begun;    /* the start that it waits for has begun */
+	bool done;
+	enum fault code;
+	char *message; /* owned */
+};
+
+/*
+ * One request from its arrival to its last answer. It may wait for services; it may be answered in parts, the next when
+ * the client has taken the last. It ends with request_end(), or when its client does.
+ */
+struct request {
+	struct request *next; /* of the same client */
+	struct client *client;
+	struct sup *sup;
+	json_t *id;
+	json_t *params; /* lives as long as the request */
+	bool progress;	/* wants an event for each change of state */
+	bool all_told;	/* no more waiters will be added */
+	int signal;
+	struct waiter **waiters;
+	size_t n_waiters, n_pending;
+	json_t *rows; /* of targets that are no service */
+	/* An answer in parts: called until it has said the last. */
+	void (*produce)(struct request *r);
+	struct unit **list;
+	size_t n_list, at;
+};
+
+/* control_uv.c */
+void request_answer(struct request *r, json_t *result, bool more);	/* steals result */
+void request_event(struct request *r, const char *event, json_t *data); /* steals data */
+void request_fail(struct request *r, enum fault code, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+/* After the last answer. */
+void request_end(struct request *r);
+/* Calls produce again when the client has taken what was sent. */
+void request_continue(struct request *r);
+
+/* method.c: finds the method and runs it; every path ends in an answer, now or later. */
+void method_run(struct request *r, const char *name);
+/* Lets go of the services that r waits for. */
+void method_forget(struct request *r);
+/* A service has changed its state. */
+void method_on_state(struct unit *u, enum svc_state from);
+
+#endif

@@ -1,0 +1,365 @@
+/*
+ * Connections of the control socket: lines in, lines out, both bounded. A client that does not read is dropped, one that
+ * says nothing costs a descriptor, one that talks nonsense gets an error. What a request means is method.c's.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "base/limits.h"
+#include "base/xalloc.h"
+#include "sup/control.h"
+#include "sup/internal.h"
+
+enum { WRITE_LOW = 256 << 10 }; /* an answer in parts goes on when less than this is waiting */
+
+struct control {
+	struct sup *sup;
+	uv_pipe_t listener;
+	struct client *clients;
+	size_t n_clients;
+};
+
+struct client {
+	struct client *next;
+	struct sup *sup;
+	uv_pipe_t pipe;
+	uid_t uid;
+	struct buf in;
+	size_t scanned; /* in.p[0..scanned) holds no line end */
+	struct request *requests;
+	bool closing;
+};
+
+/* ------------------------------------------------------------------------------------------------- closing */
+
+static void request_free(struct request *r)
+{
+	method_forget(r);
+	json_decref(r->id);
+	json_decref(r->params);
+	json_decref(r->rows);
+	free(r->list);
+	free(r);
+}
+
+/* Only here: whoever is at work on a request when its client is dropped may still finish its sentence. */
+static void on_client_closed(uv_handle_t *handle)
+{
+	struct client *c = handle->data;
+
+	while (c->requests != NULL) {
+		struct request *r = c->requests;
+
+		c->requests = r->next;
+		request_free(r);
+	}
+	buf_fini(&c->in);
+	free(c);
+}
+
+static void client_drop(struct client *c)
+{
+	struct control *control = c->sup->control;
+	struct client **at = &control->clients;
+
+	if (c->closing)
+		return;
+	c->closing = true;
+	while (*at != c)
+		at = &(*at)->next;
+	*at = c->next;
+	control->n_clients--;
+	uv_close((uv_handle_t *)&c->pipe, on_client_closed);
+}
+
+void request_end(struct request *r)
+{
+	struct request **at = &r->client->requests;
+
+	while (*at != r)
+		at = &(*at)->next;
+	*at = r->next;
+	request_free(r);
+}
+
+/* ------------------------------------------------------------------------------------------------- writing */
+
+struct write {
+	uv_write_t req;
+	char *text;
+};
+
+static void on_written(uv_write_t *req, int status)
+{
+	struct write *w = (struct write *)req;
+	struct client *c = req->handle->data;
+
+	free(w->text);
+	free(w);
+	if (status < 0 || c->closing) {
+		if (status != UV_ECANCELED)
+			client_drop(c);
+		return;
+	}
+	if (uv_stream_get_write_queue_size((uv_stream_t *)&c->pipe) >= WRITE_LOW)
+		return;
+	for (struct request *r = c->requests, *next; r != NULL && !c->closing; r = next) {
+		next = r->next;
+		if (r->produce != NULL)
+			r->produce(r);
+	}
+}
+
+/* Steals `line`. */
+static void client_send(struct client *c, json_t *line)
+{
+	struct write *w;
+	uv_buf_t b;
+	size_t n;
+
+	if (c->closing) {
+		json_decref(line);
+		return;
+	}
+	w = xcalloc(1, sizeof(*w));
+	w->text = json_dumps(line, JSON_COMPACT);
+	json_decref(line);
+	if (w->text == NULL)
+		abort(); /* out of memory: texts are UTF-8 by then */
+	n = strlen(w->text);
+	w->text[n] = '\n'; /* in place of the NUL: what is written has a length */
+	b = uv_buf_init(w->text, (unsigned)n + 1);
+	if (uv_stream_get_write_queue_size((uv_stream_t *)&c->pipe) > CONTROL_OUT_MAX ||
+	    uv_write(&w->req, (uv_stream_t *)&c->pipe, &b, 1, on_written) < 0) {
+		free(w->text);
+		free(w);
+		client_drop(c);
+	}
+}
+
+void request_answer(struct request *r, json_t *result, bool more)
+{
+	json_t *line = json_object();
+
+	json_object_set(line, "id", r->id);
+	if (more)
+		json_object_set_new(line, "more", json_true());
+	json_object_set_new(line, "result", result);
+	client_send(r->client, line);
+}
+
+void request_event(struct request *r, const char *event, json_t *data)
+{
+	client_send(r->client, json_pack("{s:s, s:o}", "event", event, "data", data));
+}
+
+static void client_fail(struct client *c, json_t *id, enum fault code, const char *text)
+{
+	/* A text that is not UTF-8 cannot be JSON. */
+	json_t *message = json_string(text);
+
+	client_send(c, json_pack("{s:O, s:{s:i, s:s, s:o}}", "id", id, "error", "code", (int)code,
+				 "name", fault_name(code), "message",
+				 message != NULL ? message : json_string("?")));
+}
+
+void request_fail(struct request *r, enum fault code, const char *fmt, ...)
+{
+	struct err err;
+	va_list ap;
+
+	va_start(ap, fmt);
+	err_vset(&err, 0, fmt, ap);
+	va_end(ap);
+	client_fail(r->client, r->id, code, err.text);
+}
+
+void request_continue(struct request *r)
+{
+	if (!r->client->closing &&
+	    uv_stream_get_write_queue_size((uv_stream_t *)&r->client->pipe) < WRITE_LOW)
+		r->produce(r);
+}
+
+/* ------------------------------------------------------------------------------------------------- reading */
+
+static void start_request(struct client *c, json_t *line)
+{
+	json_t *id = json_object_get(line, "id"), *params = json_object_get(line, "params");
+	const char *method = json_string_value(json_object_get(line, "method"));
+	struct request *r;
+
+	if (id == NULL)
+		id = json_null();
+	if (method == NULL || (params != NULL && !json_is_object(params))) {
+		client_fail(c, id, FAULT_INCORRECT_PARAMETERS,
+			    "a request is {\"id\":1,\"method\":\"status\",\"params\":{}}");
+		return;
+	}
+	r = xcalloc(1, sizeof(*r));
+	r->client = c;
+	r->sup = c->sup;
+	r->id = json_incref(id);
+	r->params = params != NULL ? json_incref(params) : json_object();
+	r->next = c->requests;
+	c->requests = r;
+	method_run(r, method);
+}
+
+static void on_line(struct client *c, const char *p, size_t n)
+{
+	json_error_t error;
+	json_t *line;
+
+	if (n == 0 || (n == 1 && *p == '\r'))
+		return;
+	line = json_loadb(p, n, JSON_REJECT_DUPLICATES, &error);
+	if (json_is_object(line)) {
+		start_request(c, line);
+	} else {
+		json_t *null = json_null();
+
+		client_fail(c, null, FAULT_INCORRECT_PARAMETERS,
+			    line == NULL ? error.text : "a request is a JSON object");
+	}
+	json_decref(line);
+}
+
+/* All whole lines that are there; what is left stays for the next read. */
+static void take_lines(struct client *c)
+{
+	size_t from = 0;
+
+	while (!c->closing && c->scanned < c->in.len) {
+		char *end = memchr(c->in.p + c->scanned, '\n', c->in.len - c->scanned);
+
+		if (end == NULL) {
+			c->scanned = c->in.len;
+			break;
+		}
+		c->scanned = (size_t)(end - c->in.p) + 1;
+		on_line(c, c->in.p + from, c->scanned - 1 - from);
+		from = c->scanned;
+	}
+	buf_drop(&c->in, from);
+	c->scanned -= from;
+	if (c->in.len == 0)
+		buf_fini(&c->in); /* a thousand silent clients hold nothing */
+}
+
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *b)
+{
+	static char shared[64 << 10];
+
+	(void)handle;
+	(void)suggested;
+	*b = uv_buf_init(shared, sizeof(shared));
+}
+
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b)
+{
+	struct client *c = stream->data;
+
+	if (n == 0)
+		return;
+	if (n < 0) {
+		client_drop(c);
+		return;
+	}
+	buf_add(&c->in, b->base, (size_t)n);
+	take_lines(c);
+	if (!c->closing && c->in.len > CONTROL_LINE_MAX) {
+		json_t *null = json_null();
+
+		client_fail(c, null, FAULT_INCORRECT_PARAMETERS, "line longer than 1 MiB");
+		client_drop(c);
+	}
+}
+
+/* ----------------------------------------------------------------------------------------------- accepting */
+
+static bool may_enter(struct control *control, int fd, uid_t *ret_uid)
+{
+	struct ucred peer;
+	socklen_t n = sizeof(peer);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) < 0)
+		return false;
+	*ret_uid = peer.uid;
+	if (peer.uid != 0 && peer.uid != geteuid())
+		return false;
+	return control->n_clients < CONTROL_CLIENTS_MAX;
+}
+
+static void on_connection(uv_stream_t *listener, int status)
+{
+	struct control *control = listener->data;
+	struct client *c;
+	uv_os_fd_t fd;
+
+	if (status < 0)
+		return;
+	c = xcalloc(1, sizeof(*c));
+	c->sup = control->sup;
+	uv_pipe_init(&control->sup->loop, &c->pipe, 0);
+	c->pipe.data = c;
+	if (uv_accept(listener, (uv_stream_t *)&c->pipe) < 0 ||
+	    uv_fileno((uv_handle_t *)&c->pipe, &fd) < 0 || !may_enter(control, fd, &c->uid)) {
+		c->closing = true;
+		uv_close((uv_handle_t *)&c->pipe, on_client_closed);
+		return;
+	}
+	c->next = control->clients;
+	control->clients = c;
+	control->n_clients++;
+	uv_read_start((uv_stream_t *)&c->pipe, on_alloc, on_read);
+}
+
+int control_open(struct sup *s, const char *path, struct err *err)
+{
+	struct control *control = xcalloc(1, sizeof(*control));
+	int r;
+
+	control->sup = s;
+	s->control = control;
+	uv_pipe_init(&s->loop, &control->listener, 0);
+	control->listener.data = control;
+	/* The lock on the runtime directory is ours, so what lies there is a dead supervisor's. */
+	unlink(path);
+	r = uv_pipe_bind(&control->listener, path);
+	if (r == 0)
+		r = uv_listen((uv_stream_t *)&control->listener, SOMAXCONN, on_connection);
+	if (r < 0)
+		return err_set(err, r, "control socket %s: %s", path, strerror(-r));
+	chmod(path, 0700);
+	return 0;
+}
+
+static void on_listener_closed(uv_handle_t *handle)
+{
+	free(handle->data);
+}
+
+void control_close(struct sup *s)
+{
+	struct control *control = s->control;
+
+	if (control == NULL)
+		return;
+	while (control->clients != NULL)
+		client_drop(control->clients);
+	s->control = NULL;
+	uv_close((uv_handle_t *)&control->listener, on_listener_closed);
+}
+
+void control_on_state(struct unit *u, enum svc_state from)
+{
+	if (u->waiters != NULL)
+		method_on_state(u, from);
+}
