@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <dirent.h>
 #include <getopt.h>
 #include <limits.h>
@@ -310,25 +311,47 @@ static void write_config(void)
 		die("%s: %s", b.config, strerror(errno));
 }
 
-/* The keeper, and the supervisor: the first of its children that has our name. */
+/* The first child of a thread of the keeper that has our name. */
+static pid_t find_supervisor_in(const char *children_file)
+{
+	char path[64], comm[32], text[65536], *next = text;
+	pid_t pid;
+
+	if (!read_text(children_file, text, sizeof(text)))
+		return 0;
+	while ((pid = (pid_t)strtol(next, &next, 10)) > 0) {
+		snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+		if (read_text(path, comm, sizeof(comm)) && strncmp(comm, "mpsup", 5) == 0)
+			return pid;
+	}
+	return 0;
+}
+
+static pid_t find_supervisor(pid_t keeper)
+{
+	char pattern[64];
+	pid_t pid = 0;
+	glob_t g;
+
+	snprintf(pattern, sizeof(pattern), "/proc/%d/task/*/children", keeper);
+	if (glob(pattern, 0, NULL, &g) != 0)
+		return 0;
+	for (size_t i = 0; i < g.gl_pathc && pid == 0; i++)
+		pid = find_supervisor_in(g.gl_pathv[i]);
+	globfree(&g);
+	return pid;
+}
+
 static void find_processes(void)
 {
-	char path[PATH_MAX], text[65536], *next = text;
+	char path[PATH_MAX], text[4096];
 	pid_t pid;
 
 	snprintf(path, sizeof(path), "%s/out", b.dir);
 	if (wait_status(run_verb("pid", path)) != 0 || !read_text(path, text, sizeof(text)))
 		die("mpsup pid fails");
 	now_running.pids[now_running.n_pids++] = (pid_t)atoi(text);
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", atoi(text), atoi(text));
-	read_text(path, text, sizeof(text));
-	while ((pid = (pid_t)strtol(next, &next, 10)) > 0) {
-		char comm[32];
-
-		snprintf(path, sizeof(path), "/proc/%d/comm", pid);
-		if (read_text(path, comm, sizeof(comm)) && strncmp(comm, "mpsup", 5) == 0)
-			break;
-	}
+	pid = find_supervisor(atoi(text));
 	if (pid <= 0)
 		die("the keeper has no supervisor");
 	now_running.pids[now_running.n_pids++] = pid;
