@@ -125,14 +125,17 @@ startsecs=0
 X
 printf '#!/no/such/interpreter\n' >"$T/bad-script"
 chmod +x "$T/bad-script"
-mps start >"$T/out" 2>"$T/err" && fail "start exits 0 though four programs cannot be started"
+mps start >"$T/out" 2>"$T/start.err" && fail "start exits 0 though four programs cannot be started"
 line() { # the line of the file that starts with this below the section
   awk -v s="[program:$1]" -v k="$2=" '$0 == s { on = 1 } on && index($0, k) == 1 { print NR; exit }' "$CONF"
 }
 for x in "chdir directory nowhere" "exec command nothing" "script command bad-script" "noexec command mpsup.conf"; do
   read -r name key text <<<"$x"
   must in_state "$name" FATAL
-  contains "$LOG" "$CONF:$(line "$name" "$key"):.*$text" || fail "$name: the log has no $CONF:$(line "$name" "$key"): ... $text"
+  for f in "$LOG" "$T/start.err"; do
+    grep "$text" "$f" | grep -q "mpsup.conf:$(line "$name" "$key")\>" ||
+      fail "$name: no line of $f with $text and mpsup.conf:$(line "$name" "$key")"
+  done
   mps status "$name" >"$T/out"
   contains "$T/out" "$text" || fail "$name: status does not say why"
 done

@@ -217,6 +217,13 @@ workers() { # pids of all processes whose image is the worker
   done
 }
 
+no_programs() { # nothing but the keeper and the supervisor
+  local p
+  for p in $(ours); do
+    case $p in "$keeper" | "$supervisor") ;; *) return 1 ;; esac
+  done
+}
+
 nothing_left() {
   [ -z "$(ours)" ]
 }

@@ -32,17 +32,16 @@ relief() {
   local name=$1 p t0 t hard
   shift
   p=$(pid_of "$name")
-  hard=$(prlimit --noheadings --pid "$keeper" "--$1" -o SOFT,HARD)
-  prlimit --pid "$keeper" "--$1=$2:" || fail "prlimit"
+  hard=$("${AS[@]}" prlimit --noheadings --pid "$keeper" "--$1" -o SOFT,HARD)
+  "${AS[@]}" prlimit --pid "$keeper" "--$1=$2:" || fail "prlimit"
   kill -KILL "$p"
   must gone "$p"
   sleep 1.5 # a span to retry in, not a wait for a state
   in_state "$name" 'BACKOFF|STARTING' || fail "$name is $(state "$name") under the limit"
-  mps_expect 3 status "$name"
   t0=$(now_ms)
   # shellcheck disable=SC2086 # two numbers
   set -- "$1" $hard
-  prlimit --pid "$keeper" "--$1=$2:$3"
+  "${AS[@]}" prlimit --pid "$keeper" "--$1=$2:$3"
   must -t 3 pid_changed "$name" "$p"
   t=$(($(now_ms) - t0))
   say "  running again $t ms after the relief"

@@ -24,7 +24,7 @@ extern char **environ;
 
 static volatile sig_atomic_t term_seen;
 static int on_term_ms = -1;
-static const char *note_path;
+static const char *note_paths[NSIG];
 
 static void run_script(char **argv);
 
@@ -353,7 +353,7 @@ static void on_note(int sig)
 	int saved = errno;
 
 	snprintf(line, sizeof(line), "%s\n", sigabbrev_np(sig));
-	append(note_path, line);
+	append(note_paths[sig], line);
 	errno = saved;
 }
 
@@ -361,8 +361,10 @@ static size_t do_note(char **argv)
 {
 	struct sigaction sa = { .sa_handler = on_note, .sa_flags = SA_RESTART };
 
-	note_path = argv[1];
-	sigaction(signal_number(argv[0]), &sa, NULL);
+	int sig = signal_number(argv[0]);
+
+	note_paths[sig] = argv[1];
+	sigaction(sig, &sa, NULL);
 	return 2;
 }
 
