@@ -184,6 +184,9 @@ int conf_peek_identifier(const char *path, char **ret_identifier, struct err *er
 /* The first of the search paths that exists, absolute, on the heap; -ENOENT with the list in err. */
 int conf_find(char **ret_path, struct err *err);
 
+/* A path made absolute lexically (as Python's os.path.abspath: links are not followed), on the heap. What conf->path is. */
+char *conf_absolute_path(const char *path);
+
 /*
  * Parses a dotenv file (KEY=value, export, quotes, # comments) into a NULL-terminated "KEY=value" array (free with
  * conf_strv_free). A missing file is -ENOENT. Read at each start of a process.
