@@ -49,7 +49,8 @@ struct conf_log {
 	bool syslog; /* also to syslog(3) */
 };
 
-/* One process: numprocs is expanded already. All strings are expanded, owned by the struct conf, NULL = not set. */
+/* One process: numprocs is expanded already. All strings are expanded, owned by the struct conf, NULL = not
+ * set. Processes share equal strings and arrays: nothing here may be changed in place. */
 struct conf_proc {
 	enum conf_kind kind;
 	char *program; /* the x of [program:x] */
