@@ -161,7 +161,6 @@ static void add_head(struct buf *out, const json_t *row)
 		const char *title, *key;
 	} fields[] = {
 		{ "info", "info" },
-		{ "error", "spawnerr" },
 		{ "command", "command" },
 		{ "directory", "directory" },
 		{ "config", "config" },
@@ -187,6 +186,8 @@ static void add_head(struct buf *out, const json_t *row)
 	snprintf(text, sizeof(text), "%lld",
 		 (long long)json_integer_value(json_object_get(row, "restarts")));
 	add_field(out, "restarts", text);
+	if (strstr(text_of(row, "info"), text_of(row, "spawnerr")) == NULL)
+		add_field(out, "error", text_of(row, "spawnerr"));
 	for (size_t i = 0; i < ARRAY_SIZE(fields); i++)
 		add_field(out, fields[i].title, text_of(row, fields[i].key));
 }

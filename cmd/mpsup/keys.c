@@ -271,8 +271,9 @@ static int run(struct cmd_context *ctx)
 	if (ctx->argc > 1 || (ctx->argc == 1 && only == NULL)) {
 		const char *near = section_nearest(ctx->argv[ctx->argc - 1]);
 
-		err_set(&err, 0, "there is no section '%s' (%s%s)", ctx->argv[ctx->argc - 1],
-			near ? "did you mean " : "such as ", near ? near : "program");
+		err_set(&err, 0, "there is no section '%s' (%s%s%s)", ctx->argv[ctx->argc - 1],
+			near ? "did you mean " : "such as ", near ? near : "program",
+			near ? "?" : "");
 		return cmd_fail(EXIT_USAGE, &err);
 	}
 	if (example)

@@ -12,6 +12,7 @@
 #include "mpsup/terminal.h"
 
 #define LINES_MAX 20
+#define REDRAW_NS (50 * MPS_NS_PER_MS)
 
 void progress_init(struct progress *p, bool wanted)
 {
@@ -72,24 +73,35 @@ static void add_counter(const struct progress *p, struct buf *b)
 	buf_addc(b, '\n');
 }
 
+static void add_lines(struct progress *p, struct buf *b)
+{
+	const char *name;
+	json_t *state;
+
+	json_object_foreach (p->states, name, state)
+		add_line(b, name, json_string_value(state), terminal_width());
+	p->lines = (unsigned)json_object_size(p->states);
+}
+
 static void draw(struct progress *p)
 {
 	AUTO_BUF b = BUF_INIT;
 	size_t n = json_object_size(p->states);
-	const char *name;
-	json_t *state;
+	bool many = n > LINES_MAX || n + 1 >= terminal_height();
+	struct mps_time now = mps_now();
 
+	/* Counting takes as long as there are programs: not for each of them. */
+	if (many && now.ns - p->drawn.ns < REDRAW_NS)
+		return;
 	add_wipe(p, &b);
-	if (n > LINES_MAX || n + 1 >= terminal_height()) {
-		add_counter(p, &b);
+	if (many) {
+		p->drawn = now;
 		p->lines = 1;
+		add_counter(p, &b);
 	} else {
-		json_object_foreach (p->states, name, state)
-			add_line(&b, name, json_string_value(state), terminal_width());
-		p->lines = (unsigned)n;
+		add_lines(p, &b);
 	}
-	if (b.len > 0)
-		fd_write_all(STDOUT_FILENO, b.p, b.len);
+	fd_write_all(STDOUT_FILENO, b.p, b.len);
 }
 
 void progress_event(struct progress *p, json_t *data)

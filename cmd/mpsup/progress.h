@@ -8,10 +8,13 @@
 #include <jansson.h>
 #include <stdbool.h>
 
+#include "base/mtime.h"
+
 struct progress {
-	bool on;	/* false: every call does nothing */
-	json_t *states; /* name -> state, in the order of the first event */
-	unsigned lines; /* that stand on the terminal */
+	bool on;	       /* false: every call does nothing */
+	json_t *states;	       /* name -> state, in the order of the first event */
+	unsigned lines;	       /* that stand on the terminal */
+	struct mps_time drawn; /* when the counter was drawn last */
 };
 
 /* Draws only where standard output is a terminal and `wanted`. */

@@ -13,7 +13,7 @@ static int run(struct cmd_context *ctx)
 		.method = "restart",
 		.no_wait = change_no_wait(),
 		.stops_first = true,
-		.outcome = { .done = "started",
+		.outcome = { .done = change_no_wait() ? "restarting" : "started",
 			     .harmless = FAULT_ALREADY_STARTED,
 			     .no_group = EXIT_USAGE,
 			     .json = ctx->json },

@@ -5,11 +5,12 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/xalloc.h"
 #include "mpsup/usage.h"
 
-#define BATCH 64
+#define BATCH 32
 
 struct sample {
 	pid_t pid;
@@ -24,7 +25,8 @@ struct sampler {
 	bool threaded;
 	/* Below: under the lock while the thread runs. */
 	struct sample *list;
-	size_t n, cap, done;
+	size_t n, cap;
+	size_t next; /* the first that nobody has taken */
 	bool complete;
 };
 
@@ -43,33 +45,30 @@ static void sample(struct sample *list, size_t n)
 		list[i].ok = list[i].pid > 0 && usage_read(list[i].pid, &list[i].usage) == 0;
 }
 
-/* A copy of the next batch, since the list moves while it grows. 0 = no more will come. */
-static size_t take(struct sampler *s, struct sample batch[BATCH])
+/* Takes a batch, samples a copy of it without the lock, since the list moves while it grows, and puts it back. */
+static void sample_batch(struct sampler *s)
 {
-	size_t n;
+	struct sample batch[BATCH];
+	size_t at = s->next, n = s->n - at < BATCH ? s->n - at : BATCH;
 
-	while (s->done == s->n && !s->complete)
-		pthread_cond_wait(&s->more, &s->lock);
-	n = s->n - s->done < BATCH ? s->n - s->done : BATCH;
-	for (size_t i = 0; i < n; i++)
-		batch[i] = s->list[s->done + i];
-	return n;
+	memcpy(batch, s->list + at, n * sizeof(batch[0]));
+	s->next += n;
+	pthread_mutex_unlock(&s->lock);
+	sample(batch, n);
+	pthread_mutex_lock(&s->lock);
+	memcpy(s->list + at, batch, n * sizeof(batch[0]));
 }
 
 static void *work(void *arg)
 {
 	struct sampler *s = arg;
-	struct sample batch[BATCH];
-	size_t n;
 
 	pthread_mutex_lock(&s->lock);
-	while ((n = take(s, batch)) > 0) {
-		pthread_mutex_unlock(&s->lock);
-		sample(batch, n);
-		pthread_mutex_lock(&s->lock);
-		for (size_t i = 0; i < n; i++)
-			s->list[s->done + i] = batch[i];
-		s->done += n;
+	while (s->next < s->n || !s->complete) {
+		if (s->next < s->n)
+			sample_batch(s);
+		else
+			pthread_cond_wait(&s->more, &s->lock);
 	}
 	pthread_mutex_unlock(&s->lock);
 	return NULL;
@@ -79,29 +78,29 @@ void sampler_add(struct sampler *s, pid_t pid)
 {
 	pthread_mutex_lock(&s->lock);
 	if (s->n == s->cap) {
-		s->cap = s->cap ? s->cap * 2 : 2 * BATCH;
+		s->cap = s->cap ? s->cap * 2 : 4 * BATCH;
 		s->list = xrealloc(s->list, s->cap * sizeof(*s->list));
 	}
 	s->list[s->n++] = (struct sample){ .pid = pid };
 	if (s->threaded && s->n % BATCH == 0)
 		pthread_cond_signal(&s->more);
 	pthread_mutex_unlock(&s->lock);
-	if (!s->threaded && s->n >= 2 * BATCH)
+	if (!s->threaded && s->n >= 4 * BATCH)
 		s->threaded = pthread_create(&s->thread, NULL, work, s) == 0;
 }
 
+/* Who waits helps: reading the answer is done, and /proc may be behind. */
 void sampler_finish(struct sampler *s)
 {
 	pthread_mutex_lock(&s->lock);
 	s->complete = true;
 	pthread_cond_signal(&s->more);
+	while (s->next < s->n)
+		sample_batch(s);
 	pthread_mutex_unlock(&s->lock);
 	if (s->threaded)
 		pthread_join(s->thread, NULL);
-	else
-		sample(s->list, s->n);
 	s->threaded = false;
-	s->done = s->n;
 }
 
 const struct usage *sampler_get(const struct sampler *s, size_t i)

@@ -44,7 +44,7 @@ static int run(struct cmd_context *ctx)
 	struct change change = {
 		.method = "start",
 		.no_wait = change_no_wait(),
-		.outcome = { .done = "started",
+		.outcome = { .done = change_no_wait() ? "starting" : "started",
 			     .harmless = FAULT_ALREADY_STARTED,
 			     .no_group = EXIT_USAGE,
 			     .json = ctx->json },

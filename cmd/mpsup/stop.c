@@ -12,8 +12,8 @@ static int stop(struct client *client, struct cmd_context *ctx, bool *ret_lost)
 {
 	struct change change = {
 		.method = "stop",
-		.no_wait = change_no_wait() && ctx->argc > 0,
-		.outcome = { .done = "stopped",
+		.no_wait = change_no_wait(),
+		.outcome = { .done = change_no_wait() ? "stopping" : "stopped",
 			     .harmless = FAULT_NOT_RUNNING,
 			     .no_group = EXIT_GENERIC,
 			     .json = ctx->json },

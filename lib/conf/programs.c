@@ -417,8 +417,16 @@ static void load_program(struct loader *l, struct ini_section *sec, const struct
 	errors += apply_keys(&s, &slots, true, &all);
 	errors += check_together(&s, &slots, &all);
 	errors += set_restart_delays(&s, &slots, &all);
-	if (errors > 0)
+	if (errors > 0) {
+		struct conf_proc first = all;
+
+		/* Nothing is made of it, but the mistakes of the other keys are told in the same go. */
+		s.per_process = true;
+		s.process_num = all.numprocs_start;
+		s.numprocs = all.numprocs;
+		apply_keys(&s, &slots, false, &first);
 		return;
+	}
 	if (m == NULL) {
 		all.group_priority = all.priority;
 		if (proc_kind == CONF_EVENTLISTENER && slot_of(&slots, &s, "priority") == NULL)

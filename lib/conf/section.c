@@ -145,10 +145,6 @@ static void unknown_key(struct scope *s, const struct ini_entry *e)
 	enum conf_severity level = s->l->report.strict ? CONF_ERROR : CONF_WARNING;
 	const char *near = key_nearest(s->kind->kind, e->key);
 
-	if (near) {
-		section_say(s, level, e, e->key, "unknown key (did you mean %s?)", near);
-		return;
-	}
 	for (const struct section_kind *k = section_kinds; k->name; k++) {
 		if (key_find(k->kind, e->key) == NULL)
 			continue;
@@ -156,8 +152,11 @@ static void unknown_key(struct scope *s, const struct ini_entry *e)
 			    k->named ? ":NAME" : "");
 		return;
 	}
-	section_say(s, level, e, e->key, "unknown key, ignored ('mpsup keys %s' lists them)",
-		    s->kind->name);
+	if (near)
+		section_say(s, level, e, e->key, "unknown key (did you mean %s?)", near);
+	else
+		section_say(s, level, e, e->key,
+			    "unknown key, ignored ('mpsup keys %s' lists them)", s->kind->name);
 }
 
 static void collect(struct scope *s, struct slots *slots, const struct ini_section *from)

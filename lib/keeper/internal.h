@@ -113,6 +113,9 @@ enum watch { WATCH_SOCK, WATCH_SIGNALS, WATCH_SUPERVISOR, WATCH_EXEC, WATCH_PIDF
 int keeper_watch(struct keeper *k, int fd, uint32_t events, enum watch what, uint32_t slot,
 		 uint32_t gen);
 
+/* Stops watching *fd and closes it. */
+void keeper_unwatch(struct keeper *k, int *fd);
+
 /* slot.c */
 void slot_start(struct keeper *k, const struct keeper_start *start, struct mps_spawn *spawn,
 		const void *blob, size_t blob_size);

@@ -45,6 +45,17 @@ int keeper_watch(struct keeper *k, int fd, uint32_t events, enum watch what, uin
 	return -errno;
 }
 
+/*
+ * Closing is not enough: epoll watches the open file, and a child that has not reached its exec still holds it, so the
+ * loop would be told of it again and again.
+ */
+void keeper_unwatch(struct keeper *k, int *fd)
+{
+	if (*fd >= 0)
+		epoll_ctl(k->epoll, EPOLL_CTL_DEL, *fd, NULL);
+	fd_close(fd);
+}
+
 /* ------------------------------------------------------------------------------------------------- the end */
 
 static void signal_mains(struct keeper *k, int sig)
@@ -357,15 +368,14 @@ static void forward(struct keeper *k, int sig)
 static void read_signals(struct keeper *k)
 {
 	struct signalfd_siginfo si[16];
-	ssize_t n;
+	ssize_t n = read(k->signals, si, sizeof(si)); /* the rest in the next turn */
 
-	while ((n = read(k->signals, si, sizeof(si))) > 0)
-		for (size_t i = 0; i < (size_t)n / sizeof(si[0]); i++) {
-			if (si[i].ssi_signo == SIGCHLD)
-				k->sweep = true;
-			else
-				forward(k, (int)si[i].ssi_signo);
-		}
+	for (size_t i = 0; n > 0 && i < (size_t)n / sizeof(si[0]); i++) {
+		if (si[i].ssi_signo == SIGCHLD)
+			k->sweep = true;
+		else
+			forward(k, (int)si[i].ssi_signo);
+	}
 	if (k->sweep && !k->have_pidfd)
 		reap_without_pidfds(k);
 	if (k->supervisor < 0)

@@ -261,7 +261,7 @@ static bool settle_exec(struct keeper *k, uint32_t index, bool exited)
 
 	if (r == 0 && !exited)
 		return true;
-	fd_close(&s->exec_fd);
+	keeper_unwatch(k, &s->exec_fd);
 	if (r < 0) {
 		s->fail_step = failure.step;
 		s->fail_error = failure.error;
@@ -286,8 +286,8 @@ void slot_on_exec(struct keeper *k, uint32_t index)
 
 static void forget_process(struct keeper *k, struct slot *s)
 {
-	fd_close(&s->pidfd);
-	fd_close(&s->exec_fd);
+	keeper_unwatch(k, &s->pidfd);
+	keeper_unwatch(k, &s->exec_fd);
 	k->n_live--;
 }
 

@@ -94,11 +94,13 @@ int mps_spawn_start(const struct mps_spawn *s, struct mps_child *ret_child, enum
 	}
 	/* No handler of ours may run in the child. */
 	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, &old);
+	if (!s->signals_are_default)
+		sigprocmask(SIG_SETMASK, &all, &old);
 	pid = fork_child(&pidfd);
 	if (pid == 0)
 		mps_child_run(s, ends[1], parent);
-	sigprocmask(SIG_SETMASK, &old, NULL);
+	if (!s->signals_are_default)
+		sigprocmask(SIG_SETMASK, &old, NULL);
 	fd_close(&ends[1]);
 	if (pid < 0) {
 		fd_close(&ends[0]);

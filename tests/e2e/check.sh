@@ -1,0 +1,106 @@
+#!/bin/sh
+# mpsup check and keys as a person calls them: exit codes, messages with places, JSON, the example file.
+set -u
+: "${B:?the build folder}"
+mpsup=$B/mpsup
+dir=$(mktemp -d) || exit 1
+trap 'rm -rf "$dir"' EXIT
+passed=0
+failed=0
+
+ok() { # what
+  passed=$((passed + 1))
+}
+bad() { # what
+  failed=$((failed + 1))
+  echo "check.sh: $1" >&2
+  sed 's/^/    /' "$dir/out" >&2
+}
+# Runs mpsup; the exit code must be $1 and each line of $3 must be found in the output.
+run() { # code, what, lines, arguments...
+  code=$1
+  what=$2
+  lines=$3
+  shift 3
+  "$mpsup" "$@" >"$dir/out" 2>&1
+  got=$?
+  if [ "$got" -ne "$code" ]; then
+    bad "$what: exit $got, not $code"
+    return
+  fi
+  while IFS= read -r line; do
+    [ -z "$line" ] || grep -qF -- "$line" "$dir/out" || {
+      bad "$what: no '$line'"
+      return
+    }
+  done <<EOF
+$lines
+EOF
+  ok
+}
+
+printf '[program:web]\ncommand=/bin/cat\n' >"$dir/good.conf"
+printf '[program:web]\ncommand=/bin/cat\nautostrat=false\n[progam:x]\n' >"$dir/typo.conf"
+printf '[program:web]\ncommand=/bin/cat %%(nope)s\nstopwaitsecs=5 min\nkey\n' >"$dir/bad.conf"
+printf '[program:w]\ncommand=/bin/w %%(process_num)d\nnumprocs=2\nprocess_name=w%%(process_num)d\nenvironment=A="x y"\n' \
+  >"$dir/two.conf"
+printf '[program:w]\ncommand=/bin/w \377\n' >"$dir/latin.conf"
+
+run 0 "a good file" "1 program, 0 errors, 0 warnings" check -c "$dir/good.conf"
+run 0 "unknown names are warnings" "typo.conf:3: warning: program:web.autostrat: unknown key (did you mean autostart?)
+typo.conf:4: warning: progam:x: unknown section, ignored (did you mean [program:x]?)
+1 program, 0 errors, 2 warnings" check -c "$dir/typo.conf"
+run 1 "strict makes them errors" "1 program, 2 errors, 0 warnings" check --strict -c "$dir/typo.conf"
+run 1 "all errors in one go" "bad.conf:2: error: program:web.command: there is no %(nope)s
+bad.conf:3: error: program:web.stopwaitsecs: '5 min' is not a whole number of seconds (such as 10)
+bad.conf:4: error: 'key': not a key = value line" check -c "$dir/bad.conf"
+run 1 "a missing file" "nothing.conf: error: No such file" check -c "$dir/nothing.conf"
+run 1 "a folder" "is a folder, not a file" check -c "$dir"
+run 0 "JSON has each process" '"name": "w1"
+"command": "/bin/w 1"
+"A": "x y"
+"ok": true' check -c "$dir/two.conf" --json
+run 0 "JSON of bytes that are no UTF-8" '"ok": true' check -c "$dir/latin.conf" --json
+run 1 "JSON of errors" '"ok": false
+"line": 3
+"level": "error"
+"key": "program:web.stopwaitsecs"' check -c "$dir/bad.conf" --json
+run 0 "common options before the verb" "1 program," -c "$dir/good.conf" check
+run 2 "a name is no file" "takes no names" check "$dir/good.conf"
+run 2 "an unknown option" "did you mean --strict?" check --stict
+run 2 "an unknown verb" "did you mean check?" chekc
+run 2 "no verb" "usage: mpsup"
+run 0 "a prefix of a verb" "1 program," ch -c "$dir/good.conf"
+run 0 "help" "check a configuration file" help
+run 0 "help of a verb" "--strict" help check
+run 0 "--help of a verb" "--strict" check --help
+run 0 "version" "mpsup " version
+run 0 "the table of keys" "stopwaitsecs" keys
+run 0 "the keys of one section" "buffer_size" keys eventlistener
+run 2 "keys of no section" "did you mean program?" keys progam
+run 0 "keys as JSON" '"name": "stopwaitsecs"' keys --json
+
+if (cd "$dir" && mv good.conf supervisord.conf && "$mpsup" check) >"$dir/out" 2>&1; then
+  ok "found by search"
+else
+  bad "supervisord.conf in the working directory is not found"
+fi
+for width in 80 200; do
+  if COLUMNS=$width "$mpsup" keys | awk -v w=$width 'length > w { print; bad = 1 } END { exit bad }' >"$dir/out"; then
+    ok "width"
+  else
+    bad "mpsup keys is wider than $width columns"
+  fi
+done
+"$mpsup" keys --example | sed 's/^;//' >"$dir/example.conf"
+run 0 "the example is accepted when uncommented" "0 errors" check --strict -c "$dir/example.conf"
+"$mpsup" keys --example >"$dir/example.conf"
+run 0 "the example is accepted as it is" "0 programs, 0 errors, 0 warnings" check --strict -c "$dir/example.conf"
+if "$mpsup" check -c "$dir/two.conf" --json >/dev/full 2>"$dir/out"; then
+  bad "a full disk is success"
+else
+  ok "full"
+fi
+
+echo "check.sh: $passed passed, $failed failed"
+[ "$failed" -eq 0 ]
