@@ -512,8 +512,10 @@ static double ratio(enum metric i)
 static void print_table(const char *load)
 {
 	printf("%u programs, %u rounds, %u kills each, load %s", b.count, b.rounds, b.kills, load);
-	printf("  %-20s %-4s %26s %26s %7s %26s\n", "median [min-max]", "", "bare", "mpsup",
-	       "ratio", b.with[SUPERVISORD] ? "supervisord" : "");
+	printf("  %-25s %26s %26s %7s", "median [min-max]", "bare", "mpsup", "ratio");
+	if (b.with[SUPERVISORD])
+		printf(" %26s", "supervisord");
+	printf("\n");
 	for (enum metric i = 0; i < N_METRICS; i++) {
 		if (b.results[BARE][i].n + b.results[MPSUP][i].n == 0)
 			continue;
@@ -522,6 +524,8 @@ static void print_table(const char *load)
 		print_cell(&b.results[MPSUP][i]);
 		if (ratio(i) > 0)
 			printf(" %7.2f", ratio(i));
+		else if (b.with[SUPERVISORD])
+			printf(" %7s", "");
 		if (b.with[SUPERVISORD])
 			print_cell(&b.results[SUPERVISORD][i]);
 		printf("\n");

@@ -115,7 +115,7 @@ deaf = connect()
 push(deaf, b'{"id":1,"method":"status","params":{"detail":true}}\n' * 20000)
 restarts("a client that never reads")
 grown = rss_kib() - base
-if grown > 32 << 10:
+if grown > 32 << 10 and not os.environ.get("SAN"):  # a sanitizer keeps what was freed
     raise SystemExit("a client that never reads made the supervisor grow by %d KiB" % grown)
 
 for s in silent + half + garbage + [deaf]:

@@ -33,12 +33,12 @@ say() {
   echo "- $*"
 }
 
-# Says what went wrong and where, shows the logs, ends the script.
+# Shows the logs, says what went wrong and where, ends the script.
 fail() {
-  echo "FAILED (line ${BASH_LINENO[*]:0:${#BASH_LINENO[@]}-1}): $*"
   for f in "$LOG" "$T/out" "$T/err"; do
     [ ! -s "$f" ] || { echo "--- $(basename "$f")" && tail -n 40 "$f"; }
   done
+  echo "--- FAILED (line ${BASH_LINENO[*]:0:${#BASH_LINENO[@]}-1}): $*"
   exit 1
 }
 
