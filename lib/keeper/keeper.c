@@ -155,6 +155,8 @@ static void on_hello(struct keeper *k, const struct keeper_message *m)
 /* Maps the memfd that carries what is too long for a datagram. NULL with *ret_error. */
 static void *map_long(const struct keeper *k, size_t *ret_size, int *ret_error)
 {
+	const int wanted = F_SEAL_SHRINK | F_SEAL_WRITE;
+	int seals;
 	off_t size;
 	void *p;
 
@@ -164,8 +166,9 @@ static void *map_long(const struct keeper *k, size_t *ret_size, int *ret_error)
 	size = lseek(k->fds[k->n_fds - 1], 0, SEEK_END);
 	if (size <= 0 || size > KEEPER_SPAWN_MAX)
 		return NULL;
-	/* Private, and sealed by the sender, so that it cannot shrink under us. */
-	if ((fcntl(k->fds[k->n_fds - 1], F_GET_SEALS) & F_SEAL_SHRINK) == 0)
+	/* Sealed by the sender, so that it neither shrinks nor changes under us; what is no memfd says -1. */
+	seals = fcntl(k->fds[k->n_fds - 1], F_GET_SEALS);
+	if (seals < 0 || (seals & wanted) != wanted)
 		return NULL;
 	p = mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, k->fds[k->n_fds - 1], 0);
 	*ret_error = errno;
