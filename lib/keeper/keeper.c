@@ -267,8 +267,8 @@ static void on_message(struct keeper *k, size_t n, bool cut)
 	}
 }
 
-/* A few at a time, so that a thousand starts in a row do not delay an exit. */
-static void read_messages(struct keeper *k)
+/* A few at a time, so that a thousand starts in a row do not delay an exit. False when there are no more. */
+static bool read_messages(struct keeper *k)
 {
 	for (int i = 0; i < 8 && k->sock >= 0; i++) {
 		bool cut;
@@ -276,17 +276,17 @@ static void read_messages(struct keeper *k)
 				    &k->n_fds, &cut);
 
 		if (n == -EAGAIN)
-			return;
+			return false;
 		if (n <= 0) { /* its pidfd tells the rest */
-			epoll_ctl(k->epoll, EPOLL_CTL_DEL, k->sock, NULL);
-			fd_close(&k->sock);
-			return;
+			keeper_unwatch(k, &k->sock);
+			return false;
 		}
 		on_message(k, (size_t)n, cut);
 		for (size_t f = 0; f < k->n_fds; f++)
 			fd_close(&k->fds[f]);
 		k->n_fds = 0;
 	}
+	return true;
 }
 
 /* ------------------------------------------------------------------------------------------------- signals */
@@ -332,7 +332,10 @@ static void on_supervisor_gone(struct keeper *k)
 	struct mps_failure failure;
 
 	k->supervisor = 0;
-	fd_close(&k->supervisor_pidfd);
+	keeper_unwatch(k, &k->supervisor_pidfd);
+	/* Its last words, EXIT among them, may still lie in the socket. */
+	for (int i = 0; i < 1000 && k->sock >= 0 && read_messages(k); i++)
+		;
 	if (mps_spawn_result(k->exec_fd, &failure) < 0)
 		fail(k, k->options->argv[0], failure.error);
 	fd_close(&k->exec_fd);

@@ -221,7 +221,8 @@ void slot_start(struct keeper *k, const struct keeper_start *start, struct mps_s
 	struct mps_child child = MPS_CHILD_INIT;
 	enum mps_step step = MPS_STEP_NONE;
 	bool shared = false;
-	int r = s == NULL ? -ENOMEM : s->state != SLOT_IDLE || k->finishing ? -EBUSY : 0;
+	bool refused = k->finishing || k->supervisor <= 0; /* it would only be ended again */
+	int r = s == NULL ? -ENOMEM : refused || s->state != SLOT_IDLE ? -EBUSY : 0;
 
 	if (r == 0) {
 		resolve_fds(k, spawn);
