@@ -48,6 +48,7 @@ struct slot {
 	bool kill;		 /* whatever is left gets SIGKILL */
 	bool linked;		 /* is in the list of ending slots */
 	bool queued;		 /* is in the queue of reports */
+	bool reaped;		 /* a stray of it, in the sweep of now */
 	struct birth_room *room; /* lent until the exec; NULL = none */
 	uint32_t n_left;	 /* strays of it, counted by the sweep */
 	int32_t fail_step, fail_error;
@@ -106,7 +107,8 @@ struct keeper {
 	struct pids children_now;
 	struct stray *strays;
 	size_t n_strays, cap_strays;
-	bool sweep; /* orphans may have come or died */
+	bool sweep;  /* orphans may have come or died */
+	bool reaped; /* a stray, in the sweep of now */
 	struct mps_time sweep_not_before;
 
 	bool finishing; /* everything ends, and then we do */

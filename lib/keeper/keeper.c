@@ -96,8 +96,8 @@ static void finish_hard(struct keeper *k)
 
 static bool finished(const struct keeper *k)
 {
-	return k->finishing && k->supervisor == 0 && k->n_live == 0 && stray_count(k) == 0 &&
-	       k->first_ending == NO_SLOT;
+	return k->finishing && !k->sweep && k->supervisor == 0 && k->n_live == 0 &&
+	       stray_count(k) == 0 && k->first_ending == NO_SLOT;
 }
 
 static void unlink_files(const struct keeper *k)
@@ -406,6 +406,8 @@ static int next_timeout(const struct keeper *k, struct mps_time now)
 			earliest(&best, k->slots[i].deadline);
 	if (k->finishing && !k->finish_kill)
 		earliest(&best, k->finish_deadline);
+	if (k->sweep && (k->first_ending != NO_SLOT || k->finishing))
+		return 0; /* see stray_sweep() */
 	if (k->sweep)
 		earliest(&best, k->sweep_not_before);
 	if (best.ns == 0)

@@ -414,6 +414,10 @@ void slot_after_sweep(struct keeper *k, uint32_t index)
 		}
 		return;
 	}
+	if (s->reaped) {
+		k->sweep = true; /* its children, if it had any, are not counted yet */
+		return;
+	}
 	unlink_ending(k, index);
 	s->state = SLOT_IDLE;
 	slot_report(k, index, s->tree_left ? REPORT_GONE : REPORT_EXITED);

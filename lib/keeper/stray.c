@@ -28,15 +28,22 @@ void stray_reaped(struct keeper *k, const siginfo_t *si)
 	keeper_send(k, NULL, 0);
 }
 
-static bool reap_stray(struct keeper *k, pid_t pid, bool ours)
+/*
+ * When it died between the reading of the list and now, its children have fallen to us and are not in that list: the
+ * list has to be read once more before anybody may be called gone.
+ */
+static bool reap_stray(struct keeper *k, const struct stray *s)
 {
 	siginfo_t si = { 0 };
 
-	if (waitid(P_PID, (id_t)pid, &si, WEXITED | WNOHANG) < 0)
+	if (waitid(P_PID, (id_t)s->pid, &si, WEXITED | WNOHANG) < 0)
 		return errno == ECHILD;
-	if (si.si_pid != pid)
+	if (si.si_pid != s->pid)
 		return false;
-	if (!ours)
+	k->reaped = true;
+	if (s->slot != NO_SLOT)
+		k->slots[s->slot].reaped = true;
+	else
 		stray_reaped(k, &si);
 	return true;
 }
@@ -156,12 +163,11 @@ static void merge(struct keeper *k)
 		if (known) {
 			s = old[at];
 			from = at + 1;
-		}
-		if (reap_stray(k, s.pid, known && s.slot != NO_SLOT))
-			continue;
-		if (!known)
+		} else {
 			attribute(k, &s);
-		k->strays[n++] = s;
+		}
+		if (!reap_stray(k, &s))
+			k->strays[n++] = s;
 	}
 	k->n_strays = n;
 }
@@ -171,9 +177,9 @@ void stray_sweep(struct keeper *k, struct mps_time now)
 	uint32_t next;
 
 	/* With a crowd of strays that are nobody's a look at each death would cost more than the dying. */
-	if (k->first_ending == NO_SLOT && now.ns < k->sweep_not_before.ns)
+	if (k->first_ending == NO_SLOT && !k->finishing && now.ns < k->sweep_not_before.ns)
 		return;
-	k->sweep = false;
+	k->sweep = k->reaped = false;
 	if (children_read(k->children, k->pid, &k->children_now) < 0)
 		k->children_now.n = 0;
 	if (k->children < 0)
@@ -182,15 +188,18 @@ void stray_sweep(struct keeper *k, struct mps_time now)
 		k->sweep = true; /* out of memory: the next event tries again */
 		return;
 	}
-	merge(k);
-	for (uint32_t i = k->first_ending; i != NO_SLOT; i = k->slots[i].next_ending)
+	for (uint32_t i = k->first_ending; i != NO_SLOT; i = k->slots[i].next_ending) {
 		k->slots[i].n_left = 0;
+		k->slots[i].reaped = false;
+	}
+	merge(k);
 	for (size_t i = 0; i < k->n_strays; i++)
 		end_stray(k, &k->strays[i]);
 	for (uint32_t i = k->first_ending; i != NO_SLOT; i = next) {
 		next = k->slots[i].next_ending;
 		slot_after_sweep(k, i);
 	}
+	k->sweep = k->sweep || (k->finishing && k->reaped);
 	k->sweep_not_before.ns = now.ns + 10 * (mps_now().ns - now.ns);
 }
 
