@@ -88,6 +88,14 @@ static bool owned_by_ending(const struct keeper *k, const struct stray *s)
 	       (slot->leftovers == KEEPER_LEFT_GROUP && s->in_group);
 }
 
+static void give_up(struct keeper *k, struct stray *s, bool counted)
+{
+	if (counted)
+		k->slots[s->slot].n_left--;
+	s->slot = NO_SLOT;
+	s->leave = true;
+}
+
 static void end_stray(struct keeper *k, struct stray *s)
 {
 	bool owned = owned_by_ending(k, s);
@@ -102,7 +110,9 @@ static void end_stray(struct keeper *k, struct stray *s)
 	if (!owned)
 		return;
 	if (hard) {
-		kill(s->pid, SIGKILL);
+		/* It has become another user's: whoever waited for its end would wait for ever. */
+		if (kill(s->pid, SIGKILL) < 0 && errno == EPERM)
+			give_up(k, s, owned_by_ending(k, s));
 	} else if (!s->termed) {
 		s->termed = true;
 		kill(s->pid, SIGTERM);

@@ -49,6 +49,15 @@ static void be_sibling(void)
 	_exit(0);
 }
 
+/* A set-user-ID copy of this program: the keeper may not signal it any more. */
+static void be_another_user(void)
+{
+	if (setresuid(0, 0, 0) < 0 || write(1, "up", 2) != 2)
+		_exit(1);
+	for (;;)
+		pause();
+}
+
 __attribute__((constructor)) static void play_role(void)
 {
 	const char *role = getenv(PEER_ROLE);
@@ -61,6 +70,8 @@ __attribute__((constructor)) static void play_role(void)
 		be_chain();
 	else if (strcmp(role, "sibling") == 0)
 		be_sibling();
+	else if (strcmp(role, "another user") == 0)
+		be_another_user();
 	_exit(97);
 }
 
@@ -580,26 +591,27 @@ static void as_nobody(void)
 Test(keeper, does_not_wait_for_what_it_may_not_kill)
 {
 	const struct peer_options o = { .before = as_nobody };
-	char folder[] = "/tmp/mpsup-test.XXXXXX", script[256];
+	char folder[] = "/tmp/mpsup-test.XXXXXX", script[8192];
 	struct pids list = { 0 };
 	struct scene s;
 
 	if (geteuid() != 0)
 		return; /* needs a second user */
 	cr_assert_not_null(mkdtemp(folder));
-	snprintf(script, sizeof(script),
-		 "cp /bin/sleep %s/sleep && chmod 4755 %s/sleep && chmod 755 %s", folder, folder,
-		 folder);
+	snprintf(script, sizeof(script), "cp %s %s/p && chmod 4755 %s/p && chmod 755 %s",
+		 peer_self(), folder, folder, folder);
 	cr_assert_eq(system(script), 0);
 	open_scene_with(&s, &o);
-	snprintf(script, sizeof(script), "%s/sleep 1000 & echo up; exit 0", folder);
+	snprintf(script, sizeof(script), PEER_ROLE "='another user' %s/p & read x", folder);
 	start_shell(&s, 0, KEEPER_LEFT_END, 10, script);
-	expect_output(&s, "up\n");
+	expect_output(&s, "up");
 	expect(&s, KEEPER_STARTED);
-	expect(&s, KEEPER_EXITED);
+	peer_signal(&s.p, 0, 1, SIGTERM, KEEPER_SCOPE_MAIN);
+	cr_expect(expect(&s, KEEPER_EXITED).tree_left);
 	expect(&s, KEEPER_GONE);
 	cr_expect_eq(peer_finish(&s.p, 0), 0);
 	tagged_processes(s.p.id, &list);
+	cr_expect_eq(list.n, 1);
 	for (size_t i = 0; i < list.n; i++)
 		kill(list.p[i], SIGKILL);
 	pids_fini(&list);
