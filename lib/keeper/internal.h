@@ -161,6 +161,8 @@ bool keeper_send(struct keeper *k, const int *fds, size_t n);
 void stray_sweep(struct keeper *k, struct mps_time now);
 /* Everything that fell to us and is not meant to stay. */
 size_t stray_count(const struct keeper *k);
+/* When all is over: ends what bears our mark and never fell to us, such as siblings of workers (CLONE_PARENT). */
+void stray_last_look(struct keeper *k);
 void stray_signal(struct keeper *k, uint32_t slot, int sig);
 void stray_reaped(struct keeper *k, const siginfo_t *si);
 

@@ -475,6 +475,7 @@ static void *loop(void *user)
 			stray_sweep(k, mps_now());
 		slot_flush_reports(k);
 	}
+	stray_last_look(k);
 	unlink_files(k);
 	_exit(k->exit_status);
 }

@@ -228,3 +228,17 @@ void stray_signal(struct keeper *k, uint32_t slot, int sig)
 		if (k->strays[i].slot == slot && k->strays[i].gen == k->slots[slot].gen)
 			kill(k->strays[i].pid, sig);
 }
+
+static bool is_left_alone(uint32_t instance, void *user)
+{
+	const struct keeper *k = user;
+
+	return instance < k->n_slots && k->slots[instance].leftovers == KEEPER_LEFT_KEEP;
+}
+
+void stray_last_look(struct keeper *k)
+{
+	size_t n;
+
+	tagged_kill(k->id, is_left_alone, k, 5 * MPS_NS_PER_S, &n);
+}
