@@ -109,6 +109,7 @@ struct keeper {
 	size_t n_strays, cap_strays;
 	bool sweep;  /* orphans may have come or died */
 	bool reaped; /* a stray, in the sweep of now */
+	bool blind;  /* memory or descriptors did not suffice for a sweep */
 	struct mps_time sweep_not_before;
 
 	bool finishing; /* everything ends, and then we do */
@@ -159,6 +160,8 @@ bool keeper_send(struct keeper *k, const int *fds, size_t n);
 
 /* stray.c */
 void stray_sweep(struct keeper *k, struct mps_time now);
+/* It is not to wait for sweep_not_before. */
+bool stray_sweep_is_urgent(const struct keeper *k);
 /* Everything that fell to us and is not meant to stay. */
 size_t stray_count(const struct keeper *k);
 /* When all is over: ends what bears our mark and never fell to us, such as siblings of workers (CLONE_PARENT). */

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -400,20 +401,23 @@ static void earliest(struct mps_time *best, struct mps_time t)
 static int next_timeout(const struct keeper *k, struct mps_time now)
 {
 	struct mps_time best = { 0 };
+	int64_t ms;
 
 	for (uint32_t i = k->first_ending; i != NO_SLOT; i = k->slots[i].next_ending)
 		if (!k->slots[i].kill)
 			earliest(&best, k->slots[i].deadline);
 	if (k->finishing && !k->finish_kill)
 		earliest(&best, k->finish_deadline);
-	if (k->sweep && (k->first_ending != NO_SLOT || k->finishing))
-		return 0; /* see stray_sweep() */
+	if (k->sweep && stray_sweep_is_urgent(k))
+		return 0;
 	if (k->sweep)
 		earliest(&best, k->sweep_not_before);
 	if (best.ns == 0)
 		return -1;
-	return best.ns <= now.ns ? 0
-				 : (int)((best.ns - now.ns + MPS_NS_PER_MS - 1) / MPS_NS_PER_MS);
+	if (best.ns <= now.ns)
+		return 0;
+	ms = (best.ns - now.ns) / MPS_NS_PER_MS + 1;
+	return ms < INT_MAX ? (int)ms : INT_MAX;
 }
 
 static void check_deadlines(struct keeper *k, struct mps_time now)

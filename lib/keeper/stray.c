@@ -182,20 +182,70 @@ static void merge(struct keeper *k)
 	k->n_strays = n;
 }
 
-void stray_sweep(struct keeper *k, struct mps_time now)
+/* No /proc: strays cannot be listed, but the groups of the main processes can be reaped, asked for and signalled. */
+static void sweep_groups(struct keeper *k)
+{
+	for (uint32_t i = k->first_ending; i != NO_SLOT; i = k->slots[i].next_ending) {
+		struct slot *s = &k->slots[i];
+		bool first = s->deadline.ns == 0;
+		siginfo_t si;
+
+		do
+			si.si_pid = 0;
+		while (waitid(P_PGID, (id_t)s->pid, &si, WEXITED | WNOHANG) == 0 && si.si_pid != 0);
+		s->n_left = s->leftovers != KEEPER_LEFT_KEEP && kill(-s->pid, 0) == 0;
+		if (s->n_left > 0 && s->kill)
+			kill(-s->pid, SIGKILL);
+		else if (s->n_left > 0 && first && kill(-s->pid, SIGTERM) == 0)
+			kill(-s->pid, SIGCONT);
+	}
+}
+
+static void settle_ending(struct keeper *k)
 {
 	uint32_t next;
 
-	/* With a crowd of strays that are nobody's a look at each death would cost more than the dying. */
-	if (k->first_ending == NO_SLOT && !k->finishing && now.ns < k->sweep_not_before.ns)
-		return;
-	k->sweep = k->reaped = false;
-	if (children_read(k->children, k->pid, &k->children_now) < 0)
-		k->children_now.n = 0;
+	for (uint32_t i = k->first_ending; i != NO_SLOT; i = next) {
+		next = k->slots[i].next_ending;
+		slot_after_sweep(k, i);
+	}
+}
+
+/* The children of now in k->children_now, with room for them in the table. 0, or -errno. */
+static int list_children(struct keeper *k)
+{
+	int r = children_read(k->children, k->pid, &k->children_now);
+
+	if (r < 0)
+		return r;
 	if (k->children < 0)
 		drop_mains(k);
-	if (!reserve(k, k->n_strays + k->children_now.n)) {
-		k->sweep = true; /* out of memory: the next event tries again */
+	return reserve(k, k->n_strays + k->children_now.n) ? 0 : -ENOMEM;
+}
+
+/* With a crowd of strays that are nobody's a look at each death would cost more than the dying. */
+bool stray_sweep_is_urgent(const struct keeper *k)
+{
+	return (k->first_ending != NO_SLOT || k->finishing) && !k->blind;
+}
+
+void stray_sweep(struct keeper *k, struct mps_time now)
+{
+	int r;
+
+	if (!stray_sweep_is_urgent(k) && now.ns < k->sweep_not_before.ns)
+		return;
+	k->sweep = k->reaped = false;
+	r = list_children(k);
+	k->blind = r == -ENOMEM || r == -EMFILE || r == -ENFILE;
+	if (k->blind) { /* what cannot be seen is not gone */
+		k->sweep = true;
+		k->sweep_not_before.ns = now.ns + 100 * MPS_NS_PER_MS;
+		return;
+	}
+	if (r < 0) {
+		sweep_groups(k);
+		settle_ending(k);
 		return;
 	}
 	for (uint32_t i = k->first_ending; i != NO_SLOT; i = k->slots[i].next_ending) {
@@ -205,10 +255,7 @@ void stray_sweep(struct keeper *k, struct mps_time now)
 	merge(k);
 	for (size_t i = 0; i < k->n_strays; i++)
 		end_stray(k, &k->strays[i]);
-	for (uint32_t i = k->first_ending; i != NO_SLOT; i = next) {
-		next = k->slots[i].next_ending;
-		slot_after_sweep(k, i);
-	}
+	settle_ending(k);
 	k->sweep = k->sweep || (k->finishing && k->reaped);
 	k->sweep_not_before.ns = now.ns + 10 * (mps_now().ns - now.ns);
 }

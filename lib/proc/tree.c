@@ -95,20 +95,23 @@ int children_open(pid_t pid, pid_t tid)
 	return fd < 0 ? -1 : fd;
 }
 
-/* Calls f for each process; stops at its first error. */
+/* Calls f for each process; stops at its first error. -ENOENT where /proc is not mounted: not even we are in it. */
 static int each_process(int (*f)(pid_t pid, void *user), void *user)
 {
 	DIR *dir = opendir("/proc");
 	struct dirent *d;
+	bool any = false;
 	int r = 0;
 
 	if (dir == NULL)
 		return -errno;
 	while (r == 0 && (d = readdir(dir)) != NULL)
-		if (d->d_name[0] >= '1' && d->d_name[0] <= '9')
+		if (d->d_name[0] >= '1' && d->d_name[0] <= '9') {
+			any = true;
 			r = f((pid_t)atoi(d->d_name), user);
+		}
 	closedir(dir);
-	return r;
+	return r < 0 || any ? r : -ENOENT;
 }
 
 struct search {
