@@ -39,10 +39,16 @@ struct slot *slot_at(struct keeper *k, uint32_t index)
 
 uint32_t slot_of_pid(const struct keeper *k, pid_t pid)
 {
-	for (uint32_t i = 0; i < k->n_slots; i++)
-		if (k->slots[i].state != SLOT_IDLE && k->slots[i].pid == pid)
+	uint32_t ended = NO_SLOT;
+
+	for (uint32_t i = 0; i < k->n_slots; i++) {
+		if (k->slots[i].state == SLOT_IDLE || k->slots[i].pid != pid)
+			continue;
+		if (k->slots[i].state != SLOT_ENDING)
 			return i;
-	return NO_SLOT;
+		ended = i; /* its number is free and may have come again */
+	}
+	return ended;
 }
 
 /* ------------------------------------------------------------------------------------------------- reports */
@@ -254,8 +260,10 @@ void slot_start(struct keeper *k, const struct keeper_start *start, struct mps_s
 	if (shared)
 		lend_room(k, s, room);
 	keeper_watch(k, s->exec_fd, EPOLLIN, WATCH_EXEC, start->instance, s->gen);
-	if (s->pidfd >= 0)
-		keeper_watch(k, s->pidfd, EPOLLIN, WATCH_PIDFD, start->instance, s->gen);
+	/* Out of descriptors or of watches: then SIGCHLD has to do, from here on and for all. */
+	if (s->pidfd < 0 ||
+	    keeper_watch(k, s->pidfd, EPOLLIN, WATCH_PIDFD, start->instance, s->gen) < 0)
+		k->have_pidfd = false;
 }
 
 void slot_set_blob(struct keeper *k, uint32_t index, const void *blob, size_t size)
@@ -368,9 +376,8 @@ static bool reap(const struct slot *s, bool wait, siginfo_t *ret)
 	int options = WEXITED | (wait ? 0 : WNOHANG), r;
 
 	memset(ret, 0, sizeof(*ret));
-	do
-		r = s->pidfd >= 0 ? waitid(P_PIDFD, (id_t)s->pidfd, ret, options)
-				  : waitid(P_PID, (id_t)s->pid, ret, options);
+	do /* by number: it is our child until here, and P_PIDFD is younger than pidfds (Linux 5.4) */
+		r = waitid(P_PID, (id_t)s->pid, ret, options);
 	while (r < 0 && errno == EINTR);
 	return r == 0 && ret->si_pid == s->pid;
 }
