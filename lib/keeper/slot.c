@@ -313,13 +313,12 @@ static bool settle_exec(struct keeper *k, uint32_t index, bool exited)
 	if (r == 0 && !exited)
 		return true;
 	keeper_unwatch(k, &s->exec_fd);
-	return_room(s);
-	if (r < 0) {
+	if (r < 0) { /* it is about to _exit, and stands on its room until then */
 		s->fail_step = failure.step;
 		s->fail_error = failure.error;
-		s->kill = true; /* it is about to _exit */
 		return false;
 	}
+	return_room(s);
 	s->state = SLOT_ALIVE;
 	s->started = mps_now();
 	slot_report(k, index, REPORT_STARTED);
@@ -338,6 +337,7 @@ void slot_on_exec(struct keeper *k, uint32_t index)
 
 static void forget_process(struct keeper *k, struct slot *s)
 {
+	return_room(s);
 	keeper_unwatch(k, &s->pidfd);
 	keeper_unwatch(k, &s->exec_fd);
 	k->n_live--;
@@ -370,16 +370,12 @@ static void unlink_ending(struct keeper *k, uint32_t index)
 		k->slots[s->next_ending].prev_ending = s->prev_ending;
 }
 
-/* Waits for a process that is known to be dead or about to be. False when it is not dead yet. */
-static bool reap(const struct slot *s, bool wait, siginfo_t *ret)
+/* False when it is not dead yet. Never waits: even one that has failed to exec may have been stopped before its exit. */
+static bool reap(const struct slot *s, siginfo_t *ret)
 {
-	int options = WEXITED | (wait ? 0 : WNOHANG), r;
-
 	memset(ret, 0, sizeof(*ret));
-	do /* by number: it is our child until here, and P_PIDFD is younger than pidfds (Linux 5.4) */
-		r = waitid(P_PID, (id_t)s->pid, ret, options);
-	while (r < 0 && errno == EINTR);
-	return r == 0 && ret->si_pid == s->pid;
+	/* By number: it is our child until here, and P_PIDFD is younger than pidfds (Linux 5.4). */
+	return waitid(P_PID, (id_t)s->pid, ret, WEXITED | WNOHANG) == 0 && ret->si_pid == s->pid;
 }
 
 void slot_on_exit(struct keeper *k, uint32_t index)
@@ -391,7 +387,7 @@ void slot_on_exit(struct keeper *k, uint32_t index)
 	/* While the zombie holds the number, its process group can be no other's. */
 	if (s->kill && s->state == SLOT_ALIVE && s->leftovers != KEEPER_LEFT_KEEP)
 		kill(-s->pid, SIGKILL);
-	if (!reap(s, failed, &si))
+	if (!reap(s, &si))
 		return;
 	if (s->exec_fd >= 0)
 		failed = !settle_exec(k, index, true);

@@ -10,8 +10,10 @@
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -55,6 +57,19 @@ static int born(void *user)
 	const struct birth *birth = user;
 
 	mps_child_run(birth->s, birth->error_fd, birth->parent);
+}
+
+/*
+ * Before Linux 5.16 ("coredump: Limit coredumps to a single thread group") a child that dumps core, by a SIGQUIT just
+ * before its exec, ends all who share its memory.
+ */
+static bool dumps_core_alone(void)
+{
+	struct utsname u;
+	unsigned major = 0, minor = 0;
+
+	return uname(&u) == 0 && sscanf(u.release, "%u.%u", &major, &minor) == 2 &&
+	       (major > 5 || (major == 5 && minor >= 16));
 }
 
 /* -ENOSYS: not this way. */
@@ -104,7 +119,7 @@ static pid_t make_child(const struct birth *birth, void *stack, int *ret_pidfd, 
 
 	if (have_pidfd < 0) {
 		have_pidfd = feature_allowed(FEATURE_PIDFD);
-		can_share = have_pidfd && feature_allowed(FEATURE_CLONE_VM);
+		can_share = have_pidfd && feature_allowed(FEATURE_CLONE_VM) && dumps_core_alone();
 		close_prepare();
 	}
 	*ret_pidfd = -1;

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "../keeper_peer.h"
+#include "keeper/internal.h"
 
 /* ------------------------------------------------------------------------------- what this program is made to be */
 
@@ -644,4 +645,42 @@ Test(keeper, does_not_wait_for_what_it_may_not_kill)
 	snprintf(script, sizeof(script), "rm -r %s", folder);
 	cr_expect_eq(system(script), 0);
 	expect_nobody(&s);
+}
+
+/* One slot without a keeper around it: the child has said why it cannot go on, but somebody has stopped it. */
+Test(slot, is_not_held_up_by_a_child_that_was_stopped_before_its_exit, .timeout = 20)
+{
+	static struct keeper k;
+	struct mps_failure failure = { MPS_STEP_CHDIR, ENOTDIR };
+	struct slot *s;
+	siginfo_t si;
+	int ends[2];
+
+	k = (struct keeper){ .epoll = -1, .sock = -1 };
+	k.first_ending = k.first_report = NO_SLOT;
+	cr_assert_eq(pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
+	s = slot_at(&k, 0);
+	s->state = SLOT_EXEC;
+	k.n_live = 1;
+	s->exec_fd = ends[0];
+	s->pid = fork();
+	if (s->pid == 0) {
+		if (write(ends[1], &failure, sizeof(failure)) < 0)
+			_exit(1);
+		raise(SIGSTOP);
+		_exit(127);
+	}
+	waitid(P_PID, (id_t)s->pid, &si, WSTOPPED | WNOWAIT);
+	slot_on_exec(&k, 0);
+	cr_expect_eq(s->state, SLOT_EXEC);
+	cr_expect_eq(s->reports, 0);
+	kill(s->pid, SIGCONT);
+	waitid(P_PID, (id_t)s->pid, &si, WEXITED | WNOWAIT);
+	slot_on_exit(&k, 0);
+	cr_expect_eq(s->state, SLOT_IDLE);
+	cr_expect_eq(s->reports, REPORT_FAILED);
+	cr_expect_eq(s->fail_step, MPS_STEP_CHDIR);
+	cr_expect_eq(k.n_live, 0);
+	free(k.slots);
+	close(ends[1]);
 }
