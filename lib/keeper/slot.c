@@ -193,7 +193,8 @@ static struct birth_room *free_room(struct keeper *k)
 }
 
 /* The message that the child reads goes into the room; what was there serves for the next message. */
-static void lend_room(struct keeper *k, struct slot *s, struct birth_room *room)
+static void lend_room(struct keeper *k, struct slot *s, struct birth_room *room,
+		      const struct mps_child *child)
 {
 	char *in = k->in;
 	struct buf scratch = k->scratch;
@@ -204,12 +205,37 @@ static void lend_room(struct keeper *k, struct slot *s, struct birth_room *room)
 	room->scratch = scratch;
 	room->busy = true;
 	s->room = room;
+	if (child->error_fd < 0)
+		return;
+	memcpy(room->fds, k->fds, k->n_fds * sizeof(int));
+	room->n_fds = k->n_fds;
+	k->n_fds = 0;
+	room->fds[room->n_fds++] = child->error_fd;
+	k->n_sharing++;
 }
 
-static void return_room(struct slot *s)
+static void release_files(struct keeper *k, struct birth_room *room)
 {
-	if (s->room != NULL)
-		s->room->busy = false;
+	if (room->n_fds == 0)
+		return;
+	while (room->n_fds > 0)
+		fd_close(&room->fds[--room->n_fds]);
+	k->n_sharing--;
+}
+
+void slot_release_files(struct keeper *k, bool about_to_wait)
+{
+	for (size_t i = 0; i < BIRTHS_MAX && k->n_sharing > 0; i++)
+		if (k->rooms[i].n_fds > 0 && mps_child_has_files(k->rooms[i].stack, about_to_wait))
+			release_files(k, &k->rooms[i]);
+}
+
+static void return_room(struct keeper *k, struct slot *s)
+{
+	if (s->room == NULL)
+		return;
+	release_files(k, s->room);
+	s->room->busy = false;
 	s->room = NULL;
 }
 
@@ -220,7 +246,6 @@ void slot_start(struct keeper *k, const struct keeper_start *start, struct mps_s
 	struct birth_room *room = lend ? free_room(k) : NULL;
 	struct mps_child child = MPS_CHILD_INIT;
 	enum mps_step step = MPS_STEP_NONE;
-	bool shared = false;
 	int r = s == NULL ? -ENOMEM : s->state != SLOT_IDLE || k->finishing ? -EBUSY : 0;
 
 	if (r == 0) {
@@ -231,8 +256,7 @@ void slot_start(struct keeper *k, const struct keeper_start *start, struct mps_s
 			room->spawn = *spawn;
 			spawn = &room->spawn;
 		}
-		r = mps_spawn_start(spawn, room != NULL ? room->stack : NULL, &child, &shared,
-				    &step);
+		r = mps_spawn_start(spawn, room != NULL ? room->stack : NULL, &child, &step);
 	}
 	if (r < 0) {
 		slot_refuse(k, start, step, -r);
@@ -242,6 +266,8 @@ void slot_start(struct keeper *k, const struct keeper_start *start, struct mps_s
 	s->pid = child.pid;
 	s->pidfd = child.pidfd;
 	s->exec_fd = child.exec_fd;
+	keeper_lift(&s->pidfd);
+	keeper_lift(&s->exec_fd);
 	s->state = SLOT_EXEC;
 	s->leftovers = (uint8_t)start->leftovers;
 	s->grace = start->grace;
@@ -250,8 +276,8 @@ void slot_start(struct keeper *k, const struct keeper_start *start, struct mps_s
 	s->deadline.ns = 0;
 	k->n_live++;
 	slot_set_blob(k, start->instance, blob, blob_size);
-	if (shared)
-		lend_room(k, s, room);
+	if (child.shares_memory)
+		lend_room(k, s, room, &child);
 	keeper_watch(k, s->exec_fd, EPOLLIN, WATCH_EXEC, start->instance, s->gen);
 	if (s->pidfd >= 0)
 		keeper_watch(k, s->pidfd, EPOLLIN, WATCH_PIDFD, start->instance, s->gen);
@@ -304,7 +330,7 @@ static bool settle_exec(struct keeper *k, uint32_t index, bool exited)
 	if (r == 0 && !exited)
 		return true;
 	keeper_unwatch(k, &s->exec_fd);
-	return_room(s);
+	return_room(k, s);
 	if (r < 0) {
 		s->fail_step = failure.step;
 		s->fail_error = failure.error;
