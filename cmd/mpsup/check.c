@@ -31,6 +31,21 @@ static bool use_colour(void)
 	       (term == NULL || strcmp(term, "dumb") != 0);
 }
 
+/* Values come from the file: what would move the cursor or break the line is shown as an escape. */
+static void print_clean(const char *s)
+{
+	for (; *s; s++) {
+		unsigned char c = (unsigned char)*s;
+
+		if (c == '\n')
+			printf("\\n");
+		else if (c < ' ' || c == 0x7f)
+			printf("\\x%02x", c);
+		else
+			putchar(c);
+	}
+}
+
 static void print_message(const struct conf_message *m, bool colour)
 {
 	static const char *const on[] = { "\033[1;31m", "\033[1;33m", "\033[1;36m" };
@@ -41,9 +56,12 @@ static void print_message(const struct conf_message *m, bool colour)
 		printf("%d:", m->line);
 	printf("%s%s%s%s: ", m->file ? " " : "", colour ? on[m->level] : "",
 	       explain_severity(m->level), colour ? "\033[0m" : "");
-	if (m->key)
-		printf("%s: ", m->key);
-	printf("%s\n", m->text);
+	if (m->key) {
+		print_clean(m->key);
+		printf(": ");
+	}
+	print_clean(m->text);
+	printf("\n");
 }
 
 static void print_count(size_t n, const char *what, const char *end)

@@ -3,7 +3,6 @@
  */
 #include "mpsup/cmd.h"
 
-#include <errno.h>
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
@@ -294,18 +293,8 @@ int cmd_fail(int code, const struct err *err)
 
 int cmd_config_path(const struct cmd_context *ctx, char **ret_path, struct err *err)
 {
-	AUTO_FREE char *cwd = NULL;
-
 	if (ctx->config == NULL)
 		return conf_find(ret_path, err);
-	if (ctx->config[0] == '/') {
-		*ret_path = xstrdup(ctx->config);
-		return 0;
-	}
-	cwd = getcwd(NULL, 0);
-	if (cwd == NULL)
-		return err_set(err, -errno, "cannot find the current directory: %s",
-			       strerror(errno));
-	*ret_path = xasprintf("%s/%s", cwd, ctx->config);
+	*ret_path = conf_absolute_path(ctx->config);
 	return 0;
 }

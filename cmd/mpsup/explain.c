@@ -214,7 +214,7 @@ json_t *explain_proc(const struct conf_proc *p)
 	set_bool(o, "redirect_stderr", p->redirect_stderr);
 	set_log(o, "stdout", &p->out);
 	set_log(o, "stderr", &p->err);
-	set_string(o, "log_prefix", p->log_prefix);
+	set_string(o, "log_prefix", p->log_prefix ? p->log_prefix : "auto");
 	set_bool(o, "log_timestamp", p->log_timestamp);
 	set_environment(o, p->environment);
 	if (p->env_file)

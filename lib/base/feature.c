@@ -10,6 +10,7 @@ static const char *const names[N_FEATURES] = {
 	[FEATURE_PIDFD] = "pidfd",
 	[FEATURE_CLOSE_RANGE] = "close_range",
 	[FEATURE_CHILDREN] = "children",
+	[FEATURE_CLONE_VM] = "clone_vm",
 };
 
 bool feature_allowed(enum feature f)

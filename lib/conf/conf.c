@@ -10,6 +10,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/cleanup.h"
@@ -35,9 +36,22 @@ static char *temp_folder(void)
 /* A path of the supervisor itself is meant from where it starts, not from where it changes to. */
 static char *absolute(struct loader *l, char *path)
 {
-	AUTO_FREE char *full = path_absolute(path);
+	AUTO_FREE char *full = conf_absolute_path(path);
 
 	return store_str(l->conf->store, full);
+}
+
+/* supervisord refuses the file for a missing folder; here it is made at start. */
+static void note_folder(struct scope *s, const char *path, bool is_folder,
+			const struct ini_entry *e, const char *key)
+{
+	const char *slash = strrchr(path, '/');
+	AUTO_FREE char *folder =
+		is_folder || slash == NULL ? xstrdup(path) : xstrndup(path, (size_t)(slash - path));
+
+	if (e && *folder == '/' && access(folder, F_OK) != 0 && errno == ENOENT)
+		section_say(s, CONF_NOTE, e, key,
+			    "the folder '%s' does not exist: it is made at start", folder);
 }
 
 static void load_supervisord(struct loader *l)
@@ -63,6 +77,10 @@ static void load_supervisord(struct loader *l)
 	else
 		s->logfile = absolute(l, s->logfile);
 	s->pidfile = absolute(l, s->pidfile);
+	note_folder(&scope, s->logfile, false, slot_of(&slots, &scope, "logfile"), "logfile");
+	note_folder(&scope, s->pidfile, false, slot_of(&slots, &scope, "pidfile"), "pidfile");
+	note_folder(&scope, s->childlogdir, true, slot_of(&slots, &scope, "childlogdir"),
+		    "childlogdir");
 }
 
 /* ---------------------------------------------------------------------------------- what others read */
@@ -185,7 +203,7 @@ static void check_defaults(struct loader *l)
 static void loader_init(struct loader *l, const char *path, const struct conf_options *options)
 {
 	struct utsname uts;
-	AUTO_FREE char *full = path_absolute(path);
+	AUTO_FREE char *full = conf_absolute_path(path);
 
 	*l = (struct loader){ .conf = xcalloc(1, sizeof(*l->conf)) };
 	l->conf->store = store_new();
@@ -252,8 +270,10 @@ int conf_peek_identifier(const char *path, char **ret_identifier, struct err *er
 	for (size_t i = 0; i < conf->n_messages && r == 0; i++) {
 		const struct conf_message *m = &conf->messages[i];
 
+		/* A file that is wrong elsewhere must not keep a client from its supervisor. */
 		if (m->level != CONF_ERROR ||
-		    (m->line > 0 && m->key && strcmp(m->key, "supervisord.identifier") != 0))
+		    (m->line > 0 &&
+		     (m->key == NULL || strcmp(m->key, "supervisord.identifier") != 0)))
 			continue;
 		r = m->line > 0
 			    ? err_set(err, -EINVAL, "%s:%d: %s", m->file, m->line, m->text)

@@ -49,7 +49,8 @@ struct conf_log {
 	bool syslog; /* also to syslog(3) */
 };
 
-/* One process: numprocs is expanded already. All strings are expanded, owned by the struct conf, NULL = not set. */
+/* One process: numprocs is expanded already. All strings are expanded, owned by the struct conf, NULL = not
+ * set. Processes share equal strings and arrays: nothing here may be changed in place. */
 struct conf_proc {
 	enum conf_kind kind;
 	char *program; /* the x of [program:x] */
@@ -183,6 +184,9 @@ int conf_peek_identifier(const char *path, char **ret_identifier, struct err *er
 
 /* The first of the search paths that exists, absolute, on the heap; -ENOENT with the list in err. */
 int conf_find(char **ret_path, struct err *err);
+
+/* A path made absolute lexically (as Python's os.path.abspath: links are not followed), on the heap. What conf->path is. */
+char *conf_absolute_path(const char *path);
 
 /*
  * Parses a dotenv file (KEY=value, export, quotes, # comments) into a NULL-terminated "KEY=value" array (free with

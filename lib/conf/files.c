@@ -33,7 +33,7 @@ struct files {
 
 static void read_one(struct files *f, const char *path, const struct conf_place *from);
 
-char *path_absolute(const char *path)
+char *conf_absolute_path(const char *path)
 {
 	AUTO_FREE char *cwd = path[0] == '/' ? NULL : getcwd(NULL, 0);
 	AUTO_FREE char *full = xasprintf("%s/%s", cwd ? cwd : "", path);
@@ -93,7 +93,7 @@ static void include_pattern(struct files *f, const char *pattern, const struct i
 	}
 	qsort(found.gl_pathv, found.gl_pathc, sizeof(char *), by_name);
 	for (size_t i = 0; i < found.gl_pathc; i++) {
-		AUTO_FREE char *path = path_absolute(found.gl_pathv[i]);
+		AUTO_FREE char *path = conf_absolute_path(found.gl_pathv[i]);
 
 		read_one(f, path, &place);
 	}

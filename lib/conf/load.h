@@ -77,7 +77,4 @@ void load_groups(struct loader *l);
 void load_programs(struct loader *l);
 void programs_fini(struct loader *l);
 
-/* Lexically, as Python's os.path.abspath. On the heap. */
-char *path_absolute(const char *path);
-
 #endif

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 #include "base/buf.h"
@@ -219,6 +220,8 @@ static void finish_process(struct scope *s, const struct slots *slots, struct co
 	const struct ini_entry *err_entry = slot_of(slots, s, "stderr_logfile");
 
 	p->environment = merge_environment(s->l, s->own_env);
+	if (p->log_prefix && strcasecmp(p->log_prefix, "auto") == 0)
+		p->log_prefix = NULL;
 	share_argv(s, p);
 	if (p->argv == NULL)
 		section_say(s, CONF_WARNING, slot_of(slots, s, "command"), "command",

@@ -231,11 +231,9 @@ void section_defaults(struct loader *l, enum conf_section kind, void *base)
 	for (size_t i = 0; i < n_keys; i++) {
 		const struct key *key = &keys[i];
 
-		if ((key->sections & kind) && key->def &&
-		    !(key->flags & (KEY_WHEN_USED | KEY_PER_PROCESS)))
-			type_parse(key, key->def, base, &tc, NULL);
-		else if ((key->sections & kind) && key->def && !strchr(key->def, '%') &&
-			 !(key->flags & KEY_WHEN_USED))
+		/* A default with a name in it (process_name) is made for each process. */
+		if ((key->sections & kind) && key->def && !(key->flags & KEY_WHEN_USED) &&
+		    strchr(key->def, '%') == NULL)
 			type_parse(key, key->def, base, &tc, NULL);
 	}
 }

@@ -87,17 +87,20 @@ static bool is_word_char(char c)
 	return is_key_char(c) || strchr("/+():", c) != NULL;
 }
 
-/* The "=" of a KEY= that starts at p (after blanks), or NULL. */
+/* The "=" of a KEY= (or "KEY"=) that starts at p (after blanks), or NULL. */
 static const char *key_end(const char *p)
 {
 	const char *start;
+	char quote = 0;
 
 	while (is_blank(*p))
 		p++;
+	if (*p == '"' || *p == '\'')
+		quote = *p++;
 	start = p;
 	while (is_key_char(*p))
 		p++;
-	if (p == start)
+	if (p == start || (quote && *p++ != quote))
 		return NULL;
 	while (*p == ' ' || *p == '\t')
 		p++;
@@ -159,7 +162,7 @@ static void read_value(struct env_reader *r, struct buf *value)
 		r->p++;
 	while (!ends_value(r->p)) {
 		if ((*r->p == '"' || *r->p == '\'') && has_closing(r->p)) {
-			r->odd |= value->len > 0;
+			r->odd |= value->len > 0 || quoted;
 			read_quoted(&r->p, value);
 			keep = value->len;
 			quoted = true;
@@ -205,12 +208,16 @@ static int read_pair(struct env_reader *r, struct err *err)
 			       start);
 	while (is_blank(end[-1]))
 		end--;
+	r->odd = *start == '"' || *start == '\'';
+	if (r->odd) {
+		start++;
+		end--;
+	}
 	key = xstrndup(start, (size_t)(end - start));
 	r->p = equals + 1;
-	r->odd = false;
 	read_value(r, &value);
 	if (r->odd)
-		warn(r, key, "supervisord would refuse or cut this value: put it in double quotes");
+		warn(r, key, "supervisord would read this differently: write KEY=\"value\"");
 	if (*r->p == '\n')
 		warn(r, key, "supervisord needs a comma at the end of the line");
 	put(r->ret, key, strlen(key), &value);

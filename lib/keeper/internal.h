@@ -44,11 +44,12 @@ struct slot {
 	uint8_t state;
 	uint8_t leftovers; /* enum keeper_leftovers */
 	uint8_t reports;
-	bool tree_left;	 /* as EXITED tells it */
-	bool kill;	 /* whatever is left gets SIGKILL */
-	bool linked;	 /* is in the list of ending slots */
-	bool queued;	 /* is in the queue of reports */
-	uint32_t n_left; /* strays of it, counted by the sweep */
+	bool tree_left;		 /* as EXITED tells it */
+	bool kill;		 /* whatever is left gets SIGKILL */
+	bool linked;		 /* is in the list of ending slots */
+	bool queued;		 /* is in the queue of reports */
+	struct birth_room *room; /* lent until the exec; NULL = none */
+	uint32_t n_left;	 /* strays of it, counted by the sweep */
 	int32_t fail_step, fail_error;
 	int32_t exit_code, exit_status;
 	struct mps_time started, ended_wall, grace, deadline;
@@ -67,6 +68,20 @@ struct stray {
 	bool in_group; /* of the main process' process group */
 	bool termed;   /* has had its TERM */
 	bool leave;    /* of an instance whose left-overs are nobody's business */
+};
+
+/*
+ * What one start lends to its child until the exec: the message that describes it, the decoder's scratch, a stack.
+ * They are few; a start that finds none free forks in the ordinary way.
+ */
+#define BIRTHS_MAX 16
+
+struct birth_room {
+	_Alignas(16) char stack[MPS_STACK_SIZE];
+	struct mps_spawn spawn;
+	struct buf scratch;
+	char *in; /* KEEPER_MSG_MAX bytes */
+	bool busy;
 };
 
 struct keeper {
@@ -105,7 +120,8 @@ struct keeper {
 	struct buf out, scratch;
 	int fds[KEEPER_FDS_MAX];
 	size_t n_fds;
-	char in[KEEPER_MSG_MAX];
+	char *in; /* KEEPER_MSG_MAX bytes */
+	struct birth_room rooms[BIRTHS_MAX];
 };
 
 /* What an epoll event is about. */
@@ -117,8 +133,9 @@ int keeper_watch(struct keeper *k, int fd, uint32_t events, enum watch what, uin
 void keeper_unwatch(struct keeper *k, int *fd);
 
 /* slot.c */
+/* `lend`: the message is in k->in and k->scratch, so the child may share our memory. */
 void slot_start(struct keeper *k, const struct keeper_start *start, struct mps_spawn *spawn,
-		const void *blob, size_t blob_size);
+		bool lend, const void *blob, size_t blob_size);
 /* Reports that a start failed before it became a process. */
 void slot_refuse(struct keeper *k, const struct keeper_start *start, enum mps_step step, int error);
 void slot_on_exec(struct keeper *k, uint32_t index);

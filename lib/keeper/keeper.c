@@ -194,7 +194,7 @@ static void on_start(struct keeper *k, const struct keeper_message *m, bool cut)
 	if (r == 0)
 		r = mps_spawn_decode(&w, k->n_fds - is_long, &k->scratch, &spawn);
 	if (r == 0)
-		slot_start(k, &m->start, &spawn, m->blob, m->blob_size);
+		slot_start(k, &m->start, &spawn, !is_long, m->blob, m->blob_size);
 	else
 		slot_refuse(k, &m->start, MPS_STEP_RECEIVE, -r);
 	if (map != NULL)
@@ -269,7 +269,7 @@ static void read_messages(struct keeper *k)
 {
 	for (int i = 0; i < 8 && k->sock >= 0; i++) {
 		bool cut;
-		ssize_t n = fd_recv(k->sock, k->in, sizeof(k->in), k->fds, KEEPER_FDS_MAX,
+		ssize_t n = fd_recv(k->sock, k->in, KEEPER_MSG_MAX, k->fds, KEEPER_FDS_MAX,
 				    &k->n_fds, &cut);
 
 		if (n == -EAGAIN)
@@ -496,13 +496,14 @@ static int start_supervisor(struct keeper *k, enum mps_step *ret_step)
 		.signals_are_default = true,
 	};
 	struct mps_child child;
+	bool shared;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0) {
 		*ret_step = MPS_STEP_PIPE;
 		return -errno;
 	}
 	fds[3].fd = ends[1];
-	r = mps_spawn_start(&spawn, &child, ret_step);
+	r = mps_spawn_start(&spawn, NULL, &child, &shared, ret_step);
 	fd_close(&ends[1]);
 	if (r < 0) {
 		fd_close(&ends[0]);
@@ -564,6 +565,10 @@ static int init(struct keeper *k, const char **ret_what)
 	k->null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	if (k->null < 0)
 		return -errno;
+	*ret_what = "memory";
+	k->in = malloc(KEEPER_MSG_MAX);
+	if (k->in == NULL)
+		return -ENOMEM;
 	*ret_what = "pipe";
 	if (pipe2(k->idle, O_CLOEXEC) < 0)
 		return -errno;

@@ -180,19 +180,59 @@ static void resolve_fds(struct keeper *k, struct mps_spawn *spawn)
 	}
 }
 
+static struct birth_room *free_room(struct keeper *k)
+{
+	for (size_t i = 0; i < BIRTHS_MAX; i++) {
+		if (k->rooms[i].busy)
+			continue;
+		if (k->rooms[i].in == NULL)
+			k->rooms[i].in = malloc(KEEPER_MSG_MAX);
+		return k->rooms[i].in != NULL ? &k->rooms[i] : NULL;
+	}
+	return NULL;
+}
+
+/* The message that the child reads goes into the room; what was there serves for the next message. */
+static void lend_room(struct keeper *k, struct slot *s, struct birth_room *room)
+{
+	char *in = k->in;
+	struct buf scratch = k->scratch;
+
+	k->in = room->in;
+	k->scratch = room->scratch;
+	room->in = in;
+	room->scratch = scratch;
+	room->busy = true;
+	s->room = room;
+}
+
+static void return_room(struct slot *s)
+{
+	if (s->room != NULL)
+		s->room->busy = false;
+	s->room = NULL;
+}
+
 void slot_start(struct keeper *k, const struct keeper_start *start, struct mps_spawn *spawn,
-		const void *blob, size_t blob_size)
+		bool lend, const void *blob, size_t blob_size)
 {
 	struct slot *s = slot_at(k, start->instance);
+	struct birth_room *room = lend ? free_room(k) : NULL;
 	struct mps_child child = MPS_CHILD_INIT;
 	enum mps_step step = MPS_STEP_NONE;
+	bool shared = false;
 	int r = s == NULL ? -ENOMEM : s->state != SLOT_IDLE || k->finishing ? -EBUSY : 0;
 
 	if (r == 0) {
 		resolve_fds(k, spawn);
 		spawn->tag = tag_make(k->id, start->instance, start->gen);
 		spawn->signals_are_default = true;
-		r = mps_spawn_start(spawn, &child, &step);
+		if (room != NULL) {
+			room->spawn = *spawn;
+			spawn = &room->spawn;
+		}
+		r = mps_spawn_start(spawn, room != NULL ? room->stack : NULL, &child, &shared,
+				    &step);
 	}
 	if (r < 0) {
 		slot_refuse(k, start, step, -r);
@@ -210,6 +250,8 @@ void slot_start(struct keeper *k, const struct keeper_start *start, struct mps_s
 	s->deadline.ns = 0;
 	k->n_live++;
 	slot_set_blob(k, start->instance, blob, blob_size);
+	if (shared)
+		lend_room(k, s, room);
 	keeper_watch(k, s->exec_fd, EPOLLIN, WATCH_EXEC, start->instance, s->gen);
 	if (s->pidfd >= 0)
 		keeper_watch(k, s->pidfd, EPOLLIN, WATCH_PIDFD, start->instance, s->gen);
@@ -262,6 +304,7 @@ static bool settle_exec(struct keeper *k, uint32_t index, bool exited)
 	if (r == 0 && !exited)
 		return true;
 	keeper_unwatch(k, &s->exec_fd);
+	return_room(s);
 	if (r < 0) {
 		s->fail_step = failure.step;
 		s->fail_error = failure.error;

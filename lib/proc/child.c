@@ -1,178 +1,208 @@
 /*
- * The child between fork and exec: applies a struct mps_spawn by system calls alone (no allocation, no locks, nothing
- * that is not async-signal-safe), and reports the step that failed. See signal-safety(7).
+ * The child between fork and exec: applies a struct mps_spawn by system calls alone (no allocation, no locks, no errno:
+ * it may share our memory), and reports the step that failed. See signal-safety(7).
  */
 #include "proc/spawn.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "base/limits.h"
 #include "proc/close.h"
-#include "proc/tag.h"
+#include "proc/raw.h"
 
-static void fail(int error_fd, enum mps_step step) __attribute__((noreturn));
-static void fail(int error_fd, enum mps_step step)
+/* The kernel's struct sigaction with everything 0: SIG_DFL. Larger than any machine's. */
+static const uint64_t default_action[8];
+
+enum { KERNEL_SIGSET_SIZE = 8 };
+
+static void fail(int error_fd, enum mps_step step, long error) __attribute__((noreturn));
+static void fail(int error_fd, enum mps_step step, long error)
 {
-	struct mps_failure failure = { step, errno };
-	ssize_t n;
+	struct mps_failure failure = { step, (int32_t)-error };
 
-	do
-		n = write(error_fd, &failure, sizeof(failure));
-	while (n < 0 && errno == EINTR);
-	_exit(127);
+	while (raw3(SYS_write, error_fd, RAW(&failure), sizeof(failure)) == -EINTR)
+		;
+	for (;;)
+		raw1(SYS_exit_group, 127);
 }
 
 static void reset_signals(void)
 {
-	struct sigaction dfl;
-
-	memset(&dfl, 0, sizeof(dfl));
-	dfl.sa_handler = SIG_DFL;
-	for (int sig = 1; sig < NSIG; sig++)
-		sigaction(sig, &dfl, NULL); /* KILL, STOP and libc's own two say EINVAL */
+	for (int sig = 1; sig < NSIG; sig++) /* KILL and STOP say EINVAL */
+		raw4(SYS_rt_sigaction, sig, RAW(default_action), 0, KERNEL_SIGSET_SIZE);
 }
 
-static bool enter_session(enum mps_session session)
+static long enter_session(enum mps_session session)
 {
 	switch (session) {
 	case MPS_SESSION_NEW:
-		return setsid() >= 0;
+		return raw0(SYS_setsid);
 	case MPS_SESSION_GROUP:
-		return setpgid(0, 0) == 0;
+		return raw2(SYS_setpgid, 0, 0);
 	case MPS_SESSION_KEEP:
-		return true;
+		return 0;
 	}
-	return true;
+	return 0;
 }
 
-static bool set_limits(const struct mps_spawn *s)
+/* Sets a soft limit, at most the hard one. 0 or -errno. */
+static long set_soft_limit(int resource, rlim_t soft)
 {
 	struct rlimit r;
+	long e = raw4(SYS_prlimit64, 0, resource, 0, RAW(&r));
 
-	if (s->tag != 0)
-		tag_set(s->tag);
-	if (s->nofile == 0 || getrlimit(RLIMIT_NOFILE, &r) < 0 || r.rlim_cur == s->nofile)
-		return true;
-	r.rlim_cur = s->nofile < r.rlim_max ? s->nofile : r.rlim_max;
-	return setrlimit(RLIMIT_NOFILE, &r) == 0;
+	if (e < 0 || r.rlim_cur == soft)
+		return e;
+	r.rlim_cur = soft < r.rlim_max ? soft : r.rlim_max;
+	return raw4(SYS_prlimit64, 0, resource, RAW(&r), 0);
 }
 
-/* "/proc/self/fd/N" without snprintf, which is not async-signal-safe. */
-static int open_again(int fd, int flags)
+static long set_limits(const struct mps_spawn *s)
 {
-	char path[32] = "/proc/self/fd/", digits[12];
-	size_t at = strlen(path), n = 0;
+	if (s->tag != 0)
+		set_soft_limit(RLIMIT_LOCKS, s->tag); /* without it we find less, but it runs */
+	return s->nofile != 0 ? set_soft_limit(RLIMIT_NOFILE, s->nofile) : 0;
+}
+
+static size_t add_number(char *to, size_t at, unsigned n)
+{
+	char digits[12];
+	size_t i = 0;
 
 	do
-		digits[n++] = (char)('0' + fd % 10);
-	while ((fd /= 10) > 0);
-	while (n > 0)
-		path[at++] = digits[--n];
-	path[at] = '\0';
-	return open(path, flags | O_CLOEXEC | O_NOCTTY);
+		digits[i++] = (char)('0' + n % 10);
+	while ((n /= 10) > 0);
+	while (i > 0)
+		to[at++] = digits[--i];
+	to[at] = '\0';
+	return at;
+}
+
+/* Through the parent's folder, whose entries the kernel has at hand; a new process' own would have to be made. */
+static long open_again(int fd, pid_t parent)
+{
+	char path[48] = "/proc/";
+	size_t at = add_number(path, 6, (unsigned)parent);
+	long flags = raw2(SYS_fcntl, fd, F_GETFL);
+
+	if (flags < 0)
+		return flags;
+	memcpy(path + at, "/fd/", 4);
+	add_number(path, at + 4, (unsigned)fd);
+	return raw4(SYS_openat, AT_FDCWD, RAW(path),
+		    (flags & (O_ACCMODE | O_APPEND)) | O_CLOEXEC | O_NOCTTY, 0);
 }
 
 /* A copy of fd at or above `floor`, so that filling the table cannot overwrite a source that is still needed. */
-static int lift(int fd, int floor, unsigned flags)
+static long lift(int fd, int floor, unsigned flags, pid_t parent)
 {
 	if (flags & MPS_FD_REOPEN) {
-		int mode = fcntl(fd, F_GETFL);
-		int again = mode < 0 ? -1 : open_again(fd, mode & (O_ACCMODE | O_APPEND));
+		long again = open_again(fd, parent);
 
 		if (again >= floor)
 			return again;
 		if (again >= 0)
-			fd = again;
+			fd = (int)again;
 	}
-	return fcntl(fd, F_DUPFD_CLOEXEC, floor);
+	return raw3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, floor);
+}
+
+/* dup2(2) is not everywhere; dup3 refuses to copy onto itself, which rows are never asked to do. */
+static long copy_to(int fd, int child)
+{
+	return raw3(SYS_dup3, fd, child, 0);
 }
 
 /*
- * Fills the table and closes all else. Rows are lifted above the table only where a later target would hit them;
- * *error_fd moves out of the way too.
+ * Fills the table and closes all else. Rows are lifted above the table only where a target would hit them; *error_fd
+ * moves out of the way too.
  */
-static bool set_fds(const struct mps_spawn *s, int *error_fd)
+static long set_fds(const struct mps_spawn *s, int *error_fd, pid_t parent)
 {
 	int end = s->n_fds > 0 ? s->fds[s->n_fds - 1].child + 1 : 0;
 	int moved[KEEPER_FDS_MAX];
+	long r;
 
-	if (s->n_fds > KEEPER_FDS_MAX) {
-		errno = EMFILE;
-		return false;
+	if (s->n_fds > KEEPER_FDS_MAX)
+		return -EMFILE;
+	if (*error_fd < end) {
+		r = raw3(SYS_fcntl, *error_fd, F_DUPFD_CLOEXEC, end);
+		if (r < 0)
+			return r;
+		*error_fd = (int)r;
 	}
-	if (*error_fd < end && (*error_fd = fcntl(*error_fd, F_DUPFD_CLOEXEC, end)) < 0)
-		return false;
 	for (size_t i = 0; i < s->n_fds; i++) {
 		moved[i] = s->fds[i].fd;
 		if (moved[i] >= end && !(s->fds[i].flags & MPS_FD_REOPEN))
 			continue;
-		moved[i] = lift(s->fds[i].fd, end, s->fds[i].flags);
-		if (moved[i] < 0)
-			return false;
+		r = lift(s->fds[i].fd, end, s->fds[i].flags, parent);
+		if (r < 0)
+			return r;
+		moved[i] = (int)r;
 	}
-	for (size_t i = 0; i < s->n_fds; i++)
-		if (dup2(moved[i], s->fds[i].child) < 0)
-			return false;
+	for (size_t i = 0; i < s->n_fds; i++) {
+		r = copy_to(moved[i], s->fds[i].child);
+		if (r < 0)
+			return r;
+	}
 	close_all_but(s->fds, s->n_fds, *error_fd);
-	return true;
+	return 0;
 }
 
-/* The system calls themselves: libc's wrappers would ask all threads, and between fork and exec there is only one. */
-static enum mps_step set_user(const struct mps_spawn *s)
+/* The calls themselves: libc's wrappers would change all threads, and the child is alone. */
+static long set_user(const struct mps_spawn *s, enum mps_step *ret_step)
 {
-	if (syscall(SYS_setgroups, s->n_groups, s->groups) < 0)
-		return MPS_STEP_GROUPS;
-	if (syscall(SYS_setresgid, s->gid, s->gid, s->gid) < 0)
-		return MPS_STEP_GID;
-	if (syscall(SYS_setresuid, s->uid, s->uid, s->uid) < 0)
-		return MPS_STEP_UID;
-	return MPS_STEP_NONE;
+	long r = raw2(SYS_setgroups, (long)s->n_groups, RAW(s->groups));
+
+	*ret_step = MPS_STEP_GROUPS;
+	if (r < 0)
+		return r;
+	*ret_step = MPS_STEP_GID;
+	r = raw3(SYS_setresgid, s->gid, s->gid, s->gid);
+	if (r < 0)
+		return r;
+	*ret_step = MPS_STEP_UID;
+	return raw3(SYS_setresuid, s->uid, s->uid, s->uid);
 }
 
 /* After the credentials, which clear it; then the parent may be gone already and nobody would tell. */
-static bool set_pdeathsig(int sig, pid_t parent)
+static long set_pdeathsig(int sig, pid_t parent)
 {
-	if (prctl(PR_SET_PDEATHSIG, sig) < 0)
-		return false;
-	if (getppid() != parent) {
-		errno = ESRCH;
-		return false;
-	}
-	return true;
+	long r = raw2(SYS_prctl, PR_SET_PDEATHSIG, sig);
+
+	if (r < 0)
+		return r;
+	return raw0(SYS_getppid) == parent ? 0 : -ESRCH;
 }
 
 void mps_child_run(const struct mps_spawn *s, int error_fd, pid_t parent)
 {
+	static const uint64_t no_signals[2];
 	enum mps_step step;
-	sigset_t none;
+	long r;
 
 	if (!s->signals_are_default)
 		reset_signals();
-	if (!enter_session(s->session))
-		fail(error_fd, MPS_STEP_SESSION);
-	if (!set_limits(s))
-		fail(error_fd, MPS_STEP_LIMIT);
-	if (!set_fds(s, &error_fd))
-		fail(error_fd, MPS_STEP_FD);
-	if (s->set_user && (step = set_user(s)) != MPS_STEP_NONE)
-		fail(error_fd, step);
-	if (s->pdeathsig != 0 && !set_pdeathsig(s->pdeathsig, parent))
-		fail(error_fd, MPS_STEP_PDEATHSIG);
-	if (s->cwd != NULL && chdir(s->cwd) < 0)
-		fail(error_fd, MPS_STEP_CHDIR);
+	if ((r = enter_session(s->session)) < 0)
+		fail(error_fd, MPS_STEP_SESSION, r);
+	if ((r = set_limits(s)) < 0)
+		fail(error_fd, MPS_STEP_LIMIT, r);
+	if ((r = set_fds(s, &error_fd, parent)) < 0)
+		fail(error_fd, MPS_STEP_FD, r);
+	if (s->set_user && (r = set_user(s, &step)) < 0)
+		fail(error_fd, step, r);
+	if (s->pdeathsig != 0 && (r = set_pdeathsig(s->pdeathsig, parent)) < 0)
+		fail(error_fd, MPS_STEP_PDEATHSIG, r);
+	if (s->cwd != NULL && (r = raw1(SYS_chdir, RAW(s->cwd))) < 0)
+		fail(error_fd, MPS_STEP_CHDIR, r);
 	if (s->umask >= 0)
-		umask((mode_t)s->umask);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	execve(s->path, s->argv, s->envp);
-	fail(error_fd, MPS_STEP_EXEC);
+		raw1(SYS_umask, s->umask);
+	raw4(SYS_rt_sigprocmask, SIG_SETMASK, RAW(no_signals), 0, KERNEL_SIGSET_SIZE);
+	r = raw3(SYS_execve, RAW(s->path), RAW(s->argv), RAW(s->envp));
+	fail(error_fd, MPS_STEP_EXEC, r);
 }

@@ -3,7 +3,6 @@
  */
 #include "proc/close.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -12,20 +11,19 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "base/feature.h"
+#include "proc/raw.h"
 #include "proc/spawn.h"
 
-static bool range_works(void)
-{
-	static signed char works = -1;
+static signed char range_works = -1;
 
-	if (works < 0)
-		works = feature_allowed(FEATURE_CLOSE_RANGE) &&
-			syscall(SYS_close_range, UINT_MAX, UINT_MAX, 0) == 0;
-	return works;
+/* Asked before the fork: the child must not look into the environment. */
+void close_prepare(void)
+{
+	if (range_works < 0)
+		range_works = feature_allowed(FEATURE_CLOSE_RANGE) &&
+			      raw3(SYS_close_range, -1, -1, 0) == 0;
 }
 
 struct dirent64_raw {
@@ -50,16 +48,16 @@ static int parse_fd(const char *name)
 static void act(int fd, bool cloexec)
 {
 	if (cloexec)
-		fcntl(fd, F_SETFD, FD_CLOEXEC);
+		raw3(SYS_fcntl, fd, F_SETFD, FD_CLOEXEC);
 	else
-		close(fd);
+		raw1(SYS_close, fd);
 }
 
 static void limit_range(int first, int last, bool cloexec)
 {
 	struct rlimit r;
 
-	if (getrlimit(RLIMIT_NOFILE, &r) == 0 && (rlim_t)last >= r.rlim_max)
+	if (raw4(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, RAW(&r)) == 0 && (rlim_t)last >= r.rlim_max)
 		last = (int)r.rlim_max - 1;
 	for (int fd = first; fd <= last; fd++)
 		act(fd, cloexec);
@@ -69,14 +67,15 @@ static void limit_range(int first, int last, bool cloexec)
 static void listed_range(int first, int last, bool cloexec)
 {
 	_Alignas(struct dirent64_raw) char list[4096];
-	int dir = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int dir = (int)raw4(SYS_openat, AT_FDCWD, RAW("/proc/self/fd"),
+			    O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
 	long n;
 
 	if (dir < 0) {
 		limit_range(first, last, cloexec);
 		return;
 	}
-	while ((n = syscall(SYS_getdents64, dir, list, sizeof(list))) > 0)
+	while ((n = raw3(SYS_getdents64, dir, RAW(list), sizeof(list))) > 0)
 		for (long at = 0; at < n;) {
 			const struct dirent64_raw *d = (const void *)(list + at);
 			int fd = parse_fd(d->name);
@@ -85,15 +84,15 @@ static void listed_range(int first, int last, bool cloexec)
 				act(fd, cloexec);
 			at += d->reclen;
 		}
-	close(dir);
+	raw1(SYS_close, dir);
 }
 
 static void range(int first, int last, bool cloexec)
 {
 	if (first > last)
 		return;
-	if (range_works() &&
-	    syscall(SYS_close_range, first, last, cloexec ? CLOSE_RANGE_CLOEXEC : 0) == 0)
+	if (range_works > 0 &&
+	    raw3(SYS_close_range, first, last, cloexec ? CLOSE_RANGE_CLOEXEC : 0) == 0)
 		return;
 	listed_range(first, last, cloexec);
 }
@@ -115,5 +114,6 @@ void close_all_but(const struct mps_fd *fds, size_t n_fds, int keep)
 
 void cloexec_from(int from)
 {
+	close_prepare();
 	range(from, INT_MAX, true);
 }

@@ -8,6 +8,9 @@
 
 struct mps_fd;
 
+/* Finds out what the kernel can; call before the fork. */
+void close_prepare(void);
+
 /*
  * Closes every descriptor that is no row's `child` and not `keep`. close_range(2) (Linux 5.9), else /proc/self/fd, else
  * one by one up to the limit. Async-signal-safe.

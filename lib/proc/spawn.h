@@ -91,6 +91,12 @@ struct mps_failure {
 	int32_t error; /* errno */
 };
 
+/*
+ * What a child that shares our memory until its exec stands on: its stack, which the caller lends. It, and all that the
+ * struct mps_spawn points to, must stay untouched until mps_spawn_result() has told how the exec went.
+ */
+#define MPS_STACK_SIZE 16384
+
 struct mps_child {
 	pid_t pid;
 	int pidfd; /* -1 where the kernel has none */
@@ -102,11 +108,15 @@ struct mps_child {
 	}
 
 /*
- * Forks a child that applies s and execs. Never waits for the exec. Call it from a thread that lives as long as the
+ * Starts a child that applies s and execs. Never waits for the exec. Call it from a thread that lives as long as the
  * child shall (PR_SET_PDEATHSIG). 0, or -errno with *ret_step telling where. Linux 5.2 for pidfd; earlier: -1.
+ *
+ * With `stack` (MPS_STACK_SIZE bytes, aligned to 16) and signals_are_default the child shares our memory until it execs:
+ * no page table is copied, however much we have touched. NULL, or a machine or kernel that cannot: fork. *ret_shared
+ * tells which it was; only then the stack and s are lent.
  */
-int mps_spawn_start(const struct mps_spawn *s, struct mps_child *ret_child,
-		    enum mps_step *ret_step);
+int mps_spawn_start(const struct mps_spawn *s, void *stack, struct mps_child *ret_child,
+		    bool *ret_shared, enum mps_step *ret_step);
 
 /* Reads exec_fd: 1 = exec succeeded, 0 = not known yet, -1 = failed, then *ret_failure is set. */
 int mps_spawn_result(int exec_fd, struct mps_failure *ret_failure);

@@ -40,16 +40,6 @@ uint16_t tag_keeper_id(pid_t pid)
 	return (uint16_t)(h >> 40 ^ h >> 24 ^ h);
 }
 
-void tag_set(uint64_t tag)
-{
-	struct rlimit r;
-
-	if (getrlimit(RLIMIT_LOCKS, &r) < 0 || tag > r.rlim_max)
-		return;
-	r.rlim_cur = tag;
-	setrlimit(RLIMIT_LOCKS, &r);
-}
-
 /* For processes that prlimit(2) does not let us ask: /proc/PID/limits is open to all. */
 static uint64_t from_proc(pid_t pid)
 {

@@ -2,6 +2,7 @@
  * The mark of lineage: tells which instance a process descends from, whatever it did with its session, its parents and
  * its environment. It is the soft RLIMIT_LOCKS, which the kernel has not enforced since 2.4.25 (setrlimit(2)), which
  * every fork and exec passes on, which nobody sets, and which anyone may read (prlimit(2), /proc/PID/limits).
+ * The child sets it: struct mps_spawn's tag.
  */
 #ifndef PROC_TAG_H
 #define PROC_TAG_H
@@ -21,9 +22,6 @@ bool tag_parse(uint64_t tag, uint16_t *ret_keeper, uint32_t *ret_instance, uint3
 
 /* 16 bits that tell the keeper `pid` from others of this boot: made from its pid and start time. */
 uint16_t tag_keeper_id(pid_t pid);
-
-/* Marks the calling process. Async-signal-safe. */
-void tag_set(uint64_t tag);
 
 /* The tag of a process, 0 when it has none or is gone. */
 uint64_t tag_get(pid_t pid);

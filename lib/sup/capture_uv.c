@@ -16,7 +16,7 @@
 #include "base/fd.h"
 #include "base/xalloc.h"
 #include "sup/files.h"
-#include "sup/internal.h"
+#include "sup/sup_uv.h"
 
 enum {
 	READ_SIZE = 64 << 10,

@@ -20,8 +20,8 @@ char *client_runtime_dir(const char *name);
 
 /*
  * NAME: the identifier of the file if it sets one, else made from its absolute path ("/etc/supervisord.conf" ->
- * "etc-supervisord.conf"; characters outside [A-Za-z0-9._-] become "-", long ones are cut and a hash is added, since a
- * socket's path has 107 bytes).
+ * "etc-supervisord.conf"; characters outside [A-Za-z0-9._-] become "-"). A hash is added where two paths could meet, and
+ * to long ones, which are cut, since a socket's path has 107 bytes.
  */
 char *client_instance_name(const char *config_path, const char *identifier);
 

@@ -1,5 +1,5 @@
 /*
- * The control socket: connections (control_uv.c) and the requests that come over them (method.c). What travels is
+ * The control socket: connections (control_uv.c) and the requests that come over them (method_uv.c). What travels is
  * described in mpsup-ipc(7).
  */
 #ifndef SUP_CONTROL_H
@@ -60,7 +60,7 @@ void request_end(struct request *r);
 /* Calls produce again when the client has taken what was sent. */
 void request_continue(struct request *r);
 
-/* method.c: finds the method and runs it; every path ends in an answer, now or later. */
+/* method_uv.c: finds the method and runs it; every path ends in an answer, now or later. */
 void method_run(struct request *r, const char *name);
 /* Lets go of the services that r waits for. */
 void method_forget(struct request *r);

@@ -1,6 +1,6 @@
 /*
  * Connections of the control socket: lines in, lines out, both bounded. A client that does not read is dropped, one that
- * says nothing costs a descriptor, one that talks nonsense gets an error. What a request means is method.c's.
+ * says nothing costs a descriptor, one that talks nonsense gets an error. What a request means is method_uv.c's.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -14,7 +14,7 @@
 #include "base/limits.h"
 #include "base/xalloc.h"
 #include "sup/control.h"
-#include "sup/internal.h"
+#include "sup/sup_uv.h"
 
 enum { WRITE_LOW = 256 << 10 }; /* an answer in parts goes on when less than this is waiting */
 

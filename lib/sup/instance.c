@@ -56,16 +56,23 @@ char *client_instance_name(const char *config_path, const char *identifier)
 	const char *text = identifier != NULL && identifier[0] != '\0' ? identifier : config_path;
 	const char *from = text + strspn(text, "/");
 	struct buf b = BUF_INIT;
+	bool ambiguous = false;
 
-	for (const char *s = from; *s != '\0'; s++)
+	for (const char *s = from; *s != '\0'; s++) {
 		buf_addc(&b, is_name_char(*s) ? *s : '-');
+		/* "/a/b" and "/a-b" must not meet; an identifier is the user's own choice. */
+		ambiguous = ambiguous || *s == '-' || (*s != '/' && !is_name_char(*s));
+	}
 	/* "", "." and ".." are no folders of ours, and a hidden one is not found by eye. */
 	if (b.len == 0)
 		buf_addc(&b, '-');
 	if (b.p != NULL && b.p[0] == '.')
 		b.p[0] = '-';
-	if (b.len > NAME_LEN_MAX) {
-		buf_drop(&b, b.len - (NAME_LEN_MAX - HASH_LEN));
+	if (text != config_path)
+		ambiguous = false;
+	if (b.len > NAME_LEN_MAX || ambiguous) {
+		if (b.len > NAME_LEN_MAX - HASH_LEN)
+			buf_drop(&b, b.len - (NAME_LEN_MAX - HASH_LEN));
 		buf_addf(&b, "-%08x", hash_text(text));
 		if (b.p != NULL && b.p[0] == '.')
 			b.p[0] = '-';

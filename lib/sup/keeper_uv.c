@@ -16,7 +16,7 @@
 #include "base/limits.h"
 #include "base/xalloc.h"
 #include "proc/tag.h"
-#include "sup/internal.h"
+#include "sup/sup_uv.h"
 
 struct queued {
 	struct queued *next;

@@ -21,7 +21,7 @@
 #include "proc/tag.h"
 #include "proc/tree.h"
 #include "sup/files.h"
-#include "sup/internal.h"
+#include "sup/sup_uv.h"
 
 static const int handled[] = { SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2 };
 
@@ -270,7 +270,9 @@ static void say_hello(struct sup *s)
 		.on_crash = KEEPER_CRASH_STOP,
 		.time = { s->conf->supervisord.orphan_grace },
 	};
-	char *files[] = { s->socket_path, s->pidfile, NULL };
+	AUTO_FREE char *lock = xasprintf("%s/lock", s->options->dir);
+	/* In this order: the folder is empty when its turn comes. pidfile is the last, since it may be missing. */
+	char *files[] = { s->socket_path, lock, (char *)s->options->dir, s->pidfile, NULL };
 	AUTO_BUF rest = BUF_INIT;
 
 	wire_put_strv(&rest, files);

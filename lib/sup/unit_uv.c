@@ -19,7 +19,7 @@
 #include "base/xalloc.h"
 #include "proc/spawn.h"
 #include "sup/files.h"
-#include "sup/internal.h"
+#include "sup/sup_uv.h"
 
 /* --------------------------------------------------------------------------------------------------- start */
 

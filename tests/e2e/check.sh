@@ -54,6 +54,8 @@ run 1 "strict makes them errors" "1 program, 2 errors, 0 warnings" check --stric
 run 1 "all errors in one go" "bad.conf:2: error: program:web.command: there is no %(nope)s
 bad.conf:3: error: program:web.stopwaitsecs: '5 min' is not a whole number of seconds (such as 10)
 bad.conf:4: error: 'key': not a key = value line" check -c "$dir/bad.conf"
+printf '[program:w]\ncommand=/bin/w\npriority=a\033[2J\n b\n' >"$dir/escape.conf"
+run 1 "no escape sequence reaches the terminal" "'a\\x1b[2J\\nb' is not a whole number" check -c "$dir/escape.conf"
 run 1 "a missing file" "nothing.conf: error: No such file" check -c "$dir/nothing.conf"
 run 1 "a folder" "is a folder, not a file" check -c "$dir"
 run 0 "JSON has each process" '"name": "w1"

@@ -129,6 +129,16 @@ Test(conf, numprocs_makes_processes_with_their_own_values)
 	conf_free(conf);
 }
 
+Test(conf, a_log_prefix_is_expanded_and_auto_is_none_of_its_own)
+{
+	struct conf *conf = load_text("[program:x]\ncommand=a\nlog_prefix=<%(program_name)s> \n"
+				      "[program:y]\ncommand=a\nlog_prefix=Auto\n");
+
+	cr_expect_str_eq(conf->procs[0].log_prefix, "<x>");
+	cr_expect_null(conf->procs[1].log_prefix);
+	conf_free(conf);
+}
+
 Test(conf, environments_are_merged_and_empty_ones_shared)
 {
 	struct conf *conf = load_text("[supervisord]\nenvironment=A=\"1\",B=\"2\"\n"

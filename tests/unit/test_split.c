@@ -91,6 +91,8 @@ static const struct {
 	{ "A=a b", "<A=a b>", 1 },
 	{ "A=http://x.com/?q=1,B=2", "<A=http://x.com/?q=1><B=2>", 1 },
 	{ "A=x,y,B=2", "<A=x,y><B=2>", 1 },
+	{ "\"A\"=\"1\",'B'=2", "<A=1><B=2>", 2 },
+	{ "A=\"\"'q'", "<A=q>", 1 },
 	{ "A=it's,B=2", "<A=it's><B=2>", 1 },
 };
 
@@ -116,7 +118,7 @@ Test(split, environments_leniently_with_a_warning)
 
 Test(split, an_environment_without_a_key_is_an_error)
 {
-	static const char *const texts[] = { "A", "=1", "A=1,\"B\"=2,=3", "%x" };
+	static const char *const texts[] = { "A", "=1", "A=1,(B)=2,=3", "%x" };
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
 		struct words words = WORDS_INIT;

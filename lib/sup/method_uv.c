@@ -16,7 +16,7 @@
 #include "base/xalloc.h"
 #include "proc/spawn.h"
 #include "sup/control.h"
-#include "sup/internal.h"
+#include "sup/sup_uv.h"
 
 enum { ROWS_A_PART = 64 };
 
