@@ -103,7 +103,7 @@ $(B)/e2e/%: tests/e2e/%.c $(B)/flags
 .PHONY: test unit e2e stress corpus bench
 test: all $(UNITS) $(HELPERS)
 	$(Q)B=$(B) SAN=$(SAN) tests/run unit corpus e2e
-unit: $(UNITS)
+unit: all $(UNITS)
 	$(Q)B=$(B) SAN=$(SAN) tests/run unit
 e2e: all $(HELPERS)
 	$(Q)B=$(B) SAN=$(SAN) tests/run e2e

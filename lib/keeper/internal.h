@@ -48,6 +48,7 @@ struct slot {
 	bool kill;		 /* whatever is left gets SIGKILL */
 	bool linked;		 /* is in the list of ending slots */
 	bool queued;		 /* is in the queue of reports */
+	bool reaped;		 /* a stray of it, in the sweep of now */
 	struct birth_room *room; /* lent until the exec; NULL = none */
 	uint32_t n_left;	 /* strays of it, counted by the sweep */
 	int32_t fail_step, fail_error;
@@ -109,7 +110,9 @@ struct keeper {
 	struct pids children_now;
 	struct stray *strays;
 	size_t n_strays, cap_strays;
-	bool sweep; /* orphans may have come or died */
+	bool sweep;  /* orphans may have come or died */
+	bool reaped; /* a stray, in the sweep of now */
+	bool blind;  /* memory or descriptors did not suffice for a sweep */
 	struct mps_time sweep_not_before;
 
 	bool finishing; /* everything ends, and then we do */
@@ -165,8 +168,12 @@ bool keeper_send(struct keeper *k, const int *fds, size_t n);
 
 /* stray.c */
 void stray_sweep(struct keeper *k, struct mps_time now);
+/* It is not to wait for sweep_not_before. */
+bool stray_sweep_is_urgent(const struct keeper *k);
 /* Everything that fell to us and is not meant to stay. */
 size_t stray_count(const struct keeper *k);
+/* When all is over: ends what bears our mark and never fell to us, such as siblings of workers (CLONE_PARENT). */
+void stray_last_look(struct keeper *k);
 void stray_signal(struct keeper *k, uint32_t slot, int sig);
 void stray_reaped(struct keeper *k, const siginfo_t *si);
 

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -109,8 +110,8 @@ static void finish_hard(struct keeper *k)
 
 static bool finished(const struct keeper *k)
 {
-	return k->finishing && k->supervisor == 0 && k->n_live == 0 && stray_count(k) == 0 &&
-	       k->first_ending == NO_SLOT;
+	return k->finishing && !k->sweep && k->supervisor == 0 && k->n_live == 0 &&
+	       stray_count(k) == 0 && k->first_ending == NO_SLOT;
 }
 
 static void unlink_files(const struct keeper *k)
@@ -168,6 +169,8 @@ static void on_hello(struct keeper *k, const struct keeper_message *m)
 /* Maps the memfd that carries what is too long for a datagram. NULL with *ret_error. */
 static void *map_long(const struct keeper *k, size_t *ret_size, int *ret_error)
 {
+	const int wanted = F_SEAL_SHRINK | F_SEAL_WRITE;
+	int seals;
 	off_t size;
 	void *p;
 
@@ -177,8 +180,9 @@ static void *map_long(const struct keeper *k, size_t *ret_size, int *ret_error)
 	size = lseek(k->fds[k->n_fds - 1], 0, SEEK_END);
 	if (size <= 0 || size > KEEPER_SPAWN_MAX)
 		return NULL;
-	/* Private, and sealed by the sender, so that it cannot shrink under us. */
-	if ((fcntl(k->fds[k->n_fds - 1], F_GET_SEALS) & F_SEAL_SHRINK) == 0)
+	/* Sealed by the sender, so that it neither shrinks nor changes under us; what is no memfd says -1. */
+	seals = fcntl(k->fds[k->n_fds - 1], F_GET_SEALS);
+	if (seals < 0 || (seals & wanted) != wanted)
 		return NULL;
 	p = mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, k->fds[k->n_fds - 1], 0);
 	*ret_error = errno;
@@ -279,8 +283,8 @@ static void on_message(struct keeper *k, size_t n, bool cut)
 	}
 }
 
-/* A few at a time, so that a thousand starts in a row do not delay an exit. */
-static void read_messages(struct keeper *k)
+/* A few at a time, so that a thousand starts in a row do not delay an exit. False when there are no more. */
+static bool read_messages(struct keeper *k)
 {
 	for (int i = 0; i < 8 && k->sock >= 0; i++) {
 		bool cut;
@@ -288,11 +292,10 @@ static void read_messages(struct keeper *k)
 				    &k->n_fds, &cut);
 
 		if (n == -EAGAIN)
-			return;
+			return false;
 		if (n <= 0) { /* its pidfd tells the rest */
-			epoll_ctl(k->epoll, EPOLL_CTL_DEL, k->sock, NULL);
-			fd_close(&k->sock);
-			return;
+			keeper_unwatch(k, &k->sock);
+			return false;
 		}
 		on_message(k, (size_t)n, cut);
 		slot_release_files(k, false);
@@ -300,6 +303,7 @@ static void read_messages(struct keeper *k)
 			fd_close(&k->fds[f]);
 		k->n_fds = 0;
 	}
+	return true;
 }
 
 /* ------------------------------------------------------------------------------------------------- signals */
@@ -345,7 +349,10 @@ static void on_supervisor_gone(struct keeper *k)
 	struct mps_failure failure;
 
 	k->supervisor = 0;
-	fd_close(&k->supervisor_pidfd);
+	keeper_unwatch(k, &k->supervisor_pidfd);
+	/* Its last words, EXIT among them, may still lie in the socket. */
+	for (int i = 0; i < 1000 && k->sock >= 0 && read_messages(k); i++)
+		;
 	if (mps_spawn_result(k->exec_fd, &failure) < 0)
 		fail(k, k->options->argv[0], failure.error);
 	fd_close(&k->exec_fd);
@@ -410,18 +417,23 @@ static void earliest(struct mps_time *best, struct mps_time t)
 static int next_timeout(const struct keeper *k, struct mps_time now)
 {
 	struct mps_time best = { 0 };
+	int64_t ms;
 
 	for (uint32_t i = k->first_ending; i != NO_SLOT; i = k->slots[i].next_ending)
 		if (!k->slots[i].kill)
 			earliest(&best, k->slots[i].deadline);
 	if (k->finishing && !k->finish_kill)
 		earliest(&best, k->finish_deadline);
+	if (k->sweep && stray_sweep_is_urgent(k))
+		return 0;
 	if (k->sweep)
 		earliest(&best, k->sweep_not_before);
 	if (best.ns == 0)
 		return -1;
-	return best.ns <= now.ns ? 0
-				 : (int)((best.ns - now.ns + MPS_NS_PER_MS - 1) / MPS_NS_PER_MS);
+	if (best.ns <= now.ns)
+		return 0;
+	ms = (best.ns - now.ns) / MPS_NS_PER_MS + 1;
+	return ms < INT_MAX ? (int)ms : INT_MAX;
 }
 
 static void check_deadlines(struct keeper *k, struct mps_time now)
@@ -485,6 +497,7 @@ static void *loop(void *user)
 			stray_sweep(k, mps_now());
 		slot_flush_reports(k);
 	}
+	stray_last_look(k);
 	unlink_files(k);
 	_exit(k->exit_status);
 }

@@ -246,7 +246,8 @@ void slot_start(struct keeper *k, const struct keeper_start *start, struct mps_s
 	struct birth_room *room = lend ? free_room(k) : NULL;
 	struct mps_child child = MPS_CHILD_INIT;
 	enum mps_step step = MPS_STEP_NONE;
-	int r = s == NULL ? -ENOMEM : s->state != SLOT_IDLE || k->finishing ? -EBUSY : 0;
+	bool refused = k->finishing || k->supervisor <= 0; /* it would only be ended again */
+	int r = s == NULL ? -ENOMEM : refused || s->state != SLOT_IDLE ? -EBUSY : 0;
 
 	if (r == 0) {
 		resolve_fds(k, spawn);
@@ -437,6 +438,10 @@ void slot_after_sweep(struct keeper *k, uint32_t index)
 			s->tree_left = true;
 			slot_report(k, index, REPORT_EXITED);
 		}
+		return;
+	}
+	if (s->reaped) {
+		k->sweep = true; /* its children, if it had any, are not counted yet */
 		return;
 	}
 	unlink_ending(k, index);

@@ -64,13 +64,6 @@ static long set_soft_limit(int resource, rlim_t soft)
 	return raw4(SYS_prlimit64, 0, resource, RAW(&r), 0);
 }
 
-static long set_limits(const struct mps_spawn *s)
-{
-	if (s->tag != 0)
-		set_soft_limit(RLIMIT_LOCKS, s->tag); /* without it we find less, but it runs */
-	return s->nofile != 0 ? set_soft_limit(RLIMIT_NOFILE, s->nofile) : 0;
-}
-
 static size_t add_number(char *to, size_t at, unsigned n)
 {
 	char digits[12];
@@ -210,10 +203,13 @@ void mps_child_run(const struct mps_spawn *s, int error_fd, pid_t parent, _Atomi
 		mps_reset_signals();
 	if ((r = enter_session(s->session)) < 0)
 		fail(error_fd, MPS_STEP_SESSION, r);
-	if ((r = set_limits(s)) < 0)
-		fail(error_fd, MPS_STEP_LIMIT, r);
+	if (s->tag != 0)
+		set_soft_limit(RLIMIT_LOCKS, s->tag); /* without it we find less, but it runs */
 	if ((r = set_fds(s, &error_fd, parent)) < 0)
 		fail(error_fd, MPS_STEP_FD, r);
+	/* Not before: the parent may have more open than the child may, and then no copy could be made. */
+	if (s->nofile != 0 && (r = set_soft_limit(RLIMIT_NOFILE, s->nofile)) < 0)
+		fail(error_fd, MPS_STEP_LIMIT, r);
 	if (s->set_user && (r = set_user(s, &step)) < 0)
 		fail(error_fd, step, r);
 	if (s->pdeathsig != 0 && (r = set_pdeathsig(s->pdeathsig, parent)) < 0)

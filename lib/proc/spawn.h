@@ -64,8 +64,8 @@ struct mps_spawn {
 	X(PIPE, "pipe")                                                                            \
 	X(FORK, "fork")                                                                            \
 	X(SESSION, "setsid")                                                                       \
-	X(LIMIT, "setrlimit")                                                                      \
 	X(FD, "set up descriptors")                                                                \
+	X(LIMIT, "setrlimit")                                                                      \
 	X(GROUPS, "setgroups")                                                                     \
 	X(GID, "setgid")                                                                           \
 	X(UID, "setuid")                                                                           \
