@@ -124,6 +124,7 @@ static void world_init(struct world *w, bool traced)
 		.restart_delay_max = CONF_UNSET,
 	};
 	w->conf.exitcodes = w->exitcodes;
+	w->conf.name = (char *)"web";
 	svc_init(&w->svc, 7, "web", &w->conf, &world_ops, w);
 }
 

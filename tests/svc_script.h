@@ -87,7 +87,7 @@ static void do_word(struct world *w, const char *word)
 		{ "restart", SVC_EV_RESTART, { 0 } },
 		{ "kill", SVC_EV_KILL, { 0 } },
 		{ "up", SVC_EV_STARTED, { .pid = 42 } },
-		{ "nospawn", SVC_EV_SPAWN_FAILED, { .text = "web: no such file" } },
+		{ "nospawn", SVC_EV_SPAWN_FAILED, { .text = "no such file" } },
 		{ "busy", SVC_EV_SPAWN_BUSY, { .text = "fork: try again" } },
 		{ "relief", SVC_EV_RELIEF, { 0 } },
 		{ "gone", SVC_EV_GONE, { 0 } },

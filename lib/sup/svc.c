@@ -76,7 +76,7 @@ static enum svc_state succeed(struct svc *s)
 	svc_say(s, SVC_LOG_INFO,
 		"success: %s entered RUNNING state, process has stayed up for > than %d seconds "
 		"(startsecs)",
-		s->name, s->conf->startsecs);
+		s->conf->name, s->conf->startsecs);
 	return SVC_RUNNING;
 }
 
@@ -107,7 +107,7 @@ static enum svc_state grown_up(struct svc *s, struct svc_step *t)
 
 static enum svc_state give_up(struct svc *s, const char *why)
 {
-	svc_say(s, SVC_LOG_WARN, "gave up: %s entered FATAL state, %s", s->name, why);
+	svc_say(s, SVC_LOG_INFO, "gave up: %s entered FATAL state, %s", s->conf->name, why);
 	if (s->spawn_error == NULL)
 		svc_remember_error(s, why);
 	s->backoff = s->streak = 0;
@@ -238,7 +238,7 @@ static enum svc_state spawn_busy(struct svc *s, struct svc_step *t)
 	svc_remember_error(s, t->arg->text != NULL ? t->arg->text : "no resources");
 	svc_count_up(&s->busy);
 	if (s->busy == 1)
-		svc_say(s, SVC_LOG_WARN, "spawnerr: %s", s->spawn_error);
+		svc_say(s, SVC_LOG_WARN, "spawnerr: %s: %s", s->name, s->spawn_error);
 	t->arm = svc_policy_after(t->now, svc_policy_busy_delay(s->busy));
 	return SVC_BACKOFF;
 }
@@ -286,10 +286,11 @@ static enum svc_scope kill_scope(const struct conf_proc *c)
 static void send_kill(struct svc *s)
 {
 	if (s->pid != 0)
-		svc_say(s, SVC_LOG_WARN, "killing '%s' (%ld) with SIGKILL", s->name, (long)s->pid);
+		svc_say(s, SVC_LOG_WARN, "killing '%s' (%ld) with SIGKILL", s->conf->name,
+			(long)s->pid);
 	else
 		svc_say(s, SVC_LOG_WARN, "killing %s'%s' with SIGKILL",
-			s->exited ? "what is left of " : "", s->name);
+			s->exited ? "what is left of " : "", s->conf->name);
 	s->ops->signal(s, SIGKILL, kill_scope(s->conf));
 	s->killed = true;
 }
@@ -304,7 +305,7 @@ static struct mps_time next_kill(const struct svc *s, const struct svc_step *t)
 static enum svc_state stop(struct svc *s, struct svc_step *t)
 {
 	s->stop_asked = true;
-	svc_say(s, SVC_LOG_INFO, "waiting for %s to stop", s->name);
+	svc_say(s, SVC_LOG_INFO, "waiting for %s to stop", s->conf->name);
 	send_stop(s);
 	t->arm = svc_policy_after(t->now, s->conf->stopwaitsecs * MPS_NS_PER_S);
 	return SVC_STOPPING;
@@ -376,7 +377,9 @@ static enum svc_state stopped(struct svc *s, struct svc_step *t)
 static enum svc_state stop_ended(struct svc *s, struct svc_step *t)
 {
 	if (s->stop_asked)
-		svc_say_exit(s, SVC_LOG_INFO, "stopped", "");
+		svc_say_exit(s,
+			     svc_exit_is_expected(s, &s->last_exit) ? SVC_LOG_INFO : SVC_LOG_WARN,
+			     "stopped", "");
 	if (s->stop_asked || s->want_start)
 		return stopped(s, t);
 	return s->too_soon ? fail(s, t) : after_run(s, t);

@@ -2,6 +2,7 @@
  * The parts that the machine's actions are made of. svc_enter() is the only writer of a state: what the new state
  * forbids ends there, so that no action has to think of it.
  */
+#include "conf/conf.h"
 #include "sup/svc_step.h"
 
 #include <assert.h>
@@ -31,7 +32,7 @@ void svc_say_exit(struct svc *s, enum svc_level level, const char *what, const c
 {
 	AUTO_FREE char *text = svc_exit_text(&s->last_exit);
 
-	svc_say(s, level, "%s: %s (%s%s)", what, s->name, text, judgement);
+	svc_say(s, level, "%s: %s (%s%s)", what, s->conf->name, text, judgement);
 }
 
 void svc_set_timer(struct svc *s, struct mps_time at)
@@ -118,7 +119,7 @@ void svc_note_exit(struct svc *s, const struct svc_step *t)
 void svc_note_spawn_failed(struct svc *s, const struct svc_step *t)
 {
 	svc_remember_error(s, t->arg->text != NULL ? t->arg->text : "unknown error");
-	svc_say(s, SVC_LOG_INFO, "spawnerr: %s", s->spawn_error);
+	svc_say(s, SVC_LOG_INFO, "spawnerr: %s: %s", s->name, s->spawn_error);
 	*past_next(s) = (struct svc_past){ .ended = mps_wall() };
 	s->busy = 0;
 }
@@ -141,5 +142,5 @@ void svc_note_started(struct svc *s, const struct svc_step *t)
 	s->started_wall = mps_wall();
 	s->busy = 0;
 	svc_remember_error(s, NULL);
-	svc_say(s, SVC_LOG_INFO, "spawned: '%s' with pid %ld", s->name, (long)s->pid);
+	svc_say(s, SVC_LOG_INFO, "spawned: '%s' with pid %ld", s->conf->name, (long)s->pid);
 }

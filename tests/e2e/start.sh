@@ -64,7 +64,7 @@ config <<X
 command=$W
 startsecs=0
 X
-sed -i "s,^logfile=.*,logfile=$T/no/such/folder/log," "$CONF"
+sed -i "s,^logfile=.*,logfile=$CONF/log," "$CONF"
 mps start >"$T/out" 2>"$T/err" && fail "start without a log file exits 0"
-contains "$T/err" "no/such/folder" || fail "it says '$(cat "$T/err")'"
+contains "$T/err" "$CONF/log" || fail "it says '$(cat "$T/err")'"
 must -t 5 nothing_left

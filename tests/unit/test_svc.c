@@ -226,10 +226,10 @@ static const struct {
 	  "WARN exited: web (terminated by signal 99; not expected)" },
 	{ "spawnerr", NULL, "start nospawn", "INFO spawnerr: web: no such file" },
 	{ "gave up", "startretries=0", "start nospawn",
-	  "WARN gave up: web entered FATAL state, too many start retries too quickly" },
+	  "INFO gave up: web entered FATAL state, too many start retries too quickly" },
 	{ "gave up by restart_limit", "startsecs=0 limit=1 limit_secs=60",
 	  "start up exit:1 up exit:1",
-	  "WARN gave up: web entered FATAL state, 1 restarts in 60 seconds (restart_limit)" },
+	  "INFO gave up: web entered FATAL state, 1 restarts in 60 seconds (restart_limit)" },
 	{ "waiting", NULL, "start up timer stop", "INFO waiting for web to stop" },
 	{ "killing", NULL, "start up timer stop timer", "WARN killing 'web' (42) with SIGKILL" },
 	{ "killing before exec is known", NULL, "start kill", "WARN killing 'web' with SIGKILL" },
@@ -240,7 +240,7 @@ static const struct {
 	{ "killing a left-over tree", NULL, "start up timer exit:0+ kill",
 	  "WARN killing what is left of 'web' with SIGKILL" },
 	{ "stopped by a signal", NULL, "start up timer stop sig:15",
-	  "INFO stopped: web (terminated by SIGTERM)" },
+	  "WARN stopped: web (terminated by SIGTERM)" },
 	{ "stopped with a status", NULL, "start up timer stop exit:0+ gone",
 	  "INFO stopped: web (exit status 0)" },
 	{ "a resource is lacking: one line, not one a try", NULL, "start busy timer busy relief up",
@@ -268,7 +268,7 @@ Test(svc, lack_of_resources_is_logged_once)
 	struct world w;
 
 	play(&w, NULL, "start busy timer busy timer busy");
-	cr_expect_str_eq(w.logged.p, "WARN spawnerr: fork: try again\n");
+	cr_expect_str_eq(w.logged.p, "WARN spawnerr: web: fork: try again\n");
 	cr_expect_str_eq(w.svc.spawn_error, "fork: try again");
 	world_fini(&w);
 }
@@ -287,10 +287,10 @@ static const struct {
 	{ NULL, "start up exit:3", "code 3, retry in 1 s (1 of 3)" },
 	{ "startretries=-1", "start up sig:9 timer up sig:9", "SIGKILL, retry in 2 s (2)" },
 	{ "delay_ms=3500", "start up timer exit:1", "code 1, retry in 3.5 s" },
-	{ NULL, "start nospawn +200", "web: no such file, retry in 0.8 s (1 of 3)" },
+	{ NULL, "start nospawn +200", "no such file, retry in 0.8 s (1 of 3)" },
 	{ NULL, "start busy", "fork: try again, retry in 0.1 s" },
 	{ NULL, "start stop busy", "fork: try again" },
-	{ "startretries=0", "start nospawn", "web: no such file" },
+	{ "startretries=0", "start nospawn", "no such file" },
 	{ "startretries=0", "start up exit:1",
 	  "Exited too quickly (process log may have details); last exit: code 1, 10m ago" },
 	{ NULL, "start up timer stop +1000", "SIGKILL in 9 s" },
@@ -406,7 +406,7 @@ Test(svc, a_good_start_clears_the_spawn_error)
 	struct world w;
 
 	play(&w, NULL, "start nospawn");
-	cr_expect_str_eq(w.svc.spawn_error, "web: no such file");
+	cr_expect_str_eq(w.svc.spawn_error, "no such file");
 	do_word(&w, "timer");
 	do_word(&w, "up");
 	cr_expect_null(w.svc.spawn_error);
