@@ -101,8 +101,13 @@ $(B)/e2e/%: tests/e2e/%.c $(B)/flags
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 $(WARN) -static -o $@ $<
 
 .PHONY: test unit e2e stress corpus bench
-test: all $(UNITS) $(HELPERS)
+test: | $(filter lint,$(MAKECMDGOALS))
+	$(Q)scripts/deps test
+	$(Q)$(MAKE) --no-print-directory tests
 	$(Q)B=$(B) SAN=$(SAN) tests/run unit corpus e2e
+# All that tests and benchmarks run, built.
+.PHONY: tests
+tests: all $(UNITS) $(STRESS) $(BENCH) $(HELPERS) $(addprefix $(B)/replay/,$(FUZZERS))
 unit: all $(UNITS)
 	$(Q)B=$(B) SAN=$(SAN) tests/run unit
 e2e: all $(HELPERS)
@@ -120,7 +125,6 @@ $(B)/replay/%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/obj/tests/fuzz/replay.o $(call 
 	@mkdir -p $(@D)
 	$(link)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) -pthread
-test: $(addprefix $(B)/replay/,$(FUZZERS))
 FB := build/fuzz
 $(FB)/%: tests/fuzz/fuzz_%.c $(foreach f,$(SUP_FLOORS),$(call srcs,lib/$(f))) $(wildcard lib/*/*.h)
 	@mkdir -p $(@D)
@@ -148,14 +152,15 @@ lint:
 	$(Q)scripts/check-floors
 	$(Q)for p in man/*.[1-9]; do mandoc -Tlint -Wwarning $$p || exit 1; done
 	$(Q)shellcheck -x .ci/run scripts/* tests/run $$(find tests -name '*.sh')
-	$(Q)$(MAKE) --no-print-directory CC=clang WERROR=1 all
-	$(Q)$(MAKE) --no-print-directory CC=gcc WERROR=1 all
+	$(Q)$(MAKE) --no-print-directory CC=clang WERROR=1 tests
+	$(Q)$(MAKE) --no-print-directory CC=gcc WERROR=1 tests
 format:
 	clang-format -i $(C_FILES)
 
 # ------------------------------------------------------------------------------------------------ use
 .PHONY: run deps install uninstall dist clean help
-run: deps
+run:
+	$(Q)scripts/deps run
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)build/mpsup run -c supervisor.ini.example
 deps:
@@ -176,8 +181,26 @@ dist:
 clean:
 	rm -rf build mpsup-*.tar.gz
 help:
-	@echo 'make all run test unit e2e stress corpus cover fuzz bench lint format install uninstall dist clean deps'
-	@echo 'variables: SAN=address,undefined SAN=thread COV=1 CC=clang V=1 DESTDIR= PREFIX= FUZZ_SECONDS='
+	$(Q)sed -n 's/^#? \{0,1\}//p' Makefile
+
+#? make run        install what is missing, build, run supervisor.ini.example in the foreground; ^C ends it
+#? make test       install what is missing, build, run all tests: those of unit, corpus and e2e
+#? make            build: build/mpsup, build/mpsup-host
+#? make install    into PREFIX=/usr/local, under DESTDIR=; also BINDIR LIBEXECDIR MANDIR DOCDIR
+#? make uninstall  remove what make install put there, given the same variables
+#?
+#? make unit       Criterion tests of the modules         make e2e     scripts that run the real program
+#? make corpus     replay what the fuzzers have collected  make fuzz    search on, FUZZ_SECONDS=60 each
+#? make stress     many threads and processes              make bench   figures, beside the machine's limit
+#? make cover      what the tests reach                    make lint    format, floors, man pages, scripts, warnings
+#? make deps       install what all of this needs          make format  indent all C files
+#? make dist       a tarball of the last commit            make clean   remove what was built
+#?
+#? ONLY="life tree"      only the tests with these names   JOBS=1       end-to-end scripts one by one (2)
+#? SAN=address,undefined sanitizers, SAN=thread            CC=clang     another compiler
+#? COV=1                 coverage                          WERROR=1     warnings are errors
+#? V=1                   show the commands                 OPT=-O0      optimisation (-O2 -g)
+#? Each SAN, COV and CC builds in a tree of its own below build/; build/mpsup is that of gcc without any.
 
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
 .SECONDARY:

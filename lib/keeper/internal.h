@@ -75,7 +75,7 @@ struct stray {
  * What one start lends to its child until the exec: the message that describes it, the decoder's scratch, a stack.
  * They are few; a start that finds none free forks in the ordinary way.
  */
-#define BIRTHS_MAX 16
+#define BIRTHS_MAX 32
 
 struct birth_room {
 	_Alignas(16) char stack[MPS_STACK_SIZE];
@@ -83,6 +83,9 @@ struct birth_room {
 	struct buf scratch;
 	char *in; /* KEEPER_MSG_MAX bytes */
 	bool busy;
+	/* Open until the child has a descriptor table of its own: its end of the exec pipe, and what came along. */
+	int fds[KEEPER_FDS_MAX + 1];
+	size_t n_fds;
 };
 
 struct keeper {
@@ -125,6 +128,7 @@ struct keeper {
 	size_t n_fds;
 	char *in; /* KEEPER_MSG_MAX bytes */
 	struct birth_room rooms[BIRTHS_MAX];
+	size_t n_sharing; /* rooms with n_fds > 0 */
 };
 
 /* What an epoll event is about. */
@@ -132,6 +136,8 @@ enum watch { WATCH_SOCK, WATCH_SIGNALS, WATCH_SUPERVISOR, WATCH_EXEC, WATCH_PIDF
 int keeper_watch(struct keeper *k, int fd, uint32_t events, enum watch what, uint32_t slot,
 		 uint32_t gen);
 
+/* Moves *fd above those that children need, where it may stay for long. */
+void keeper_lift(int *fd);
 /* Stops watching *fd and closes it. */
 void keeper_unwatch(struct keeper *k, int *fd);
 
@@ -141,6 +147,8 @@ void slot_start(struct keeper *k, const struct keeper_start *start, struct mps_s
 		bool lend, const void *blob, size_t blob_size);
 /* Reports that a start failed before it became a process. */
 void slot_refuse(struct keeper *k, const struct keeper_start *start, enum mps_step step, int error);
+/* Closes what children shared that have their own by now; about_to_wait: the others will tell. */
+void slot_release_files(struct keeper *k, bool about_to_wait);
 void slot_on_exec(struct keeper *k, uint32_t index);
 /* The main process may have ended: looks, and if so reaps. */
 void slot_on_exit(struct keeper *k, uint32_t index);

@@ -57,6 +57,19 @@ void keeper_unwatch(struct keeper *k, int *fd)
 	fd_close(fd);
 }
 
+void keeper_lift(int *fd)
+{
+	int high;
+
+	if (*fd < 0 || *fd >= MPS_LOW_FDS)
+		return;
+	high = fcntl(*fd, F_DUPFD_CLOEXEC, MPS_LOW_FDS);
+	if (high < 0)
+		return; /* no room up there: it stays where it is */
+	fd_close(fd);
+	*fd = high;
+}
+
 /* ------------------------------------------------------------------------------------------------- the end */
 
 static void signal_mains(struct keeper *k, int sig)
@@ -245,6 +258,8 @@ static void on_message(struct keeper *k, size_t n, bool cut)
 		slot_set_blob(k, m.instance, m.blob, m.blob_size);
 		break;
 	case KEEPER_KEEP:
+		for (size_t i = 0; i < k->n_fds; i++)
+			keeper_lift(&k->fds[i]);
 		slot_keep(k, m.instance, k->fds, k->n_fds);
 		k->n_fds = 0;
 		break;
@@ -283,6 +298,7 @@ static bool read_messages(struct keeper *k)
 			return false;
 		}
 		on_message(k, (size_t)n, cut);
+		slot_release_files(k, false);
 		for (size_t f = 0; f < k->n_fds; f++)
 			fd_close(&k->fds[f]);
 		k->n_fds = 0;
@@ -473,8 +489,10 @@ static void *loop(void *user)
 	struct epoll_event events[64];
 
 	while (!finished(k)) {
-		int n = epoll_wait(k->epoll, events, ARRAY_SIZE(events),
-				   next_timeout(k, mps_now()));
+		int n;
+
+		slot_release_files(k, true);
+		n = epoll_wait(k->epoll, events, ARRAY_SIZE(events), next_timeout(k, mps_now()));
 
 		for (int i = 0; i < n; i++)
 			on_event(k, &events[i]);
@@ -513,14 +531,13 @@ static int start_supervisor(struct keeper *k, enum mps_step *ret_step)
 		.signals_are_default = true,
 	};
 	struct mps_child child;
-	bool shared;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0) {
 		*ret_step = MPS_STEP_PIPE;
 		return -errno;
 	}
 	fds[3].fd = ends[1];
-	r = mps_spawn_start(&spawn, NULL, &child, &shared, ret_step);
+	r = mps_spawn_start(&spawn, NULL, &child, ret_step);
 	fd_close(&ends[1]);
 	if (r < 0) {
 		fd_close(&ends[0]);
@@ -542,12 +559,10 @@ static int start_supervisor(struct keeper *k, enum mps_step *ret_step)
 
 static int open_signals(void)
 {
-	struct sigaction dfl = { .sa_handler = SIG_DFL };
 	sigset_t set;
 
 	/* Whoever started us may have ignored or blocked anything; workers shall inherit none of it. */
-	for (int sig = 1; sig < NSIG; sig++)
-		sigaction(sig, &dfl, NULL);
+	mps_reset_signals();
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
 	sigaddset(&set, SIGPIPE);

@@ -199,7 +199,8 @@ static struct birth_room *free_room(struct keeper *k)
 }
 
 /* The message that the child reads goes into the room; what was there serves for the next message. */
-static void lend_room(struct keeper *k, struct slot *s, struct birth_room *room)
+static void lend_room(struct keeper *k, struct slot *s, struct birth_room *room,
+		      const struct mps_child *child)
 {
 	char *in = k->in;
 	struct buf scratch = k->scratch;
@@ -210,12 +211,37 @@ static void lend_room(struct keeper *k, struct slot *s, struct birth_room *room)
 	room->scratch = scratch;
 	room->busy = true;
 	s->room = room;
+	if (child->error_fd < 0)
+		return;
+	memcpy(room->fds, k->fds, k->n_fds * sizeof(int));
+	room->n_fds = k->n_fds;
+	k->n_fds = 0;
+	room->fds[room->n_fds++] = child->error_fd;
+	k->n_sharing++;
 }
 
-static void return_room(struct slot *s)
+static void release_files(struct keeper *k, struct birth_room *room)
 {
-	if (s->room != NULL)
-		s->room->busy = false;
+	if (room->n_fds == 0)
+		return;
+	while (room->n_fds > 0)
+		fd_close(&room->fds[--room->n_fds]);
+	k->n_sharing--;
+}
+
+void slot_release_files(struct keeper *k, bool about_to_wait)
+{
+	for (size_t i = 0; i < BIRTHS_MAX && k->n_sharing > 0; i++)
+		if (k->rooms[i].n_fds > 0 && mps_child_has_files(k->rooms[i].stack, about_to_wait))
+			release_files(k, &k->rooms[i]);
+}
+
+static void return_room(struct keeper *k, struct slot *s)
+{
+	if (s->room == NULL)
+		return;
+	release_files(k, s->room);
+	s->room->busy = false;
 	s->room = NULL;
 }
 
@@ -226,7 +252,6 @@ void slot_start(struct keeper *k, const struct keeper_start *start, struct mps_s
 	struct birth_room *room = lend ? free_room(k) : NULL;
 	struct mps_child child = MPS_CHILD_INIT;
 	enum mps_step step = MPS_STEP_NONE;
-	bool shared = false;
 	bool refused = k->finishing || k->supervisor <= 0; /* it would only be ended again */
 	int r = s == NULL ? -ENOMEM : refused || s->state != SLOT_IDLE ? -EBUSY : 0;
 
@@ -238,8 +263,7 @@ void slot_start(struct keeper *k, const struct keeper_start *start, struct mps_s
 			room->spawn = *spawn;
 			spawn = &room->spawn;
 		}
-		r = mps_spawn_start(spawn, room != NULL ? room->stack : NULL, &child, &shared,
-				    &step);
+		r = mps_spawn_start(spawn, room != NULL ? room->stack : NULL, &child, &step);
 	}
 	if (r < 0) {
 		slot_refuse(k, start, step, -r);
@@ -249,6 +273,8 @@ void slot_start(struct keeper *k, const struct keeper_start *start, struct mps_s
 	s->pid = child.pid;
 	s->pidfd = child.pidfd;
 	s->exec_fd = child.exec_fd;
+	keeper_lift(&s->pidfd);
+	keeper_lift(&s->exec_fd);
 	s->state = SLOT_EXEC;
 	s->leftovers = (uint8_t)start->leftovers;
 	s->grace = start->grace;
@@ -257,8 +283,8 @@ void slot_start(struct keeper *k, const struct keeper_start *start, struct mps_s
 	s->deadline.ns = 0;
 	k->n_live++;
 	slot_set_blob(k, start->instance, blob, blob_size);
-	if (shared)
-		lend_room(k, s, room);
+	if (child.shares_memory)
+		lend_room(k, s, room, &child);
 	keeper_watch(k, s->exec_fd, EPOLLIN, WATCH_EXEC, start->instance, s->gen);
 	/* Out of descriptors or of watches: then SIGCHLD has to do, from here on and for all. */
 	if (s->pidfd < 0 ||
@@ -318,7 +344,7 @@ static bool settle_exec(struct keeper *k, uint32_t index, bool exited)
 		s->fail_error = failure.error;
 		return false;
 	}
-	return_room(s);
+	return_room(k, s);
 	s->state = SLOT_ALIVE;
 	s->started = mps_now();
 	slot_report(k, index, REPORT_STARTED);
@@ -337,7 +363,7 @@ void slot_on_exec(struct keeper *k, uint32_t index)
 
 static void forget_process(struct keeper *k, struct slot *s)
 {
-	return_room(s);
+	return_room(k, s);
 	keeper_unwatch(k, &s->pidfd);
 	keeper_unwatch(k, &s->exec_fd);
 	k->n_live--;
