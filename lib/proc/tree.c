@@ -198,14 +198,15 @@ int tagged_processes(uint16_t keeper, struct pids *list)
 	return each_process(add_if_tagged, &s);
 }
 
-/* What a killing may touch: all of a keeper's but the instances that are spared. */
+/* A killing: all of a keeper's but the instances that are spared. */
 struct cull {
 	uint16_t keeper;
 	bool (*spare)(uint32_t instance, void *user);
 	void *user;
+	struct pids killed;
+	size_t vanished; /* were listed, but gone at the second look: a child may have come after the list's end */
 };
 
-/* Still the one that bore the tag, now that a pidfd holds it. */
 static bool is_meant(const struct cull *c, pid_t pid)
 {
 	uint32_t instance, gen;
@@ -215,43 +216,56 @@ static bool is_meant(const struct cull *c, pid_t pid)
 	       (c->spare == NULL || !c->spare(instance, c->user));
 }
 
-/* With a deadline: waits until it is dead (a pidfd is readable then). True when it was killed. */
-static bool kill_one(const struct cull *c, pid_t pid, const struct mps_time *deadline)
+/* At once, not when all are listed: until then it could have forked and gone. */
+static int kill_if_meant(pid_t pid, void *user)
+{
+	struct cull *c = user;
+	AUTO_CLOSE int fd = -1;
+	struct proc_stat st;
+
+	if (!is_meant(c, pid)) {
+		c->vanished += kill(pid, 0) < 0 && errno == ESRCH;
+		return 0;
+	}
+	fd = pidfd_open_checked(pid);
+	/* Still the one that bore the tag, now that the pidfd holds it. */
+	if (pid == getpid() || !is_meant(c, pid) || proc_stat_read(pid, &st) < 0 ||
+	    st.state == 'Z' || pidfd_signal(fd, pid, SIGKILL) < 0)
+		return 0;
+	return pids_add(&c->killed, pid);
+}
+
+/* A pidfd is readable when its process is dead. */
+static void wait_for_death(const struct cull *c, pid_t pid, struct mps_time deadline)
 {
 	AUTO_CLOSE int fd = pidfd_open_checked(pid);
 	struct pollfd p = { .fd = fd, .events = POLLIN };
-	int64_t left;
+	int64_t left = (deadline.ns - mps_now().ns) / MPS_NS_PER_MS;
 
-	if (!is_meant(c, pid) || pidfd_signal(fd, pid, SIGKILL) < 0)
-		return false;
-	if (deadline != NULL && fd >= 0) {
-		left = (deadline->ns - mps_now().ns) / MPS_NS_PER_MS;
+	if (fd >= 0 && is_meant(c, pid))
 		poll(&p, 1, left > 0 ? (int)left : 0);
-	}
-	return true;
 }
 
 int tagged_kill(uint16_t keeper, bool (*spare)(uint32_t instance, void *user), void *user,
 		int64_t ns, size_t *ret_n)
 {
-	const struct cull c = { keeper, spare, user };
+	enum { LOOKS_IN_VAIN = 50 }; /* where strangers come and go all the time */
+	struct cull c = { .keeper = keeper, .spare = spare, .user = user };
 	struct mps_time deadline = { mps_now().ns + ns };
-	struct pids list = { 0 };
-	size_t killed = 1;
-	int r = 0;
+	int r = 0, in_vain = 0;
+	bool again = true;
 
 	*ret_n = 0;
-	/* Again until a look finds none: what was killed may have forked meanwhile. */
-	while (r == 0 && killed > 0 && mps_now().ns < deadline.ns) {
-		r = tagged_processes(keeper, &list);
-		/* All first, so that none lives on while another is waited for. */
-		killed = 0;
-		for (size_t i = 0; i < list.n; i++)
-			killed += kill_one(&c, list.p[i], NULL);
-		for (size_t i = 0; i < list.n; i++)
-			kill_one(&c, list.p[i], &deadline);
-		*ret_n += killed;
+	while (r == 0 && again && mps_now().ns < deadline.ns) {
+		c.killed.n = c.vanished = 0;
+		r = each_process(kill_if_meant, &c);
+		for (size_t i = 0; i < c.killed.n; i++)
+			wait_for_death(&c, c.killed.p[i], deadline);
+		*ret_n += c.killed.n;
+		/* What was killed may have forked meanwhile, and so may what went before it could be looked at. */
+		in_vain = c.killed.n > 0 ? 0 : in_vain + 1;
+		again = c.killed.n > 0 || (c.vanished > 0 && in_vain < LOOKS_IN_VAIN);
 	}
-	pids_fini(&list);
+	pids_fini(&c.killed);
 	return r;
 }
