@@ -314,28 +314,32 @@ static bool read_messages(struct keeper *k)
 
 /* ------------------------------------------------------------------------------------------------- signals */
 
-/* Kernels without pidfds tell of an exit by SIGCHLD alone. */
+/*
+ * Kernels without pidfds tell of an exit by SIGCHLD alone. Only this thread's children are asked for: mains, the
+ * supervisor, and siblings that a main has made (CLONE_PARENT), which must not hide those behind them.
+ */
 static void reap_without_pidfds(struct keeper *k)
 {
+	const int look = WEXITED | WNOHANG | __WNOTHREAD;
 	siginfo_t si;
 
 	for (;;) {
 		uint32_t index;
 
 		memset(&si, 0, sizeof(si));
-		if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) < 0 || si.si_pid == 0)
+		if (waitid(P_ALL, 0, &si, look | WNOWAIT) < 0 || si.si_pid == 0)
 			return;
 		index = slot_of_pid(k, si.si_pid);
-		if (si.si_pid == k->supervisor) {
-			waitid(P_PID, (id_t)si.si_pid, &si, WEXITED);
-			k->supervisor_code = (uint32_t)si.si_code;
-			k->supervisor_status = (uint32_t)si.si_status;
-			k->supervisor = -1;
-		} else if (index != NO_SLOT && k->slots[index].state != SLOT_ENDING) {
+		if (index != NO_SLOT && k->slots[index].state != SLOT_ENDING) {
 			slot_on_exit(k, index);
-		} else {
-			return; /* a stray: the sweep reaps it */
+			continue;
 		}
+		waitid(P_PID, (id_t)si.si_pid, &si, WEXITED | WNOHANG);
+		if (si.si_pid != k->supervisor)
+			continue;
+		k->supervisor_code = (uint32_t)si.si_code;
+		k->supervisor_status = (uint32_t)si.si_status;
+		k->supervisor = -1;
 	}
 }
 

@@ -39,10 +39,16 @@ struct slot *slot_at(struct keeper *k, uint32_t index)
 
 uint32_t slot_of_pid(const struct keeper *k, pid_t pid)
 {
-	for (uint32_t i = 0; i < k->n_slots; i++)
-		if (k->slots[i].state != SLOT_IDLE && k->slots[i].pid == pid)
+	uint32_t ended = NO_SLOT;
+
+	for (uint32_t i = 0; i < k->n_slots; i++) {
+		if (k->slots[i].state == SLOT_IDLE || k->slots[i].pid != pid)
+			continue;
+		if (k->slots[i].state != SLOT_ENDING)
 			return i;
-	return NO_SLOT;
+		ended = i; /* its number is free and may have come again */
+	}
+	return ended;
 }
 
 /* ------------------------------------------------------------------------------------------------- reports */
@@ -290,8 +296,10 @@ void slot_start(struct keeper *k, const struct keeper_start *start, struct mps_s
 	if (child.shares_memory)
 		lend_room(k, s, room, &child);
 	keeper_watch(k, s->exec_fd, EPOLLIN, WATCH_EXEC, start->instance, s->gen);
-	if (s->pidfd >= 0)
-		keeper_watch(k, s->pidfd, EPOLLIN, WATCH_PIDFD, start->instance, s->gen);
+	/* Out of descriptors or of watches: then SIGCHLD has to do, from here on and for all. */
+	if (s->pidfd < 0 ||
+	    keeper_watch(k, s->pidfd, EPOLLIN, WATCH_PIDFD, start->instance, s->gen) < 0)
+		k->have_pidfd = false;
 }
 
 void slot_set_blob(struct keeper *k, uint32_t index, const void *blob, size_t size)
@@ -341,13 +349,12 @@ static bool settle_exec(struct keeper *k, uint32_t index, bool exited)
 	if (r == 0 && !exited)
 		return true;
 	keeper_unwatch(k, &s->exec_fd);
-	return_room(k, s);
-	if (r < 0) {
+	if (r < 0) { /* it is about to _exit, and stands on its room until then */
 		s->fail_step = failure.step;
 		s->fail_error = failure.error;
-		s->kill = true; /* it is about to _exit */
 		return false;
 	}
+	return_room(k, s);
 	s->state = SLOT_ALIVE;
 	s->started = mps_now();
 	slot_report(k, index, REPORT_STARTED);
@@ -366,6 +373,7 @@ void slot_on_exec(struct keeper *k, uint32_t index)
 
 static void forget_process(struct keeper *k, struct slot *s)
 {
+	return_room(k, s);
 	keeper_unwatch(k, &s->pidfd);
 	keeper_unwatch(k, &s->exec_fd);
 	k->n_live--;
@@ -398,17 +406,12 @@ static void unlink_ending(struct keeper *k, uint32_t index)
 		k->slots[s->next_ending].prev_ending = s->prev_ending;
 }
 
-/* Waits for a process that is known to be dead or about to be. False when it is not dead yet. */
-static bool reap(const struct slot *s, bool wait, siginfo_t *ret)
+/* False when it is not dead yet. Never waits: even one that has failed to exec may have been stopped before its exit. */
+static bool reap(const struct slot *s, siginfo_t *ret)
 {
-	int options = WEXITED | (wait ? 0 : WNOHANG), r;
-
 	memset(ret, 0, sizeof(*ret));
-	do
-		r = s->pidfd >= 0 ? waitid(P_PIDFD, (id_t)s->pidfd, ret, options)
-				  : waitid(P_PID, (id_t)s->pid, ret, options);
-	while (r < 0 && errno == EINTR);
-	return r == 0 && ret->si_pid == s->pid;
+	/* By number: it is our child until here, and P_PIDFD is younger than pidfds (Linux 5.4). */
+	return waitid(P_PID, (id_t)s->pid, ret, WEXITED | WNOHANG) == 0 && ret->si_pid == s->pid;
 }
 
 void slot_on_exit(struct keeper *k, uint32_t index)
@@ -420,7 +423,7 @@ void slot_on_exit(struct keeper *k, uint32_t index)
 	/* While the zombie holds the number, its process group can be no other's. */
 	if (s->kill && s->state == SLOT_ALIVE && s->leftovers != KEEPER_LEFT_KEEP)
 		kill(-s->pid, SIGKILL);
-	if (!reap(s, failed, &si))
+	if (!reap(s, &si))
 		return;
 	if (s->exec_fd >= 0)
 		failed = !settle_exec(k, index, true);

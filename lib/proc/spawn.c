@@ -11,8 +11,10 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -69,6 +71,19 @@ static bool can_share_files(const struct birth *birth)
 		if (birth->s->fds[i].fd >= MPS_LOW_FDS || birth->s->fds[i].child >= MPS_LOW_FDS)
 			return false;
 	return true;
+}
+
+/*
+ * Before Linux 5.16 ("coredump: Limit coredumps to a single thread group") a child that dumps core, by a SIGQUIT just
+ * before its exec, ends all who share its memory.
+ */
+static bool dumps_core_alone(void)
+{
+	struct utsname u;
+	unsigned major = 0, minor = 0;
+
+	return uname(&u) == 0 && sscanf(u.release, "%u.%u", &major, &minor) == 2 &&
+	       (major > 5 || (major == 5 && minor >= 16));
 }
 
 /* -ENOSYS: not this way. */
@@ -136,7 +151,7 @@ static pid_t make_child(const struct birth *birth, void *stack, struct mps_child
 
 	if (have_pidfd < 0) {
 		have_pidfd = feature_allowed(FEATURE_PIDFD);
-		can_share = have_pidfd && feature_allowed(FEATURE_CLONE_VM);
+		can_share = have_pidfd && feature_allowed(FEATURE_CLONE_VM) && dumps_core_alone();
 		close_prepare();
 	}
 	if (can_share)

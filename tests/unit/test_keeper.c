@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "../keeper_peer.h"
+#include "keeper/internal.h"
 
 /* ------------------------------------------------------------------------------- what this program is made to be */
 
@@ -30,21 +31,35 @@ static void be_chain(void)
 }
 
 /* A child that is its parent's sibling: it hangs on the keeper's thread that forks, and falls to nobody. */
-static int sibling(void *unused)
+static int sibling(void *user)
 {
-	(void)unused;
-	if (write(1, "up", 2) != 2)
+	const int *told = user;
+
+	if (write(1, "up", 2) != 2 || write(told[1], "", 1) != 1)
 		_exit(1);
 	for (;;)
 		pause();
 }
 
+static int short_sibling(void *unused)
+{
+	(void)unused;
+	_exit(0);
+}
+
 static void be_sibling(void)
 {
-	static char stack[65536];
+	static char stack[65536], other[65536];
+	int told[2];
+	char c;
 
+	if (pipe(told) < 0)
+		_exit(1);
 	setsid();
-	if (clone(sibling, stack + sizeof(stack), CLONE_PARENT | SIGCHLD, NULL) < 0)
+	if (clone(short_sibling, other + sizeof(other), CLONE_PARENT | SIGCHLD, NULL) < 0)
+		_exit(1);
+	if (clone(sibling, stack + sizeof(stack), CLONE_PARENT | SIGCHLD, told) < 0 ||
+	    read(told[0], &c, 1) != 1)
 		_exit(1);
 	_exit(0);
 }
@@ -283,12 +298,24 @@ Test(keeper, ends_a_chain_that_forks_faster_than_one_looks)
 
 Test(keeper, leaves_not_even_a_sibling_behind)
 {
-	struct scene s;
+	for (size_t i = 0; i < ARRAY_SIZE(kernels); i++) {
+		const struct peer_options o = { .no = kernels[i].no };
+		struct scene s;
 
-	open_scene(&s);
-	start_role(&s, 0, "sibling");
-	expect_output(&s, "up");
-	finish(&s);
+		open_scene_with(&s, &o);
+		start_role(&s, 0, "sibling");
+		expect_output(&s, "up");
+		expect(&s, KEEPER_STARTED);
+		if (expect(&s, KEEPER_EXITED).tree_left)
+			expect(&s, KEEPER_GONE); /* who reads all of /proc sees it in time */
+		/* A dead sibling is nobody's and hides nobody. */
+		for (uint32_t n = 1; n < 20; n++) {
+			start_shell(&s, n, KEEPER_LEFT_END, 0, "exit 3");
+			expect(&s, KEEPER_STARTED);
+			cr_expect_eq(expect(&s, KEEPER_EXITED).status, 3);
+		}
+		finish(&s);
+	}
 }
 
 Test(keeper, leaves_alone_what_is_to_be_left_alone)
@@ -618,4 +645,42 @@ Test(keeper, does_not_wait_for_what_it_may_not_kill)
 	snprintf(script, sizeof(script), "rm -r %s", folder);
 	cr_expect_eq(system(script), 0);
 	expect_nobody(&s);
+}
+
+/* One slot without a keeper around it: the child has said why it cannot go on, but somebody has stopped it. */
+Test(slot, is_not_held_up_by_a_child_that_was_stopped_before_its_exit, .timeout = 20)
+{
+	static struct keeper k;
+	struct mps_failure failure = { MPS_STEP_CHDIR, ENOTDIR };
+	struct slot *s;
+	siginfo_t si;
+	int ends[2];
+
+	k = (struct keeper){ .epoll = -1, .sock = -1 };
+	k.first_ending = k.first_report = NO_SLOT;
+	cr_assert_eq(pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
+	s = slot_at(&k, 0);
+	s->state = SLOT_EXEC;
+	k.n_live = 1;
+	s->exec_fd = ends[0];
+	s->pid = fork();
+	if (s->pid == 0) {
+		if (write(ends[1], &failure, sizeof(failure)) < 0)
+			_exit(1);
+		raise(SIGSTOP);
+		_exit(127);
+	}
+	waitid(P_PID, (id_t)s->pid, &si, WSTOPPED | WNOWAIT);
+	slot_on_exec(&k, 0);
+	cr_expect_eq(s->state, SLOT_EXEC);
+	cr_expect_eq(s->reports, 0);
+	kill(s->pid, SIGCONT);
+	waitid(P_PID, (id_t)s->pid, &si, WEXITED | WNOWAIT);
+	slot_on_exit(&k, 0);
+	cr_expect_eq(s->state, SLOT_IDLE);
+	cr_expect_eq(s->reports, REPORT_FAILED);
+	cr_expect_eq(s->fail_step, MPS_STEP_CHDIR);
+	cr_expect_eq(k.n_live, 0);
+	free(k.slots);
+	close(ends[1]);
 }
