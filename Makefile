@@ -108,7 +108,7 @@ test: | $(filter lint,$(MAKECMDGOALS))
 # All that tests and benchmarks run, built.
 .PHONY: tests
 tests: all $(UNITS) $(STRESS) $(BENCH) $(HELPERS) $(addprefix $(B)/replay/,$(FUZZERS))
-unit: $(UNITS)
+unit: all $(UNITS)
 	$(Q)B=$(B) SAN=$(SAN) tests/run unit
 e2e: all $(HELPERS)
 	$(Q)B=$(B) SAN=$(SAN) tests/run e2e

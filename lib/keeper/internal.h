@@ -48,6 +48,7 @@ struct slot {
 	bool kill;		 /* whatever is left gets SIGKILL */
 	bool linked;		 /* is in the list of ending slots */
 	bool queued;		 /* is in the queue of reports */
+	bool reaped;		 /* a stray of it, in the sweep of now */
 	struct birth_room *room; /* lent until the exec; NULL = none */
 	uint32_t n_left;	 /* strays of it, counted by the sweep */
 	int32_t fail_step, fail_error;
@@ -74,7 +75,7 @@ struct stray {
  * What one start lends to its child until the exec: the message that describes it, the decoder's scratch, a stack.
  * They are few; a start that finds none free forks in the ordinary way.
  */
-#define BIRTHS_MAX 16
+#define BIRTHS_MAX 32
 
 struct birth_room {
 	_Alignas(16) char stack[MPS_STACK_SIZE];
@@ -82,6 +83,9 @@ struct birth_room {
 	struct buf scratch;
 	char *in; /* KEEPER_MSG_MAX bytes */
 	bool busy;
+	/* Open until the child has a descriptor table of its own: its end of the exec pipe, and what came along. */
+	int fds[KEEPER_FDS_MAX + 1];
+	size_t n_fds;
 };
 
 struct keeper {
@@ -106,7 +110,9 @@ struct keeper {
 	struct pids children_now;
 	struct stray *strays;
 	size_t n_strays, cap_strays;
-	bool sweep; /* orphans may have come or died */
+	bool sweep;  /* orphans may have come or died */
+	bool reaped; /* a stray, in the sweep of now */
+	bool blind;  /* memory or descriptors did not suffice for a sweep */
 	struct mps_time sweep_not_before;
 
 	bool finishing; /* everything ends, and then we do */
@@ -122,6 +128,7 @@ struct keeper {
 	size_t n_fds;
 	char *in; /* KEEPER_MSG_MAX bytes */
 	struct birth_room rooms[BIRTHS_MAX];
+	size_t n_sharing; /* rooms with n_fds > 0 */
 };
 
 /* What an epoll event is about. */
@@ -129,6 +136,8 @@ enum watch { WATCH_SOCK, WATCH_SIGNALS, WATCH_SUPERVISOR, WATCH_EXEC, WATCH_PIDF
 int keeper_watch(struct keeper *k, int fd, uint32_t events, enum watch what, uint32_t slot,
 		 uint32_t gen);
 
+/* Moves *fd above those that children need, where it may stay for long. */
+void keeper_lift(int *fd);
 /* Stops watching *fd and closes it. */
 void keeper_unwatch(struct keeper *k, int *fd);
 
@@ -138,6 +147,8 @@ void slot_start(struct keeper *k, const struct keeper_start *start, struct mps_s
 		bool lend, const void *blob, size_t blob_size);
 /* Reports that a start failed before it became a process. */
 void slot_refuse(struct keeper *k, const struct keeper_start *start, enum mps_step step, int error);
+/* Closes what children shared that have their own by now; about_to_wait: the others will tell. */
+void slot_release_files(struct keeper *k, bool about_to_wait);
 void slot_on_exec(struct keeper *k, uint32_t index);
 /* The main process may have ended: looks, and if so reaps. */
 void slot_on_exit(struct keeper *k, uint32_t index);
@@ -157,8 +168,12 @@ bool keeper_send(struct keeper *k, const int *fds, size_t n);
 
 /* stray.c */
 void stray_sweep(struct keeper *k, struct mps_time now);
+/* It is not to wait for sweep_not_before. */
+bool stray_sweep_is_urgent(const struct keeper *k);
 /* Everything that fell to us and is not meant to stay. */
 size_t stray_count(const struct keeper *k);
+/* When all is over: ends what bears our mark and never fell to us, such as siblings of workers (CLONE_PARENT). */
+void stray_last_look(struct keeper *k);
 void stray_signal(struct keeper *k, uint32_t slot, int sig);
 void stray_reaped(struct keeper *k, const siginfo_t *si);
 

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,6 +57,19 @@ void keeper_unwatch(struct keeper *k, int *fd)
 	fd_close(fd);
 }
 
+void keeper_lift(int *fd)
+{
+	int high;
+
+	if (*fd < 0 || *fd >= MPS_LOW_FDS)
+		return;
+	high = fcntl(*fd, F_DUPFD_CLOEXEC, MPS_LOW_FDS);
+	if (high < 0)
+		return; /* no room up there: it stays where it is */
+	fd_close(fd);
+	*fd = high;
+}
+
 /* ------------------------------------------------------------------------------------------------- the end */
 
 static void signal_mains(struct keeper *k, int sig)
@@ -96,8 +110,8 @@ static void finish_hard(struct keeper *k)
 
 static bool finished(const struct keeper *k)
 {
-	return k->finishing && k->supervisor == 0 && k->n_live == 0 && stray_count(k) == 0 &&
-	       k->first_ending == NO_SLOT;
+	return k->finishing && !k->sweep && k->supervisor == 0 && k->n_live == 0 &&
+	       stray_count(k) == 0 && k->first_ending == NO_SLOT;
 }
 
 static void unlink_files(const struct keeper *k)
@@ -155,6 +169,8 @@ static void on_hello(struct keeper *k, const struct keeper_message *m)
 /* Maps the memfd that carries what is too long for a datagram. NULL with *ret_error. */
 static void *map_long(const struct keeper *k, size_t *ret_size, int *ret_error)
 {
+	const int wanted = F_SEAL_SHRINK | F_SEAL_WRITE;
+	int seals;
 	off_t size;
 	void *p;
 
@@ -164,8 +180,9 @@ static void *map_long(const struct keeper *k, size_t *ret_size, int *ret_error)
 	size = lseek(k->fds[k->n_fds - 1], 0, SEEK_END);
 	if (size <= 0 || size > KEEPER_SPAWN_MAX)
 		return NULL;
-	/* Private, and sealed by the sender, so that it cannot shrink under us. */
-	if ((fcntl(k->fds[k->n_fds - 1], F_GET_SEALS) & F_SEAL_SHRINK) == 0)
+	/* Sealed by the sender, so that it neither shrinks nor changes under us; what is no memfd says -1. */
+	seals = fcntl(k->fds[k->n_fds - 1], F_GET_SEALS);
+	if (seals < 0 || (seals & wanted) != wanted)
 		return NULL;
 	p = mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, k->fds[k->n_fds - 1], 0);
 	*ret_error = errno;
@@ -220,35 +237,33 @@ static void on_forget(struct keeper *k, uint32_t index)
 	s->blob_size = 0;
 }
 
-static void on_message(struct keeper *k, size_t n, bool cut)
+static void on_message(struct keeper *k, const struct keeper_message *m, bool cut)
 {
-	struct keeper_message m;
-
-	if (keeper_decode(k->in, n, true, &m) < 0)
-		return;
-	switch (m.type) {
+	switch (m->type) {
 	case KEEPER_HELLO:
-		on_hello(k, &m);
+		on_hello(k, m);
 		break;
 	case KEEPER_START:
 	case KEEPER_START_LONG:
-		on_start(k, &m, cut);
+		on_start(k, m, cut);
 		break;
 	case KEEPER_SIGNAL:
-		on_signal_message(k, &m);
+		on_signal_message(k, m);
 		break;
 	case KEEPER_BLOB:
-		slot_set_blob(k, m.instance, m.blob, m.blob_size);
+		slot_set_blob(k, m->instance, m->blob, m->blob_size);
 		break;
 	case KEEPER_KEEP:
-		slot_keep(k, m.instance, k->fds, k->n_fds);
+		for (size_t i = 0; i < k->n_fds; i++)
+			keeper_lift(&k->fds[i]);
+		slot_keep(k, m->instance, k->fds, k->n_fds);
 		k->n_fds = 0;
 		break;
 	case KEEPER_FORGET:
-		on_forget(k, m.instance);
+		on_forget(k, m->instance);
 		break;
 	case KEEPER_EXIT:
-		finish(k, (int)m.status);
+		finish(k, (int)m->status);
 		break;
 	case KEEPER_DETACH:
 		dup2(k->null, STDERR_FILENO);
@@ -264,8 +279,18 @@ static void on_message(struct keeper *k, size_t n, bool cut)
 	}
 }
 
-/* A few at a time, so that a thousand starts in a row do not delay an exit. */
-static void read_messages(struct keeper *k)
+/* The messages of one datagram; a malformed one ends it. */
+static void on_datagram(struct keeper *k, size_t n, bool cut)
+{
+	struct wire w = { k->in, n, false };
+	struct keeper_message m;
+
+	while (w.n > 0 && keeper_decode_next(&w, true, &m) == 0)
+		on_message(k, &m, cut);
+}
+
+/* A few at a time, so that a thousand starts in a row do not delay an exit. False when there are no more. */
+static bool read_messages(struct keeper *k)
 {
 	for (int i = 0; i < 8 && k->sock >= 0; i++) {
 		bool cut;
@@ -273,17 +298,18 @@ static void read_messages(struct keeper *k)
 				    &k->n_fds, &cut);
 
 		if (n == -EAGAIN)
-			return;
+			return false;
 		if (n <= 0) { /* its pidfd tells the rest */
-			epoll_ctl(k->epoll, EPOLL_CTL_DEL, k->sock, NULL);
-			fd_close(&k->sock);
-			return;
+			keeper_unwatch(k, &k->sock);
+			return false;
 		}
-		on_message(k, (size_t)n, cut);
+		on_datagram(k, (size_t)n, cut);
+		slot_release_files(k, false);
 		for (size_t f = 0; f < k->n_fds; f++)
 			fd_close(&k->fds[f]);
 		k->n_fds = 0;
 	}
+	return true;
 }
 
 /* ------------------------------------------------------------------------------------------------- signals */
@@ -329,7 +355,10 @@ static void on_supervisor_gone(struct keeper *k)
 	struct mps_failure failure;
 
 	k->supervisor = 0;
-	fd_close(&k->supervisor_pidfd);
+	keeper_unwatch(k, &k->supervisor_pidfd);
+	/* Its last words, EXIT among them, may still lie in the socket. */
+	for (int i = 0; i < 1000 && k->sock >= 0 && read_messages(k); i++)
+		;
 	if (mps_spawn_result(k->exec_fd, &failure) < 0)
 		fail(k, k->options->argv[0], failure.error);
 	fd_close(&k->exec_fd);
@@ -394,18 +423,23 @@ static void earliest(struct mps_time *best, struct mps_time t)
 static int next_timeout(const struct keeper *k, struct mps_time now)
 {
 	struct mps_time best = { 0 };
+	int64_t ms;
 
 	for (uint32_t i = k->first_ending; i != NO_SLOT; i = k->slots[i].next_ending)
 		if (!k->slots[i].kill)
 			earliest(&best, k->slots[i].deadline);
 	if (k->finishing && !k->finish_kill)
 		earliest(&best, k->finish_deadline);
+	if (k->sweep && stray_sweep_is_urgent(k))
+		return 0;
 	if (k->sweep)
 		earliest(&best, k->sweep_not_before);
 	if (best.ns == 0)
 		return -1;
-	return best.ns <= now.ns ? 0
-				 : (int)((best.ns - now.ns + MPS_NS_PER_MS - 1) / MPS_NS_PER_MS);
+	if (best.ns <= now.ns)
+		return 0;
+	ms = (best.ns - now.ns) / MPS_NS_PER_MS + 1;
+	return ms < INT_MAX ? (int)ms : INT_MAX;
 }
 
 static void check_deadlines(struct keeper *k, struct mps_time now)
@@ -457,8 +491,10 @@ static void *loop(void *user)
 	struct epoll_event events[64];
 
 	while (!finished(k)) {
-		int n = epoll_wait(k->epoll, events, ARRAY_SIZE(events),
-				   next_timeout(k, mps_now()));
+		int n;
+
+		slot_release_files(k, true);
+		n = epoll_wait(k->epoll, events, ARRAY_SIZE(events), next_timeout(k, mps_now()));
 
 		for (int i = 0; i < n; i++)
 			on_event(k, &events[i]);
@@ -467,6 +503,7 @@ static void *loop(void *user)
 			stray_sweep(k, mps_now());
 		slot_flush_reports(k);
 	}
+	stray_last_look(k);
 	unlink_files(k);
 	_exit(k->exit_status);
 }
@@ -496,14 +533,13 @@ static int start_supervisor(struct keeper *k, enum mps_step *ret_step)
 		.signals_are_default = true,
 	};
 	struct mps_child child;
-	bool shared;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0) {
 		*ret_step = MPS_STEP_PIPE;
 		return -errno;
 	}
 	fds[3].fd = ends[1];
-	r = mps_spawn_start(&spawn, NULL, &child, &shared, ret_step);
+	r = mps_spawn_start(&spawn, NULL, &child, ret_step);
 	fd_close(&ends[1]);
 	if (r < 0) {
 		fd_close(&ends[0]);
@@ -525,12 +561,10 @@ static int start_supervisor(struct keeper *k, enum mps_step *ret_step)
 
 static int open_signals(void)
 {
-	struct sigaction dfl = { .sa_handler = SIG_DFL };
 	sigset_t set;
 
 	/* Whoever started us may have ignored or blocked anything; workers shall inherit none of it. */
-	for (int sig = 1; sig < NSIG; sig++)
-		sigaction(sig, &dfl, NULL);
+	mps_reset_signals();
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
 	sigaddset(&set, SIGPIPE);

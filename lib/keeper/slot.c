@@ -107,7 +107,11 @@ bool keeper_send(struct keeper *k, const int *fds, size_t n)
 	return false;
 }
 
-static bool send_reports(struct keeper *k, uint32_t index)
+enum {
+	REPORTS_A_DATAGRAM = 128
+}; /* slots; the last of them has at most four reports of 40 bytes */
+
+static void encode_reports(struct keeper *k, uint32_t index)
 {
 	struct slot *s = &k->slots[index];
 	struct keeper_message m;
@@ -116,24 +120,30 @@ static bool send_reports(struct keeper *k, uint32_t index)
 		if (!(s->reports & bit))
 			continue;
 		describe(s, index, bit, &m);
-		buf_reset(&k->out);
 		keeper_encode(&m, &k->out);
-		if (!keeper_send(k, NULL, 0))
-			return false;
-		s->reports &= (uint8_t)~bit;
 	}
-	return true;
 }
 
+/* As many as fit go together; they count as told only when the socket has taken them. */
 void slot_flush_reports(struct keeper *k)
 {
 	while (k->first_report != NO_SLOT && !k->sock_full) {
-		struct slot *s = &k->slots[k->first_report];
+		uint32_t index = k->first_report, n = 0;
 
-		if (!send_reports(k, k->first_report))
+		buf_reset(&k->out);
+		for (; index != NO_SLOT && n < REPORTS_A_DATAGRAM; n++) {
+			encode_reports(k, index);
+			index = k->slots[index].next_report;
+		}
+		if (!keeper_send(k, NULL, 0))
 			return;
-		s->queued = false;
-		k->first_report = s->next_report;
+		while (n-- > 0) {
+			struct slot *s = &k->slots[k->first_report];
+
+			s->reports = 0;
+			s->queued = false;
+			k->first_report = s->next_report;
+		}
 	}
 }
 
@@ -193,7 +203,8 @@ static struct birth_room *free_room(struct keeper *k)
 }
 
 /* The message that the child reads goes into the room; what was there serves for the next message. */
-static void lend_room(struct keeper *k, struct slot *s, struct birth_room *room)
+static void lend_room(struct keeper *k, struct slot *s, struct birth_room *room,
+		      const struct mps_child *child)
 {
 	char *in = k->in;
 	struct buf scratch = k->scratch;
@@ -204,12 +215,37 @@ static void lend_room(struct keeper *k, struct slot *s, struct birth_room *room)
 	room->scratch = scratch;
 	room->busy = true;
 	s->room = room;
+	if (child->error_fd < 0)
+		return;
+	memcpy(room->fds, k->fds, k->n_fds * sizeof(int));
+	room->n_fds = k->n_fds;
+	k->n_fds = 0;
+	room->fds[room->n_fds++] = child->error_fd;
+	k->n_sharing++;
 }
 
-static void return_room(struct slot *s)
+static void release_files(struct keeper *k, struct birth_room *room)
 {
-	if (s->room != NULL)
-		s->room->busy = false;
+	if (room->n_fds == 0)
+		return;
+	while (room->n_fds > 0)
+		fd_close(&room->fds[--room->n_fds]);
+	k->n_sharing--;
+}
+
+void slot_release_files(struct keeper *k, bool about_to_wait)
+{
+	for (size_t i = 0; i < BIRTHS_MAX && k->n_sharing > 0; i++)
+		if (k->rooms[i].n_fds > 0 && mps_child_has_files(k->rooms[i].stack, about_to_wait))
+			release_files(k, &k->rooms[i]);
+}
+
+static void return_room(struct keeper *k, struct slot *s)
+{
+	if (s->room == NULL)
+		return;
+	release_files(k, s->room);
+	s->room->busy = false;
 	s->room = NULL;
 }
 
@@ -220,8 +256,8 @@ void slot_start(struct keeper *k, const struct keeper_start *start, struct mps_s
 	struct birth_room *room = lend ? free_room(k) : NULL;
 	struct mps_child child = MPS_CHILD_INIT;
 	enum mps_step step = MPS_STEP_NONE;
-	bool shared = false;
-	int r = s == NULL ? -ENOMEM : s->state != SLOT_IDLE || k->finishing ? -EBUSY : 0;
+	bool refused = k->finishing || k->supervisor <= 0; /* it would only be ended again */
+	int r = s == NULL ? -ENOMEM : refused || s->state != SLOT_IDLE ? -EBUSY : 0;
 
 	if (r == 0) {
 		resolve_fds(k, spawn);
@@ -231,8 +267,7 @@ void slot_start(struct keeper *k, const struct keeper_start *start, struct mps_s
 			room->spawn = *spawn;
 			spawn = &room->spawn;
 		}
-		r = mps_spawn_start(spawn, room != NULL ? room->stack : NULL, &child, &shared,
-				    &step);
+		r = mps_spawn_start(spawn, room != NULL ? room->stack : NULL, &child, &step);
 	}
 	if (r < 0) {
 		slot_refuse(k, start, step, -r);
@@ -242,6 +277,8 @@ void slot_start(struct keeper *k, const struct keeper_start *start, struct mps_s
 	s->pid = child.pid;
 	s->pidfd = child.pidfd;
 	s->exec_fd = child.exec_fd;
+	keeper_lift(&s->pidfd);
+	keeper_lift(&s->exec_fd);
 	s->state = SLOT_EXEC;
 	s->leftovers = (uint8_t)start->leftovers;
 	s->grace = start->grace;
@@ -250,8 +287,8 @@ void slot_start(struct keeper *k, const struct keeper_start *start, struct mps_s
 	s->deadline.ns = 0;
 	k->n_live++;
 	slot_set_blob(k, start->instance, blob, blob_size);
-	if (shared)
-		lend_room(k, s, room);
+	if (child.shares_memory)
+		lend_room(k, s, room, &child);
 	keeper_watch(k, s->exec_fd, EPOLLIN, WATCH_EXEC, start->instance, s->gen);
 	if (s->pidfd >= 0)
 		keeper_watch(k, s->pidfd, EPOLLIN, WATCH_PIDFD, start->instance, s->gen);
@@ -304,7 +341,7 @@ static bool settle_exec(struct keeper *k, uint32_t index, bool exited)
 	if (r == 0 && !exited)
 		return true;
 	keeper_unwatch(k, &s->exec_fd);
-	return_room(s);
+	return_room(k, s);
 	if (r < 0) {
 		s->fail_step = failure.step;
 		s->fail_error = failure.error;
@@ -411,6 +448,10 @@ void slot_after_sweep(struct keeper *k, uint32_t index)
 			s->tree_left = true;
 			slot_report(k, index, REPORT_EXITED);
 		}
+		return;
+	}
+	if (s->reaped) {
+		k->sweep = true; /* its children, if it had any, are not counted yet */
 		return;
 	}
 	unlink_ending(k, index);

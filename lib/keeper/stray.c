@@ -28,15 +28,22 @@ void stray_reaped(struct keeper *k, const siginfo_t *si)
 	keeper_send(k, NULL, 0);
 }
 
-static bool reap_stray(struct keeper *k, pid_t pid, bool ours)
+/*
+ * When it died between the reading of the list and now, its children have fallen to us and are not in that list: the
+ * list has to be read once more before anybody may be called gone.
+ */
+static bool reap_stray(struct keeper *k, const struct stray *s)
 {
 	siginfo_t si = { 0 };
 
-	if (waitid(P_PID, (id_t)pid, &si, WEXITED | WNOHANG) < 0)
+	if (waitid(P_PID, (id_t)s->pid, &si, WEXITED | WNOHANG) < 0)
 		return errno == ECHILD;
-	if (si.si_pid != pid)
+	if (si.si_pid != s->pid)
 		return false;
-	if (!ours)
+	k->reaped = true;
+	if (s->slot != NO_SLOT)
+		k->slots[s->slot].reaped = true;
+	else
 		stray_reaped(k, &si);
 	return true;
 }
@@ -81,6 +88,14 @@ static bool owned_by_ending(const struct keeper *k, const struct stray *s)
 	       (slot->leftovers == KEEPER_LEFT_GROUP && s->in_group);
 }
 
+static void give_up(struct keeper *k, struct stray *s, bool counted)
+{
+	if (counted)
+		k->slots[s->slot].n_left--;
+	s->slot = NO_SLOT;
+	s->leave = true;
+}
+
 static void end_stray(struct keeper *k, struct stray *s)
 {
 	bool owned = owned_by_ending(k, s);
@@ -95,7 +110,9 @@ static void end_stray(struct keeper *k, struct stray *s)
 	if (!owned)
 		return;
 	if (hard) {
-		kill(s->pid, SIGKILL);
+		/* It has become another user's: whoever waited for its end would wait for ever. */
+		if (kill(s->pid, SIGKILL) < 0 && errno == EPERM)
+			give_up(k, s, owned_by_ending(k, s));
 	} else if (!s->termed) {
 		s->termed = true;
 		kill(s->pid, SIGTERM);
@@ -156,41 +173,90 @@ static void merge(struct keeper *k)
 		if (known) {
 			s = old[at];
 			from = at + 1;
-		}
-		if (reap_stray(k, s.pid, known && s.slot != NO_SLOT))
-			continue;
-		if (!known)
+		} else {
 			attribute(k, &s);
-		k->strays[n++] = s;
+		}
+		if (!reap_stray(k, &s))
+			k->strays[n++] = s;
 	}
 	k->n_strays = n;
 }
 
-void stray_sweep(struct keeper *k, struct mps_time now)
+/* No /proc: strays cannot be listed, but the groups of the main processes can be reaped, asked for and signalled. */
+static void sweep_groups(struct keeper *k)
+{
+	for (uint32_t i = k->first_ending; i != NO_SLOT; i = k->slots[i].next_ending) {
+		struct slot *s = &k->slots[i];
+		bool first = s->deadline.ns == 0;
+		siginfo_t si;
+
+		do
+			si.si_pid = 0;
+		while (waitid(P_PGID, (id_t)s->pid, &si, WEXITED | WNOHANG) == 0 && si.si_pid != 0);
+		s->n_left = s->leftovers != KEEPER_LEFT_KEEP && kill(-s->pid, 0) == 0;
+		if (s->n_left > 0 && s->kill)
+			kill(-s->pid, SIGKILL);
+		else if (s->n_left > 0 && first && kill(-s->pid, SIGTERM) == 0)
+			kill(-s->pid, SIGCONT);
+	}
+}
+
+static void settle_ending(struct keeper *k)
 {
 	uint32_t next;
 
-	/* With a crowd of strays that are nobody's a look at each death would cost more than the dying. */
-	if (k->first_ending == NO_SLOT && now.ns < k->sweep_not_before.ns)
-		return;
-	k->sweep = false;
-	if (children_read(k->children, k->pid, &k->children_now) < 0)
-		k->children_now.n = 0;
-	if (k->children < 0)
-		drop_mains(k);
-	if (!reserve(k, k->n_strays + k->children_now.n)) {
-		k->sweep = true; /* out of memory: the next event tries again */
-		return;
-	}
-	merge(k);
-	for (uint32_t i = k->first_ending; i != NO_SLOT; i = k->slots[i].next_ending)
-		k->slots[i].n_left = 0;
-	for (size_t i = 0; i < k->n_strays; i++)
-		end_stray(k, &k->strays[i]);
 	for (uint32_t i = k->first_ending; i != NO_SLOT; i = next) {
 		next = k->slots[i].next_ending;
 		slot_after_sweep(k, i);
 	}
+}
+
+/* The children of now in k->children_now, with room for them in the table. 0, or -errno. */
+static int list_children(struct keeper *k)
+{
+	int r = children_read(k->children, k->pid, &k->children_now);
+
+	if (r < 0)
+		return r;
+	if (k->children < 0)
+		drop_mains(k);
+	return reserve(k, k->n_strays + k->children_now.n) ? 0 : -ENOMEM;
+}
+
+/* With a crowd of strays that are nobody's a look at each death would cost more than the dying. */
+bool stray_sweep_is_urgent(const struct keeper *k)
+{
+	return (k->first_ending != NO_SLOT || k->finishing) && !k->blind;
+}
+
+void stray_sweep(struct keeper *k, struct mps_time now)
+{
+	int r;
+
+	if (!stray_sweep_is_urgent(k) && now.ns < k->sweep_not_before.ns)
+		return;
+	k->sweep = k->reaped = false;
+	r = list_children(k);
+	k->blind = r == -ENOMEM || r == -EMFILE || r == -ENFILE;
+	if (k->blind) { /* what cannot be seen is not gone */
+		k->sweep = true;
+		k->sweep_not_before.ns = now.ns + 100 * MPS_NS_PER_MS;
+		return;
+	}
+	if (r < 0) {
+		sweep_groups(k);
+		settle_ending(k);
+		return;
+	}
+	for (uint32_t i = k->first_ending; i != NO_SLOT; i = k->slots[i].next_ending) {
+		k->slots[i].n_left = 0;
+		k->slots[i].reaped = false;
+	}
+	merge(k);
+	for (size_t i = 0; i < k->n_strays; i++)
+		end_stray(k, &k->strays[i]);
+	settle_ending(k);
+	k->sweep = k->sweep || (k->finishing && k->reaped);
 	k->sweep_not_before.ns = now.ns + 10 * (mps_now().ns - now.ns);
 }
 
@@ -208,4 +274,18 @@ void stray_signal(struct keeper *k, uint32_t slot, int sig)
 	for (size_t i = 0; i < k->n_strays; i++)
 		if (k->strays[i].slot == slot && k->strays[i].gen == k->slots[slot].gen)
 			kill(k->strays[i].pid, sig);
+}
+
+static bool is_left_alone(uint32_t instance, void *user)
+{
+	const struct keeper *k = user;
+
+	return instance < k->n_slots && k->slots[instance].leftovers == KEEPER_LEFT_KEEP;
+}
+
+void stray_last_look(struct keeper *k)
+{
+	size_t n;
+
+	tagged_kill(k->id, is_left_alone, k, 5 * MPS_NS_PER_S, &n);
 }

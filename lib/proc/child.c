@@ -6,7 +6,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -31,7 +33,7 @@ static void fail(int error_fd, enum mps_step step, long error)
 		raw1(SYS_exit_group, 127);
 }
 
-static void reset_signals(void)
+void mps_reset_signals(void)
 {
 	for (int sig = 1; sig < NSIG; sig++) /* KILL and STOP say EINVAL */
 		raw4(SYS_rt_sigaction, sig, RAW(default_action), 0, KERNEL_SIGSET_SIZE);
@@ -60,13 +62,6 @@ static long set_soft_limit(int resource, rlim_t soft)
 		return e;
 	r.rlim_cur = soft < r.rlim_max ? soft : r.rlim_max;
 	return raw4(SYS_prlimit64, 0, resource, RAW(&r), 0);
-}
-
-static long set_limits(const struct mps_spawn *s)
-{
-	if (s->tag != 0)
-		set_soft_limit(RLIMIT_LOCKS, s->tag); /* without it we find less, but it runs */
-	return s->nofile != 0 ? set_soft_limit(RLIMIT_NOFILE, s->nofile) : 0;
 }
 
 static size_t add_number(char *to, size_t at, unsigned n)
@@ -180,20 +175,41 @@ static long set_pdeathsig(int sig, pid_t parent)
 	return raw0(SYS_getppid) == parent ? 0 : -ESRCH;
 }
 
-void mps_child_run(const struct mps_spawn *s, int error_fd, pid_t parent)
+/*
+ * Before anything else: until then every change to our descriptors is one to the parent's. The parent is told when it
+ * sleeps for it.
+ */
+static long take_files(int error_fd, _Atomic int *files)
+{
+	static const struct mps_failure done = { MPS_STEP_FILES, 0 };
+	long r = raw3(SYS_close_range, MPS_LOW_FDS, -1, CLOSE_RANGE_UNSHARE);
+
+	if (r < 0)
+		return r;
+	if (atomic_exchange(files, MPS_FILES_OWN) == MPS_FILES_AWAITED)
+		raw3(SYS_write, error_fd, RAW(&done), sizeof(done));
+	return 0;
+}
+
+void mps_child_run(const struct mps_spawn *s, int error_fd, pid_t parent, _Atomic int *files)
 {
 	static const uint64_t no_signals[2];
 	enum mps_step step;
 	long r;
 
+	if (files != NULL && (r = take_files(error_fd, files)) < 0)
+		fail(error_fd, MPS_STEP_FD, r);
 	if (!s->signals_are_default)
-		reset_signals();
+		mps_reset_signals();
 	if ((r = enter_session(s->session)) < 0)
 		fail(error_fd, MPS_STEP_SESSION, r);
-	if ((r = set_limits(s)) < 0)
-		fail(error_fd, MPS_STEP_LIMIT, r);
+	if (s->tag != 0)
+		set_soft_limit(RLIMIT_LOCKS, s->tag); /* without it we find less, but it runs */
 	if ((r = set_fds(s, &error_fd, parent)) < 0)
 		fail(error_fd, MPS_STEP_FD, r);
+	/* Not before: the parent may have more open than the child may, and then no copy could be made. */
+	if (s->nofile != 0 && (r = set_soft_limit(RLIMIT_NOFILE, s->nofile)) < 0)
+		fail(error_fd, MPS_STEP_LIMIT, r);
 	if (s->set_user && (r = set_user(s, &step)) < 0)
 		fail(error_fd, step, r);
 	if (s->pdeathsig != 0 && (r = set_pdeathsig(s->pdeathsig, parent)) < 0)

@@ -26,6 +26,11 @@ void close_prepare(void)
 			      raw3(SYS_close_range, -1, -1, 0) == 0;
 }
 
+bool close_can_unshare(void)
+{
+	return range_works > 0;
+}
+
 struct dirent64_raw {
 	uint64_t ino;
 	int64_t off;

@@ -4,12 +4,16 @@
 #ifndef PROC_CLOSE_H
 #define PROC_CLOSE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct mps_fd;
 
 /* Finds out what the kernel can; call before the fork. */
 void close_prepare(void);
+
+/* After close_prepare(): close_range(2) is there. */
+bool close_can_unshare(void);
 
 /*
  * Closes every descriptor that is no row's `child` and not `keep`. close_range(2) (Linux 5.9), else /proc/self/fd, else

@@ -13,8 +13,21 @@
 
 #define RAW(x) ((long)(intptr_t)(x))
 
+/* The sanitizers keep books of the stack that runs, and know nothing of a second process in the same memory. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define RAW_IS_WATCHED 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define RAW_IS_WATCHED 1
+#endif
+#ifndef RAW_IS_WATCHED
+#define RAW_IS_WATCHED 0
+#endif
+
 #if defined(__x86_64__) && defined(__LP64__)
-#define RAW_IS_PURE 1
+#define RAW_IS_PURE (!RAW_IS_WATCHED)
 static inline long raw4(long nr, long a, long b, long c, long d)
 {
 	register long r10 __asm__("r10") = d;
@@ -27,7 +40,7 @@ static inline long raw4(long nr, long a, long b, long c, long d)
 	return r;
 }
 #elif defined(__aarch64__)
-#define RAW_IS_PURE 1
+#define RAW_IS_PURE (!RAW_IS_WATCHED)
 static inline long raw4(long nr, long a, long b, long c, long d)
 {
 	register long x8 __asm__("x8") = nr;

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -48,31 +49,62 @@ struct birth {
 	const struct mps_spawn *s;
 	int error_fd;
 	pid_t parent;
+	_Atomic int files; /* enum mps_files */
 };
 
 static int born(void *user)
 {
-	const struct birth *birth = user;
+	struct birth *birth = user;
+	bool shares = atomic_load(&birth->files) != MPS_FILES_OWN; /* awaited already, perhaps */
 
-	mps_child_run(birth->s, birth->error_fd, birth->parent);
+	mps_child_run(birth->s, birth->error_fd, birth->parent, shares ? &birth->files : NULL);
+}
+
+/* Everything that the child needs lies where its own table will begin with. */
+static bool can_share_files(const struct birth *birth)
+{
+	if (!close_can_unshare() || birth->error_fd >= MPS_LOW_FDS)
+		return false;
+	for (size_t i = 0; i < birth->s->n_fds; i++)
+		if (birth->s->fds[i].fd >= MPS_LOW_FDS || birth->s->fds[i].child >= MPS_LOW_FDS)
+			return false;
+	return true;
 }
 
 /* -ENOSYS: not this way. */
-static pid_t clone_shared(const struct birth *birth, void *stack, int *ret_pidfd)
+static pid_t clone_shared(const struct birth *birth, void *stack, struct mps_child *ret)
 {
 	struct birth *copy = stack;
+	int flags = CLONE_VM | CLONE_PIDFD | SIGCHLD, pidfd = -1;
+	bool files = can_share_files(birth);
 	pid_t pid;
-	int pidfd = -1;
 
 	if (!RAW_IS_PURE || stack == NULL || !birth->s->signals_are_default)
 		return -ENOSYS;
-	*copy = *birth;
-	pid = clone(born, (char *)stack + MPS_STACK_SIZE, CLONE_VM | CLONE_PIDFD | SIGCHLD, copy,
+	copy->s = birth->s;
+	copy->error_fd = birth->error_fd;
+	copy->parent = birth->parent;
+	atomic_store(&copy->files, files ? MPS_FILES_SHARED : MPS_FILES_OWN);
+	pid = clone(born, (char *)stack + MPS_STACK_SIZE, flags | (files ? CLONE_FILES : 0), copy,
 		    &pidfd);
 	if (pid < 0)
 		return errno == EINVAL || errno == EPERM ? -ENOSYS : -errno;
-	*ret_pidfd = pidfd;
+	ret->pidfd = pidfd;
+	ret->shares_memory = true;
+	ret->error_fd = files ? birth->error_fd : -1;
 	return pid;
+}
+
+bool mps_child_has_files(void *stack, bool about_to_wait)
+{
+	struct birth *birth = stack;
+	int files = MPS_FILES_SHARED;
+
+	if (about_to_wait)
+		atomic_compare_exchange_strong(&birth->files, &files, MPS_FILES_AWAITED);
+	else
+		files = atomic_load(&birth->files);
+	return files == MPS_FILES_OWN;
 }
 
 /*
@@ -97,7 +129,7 @@ static pid_t clone_copied(int *ret_pidfd)
 }
 
 /* In the child of a copying start this does not return. */
-static pid_t make_child(const struct birth *birth, void *stack, int *ret_pidfd, bool *ret_shared)
+static pid_t make_child(const struct birth *birth, void *stack, struct mps_child *ret)
 {
 	static signed char can_share = -1, have_pidfd = -1;
 	pid_t pid = -ENOSYS;
@@ -107,34 +139,32 @@ static pid_t make_child(const struct birth *birth, void *stack, int *ret_pidfd, 
 		can_share = have_pidfd && feature_allowed(FEATURE_CLONE_VM);
 		close_prepare();
 	}
-	*ret_pidfd = -1;
 	if (can_share)
-		pid = clone_shared(birth, stack, ret_pidfd);
-	*ret_shared = pid > 0;
+		pid = clone_shared(birth, stack, ret);
 	if (pid != -ENOSYS)
 		return pid;
 	if (have_pidfd)
-		pid = clone_copied(ret_pidfd);
+		pid = clone_copied(&ret->pidfd);
 	if (pid == -ENOSYS) {
 		have_pidfd = false;
 		pid = _Fork();
 		if (pid < 0)
 			return -errno;
 		if (pid > 0)
-			*ret_pidfd = pidfd_open_child(pid);
+			ret->pidfd = pidfd_open_child(pid);
 	}
 	if (pid == 0)
-		mps_child_run(birth->s, birth->error_fd, birth->parent);
+		mps_child_run(birth->s, birth->error_fd, birth->parent, NULL);
 	return pid;
 }
 
 int mps_spawn_start(const struct mps_spawn *s, void *stack, struct mps_child *ret_child,
-		    bool *ret_shared, enum mps_step *ret_step)
+		    enum mps_step *ret_step)
 {
+	struct mps_child child = MPS_CHILD_INIT;
 	struct birth birth = { .s = s, .parent = getpid() };
 	sigset_t all, old;
-	int ends[2], pidfd;
-	pid_t pid;
+	int ends[2];
 
 	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0) {
 		*ret_step = MPS_STEP_PIPE;
@@ -145,16 +175,18 @@ int mps_spawn_start(const struct mps_spawn *s, void *stack, struct mps_child *re
 	sigfillset(&all);
 	if (!s->signals_are_default)
 		sigprocmask(SIG_SETMASK, &all, &old);
-	pid = make_child(&birth, stack, &pidfd, ret_shared);
+	child.pid = make_child(&birth, stack, &child);
 	if (!s->signals_are_default)
 		sigprocmask(SIG_SETMASK, &old, NULL);
-	fd_close(&ends[1]);
-	if (pid < 0) {
+	if (child.error_fd < 0)
+		fd_close(&ends[1]);
+	if (child.pid < 0) {
 		fd_close(&ends[0]);
 		*ret_step = MPS_STEP_FORK;
-		return pid;
+		return child.pid;
 	}
-	*ret_child = (struct mps_child){ pid, pidfd, ends[0] };
+	child.exec_fd = ends[0];
+	*ret_child = child;
 	return 0;
 }
 
@@ -168,7 +200,7 @@ int mps_spawn_result(int exec_fd, struct mps_failure *ret_failure)
 	while (n < 0 && errno == EINTR);
 	if (n == 0)
 		return 1;
-	if (n < 0 && errno == EAGAIN)
+	if ((n < 0 && errno == EAGAIN) || (n == sizeof(failure) && failure.step == MPS_STEP_FILES))
 		return 0;
 	if (n != sizeof(failure))
 		failure = (struct mps_failure){ MPS_STEP_NONE, EIO };

@@ -64,8 +64,8 @@ struct mps_spawn {
 	X(PIPE, "pipe")                                                                            \
 	X(FORK, "fork")                                                                            \
 	X(SESSION, "setsid")                                                                       \
-	X(LIMIT, "setrlimit")                                                                      \
 	X(FD, "set up descriptors")                                                                \
+	X(LIMIT, "setrlimit")                                                                      \
 	X(GROUPS, "setgroups")                                                                     \
 	X(GID, "setgid")                                                                           \
 	X(UID, "setuid")                                                                           \
@@ -97,14 +97,37 @@ struct mps_failure {
  */
 #define MPS_STACK_SIZE 16384
 
+/*
+ * Such a child also shares our descriptor table for a moment, so that the thousands which it does not need are never
+ * copied: it first takes a table of its own, of those below this number (CLOSE_RANGE_UNSHARE, Linux 5.9). So what a child
+ * needs should lie below it, and what is kept for long above.
+ */
+#define MPS_LOW_FDS 64
+
+/* How a child and its parent agree on whose the table is. */
+enum mps_files {
+	MPS_FILES_SHARED,
+	MPS_FILES_AWAITED, /* the parent waits to be told on exec_fd */
+	MPS_FILES_OWN,
+};
+
+/* A struct mps_failure with this step is none: the child has its own table. */
+#define MPS_STEP_FILES (-1)
+
 struct mps_child {
 	pid_t pid;
 	int pidfd; /* -1 where the kernel has none */
 	int exec_fd; /* non-blocking: end of file = exec succeeded, a struct mps_failure = it did not */
+	bool shares_memory; /* stack and s are lent until mps_spawn_result() tells */
+	/*
+	 * >= 0: the child shares the table too. The caller closes this one, and those that s->fds names, only when
+	 * mps_child_has_files() says so.
+	 */
+	int error_fd;
 };
 #define MPS_CHILD_INIT                                                                             \
 	{                                                                                          \
-		0, -1, -1                                                                          \
+		0, -1, -1, false, -1                                                               \
 	}
 
 /*
@@ -112,17 +135,29 @@ struct mps_child {
  * child shall (PR_SET_PDEATHSIG). 0, or -errno with *ret_step telling where. Linux 5.2 for pidfd; earlier: -1.
  *
  * With `stack` (MPS_STACK_SIZE bytes, aligned to 16) and signals_are_default the child shares our memory until it execs:
- * no page table is copied, however much we have touched. NULL, or a machine or kernel that cannot: fork. *ret_shared
- * tells which it was; only then the stack and s are lent.
+ * no page table is copied, however much we have touched. NULL, or a machine or kernel that cannot: fork.
  */
 int mps_spawn_start(const struct mps_spawn *s, void *stack, struct mps_child *ret_child,
-		    bool *ret_shared, enum mps_step *ret_step);
+		    enum mps_step *ret_step);
+
+/*
+ * Has the child of that stack a descriptor table of its own? With about_to_wait, a later yes is announced on exec_fd,
+ * where mps_spawn_result() then answers 0.
+ */
+bool mps_child_has_files(void *stack, bool about_to_wait);
 
 /* Reads exec_fd: 1 = exec succeeded, 0 = not known yet, -1 = failed, then *ret_failure is set. */
 int mps_spawn_result(int exec_fd, struct mps_failure *ret_failure);
 
-/* The child's side: applies s, execs, never returns. error_fd takes the struct mps_failure. Async-signal-safe. */
-void mps_child_run(const struct mps_spawn *s, int error_fd, pid_t parent) __attribute__((noreturn));
+/*
+ * The child's side: applies s, execs, never returns. error_fd takes the struct mps_failure. `files` is NULL, or where the
+ * child says that it has a table of its own. Async-signal-safe.
+ */
+void mps_child_run(const struct mps_spawn *s, int error_fd, pid_t parent, _Atomic int *files)
+	__attribute__((noreturn));
+
+/* Every signal's disposition to default, also the two that libc keeps for itself. Async-signal-safe. */
+void mps_reset_signals(void);
 
 /* Puts s into a message (descriptors as the indexes that s->fds holds). */
 void mps_spawn_encode(const struct mps_spawn *s, struct buf *to);

@@ -95,20 +95,23 @@ int children_open(pid_t pid, pid_t tid)
 	return fd < 0 ? -1 : fd;
 }
 
-/* Calls f for each process; stops at its first error. */
+/* Calls f for each process; stops at its first error. -ENOENT where /proc is not mounted: not even we are in it. */
 static int each_process(int (*f)(pid_t pid, void *user), void *user)
 {
 	DIR *dir = opendir("/proc");
 	struct dirent *d;
+	bool any = false;
 	int r = 0;
 
 	if (dir == NULL)
 		return -errno;
 	while (r == 0 && (d = readdir(dir)) != NULL)
-		if (d->d_name[0] >= '1' && d->d_name[0] <= '9')
+		if (d->d_name[0] >= '1' && d->d_name[0] <= '9') {
+			any = true;
 			r = f((pid_t)atoi(d->d_name), user);
+		}
 	closedir(dir);
-	return r;
+	return r < 0 || any ? r : -ENOENT;
 }
 
 struct search {
@@ -195,44 +198,59 @@ int tagged_processes(uint16_t keeper, struct pids *list)
 	return each_process(add_if_tagged, &s);
 }
 
-/* Kills one and waits until it is dead (a pidfd is readable then) or the deadline has come. */
-static bool kill_and_wait(pid_t pid, uint16_t keeper, struct mps_time deadline)
+/* What a killing may touch: all of a keeper's but the instances that are spared. */
+struct cull {
+	uint16_t keeper;
+	bool (*spare)(uint32_t instance, void *user);
+	void *user;
+};
+
+/* Still the one that bore the tag, now that a pidfd holds it. */
+static bool is_meant(const struct cull *c, pid_t pid)
+{
+	uint32_t instance, gen;
+	uint16_t owner;
+
+	return tag_parse(tag_get(pid), &owner, &instance, &gen) && owner == c->keeper &&
+	       (c->spare == NULL || !c->spare(instance, c->user));
+}
+
+/* With a deadline: waits until it is dead (a pidfd is readable then). True when it was killed. */
+static bool kill_one(const struct cull *c, pid_t pid, const struct mps_time *deadline)
 {
 	AUTO_CLOSE int fd = pidfd_open_checked(pid);
 	struct pollfd p = { .fd = fd, .events = POLLIN };
-	uint32_t instance, gen;
-	uint16_t owner;
 	int64_t left;
 
-	/* Still the one that bore the tag, now that the pidfd holds it. */
-	if (!tag_parse(tag_get(pid), &owner, &instance, &gen) || owner != keeper)
-		return true;
-	if (pidfd_signal(fd, pid, SIGKILL) < 0)
-		return errno == ESRCH;
-	left = (deadline.ns - mps_now().ns) / MPS_NS_PER_MS;
-	if (fd >= 0)
+	if (!is_meant(c, pid) || pidfd_signal(fd, pid, SIGKILL) < 0)
+		return false;
+	if (deadline != NULL && fd >= 0) {
+		left = (deadline->ns - mps_now().ns) / MPS_NS_PER_MS;
 		poll(&p, 1, left > 0 ? (int)left : 0);
+	}
 	return true;
 }
 
-int tagged_kill(uint16_t keeper, int64_t ns, size_t *ret_n)
+int tagged_kill(uint16_t keeper, bool (*spare)(uint32_t instance, void *user), void *user,
+		int64_t ns, size_t *ret_n)
 {
+	const struct cull c = { keeper, spare, user };
 	struct mps_time deadline = { mps_now().ns + ns };
 	struct pids list = { 0 };
-	size_t killable = 1;
+	size_t killed = 1;
 	int r = 0;
 
 	*ret_n = 0;
 	/* Again until a look finds none: what was killed may have forked meanwhile. */
-	while (r == 0 && killable > 0 && mps_now().ns < deadline.ns) {
+	while (r == 0 && killed > 0 && mps_now().ns < deadline.ns) {
 		r = tagged_processes(keeper, &list);
 		/* All first, so that none lives on while another is waited for. */
+		killed = 0;
 		for (size_t i = 0; i < list.n; i++)
-			kill(list.p[i], SIGKILL);
-		killable = 0;
+			killed += kill_one(&c, list.p[i], NULL);
 		for (size_t i = 0; i < list.n; i++)
-			killable += kill_and_wait(list.p[i], keeper, deadline);
-		*ret_n += killable;
+			kill_one(&c, list.p[i], &deadline);
+		*ret_n += killed;
 	}
 	pids_fini(&list);
 	return r;

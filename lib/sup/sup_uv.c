@@ -382,7 +382,7 @@ static void end_without_keeper(struct sup *s)
 		     "the keeper (pid %d) is gone: ending all programs and stopping",
 		     s->keeper_pid);
 	if (s->keeper_pid != 0)
-		tagged_kill(s->keeper_id, 5 * MPS_NS_PER_S, &n);
+		tagged_kill(s->keeper_id, NULL, NULL, 5 * MPS_NS_PER_S, &n);
 	activity_log(&s->log, SVC_LOG_CRIT, "killed %zu processes that were left", n);
 	if (s->pidfile != NULL)
 		unlink(s->pidfile);

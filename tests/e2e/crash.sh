@@ -56,6 +56,27 @@ programs
 kill -KILL "$keeper" "$supervisor"
 wait_for -t 2 all_over || { show_left && fail "both: something lives on"; }
 
+say "at any moment, while programs end and are started"
+for moment in 0 0.05 0.1 0.2 0.3; do
+  for victim in supervisor keeper; do
+    rm -f "$T/pids"
+    config_with on_crash=stop orphan_grace=0.3 <<X
+[program:busy]
+command=$W --pidfile $T/pids --fork 1 { --setsid --pidfile $T/pids } --after 5 --exit 0
+startsecs=0
+restart_delay=0
+autorestart=true
+numprocs=5
+process_name=%(program_name)s_%(process_num)d
+X
+    start_mpsup
+    must n_lines "$T/pids" 20
+    sleep $moment
+    kill -KILL "${!victim}"
+    wait_for -t 3 nothing_left || { show_left && fail "$victim killed after $moment s: something lives on"; }
+  done
+done
+
 say "and the next start finds a clean place"
 programs with_trees
 shutdown_mpsup

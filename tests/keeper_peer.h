@@ -1,0 +1,291 @@
+/*
+ * A keeper to play with, for tests: starts mpsup-host with this very program as its supervisor, which hands its socket
+ * over and then only waits to be told how to end. So the test itself speaks the protocol. What a worker wrote, and that
+ * the last process holding its standard output is gone, is read from a pipe: every wait is for an event.
+ */
+#ifndef TESTS_KEEPER_PEER_H
+#define TESTS_KEEPER_PEER_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "base/limits.h"
+#include "base/wire.h"
+#include "keeper/keeper.h"
+#include "keeper/message.h"
+#include "proc/pidfd.h"
+#include "proc/spawn.h"
+#include "proc/tag.h"
+#include "proc/tree.h"
+
+#define PEER_ROLE "KEEPER_PEER_ROLE"
+#define PEER_PATIENCE 20000 /* ms without the event that must come: then something is wrong */
+
+struct peer {
+	pid_t keeper;
+	uint16_t id; /* in tags */
+	pid_t supervisor;
+	int sock;    /* the supervisor's end */
+	int control; /* to the process that is the supervisor */
+	char in[KEEPER_MSG_MAX];
+};
+
+/* How the keeper is started. */
+struct peer_options {
+	const char *no;		/* MPSUP_NO */
+	void (*before)(void);	/* in the keeper's process, before exec */
+	const char *supervisor; /* NULL = ourselves */
+};
+
+/* Standard input is the control socket: it gets our descriptor 3, and gives the status to exit with. */
+static inline void peer_be_supervisor(void)
+{
+	pid_t pid = getpid();
+	struct iovec iov = { &pid, sizeof(pid) };
+	int fd = KEEPER_SUPERVISOR_FD, status = 0;
+
+	if (fd_send(STDIN_FILENO, &iov, 1, &fd, 1) < 0)
+		_exit(99);
+	close(fd);
+	if (read(STDIN_FILENO, &status, sizeof(status)) != sizeof(status))
+		status = 0;
+	_exit(status);
+}
+
+static inline const char *peer_self(void)
+{
+	static char path[4096];
+	ssize_t n;
+
+	if (path[0] == '\0' && (n = readlink("/proc/self/exe", path, sizeof(path) - 1)) > 0)
+		path[n] = '\0';
+	return path;
+}
+
+static inline const char *peer_host(void)
+{
+	static char path[4096];
+	const char *b = getenv("B");
+
+	snprintf(path, sizeof(path), "%s/mpsup-host", b != NULL ? b : "build/gcc");
+	return path;
+}
+
+static inline bool peer_wait_readable(int fd, int ms)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	int r;
+
+	do
+		r = poll(&p, 1, ms);
+	while (r < 0 && errno == EINTR);
+	return r > 0;
+}
+
+static inline void peer_exec(const struct peer_options *o, int control)
+{
+	dup2(control, STDIN_FILENO);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	setenv(PEER_ROLE, "supervisor", 1);
+	if (o != NULL && o->no != NULL)
+		setenv("MPSUP_NO", o->no, 1);
+	if (o != NULL && o->before != NULL)
+		o->before();
+	execl(peer_host(), "mpsup-host", "keeper", "--name", "test", "--",
+	      o != NULL && o->supervisor != NULL ? o->supervisor : peer_self(), NULL);
+	_exit(98);
+}
+
+/* False when the keeper did not come up with a supervisor. */
+static inline bool peer_open(struct peer *p, const struct peer_options *o)
+{
+	int ends[2];
+	size_t n = 0;
+	bool cut;
+
+	peer_self();
+	*p = (struct peer){ .sock = -1 };
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+		return false;
+	p->keeper = fork();
+	if (p->keeper == 0)
+		peer_exec(o, ends[1]);
+	close(ends[1]);
+	p->control = ends[0];
+	if (!peer_wait_readable(p->control, PEER_PATIENCE) ||
+	    fd_recv(p->control, &p->supervisor, sizeof(p->supervisor), &p->sock, 1, &n, &cut) <=
+		    0 ||
+	    n != 1)
+		return false;
+	p->id = tag_keeper_id(p->keeper);
+	return true;
+}
+
+static inline int peer_send(struct peer *p, const struct keeper_message *m, const struct buf *rest,
+			    const int *fds, size_t n_fds)
+{
+	AUTO_BUF b = BUF_INIT;
+	struct iovec iov;
+
+	keeper_encode(m, &b);
+	if (rest != NULL)
+		buf_add(&b, rest->p, rest->len);
+	iov = (struct iovec){ b.p, b.len };
+	return fd_send(p->sock, &iov, 1, fds, n_fds);
+}
+
+/* The next message but REAPED; 0, or the error, -ETIMEDOUT when none comes. */
+static inline int peer_recv(struct peer *p, struct keeper_message *ret)
+{
+	for (;;) {
+		int fds[KEEPER_FDS_MAX], r;
+		size_t n_fds;
+		bool cut;
+		ssize_t n;
+
+		if (!peer_wait_readable(p->sock, PEER_PATIENCE))
+			return -ETIMEDOUT;
+		n = fd_recv(p->sock, p->in, sizeof(p->in), fds, KEEPER_FDS_MAX, &n_fds, &cut);
+		if (n <= 0)
+			return n < 0 ? (int)n : -ECONNRESET;
+		for (size_t i = 0; i < n_fds; i++)
+			close(fds[i]);
+		r = keeper_decode(p->in, (size_t)n, false, ret);
+		if (r < 0 || ret->type != KEEPER_REAPED)
+			return r;
+	}
+}
+
+static inline int peer_signal(struct peer *p, uint32_t instance, uint32_t gen, int sig,
+			      enum keeper_scope scope)
+{
+	struct keeper_message m = {
+		.type = KEEPER_SIGNAL,
+		.instance = instance,
+		.gen = gen,
+		.signal = (uint32_t)sig,
+		.scope = scope,
+	};
+
+	return peer_send(p, &m, NULL, NULL, 0);
+}
+
+/* A worker: `argv` with descriptor `out` as its standard output and error. */
+struct peer_worker {
+	uint32_t instance, gen;
+	enum keeper_leftovers leftovers;
+	int64_t grace_ns;
+	char **argv;
+	char **envp;
+	int out;
+};
+
+static inline void peer_describe(const struct peer_worker *w, struct keeper_message *m,
+				 struct buf *rest)
+{
+	static char *no_environment[] = { NULL };
+	const struct mps_fd rows[] = {
+		{ 0, MPS_FD_IDLE, MPS_FD_ROLE },
+		{ 1, 0, 0 },
+		{ 2, 0, 0 },
+	};
+	const struct mps_spawn spawn = {
+		.path = w->argv[0],
+		.argv = w->argv,
+		.envp = w->envp != NULL ? w->envp : no_environment,
+		.fds = rows,
+		.n_fds = 3,
+		.session = MPS_SESSION_NEW,
+		.umask = -1,
+		.pdeathsig = SIGKILL,
+	};
+
+	*m = (struct keeper_message){
+		.type = KEEPER_START,
+		.instance = w->instance,
+		.gen = w->gen,
+		.start = { .leftovers = w->leftovers, .grace = { w->grace_ns } },
+	};
+	mps_spawn_encode(&spawn, rest);
+}
+
+static inline int peer_start(struct peer *p, const struct peer_worker *w)
+{
+	struct keeper_message m;
+	AUTO_BUF rest = BUF_INIT;
+
+	peer_describe(w, &m, &rest);
+	return peer_send(p, &m, &rest, &w->out, 1);
+}
+
+/* The keeper's exit status; 1000 + n for a signal; -1 when it does not end by itself. */
+static inline int peer_wait_keeper(struct peer *p)
+{
+	AUTO_CLOSE int fd = pidfd_open_checked(p->keeper);
+	bool ended = peer_wait_readable(fd, PEER_PATIENCE);
+	siginfo_t si = { 0 };
+
+	if (!ended)
+		kill(p->keeper, SIGKILL);
+	waitid(P_PID, (id_t)p->keeper, &si, WEXITED);
+	fd_close(&p->sock);
+	fd_close(&p->control);
+	return !ended ? -1 : si.si_code == CLD_EXITED ? si.si_status : 1000 + si.si_status;
+}
+
+/* Tells the keeper to end all with `status`, and the supervisor to exit. The keeper's exit status. */
+static inline int peer_finish(struct peer *p, int status)
+{
+	struct keeper_message m = { .type = KEEPER_EXIT, .status = (uint32_t)status };
+	int zero = 0;
+
+	peer_send(p, &m, NULL, NULL, 0);
+	if (write(p->control, &zero, sizeof(zero)) < 0)
+		return -1;
+	return peer_wait_keeper(p);
+}
+
+/* How many processes bear the keeper's mark. */
+static inline size_t peer_n_tagged(const struct peer *p)
+{
+	struct pids list = { 0 };
+	size_t n;
+
+	tagged_processes(p->id, &list);
+	n = list.n;
+	pids_fini(&list);
+	return n;
+}
+
+/* Waits until nobody bears the mark: who has closed its files is not dead yet. False when somebody lives on. */
+static inline bool peer_wait_untagged(const struct peer *p)
+{
+	struct pids list = { 0 };
+	bool ended = true;
+
+	for (size_t n = 1; n > 0 && ended;) {
+		tagged_processes(p->id, &list);
+		n = list.n;
+		for (size_t i = 0; i < n && ended; i++) {
+			AUTO_CLOSE int fd = pidfd_open_checked(list.p[i]);
+
+			ended = fd < 0 || peer_wait_readable(fd, PEER_PATIENCE);
+		}
+	}
+	pids_fini(&list);
+	return ended;
+}
+
+#endif
