@@ -141,7 +141,8 @@ static void client_send(struct client *c, json_t *line)
 		return;
 	}
 	w = xcalloc(1, sizeof(*w));
-	w->text = json_dumps(line, JSON_COMPACT);
+	/* Seconds since the epoch with three decimals; 17 digits would cost more than all the rest. */
+	w->text = json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(13));
 	json_decref(line);
 	if (w->text == NULL)
 		abort(); /* out of memory: texts are UTF-8 by then */
