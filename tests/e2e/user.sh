@@ -1,7 +1,7 @@
 #!/bin/bash
 # user= of [supervisord], as root: the keeper, the supervisor and what they make are that user's.
-SC1091$,SC1091
-. "${0%/*}/lib.sh"
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
 [ "$(id -u)" = 0 ] || exit 77
 
 say "the daemon runs as the user, and root steers it"
@@ -13,7 +13,7 @@ config <<X
 command=$W
 startsecs=0
 X
-sed -i "s,^\[supervisord\],[supervisord]\nuser=nobody\nchildlogdir=$T/own,; s,^logfile=.*,logfile=$T/own/log,; s,^pidfile=.*,pidfile=$T/own/pid," "$CONF"
+sed -i "s,^\[supervisord\],[supervisord]\nuser=nobody,; s,^childlogdir=.*,childlogdir=$T/own,; s,^logfile=.*,logfile=$T/own/log,; s,^pidfile=.*,pidfile=$T/own/pid," "$CONF"
 mps start >"$T/out" 2>"$T/err" || fail "start: $(cat "$T/err")"
 keeper=$(cat "$T/own/pid")
 [ "$(stat -c %U "/proc/$keeper")" = nobody ] || fail "the keeper is $(stat -c %U "/proc/$keeper")'s"
