@@ -40,6 +40,7 @@ struct peer {
 	int sock;    /* the supervisor's end */
 	int control; /* to the process that is the supervisor */
 	char in[KEEPER_MSG_MAX];
+	struct wire left; /* of the last datagram */
 };
 
 /* How the keeper is started. */
@@ -155,14 +156,20 @@ static inline int peer_recv(struct peer *p, struct keeper_message *ret)
 		bool cut;
 		ssize_t n;
 
-		if (!peer_wait_readable(p->sock, PEER_PATIENCE))
-			return -ETIMEDOUT;
-		n = fd_recv(p->sock, p->in, sizeof(p->in), fds, KEEPER_FDS_MAX, &n_fds, &cut);
-		if (n <= 0)
-			return n < 0 ? (int)n : -ECONNRESET;
-		for (size_t i = 0; i < n_fds; i++)
-			close(fds[i]);
-		r = keeper_decode(p->in, (size_t)n, false, ret);
+		if (p->left.n == 0) {
+			if (!peer_wait_readable(p->sock, PEER_PATIENCE))
+				return -ETIMEDOUT;
+			n = fd_recv(p->sock, p->in, sizeof(p->in), fds, KEEPER_FDS_MAX, &n_fds,
+				    &cut);
+			if (n <= 0)
+				return n < 0 ? (int)n : -ECONNRESET;
+			for (size_t i = 0; i < n_fds; i++)
+				close(fds[i]);
+			p->left = (struct wire){ p->in, (size_t)n, false };
+		}
+		r = keeper_decode_next(&p->left, false, ret);
+		if (r < 0)
+			p->left.n = 0;
 		if (r < 0 || ret->type != KEEPER_REAPED)
 			return r;
 	}

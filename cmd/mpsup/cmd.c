@@ -193,10 +193,21 @@ int cmd_options(const struct cmd *cmd, int argc, char **argv, struct cmd_context
 	return cmd ? check_common(cmd, ctx, err) : 0;
 }
 
+/* The verbs that begin with what was given, with commas. */
+static void explain_ambiguous(const char *name, struct err *err)
+{
+	AUTO_BUF list = BUF_INIT;
+
+	for (size_t i = 0; cmds[i]; i++)
+		if (!(cmds[i]->flags & CMD_HIDDEN) && str_is_prefix(name, cmds[i]->name))
+			buf_addf(&list, "%s%s", list.len > 0 ? ", " : "", cmds[i]->name);
+	err_set(err, EXIT_USAGE, "ambiguous verb '%s': one of %s", name, list.p);
+}
+
 const struct cmd *cmd_find(const char *name, struct err *err)
 {
 	const struct cmd *found = NULL, *nearest = NULL;
-	unsigned best = 3;
+	unsigned best = 3, n_found = 0;
 
 	for (size_t i = 0; cmds[i]; i++) {
 		unsigned d = str_distance(name, cmds[i]->name);
@@ -206,24 +217,24 @@ const struct cmd *cmd_find(const char *name, struct err *err)
 		if ((cmds[i]->flags & CMD_HIDDEN) || *name == '\0')
 			continue;
 		if (str_is_prefix(name, cmds[i]->name)) {
-			if (found) {
-				err_set(err, EXIT_USAGE, "ambiguous verb '%s': %s or %s", name,
-					found->name, cmds[i]->name);
-				return NULL;
-			}
 			found = cmds[i];
+			n_found++;
 		}
 		if (d < best) {
 			best = d;
 			nearest = cmds[i];
 		}
 	}
-	if (found == NULL && nearest != NULL)
+	if (n_found == 1)
+		return found;
+	if (n_found > 1)
+		explain_ambiguous(name, err);
+	else if (nearest != NULL)
 		err_set(err, EXIT_USAGE, "unknown verb '%s' (did you mean %s?)", name,
 			nearest->name);
-	else if (found == NULL)
+	else
 		err_set(err, EXIT_USAGE, "unknown verb '%s' ('mpsup help' lists them)", name);
-	return found;
+	return NULL;
 }
 
 /* "-c, --config FILE": what stands left of the explanation. */

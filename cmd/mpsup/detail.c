@@ -94,9 +94,18 @@ void detail_fill(json_t *row)
 	json_object_set_new(row, "tree", tree);
 }
 
+/* A command may have several lines in the file; here it has one. */
 static void add_clean(struct buf *out, const char *text)
 {
-	utf8_add_clean(out, text, strlen(text));
+	for (;;) {
+		size_t n = strcspn(text, "\n");
+
+		utf8_add_clean(out, text, n);
+		if (text[n] == '\0')
+			return;
+		buf_addc(out, ' ');
+		text += n + 1;
+	}
 }
 
 /* One line; what is wider than the terminal is cut. */

@@ -5,7 +5,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <limits.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +39,34 @@ static void print_message(const struct conf_message *m)
 	fprintf(stderr, "%s\n", m->text);
 }
 
+/* user= of [supervisord]: only root can become somebody else. */
+static int find_user(struct launch *l, const char *name)
+{
+	const struct passwd *pw = getpwnam(name);
+	struct err err;
+
+	if (pw == NULL && name[strspn(name, "0123456789")] == '\0')
+		pw = getpwuid((uid_t)strtoul(name, NULL, 10));
+	if (pw == NULL) {
+		err_set(&err, -ENOENT, "%s: supervisord.user: there is no user '%s'", l->config,
+			name);
+		return cmd_fail(EXIT_USAGE, &err);
+	}
+	if (pw->pw_uid == geteuid())
+		return 0;
+	if (geteuid() != 0) {
+		err_set(&err, -EPERM,
+			"%s: supervisord.user: only root can become user '%s'; start it as root or "
+			"as '%s'",
+			l->config, name, name);
+		return cmd_fail(EXIT_USAGE, &err);
+	}
+	l->user = xstrdup(pw->pw_name);
+	l->uid = pw->pw_uid;
+	l->gid = pw->pw_gid;
+	return 0;
+}
+
 static int load(struct launch *l)
 {
 	struct conf *conf = conf_load(l->config, &(struct conf_options){ 0 });
@@ -45,9 +75,13 @@ static int load(struct launch *l)
 
 	for (size_t i = 0; i < conf->n_messages; i++)
 		print_message(&conf->messages[i]);
+	l->uid = geteuid();
+	l->gid = getegid();
+	if (r == 0 && s->user != NULL)
+		r = find_user(l, s->user);
 	if (r == 0)
 		l->name = client_instance_name(l->config, s->identifier_set ? s->identifier : NULL);
-	else
+	else if (conf->n_errors > 0)
 		fprintf(stderr, "mpsup: %s: %zu error%s; nothing was started\n", l->config,
 			conf->n_errors, conf->n_errors == 1 ? "" : "s");
 	conf_free(conf);
@@ -107,7 +141,7 @@ int launch_prepare(struct launch *l, const char *config)
 	if (r == 0)
 		r = find_host(l, &err);
 	if (r == 0)
-		r = rundir_make(l->dir, &err);
+		r = rundir_make(l->dir, l->uid, l->gid, &err);
 	if (r == 0)
 		r = rundir_lock(l->dir, l->name, &l->lock_fd, &err);
 	return r == 0 ? 0 : cmd_fail(EXIT_GENERIC, &err);
@@ -120,7 +154,18 @@ void launch_fini(struct launch *l)
 	free(l->dir);
 	free(l->self);
 	free(l->host);
+	free(l->user);
 	fd_close(&l->lock_fd);
+}
+
+static int become_user(const struct launch *l)
+{
+	if (l->user == NULL)
+		return 0;
+	if (fchown(l->lock_fd, l->uid, l->gid) < 0 || initgroups(l->user, l->gid) < 0 ||
+	    setgid(l->gid) < 0 || setuid(l->uid) < 0)
+		return -errno;
+	return 0;
 }
 
 /* Becomes the keeper; ready_fd -1 = in the foreground, nobody waits for it. Returns -errno. */
@@ -155,6 +200,8 @@ static int exec_keeper(struct launch *l, int ready_fd)
 	argv[n++] = l->config;
 	argv[n] = NULL;
 	r = rundir_write_pid(l->lock_fd);
+	if (r == 0)
+		r = become_user(l);
 	if (r == 0)
 		r = fd_set_cloexec(l->lock_fd, false);
 	if (r == 0 && ready_fd >= 0)

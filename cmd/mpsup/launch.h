@@ -14,6 +14,9 @@ struct launch {
 	char *self; /* this program */
 	char *host; /* mpsup-host */
 	int lock_fd;
+	char *user; /* to become, NULL = nobody else */
+	uid_t uid;  /* whose the runtime directory is */
+	gid_t gid;
 };
 
 #define LAUNCH_INIT                                                                                \

@@ -88,7 +88,11 @@ static void print_row(const struct outcome *o, int code, const char *name, const
 	/* The reason is more than supervisorctl has room for. */
 	if (text.len > 0 && strcmp(text.p, word) != 0 && code != (int)o->harmless) {
 		fflush(stdout);
-		fprintf(stderr, "mpsup: %s: %s\n", name, text.p);
+		/* Who there is not stands in the text already. */
+		if (code == FAULT_BAD_NAME)
+			fprintf(stderr, "mpsup: %s\n", text.p);
+		else
+			fprintf(stderr, "mpsup: %s: %s\n", name, text.p);
 	}
 }
 

@@ -31,9 +31,10 @@ const struct cmd cmd_run = {
 	.name = "run",
 	.args = "",
 	.summary = "run the programs in the foreground",
-	.help = "For containers and terminals: the supervisor stays in the foreground, its log and "
-		"the programs' output\n"
-		"go to standard output. SIGTERM or SIGINT ends it with all programs.",
+	.help = "For containers and terminals: the supervisor stays in the foreground. The output "
+		"of the programs goes\n"
+		"to standard output and error, with their names, its log to standard error. "
+		"SIGTERM or SIGINT ends all.",
 	.flags = CMD_CONFIG,
 	.run = run,
 };

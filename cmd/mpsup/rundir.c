@@ -18,18 +18,18 @@
 #include "base/fd.h"
 #include "base/xalloc.h"
 
-static int check(const char *dir, mode_t forbidden, struct err *err)
+static int check(const char *dir, uid_t owner, mode_t forbidden, struct err *err)
 {
 	AUTO_CLOSE int fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	struct stat st;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return err_set(err, -errno, "runtime directory %s: %s", dir, strerror(errno));
-	if (st.st_uid != geteuid())
+	if (st.st_uid != owner)
 		return err_set(err, -EPERM,
-			       "runtime directory %s belongs to user %u, not to us (%u); "
+			       "runtime directory %s belongs to user %u, not to %u; "
 			       "remove it or set XDG_RUNTIME_DIR",
-			       dir, (unsigned)st.st_uid, (unsigned)geteuid());
+			       dir, (unsigned)st.st_uid, (unsigned)owner);
 	if (st.st_mode & forbidden)
 		return err_set(err, -EPERM,
 			       "runtime directory %s is open to others (mode %03o); chmod 700 it",
@@ -37,7 +37,7 @@ static int check(const char *dir, mode_t forbidden, struct err *err)
 	return 0;
 }
 
-int rundir_make(const char *dir, struct err *err)
+int rundir_make(const char *dir, uid_t uid, gid_t gid, struct err *err)
 {
 	AUTO_FREE char *path = xstrdup(dir);
 	char *slash = path;
@@ -50,14 +50,18 @@ int rundir_make(const char *dir, struct err *err)
 				       strerror(errno));
 		*slash = '/';
 	}
-	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+	if (mkdir(dir, 0700) == 0) {
+		if (uid != geteuid() && lchown(dir, uid, gid) < 0)
+			return err_set(err, -errno, "runtime directory %s: chown: %s", dir,
+				       strerror(errno));
+	} else if (errno != EEXIST)
 		return err_set(err, -errno, "runtime directory %s: %s", dir, strerror(errno));
-	r = check(dir, 077, err);
+	r = check(dir, uid, 077, err);
 	if (r < 0)
 		return r;
 	/* Whoever may rename in the folder above could put a directory of theirs in its place. */
 	*strrchr(path, '/') = '\0';
-	return check(path, 022, err);
+	return check(path, geteuid(), 022, err);
 }
 
 static int taken(int fd, const char *name, struct err *err)

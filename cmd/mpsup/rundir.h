@@ -4,13 +4,15 @@
 #ifndef CMD_MPSUP_RUNDIR_H
 #define CMD_MPSUP_RUNDIR_H
 
+#include <sys/types.h>
+
 struct err;
 
 /*
- * Makes DIR and what is missing above it (0700). 0 or -errno; -EPERM when it is somebody else's or open to
+ * Makes DIR, which shall be the given user's, and what is missing above it, which is ours (0700). 0 or -errno; -EPERM when it is somebody else's or open to
  * others, or the folder it lies in is somebody else's or may be written to by others.
  */
-int rundir_make(const char *dir, struct err *err);
+int rundir_make(const char *dir, uid_t uid, gid_t gid, struct err *err);
 
 /*
  * Takes DIR/lock. 0 and a descriptor (CLOEXEC) that holds it until its last copy is closed; -EWOULDBLOCK with "already

@@ -242,7 +242,7 @@ static int list(struct client *client, struct cmd_context *ctx)
 			     .errors = json_array(),
 			     .sampler = compat ? NULL : sampler_new() };
 	const struct connect_on on = { .row = on_row, .error = on_error, .user = &l };
-	json_t *params = json_pack("{s:b}", "detail", detail);
+	json_t *params = json_pack("{s:b, s:b}", "detail", detail, "compat", compat);
 	struct err err = ERR_INIT;
 	int r;
 

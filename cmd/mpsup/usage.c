@@ -131,7 +131,7 @@ void usage_add_command(struct buf *b, pid_t pid)
 	while (n > 0 && text[n - 1] == '\0')
 		n--;
 	for (ssize_t i = 0; i < n; i++)
-		if (text[i] == '\0')
+		if (text[i] == '\0' || text[i] == '\n')
 			text[i] = ' ';
 	if (n > 0) {
 		utf8_add_clean(b, text, (size_t)n);

@@ -237,37 +237,33 @@ static void on_forget(struct keeper *k, uint32_t index)
 	s->blob_size = 0;
 }
 
-static void on_message(struct keeper *k, size_t n, bool cut)
+static void on_message(struct keeper *k, const struct keeper_message *m, bool cut)
 {
-	struct keeper_message m;
-
-	if (keeper_decode(k->in, n, true, &m) < 0)
-		return;
-	switch (m.type) {
+	switch (m->type) {
 	case KEEPER_HELLO:
-		on_hello(k, &m);
+		on_hello(k, m);
 		break;
 	case KEEPER_START:
 	case KEEPER_START_LONG:
-		on_start(k, &m, cut);
+		on_start(k, m, cut);
 		break;
 	case KEEPER_SIGNAL:
-		on_signal_message(k, &m);
+		on_signal_message(k, m);
 		break;
 	case KEEPER_BLOB:
-		slot_set_blob(k, m.instance, m.blob, m.blob_size);
+		slot_set_blob(k, m->instance, m->blob, m->blob_size);
 		break;
 	case KEEPER_KEEP:
 		for (size_t i = 0; i < k->n_fds; i++)
 			keeper_lift(&k->fds[i]);
-		slot_keep(k, m.instance, k->fds, k->n_fds);
+		slot_keep(k, m->instance, k->fds, k->n_fds);
 		k->n_fds = 0;
 		break;
 	case KEEPER_FORGET:
-		on_forget(k, m.instance);
+		on_forget(k, m->instance);
 		break;
 	case KEEPER_EXIT:
-		finish(k, (int)m.status);
+		finish(k, (int)m->status);
 		break;
 	case KEEPER_DETACH:
 		dup2(k->null, STDERR_FILENO);
@@ -281,6 +277,16 @@ static void on_message(struct keeper *k, size_t n, bool cut)
 	case KEEPER_REAPED:
 		break; /* ours to say: the decoder has refused them */
 	}
+}
+
+/* The messages of one datagram; a malformed one ends it. */
+static void on_datagram(struct keeper *k, size_t n, bool cut)
+{
+	struct wire w = { k->in, n, false };
+	struct keeper_message m;
+
+	while (w.n > 0 && keeper_decode_next(&w, true, &m) == 0)
+		on_message(k, &m, cut);
 }
 
 /* A few at a time, so that a thousand starts in a row do not delay an exit. False when there are no more. */
@@ -297,7 +303,7 @@ static bool read_messages(struct keeper *k)
 			keeper_unwatch(k, &k->sock);
 			return false;
 		}
-		on_message(k, (size_t)n, cut);
+		on_datagram(k, (size_t)n, cut);
 		slot_release_files(k, false);
 		for (size_t f = 0; f < k->n_fds; f++)
 			fd_close(&k->fds[f]);

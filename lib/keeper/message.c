@@ -154,27 +154,34 @@ static void decode_field(struct wire *w, const struct field *field, struct keepe
 	}
 }
 
-int keeper_decode(const void *p, size_t n, bool to_keeper, struct keeper_message *ret)
+int keeper_decode_next(struct wire *w, bool to_keeper, struct keeper_message *ret)
 {
-	struct wire w = { p, n, false };
 	struct keeper_message m = { 0 };
-	uint32_t type = wire_u32(&w);
+	uint32_t type = wire_u32(w);
 
-	if (w.failed || type >= ARRAY_SIZE(shapes) || shapes[type].n == 0 ||
+	if (w->failed || type >= ARRAY_SIZE(shapes) || shapes[type].n == 0 ||
 	    shapes[type].to_keeper != to_keeper)
 		return -EBADMSG;
 	m.type = type;
 	for (unsigned i = 0; i < shapes[type].n; i++)
-		decode_field(&w, &shapes[type].fields[i], &m);
-	/* Times are spans here, or points long past: far from where sums overflow. */
-	if (m.time.ns < 0 || m.time.ns > INT64_MAX / 2 || m.start.grace.ns < 0 ||
-	    m.start.grace.ns > INT64_MAX / 2)
-		return -EBADMSG;
-	if (!wire_done(&w) || m.blob_size > KEEPER_BLOB_MAX || m.instance >= KEEPER_INSTANCES_MAX ||
+		decode_field(w, &shapes[type].fields[i], &m);
+	if (w->failed || m.blob_size > KEEPER_BLOB_MAX || m.instance >= KEEPER_INSTANCES_MAX ||
 	    m.start.leftovers > KEEPER_LEFT_KEEP || m.scope > KEEPER_SCOPE_TREE || m.signal > 64)
 		return -EBADMSG;
 	m.start.instance = m.instance;
 	m.start.gen = m.gen;
+	*ret = m;
+	return 0;
+}
+
+int keeper_decode(const void *p, size_t n, bool to_keeper, struct keeper_message *ret)
+{
+	struct wire w = { p, n, false };
+	struct keeper_message m;
+	int r = keeper_decode_next(&w, to_keeper, &m);
+
+	if (r < 0 || !wire_done(&w))
+		return -EBADMSG;
 	*ret = m;
 	return 0;
 }

@@ -1,6 +1,7 @@
 /*
  * What the keeper and the supervisor say to each other: datagrams on one SEQPACKET socketpair, each at most KEEPER_MSG_MAX
- * bytes, native byte order (base/wire.h). The keeper answers nothing at once: what happens to an instance is reported
+ * bytes, native byte order (base/wire.h). A datagram holds one message or several, one behind the other; one that ends in
+ * what its sender puts behind (START, HELLO), and one with descriptors, is the only or the last. The keeper answers nothing at once: what happens to an instance is reported
  * when it has happened, and the last report of an instance is kept until the socket takes it, so nothing is lost and
  * nothing piles up. Instances are numbered by the supervisor; gen tells one start from the next.
  */
@@ -86,7 +87,10 @@ struct keeper_message {
 /* Appends the message to an empty buffer. START's spawn and HELLO's list are put behind by the caller (wire_put_*). */
 void keeper_encode(const struct keeper_message *m, struct buf *to);
 
-/* 0 or -EBADMSG. Accepts only types of the given direction. */
+/* Takes the next message of a datagram off its front. 0 or -EBADMSG. Accepts only types of the given direction. */
+int keeper_decode_next(struct wire *w, bool to_keeper, struct keeper_message *ret);
+
+/* The same for a datagram that is one message. */
 int keeper_decode(const void *p, size_t n, bool to_keeper, struct keeper_message *ret);
 
 #endif

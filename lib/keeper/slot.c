@@ -113,7 +113,11 @@ bool keeper_send(struct keeper *k, const int *fds, size_t n)
 	return false;
 }
 
-static bool send_reports(struct keeper *k, uint32_t index)
+enum {
+	REPORTS_A_DATAGRAM = 128
+}; /* slots; the last of them has at most four reports of 40 bytes */
+
+static void encode_reports(struct keeper *k, uint32_t index)
 {
 	struct slot *s = &k->slots[index];
 	struct keeper_message m;
@@ -122,24 +126,30 @@ static bool send_reports(struct keeper *k, uint32_t index)
 		if (!(s->reports & bit))
 			continue;
 		describe(s, index, bit, &m);
-		buf_reset(&k->out);
 		keeper_encode(&m, &k->out);
-		if (!keeper_send(k, NULL, 0))
-			return false;
-		s->reports &= (uint8_t)~bit;
 	}
-	return true;
 }
 
+/* As many as fit go together; they count as told only when the socket has taken them. */
 void slot_flush_reports(struct keeper *k)
 {
 	while (k->first_report != NO_SLOT && !k->sock_full) {
-		struct slot *s = &k->slots[k->first_report];
+		uint32_t index = k->first_report, n = 0;
 
-		if (!send_reports(k, k->first_report))
+		buf_reset(&k->out);
+		for (; index != NO_SLOT && n < REPORTS_A_DATAGRAM; n++) {
+			encode_reports(k, index);
+			index = k->slots[index].next_report;
+		}
+		if (!keeper_send(k, NULL, 0))
 			return;
-		s->queued = false;
-		k->first_report = s->next_report;
+		while (n-- > 0) {
+			struct slot *s = &k->slots[k->first_report];
+
+			s->reports = 0;
+			s->queued = false;
+			k->first_report = s->next_report;
+		}
 	}
 }
 

@@ -1,5 +1,5 @@
 /*
- * The activity log. One write(2) a line to a file opened for appending, so that lines of several writers stay whole.
+ * The activity log. Whole lines to a file opened for appending, so that those of several writers stay whole.
  */
 #include "sup/activity.h"
 
@@ -71,6 +71,7 @@ void activity_reopen(struct activity *a)
 {
 	int fd;
 
+	activity_flush(a);
 	if (a->path == NULL)
 		return;
 	fd = files_open_log(a->path, 0644);
@@ -85,6 +86,9 @@ void activity_reopen(struct activity *a)
 
 void activity_close(struct activity *a)
 {
+	activity_flush(a);
+	buf_fini(&a->file_lines);
+	buf_fini(&a->echo_lines);
 	fd_close(&a->fd);
 	free(a->path);
 	a->path = NULL;
@@ -98,46 +102,59 @@ static void flatten(struct buf *b, size_t from)
 			b->p[i] = ' ';
 }
 
-static void stamp(struct buf *b)
+static void stamp(struct activity *a, struct buf *b)
 {
 	struct timespec ts;
 	struct tm tm;
 
 	clock_gettime(CLOCK_REALTIME, &ts);
-	localtime_r(&ts.tv_sec, &tm);
-	buf_addf(b, "%04d-%02d-%02d %02d:%02d:%02d,%03ld ", tm.tm_year + 1900, tm.tm_mon + 1,
-		 tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, ts.tv_nsec / 1000000);
+	if (ts.tv_sec != a->stamped || a->second[0] == '\0') {
+		localtime_r(&ts.tv_sec, &tm);
+		strftime(a->second, sizeof(a->second), "%Y-%m-%d %H:%M:%S", &tm);
+		a->stamped = ts.tv_sec;
+	}
+	buf_addf(b, "%s,%03ld ", a->second, ts.tv_nsec / 1000000);
+}
+
+enum { LINES_MAX = 32 << 10 }; /* bytes kept before they are written in any case */
+
+static void flush_to(int fd, struct buf *lines)
+{
+	if (lines->len > 0 && fd >= 0)
+		fd_write_all(fd, lines->p, lines->len);
+	buf_reset(lines);
+}
+
+void activity_flush(struct activity *a)
+{
+	flush_to(a->fd, &a->file_lines);
+	flush_to(STDERR_FILENO, &a->echo_lines);
 }
 
 void activity_log(struct activity *a, enum svc_level level, const char *fmt, ...)
 {
-	AUTO_BUF line = BUF_INIT;
+	struct buf *b = a->fd >= 0 ? &a->file_lines : &a->echo_lines;
+	size_t start, text;
 	va_list ap;
-	size_t text;
 
 	if ((int)level > a->max_level || (a->fd < 0 && !a->echo))
 		return;
-	stamp(&line);
-	buf_addf(&line, "%s ", levels[level].word);
-	text = line.len;
+	if (b == &a->echo_lines && a->colour)
+		buf_adds(b, levels[level].colour);
+	start = b->len;
+	stamp(a, b);
+	buf_addf(b, "%s ", levels[level].word);
+	text = b->len;
 	va_start(ap, fmt);
-	buf_addv(&line, fmt, ap);
+	buf_addv(b, fmt, ap);
 	va_end(ap);
-	if (line.failed)
-		return;
-	flatten(&line, text);
-	buf_addc(&line, '\n');
-	if (a->fd >= 0)
-		fd_write_all(a->fd, line.p, line.len);
-	if (!a->echo)
-		return;
-	if (a->colour) {
-		AUTO_BUF coloured = BUF_INIT;
-
-		line.p[--line.len] = '\0';
-		buf_addf(&coloured, "%s%s\033[0m\n", levels[level].colour, line.p);
-		fd_write_all(STDERR_FILENO, coloured.p, coloured.len);
-		return;
-	}
-	fd_write_all(STDERR_FILENO, line.p, line.len);
+	if (b->failed)
+		abort();
+	flatten(b, text);
+	if (b == &a->file_lines && a->echo)
+		buf_addf(&a->echo_lines, "%s%.*s%s\n", a->colour ? levels[level].colour : "",
+			 (int)(b->len - start), b->p + start, a->colour ? "\033[0m" : "");
+	buf_adds(b, b == &a->echo_lines && a->colour ? "\033[0m\n" : "\n");
+	if (b->len > LINES_MAX || level == SVC_LOG_CRIT)
+		activity_flush(a);
 }

@@ -6,18 +6,23 @@
 
 #include <stdarg.h>
 #include <stdbool.h>
+#include <time.h>
 
+#include "base/buf.h"
 #include "conf/conf.h"
 #include "sup/svc.h"
 
 struct err;
 
 struct activity {
-	char *path;    /* NULL = no file */
-	int fd;	       /* -1 = none */
-	bool echo;     /* also to standard error */
-	bool colour;   /* of the echo */
-	int max_level; /* enum svc_level: less important lines are left out */
+	char *path;			   /* NULL = no file */
+	int fd;				   /* -1 = none */
+	bool echo;			   /* also to standard error */
+	bool colour;			   /* of the echo */
+	int max_level;			   /* enum svc_level: less important lines are left out */
+	struct buf file_lines, echo_lines; /* of this turn of the loop */
+	time_t stamped;			   /* the second that `second` tells */
+	char second[32];		   /* "2026-01-31 12:00:00" */
 };
 
 /* 0 or -errno with err when the file cannot be opened (its folder is made). */
@@ -26,6 +31,8 @@ int activity_open(struct activity *a, const struct conf_supervisord *conf, bool 
 /* Opens the file again, after somebody has moved it away. */
 void activity_reopen(struct activity *a);
 void activity_close(struct activity *a);
+/* Lines are kept until activity_flush(), which the loop calls before it waits, so that a thousand need few writes. */
+void activity_flush(struct activity *a);
 void activity_log(struct activity *a, enum svc_level level, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 

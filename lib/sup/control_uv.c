@@ -3,6 +3,7 @@
  * says nothing costs a descriptor, one that talks nonsense gets an error. What a request means is method_uv.c's.
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -33,6 +34,7 @@ struct client {
 	struct buf in;
 	size_t scanned; /* in.p[0..scanned) holds no line end */
 	struct request *requests;
+	bool ended; /* will say no more, but waits for answers */
 	bool closing;
 };
 
@@ -78,14 +80,24 @@ static void client_drop(struct client *c)
 	uv_close((uv_handle_t *)&c->pipe, on_client_closed);
 }
 
+/* A client that has said all is let go when it has been told all. */
+static void client_let_go(struct client *c)
+{
+	if (c->ended && c->requests == NULL &&
+	    uv_stream_get_write_queue_size((uv_stream_t *)&c->pipe) == 0)
+		client_drop(c);
+}
+
 void request_end(struct request *r)
 {
-	struct request **at = &r->client->requests;
+	struct client *c = r->client;
+	struct request **at = &c->requests;
 
 	while (*at != r)
 		at = &(*at)->next;
 	*at = r->next;
 	request_free(r);
+	client_let_go(c);
 }
 
 /* ------------------------------------------------------------------------------------------------- writing */
@@ -114,6 +126,7 @@ static void on_written(uv_write_t *req, int status)
 		if (r->produce != NULL)
 			r->produce(r);
 	}
+	client_let_go(c);
 }
 
 /* Steals `line`. */
@@ -128,7 +141,8 @@ static void client_send(struct client *c, json_t *line)
 		return;
 	}
 	w = xcalloc(1, sizeof(*w));
-	w->text = json_dumps(line, JSON_COMPACT);
+	/* Seconds since the epoch with three decimals; 17 digits would cost more than all the rest. */
+	w->text = json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(13));
 	json_decref(line);
 	if (w->text == NULL)
 		abort(); /* out of memory: texts are UTF-8 by then */
@@ -262,6 +276,26 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *b)
 	*b = uv_buf_init(shared, sizeof(shared));
 }
 
+/* Closed on both sides, not only shut down for writing (unix(7), POLLHUP). */
+static bool has_gone(struct client *c)
+{
+	struct pollfd p = { .events = 0 };
+
+	return uv_fileno((uv_handle_t *)&c->pipe, &p.fd) < 0 || poll(&p, 1, 0) != 0;
+}
+
+/* `echo REQUEST | socat` shuts its side down and reads on: its answers may be yet to come. */
+static void on_end(struct client *c, int status)
+{
+	if (status != UV_EOF || has_gone(c)) {
+		client_drop(c);
+		return;
+	}
+	uv_read_stop((uv_stream_t *)&c->pipe);
+	c->ended = true;
+	client_let_go(c);
+}
+
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b)
 {
 	struct client *c = stream->data;
@@ -269,7 +303,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b)
 	if (n == 0)
 		return;
 	if (n < 0) {
-		client_drop(c);
+		on_end(c, (int)n);
 		return;
 	}
 	buf_add(&c->in, b->base, (size_t)n);

@@ -14,6 +14,7 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/limits.h"
+#include "base/wire.h"
 #include "base/xalloc.h"
 #include "proc/tag.h"
 #include "sup/sup_uv.h"
@@ -95,6 +96,32 @@ static int make_long(const struct buf *rest)
 	return TAKE_FD(fd);
 }
 
+static void link_put(struct link *l, const struct buf *b, const int *fds, size_t n_fds)
+{
+	struct iovec iov = { b->p, b->len };
+
+	if (b->failed)
+		abort();
+	if (l->first != NULL || is_full(fd_send(l->fd, &iov, 1, fds, n_fds)))
+		enqueue(l, b, fds, n_fds);
+}
+
+static void send_batch(struct link *l)
+{
+	if (l->batch.len == 0 || l->fd < 0)
+		return;
+	link_put(l, &l->batch, NULL, 0);
+	buf_reset(&l->batch);
+}
+
+static void on_prepare(uv_prepare_t *prepare)
+{
+	struct sup *s = prepare->data;
+
+	send_batch(&s->link);
+	activity_flush(&s->log);
+}
+
 void link_send(struct sup *s, const struct keeper_message *m, const struct buf *rest,
 	       const int *fds, size_t n_fds)
 {
@@ -102,10 +129,16 @@ void link_send(struct sup *s, const struct keeper_message *m, const struct buf *
 	AUTO_CLOSE int memfd = -1;
 	AUTO_BUF b = BUF_INIT;
 	int all[KEEPER_FDS_MAX];
-	struct iovec iov;
 
 	if (s->link.fd < 0)
 		return;
+	if (rest == NULL && n_fds == 0) {
+		keeper_encode(m, &s->link.batch);
+		if (s->link.batch.len > KEEPER_MSG_MAX / 2)
+			send_batch(&s->link);
+		return;
+	}
+	send_batch(&s->link);
 	if (n_fds > 0)
 		memcpy(all, fds, n_fds * sizeof(*fds));
 	if (rest != NULL && rest->len > KEEPER_MSG_MAX - KEEPER_BLOB_MAX - 64) {
@@ -117,11 +150,7 @@ void link_send(struct sup *s, const struct keeper_message *m, const struct buf *
 	keeper_encode(&head, &b);
 	if (rest != NULL)
 		buf_add(&b, rest->p, rest->len);
-	if (b.failed)
-		abort();
-	iov = (struct iovec){ b.p, b.len };
-	if (s->link.first != NULL || is_full(fd_send(s->link.fd, &iov, 1, all, n_fds)))
-		enqueue(&s->link, &b, all, n_fds);
+	link_put(&s->link, &b, all, n_fds);
 }
 
 static void on_keeper_lost(struct sup *s)
@@ -143,6 +172,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 	/* Bounded, so that a burst of exits does not starve the clients. */
 	for (int i = 0; i < 256 && s->link.fd >= 0; i++) {
 		struct keeper_message m;
+		struct wire w = { in, 0, false };
 		size_t n_fds;
 		bool cut;
 		ssize_t n = fd_recv(s->link.fd, in, sizeof(in), fds, KEEPER_FDS_MAX, &n_fds, &cut);
@@ -155,7 +185,8 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 		}
 		for (size_t f = 0; f < n_fds; f++)
 			fd_close(&fds[f]);
-		if (keeper_decode(in, (size_t)n, false, &m) == 0)
+		w.n = (size_t)n;
+		while (w.n > 0 && keeper_decode_next(&w, false, &m) == 0)
 			unit_on_message(s, &m);
 	}
 }
@@ -171,6 +202,9 @@ int link_open(struct sup *s, int fd)
 	if (r < 0)
 		return r;
 	s->link.poll.data = s;
+	uv_prepare_init(&s->loop, &s->link.prepare);
+	s->link.prepare.data = s;
+	uv_prepare_start(&s->link.prepare, on_prepare);
 	return uv_poll_start(&s->link.poll, UV_READABLE, on_poll);
 }
 
@@ -189,7 +223,10 @@ void link_close(struct sup *s)
 
 	if (l->fd < 0)
 		return;
+	send_batch(l);
 	drain(l);
+	buf_fini(&l->batch);
+	uv_close((uv_handle_t *)&l->prepare, NULL);
 	while (l->first != NULL) {
 		struct queued *q = l->first;
 

@@ -198,7 +198,6 @@ static json_t *row_of(const struct unit *u, struct mps_time now, struct mps_time
 						       : json_null());
 	json_object_set_new_nocheck(row, "exit", exit_of(s));
 	json_object_set_new_nocheck(row, "spawnerr", text(s->spawn_error));
-	json_object_set_new_nocheck(row, "compat", compat_text(u, now));
 	return row;
 }
 
@@ -245,6 +244,7 @@ static void add_detail(json_t *row, const struct unit *u)
 static void produce_status(struct request *r)
 {
 	bool detail = json_is_true(json_object_get(r->params, "detail"));
+	bool compat = json_is_true(json_object_get(r->params, "compat"));
 	struct mps_time now = mps_now(), wall = mps_wall();
 	json_t *rows = json_array(), *result;
 	size_t end = r->at + ROWS_A_PART < r->n_list ? r->at + ROWS_A_PART : r->n_list;
@@ -255,6 +255,8 @@ static void produce_status(struct request *r)
 
 		if (detail)
 			add_detail(row, r->list[r->at]);
+		if (compat)
+			json_object_set_new(row, "compat", compat_text(r->list[r->at], now));
 		json_array_append_new(rows, row);
 	}
 	result = json_pack("{s:o}", "processes", rows);

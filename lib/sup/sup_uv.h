@@ -47,6 +47,8 @@ struct unit {
 /* The socket to the keeper. Messages that it does not take wait in line. */
 struct link {
 	uv_poll_t poll;
+	uv_prepare_t prepare; /* before the loop waits, what was said in this turn goes out */
+	struct buf batch;     /* short messages of this turn, one behind the other */
 	int fd;
 	struct queued *first, *last;
 	bool writing;

@@ -354,7 +354,7 @@ Test(keeper, reports_a_start_that_fails)
 		m = expect(&s, KEEPER_FAILED);
 		cr_expect_eq(m.gen, i + 1);
 		cr_expect_eq(m.code, MPS_STEP_EXEC);
-		cr_expect_eq(m.status, rows[i % 3].error);
+		cr_expect_eq(m.status, (uint32_t)rows[i % 3].error);
 	}
 	finish(&s);
 }

@@ -1,0 +1,111 @@
+#!/bin/bash
+# The manual pages, the help and the example say the same as the program.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+here=$(cd "$(dirname "$0")/../.." && pwd) || exit 1
+man=$here/man
+
+# same WHAT: $T/left and $T/right hold the same lines, in any order.
+same() {
+  sort -u -o "$T/left" "$T/left"
+  sort -u -o "$T/right" "$T/right"
+  [ -s "$T/left" ] || fail "found none: $1"
+  [ -z "$(comm -3 "$T/left" "$T/right")" ] ||
+    fail "$1: <only in the program> <tab> <only in the page>: $(comm -3 "$T/left" "$T/right" | tr '\n' ';')"
+}
+
+say "the verbs of help are those of mpsup(1)"
+"$MPSUP" help | sed -n '/^verbs:/,/^$/s/^  \([a-z]*\) .*/\1/p' >"$T/left"
+sed -n '/^\.Sh VERBS/,/^\.Ss/s/^\.It Cm \([a-z]*\).*/\1/p' "$man/mpsup.1" >"$T/right"
+same verbs
+
+say "every verb explains itself, with a prefix too"
+while read -r verb; do
+  expect 0 "$MPSUP" "$verb" --help
+  contains "$T/out" "^usage: mpsup $verb( |\$)" || fail "mpsup $verb --help has no usage line"
+  expect 0 "$MPSUP" help "$verb"
+  cmp -s "$T/out" <("$MPSUP" "$verb" --help) || fail "help $verb is not $verb --help"
+done <"$T/left"
+
+say "every option of a verb is in mpsup(1)"
+while read -r verb; do
+  "$MPSUP" "$verb" --help | sed -n '/^options:/,$s/.*--\([a-z-]*\).*/\1/p'
+done <"$T/left" | sort -u >"$T/options"
+while read -r option; do
+  contains "$man/mpsup.1" "Fl -$option( |\$)" || fail "--$option is not in mpsup(1)"
+done <"$T/options"
+
+say "every key is in mpsup.conf(5)"
+"$MPSUP" keys --json | python3 -c 'import json, sys
+for key in json.load(sys.stdin): print(key["name"])' | sort -u >"$T/keys"
+n_lines "$T/keys" 50 || fail "mpsup keys --json has only $(wc -l <"$T/keys") keys"
+while read -r key; do
+  contains "$man/mpsup.conf.5" "^\\.It Ic (.* )?$key( |\$)" || fail "$key is not in mpsup.conf(5)"
+done <"$T/keys"
+
+say "the methods of the control protocol are those of mpsup-ipc(7)"
+grep -oE '\{ "[a-z_.]+", do_' "$here/lib/sup/method_uv.c" | sed 's/{ "//; s/".*//' >"$T/left"
+sed -n '/^\.Sh METHODS/,/^\.S[hs] A row/s/^\.It Ic \([a-z_.]*\).*/\1/p' "$man/mpsup-ipc.7" >"$T/right"
+same methods
+
+say "the examples are accepted"
+expect 0 "$MPSUP" check --strict -c "$here/supervisor.ini.example"
+contains "$T/out" ' 0 errors, 0 warnings' || fail "warnings in supervisor.ini.example"
+expect 0 "$MPSUP" keys --example
+cp "$T/out" "$T/keys.ini"
+expect 0 "$MPSUP" check --strict -c "$T/keys.ini"
+
+say "the pages are well formed"
+if command -v mandoc >/dev/null; then
+  for page in "$man"/*.[1-9]; do
+    expect 0 mandoc -Tlint -Wwarning "$page"
+  done
+fi
+
+say "every verb is in the README, and what it links to is there"
+while read -r verb; do
+  contains "$here/README.md" "\`(mpsup )?${verb}[^a-z]" || fail "$verb is not in README.md"
+done < <("$MPSUP" help | sed -n '/^verbs:/,/^$/s/^  \([a-z]*\) .*/\1/p')
+grep -ohE '\]\([^):#]+\)' "$here"/*.md | sed 's/](\(.*\))/\1/' | sort -u >"$T/links"
+while read -r link; do
+  [ -e "$here/$link" ] || fail "a link leads to $link, which is not there"
+done <"$T/links"
+
+command -v socat >/dev/null || {
+  say "no socat: its examples are not tried"
+  exit 0
+}
+
+config <<X
+[program:db]
+command=$W --pidfile $T/db
+startsecs=0
+autostart=false
+[program:web]
+command=$W --pidfile $T/web
+startsecs=0
+X
+start_mpsup
+
+# The commands of mpsup-ipc(7), one a line, without the prompt and without jq, which may not be installed.
+mandoc -Tascii -Owidth=200 "$man/mpsup-ipc.7" 2>/dev/null | sed 's/.\x08//g' |
+  sed -n '/^EXAMPLES/,$p' | sed -e ':a' -e '/|$/{N; s/\n */ /; ta' -e '}' |
+  sed -n 's/^ *\$ //p' | sed 's/ | jq.*//; /^S=/d' >"$T/commands"
+S=$RUNTIME/control.sock
+export S
+[ "$(wc -l <"$T/commands")" = 4 ] || fail "4 commands were expected in mpsup-ipc(7): $(cat "$T/commands")"
+
+say "socat: info"
+expect 0 sh -c "$(sed -n 1p "$T/commands")"
+contains "$T/out" '^\{"id":1,"result":\{.*"protocol":1' || fail "info answers $(cat "$T/out")"
+
+say "socat: status"
+expect 0 sh -c "$(sed -n 2p "$T/commands")"
+contains "$T/out" '"state":"RUNNING"' || fail "status answers $(cat "$T/out")"
+
+say "socat: start with progress"
+expect 0 sh -c "$(sed -n 3,4p "$T/commands")"
+contains "$T/out" '^\{"event":"state","data":\{"name":"db","state":"STARTING","from":"STOPPED","pid":0\}\}$' ||
+  fail "no event of db: $(cat "$T/out")"
+contains "$T/out" '^\{"id":1,"result":.*"name":"db","code":80,"status":"SUCCESS"' || fail "start answers $(cat "$T/out")"
+shutdown_mpsup
