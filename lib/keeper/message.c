@@ -165,6 +165,10 @@ int keeper_decode_next(struct wire *w, bool to_keeper, struct keeper_message *re
 	m.type = type;
 	for (unsigned i = 0; i < shapes[type].n; i++)
 		decode_field(w, &shapes[type].fields[i], &m);
+	/* Times are spans here, or points long past: far from where sums overflow. */
+	if (m.time.ns < 0 || m.time.ns > INT64_MAX / 2 || m.start.grace.ns < 0 ||
+	    m.start.grace.ns > INT64_MAX / 2)
+		return -EBADMSG;
 	if (w->failed || m.blob_size > KEEPER_BLOB_MAX || m.instance >= KEEPER_INSTANCES_MAX ||
 	    m.start.leftovers > KEEPER_LEFT_KEEP || m.scope > KEEPER_SCOPE_TREE || m.signal > 64)
 		return -EBADMSG;
