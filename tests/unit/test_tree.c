@@ -1,0 +1,156 @@
+/*
+ * What /proc tells: names that try to look like more fields, children with and without the kernel's list, and the
+ * ending of all that bear a mark.
+ */
+#include "proc/tree.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/mtime.h"
+#include "proc/tag.h"
+
+Test(tree, reads_any_name)
+{
+	static const char *const names[] = { "a b", ") S 1 2", "((", "x) Z (y", "\n", "" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		struct proc_stat st;
+
+		prctl(PR_SET_NAME, names[i]);
+		cr_assert_eq(proc_stat_read(getpid(), &st), 0);
+		cr_expect_str_eq(st.comm, names[i]);
+		cr_expect_eq(st.ppid, getppid(), "'%s'", names[i]);
+		cr_expect_eq(st.pgrp, getpgrp());
+		cr_expect_eq(st.session, getsid(0));
+		cr_expect_eq(st.state, 'R');
+		cr_expect_gt(st.start_ticks, 0);
+		cr_expect_gt(st.rss_pages, 0);
+	}
+}
+
+Test(tree, says_so_when_there_is_no_such_process)
+{
+	struct proc_stat st;
+
+	cr_expect_eq(proc_stat_read(0x3fffffff, &st), -ESRCH);
+}
+
+/* n children that wait for the end of the pipe. */
+static void make_children(pid_t *pids, int n, int ends[2])
+{
+	char c;
+
+	cr_assert_eq(pipe(ends), 0);
+	for (int i = 0; i < n; i++) {
+		pids[i] = fork();
+		if (pids[i] == 0) {
+			close(ends[1]);
+			_exit(read(ends[0], &c, 1) != 0);
+		}
+	}
+}
+
+Test(tree, lists_the_children_of_a_thread_with_and_without_the_kernels_list)
+{
+	enum { N = 1500 }; /* more than one read's worth */
+	static pid_t pids[N];
+	int ends[2], fds[2] = { children_open(getpid(), (pid_t)syscall(SYS_gettid)), -1 };
+	struct pids list = { 0 };
+
+	make_children(pids, N, ends);
+	for (int way = 0; way < 2; way++) {
+		size_t found = 0;
+
+		cr_assert_eq(children_read(fds[way], getpid(), &list), 0);
+		cr_expect_eq(list.n, N);
+		for (size_t i = 0; i < list.n; i++)
+			for (int k = 0; k < N; k++)
+				found += list.p[i] == pids[k];
+		cr_expect_eq(found, N);
+	}
+	close(ends[0]);
+	close(ends[1]);
+	for (int i = 0; i < N; i++)
+		waitpid(pids[i], NULL, 0);
+	cr_assert_eq(children_read(fds[0], getpid(), &list), 0);
+	cr_expect_eq(list.n, 0);
+	pids_fini(&list);
+	close(fds[0]);
+}
+
+Test(tree, the_list_may_be_forbidden)
+{
+	setenv("MPSUP_NO", "children", 1);
+	cr_expect_eq(children_open(getpid(), getpid()), -1);
+}
+
+static bool is_second(uint32_t instance, void *user)
+{
+	cr_expect_null(user);
+	return instance == 2;
+}
+
+/* Marks itself as instance i of the keeper; ignores what can be ignored. */
+static pid_t make_marked(uint16_t keeper, uint32_t i, bool with_child)
+{
+	int ends[2];
+	struct rlimit r;
+	char c;
+	pid_t pid;
+
+	cr_assert_eq(pipe(ends), 0);
+	pid = fork();
+	if (pid == 0) {
+		signal(SIGTERM, SIG_IGN);
+		getrlimit(RLIMIT_LOCKS, &r);
+		r.rlim_cur = tag_make(keeper, i, 1);
+		setrlimit(RLIMIT_LOCKS, &r);
+		if (with_child && fork() == 0)
+			setsid();
+		if (write(ends[1], "", 1) != 1)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	cr_expect_eq(read(ends[0], &c, 1), 1);
+	if (with_child)
+		cr_expect_eq(read(ends[0], &c, 1), 1);
+	close(ends[0]);
+	close(ends[1]);
+	return pid;
+}
+
+Test(tree, kills_all_that_bear_the_mark_but_those_that_are_spared)
+{
+	uint16_t keeper = tag_keeper_id(getpid());
+	pid_t one = make_marked(keeper, 1, true), two = make_marked(keeper, 2, false);
+	pid_t other = make_marked((uint16_t)(keeper + 1), 1, false);
+	struct pids list = { 0 };
+	size_t n = 0;
+	int status;
+
+	cr_assert_eq(tagged_processes(keeper, &list), 0);
+	cr_expect_eq(list.n, 3);
+	cr_expect_eq(tagged_kill(keeper, is_second, NULL, 10 * MPS_NS_PER_S, &n), 0);
+	cr_expect_eq(n, 2);
+	cr_expect_eq(waitpid(one, &status, 0), one);
+	cr_expect(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	cr_expect_eq(waitpid(two, &status, WNOHANG), 0);
+	cr_expect_eq(waitpid(other, &status, WNOHANG), 0);
+	tagged_kill(keeper, NULL, NULL, 10 * MPS_NS_PER_S, &n);
+	cr_expect_eq(n, 1);
+	waitpid(two, NULL, 0);
+	kill(other, SIGKILL);
+	waitpid(other, NULL, 0);
+	pids_fini(&list);
+}
