@@ -1,0 +1,104 @@
+/*
+ * The activity log's lines: supervisord's format, one line a message whatever it holds, and levels.
+ */
+#include "sup/activity.h"
+
+#include <criterion/criterion.h>
+#include <regex.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "base/fd.h"
+
+static char folder[] = "/tmp/mpsup-test.XXXXXX", file[64], moved[64];
+
+static void open_log(struct activity *a, enum conf_level level)
+{
+	struct conf_supervisord c = { .logfile = file, .loglevel = level };
+	struct err err = ERR_INIT;
+
+	cr_assert_not_null(mkdtemp(folder));
+	snprintf(file, sizeof(file), "%s/sub/log", folder);
+	snprintf(moved, sizeof(moved), "%s/sub/old", folder);
+	cr_assert_eq(activity_open(a, &c, false, &err), 0, "%s", err.text);
+}
+
+static void matches(const char *path, const char *pattern)
+{
+	AUTO_FREE char *text = NULL;
+	regex_t re;
+	size_t n;
+
+	cr_assert_eq(fd_read_file(path, 1 << 20, &text, &n), 0);
+	cr_assert_eq(regcomp(&re, pattern, REG_EXTENDED | REG_NOSUB), 0);
+	cr_expect_eq(regexec(&re, text, 0, NULL, 0), 0, "'%s' is no '%s'", text, pattern);
+	regfree(&re);
+}
+
+static void close_log(struct activity *a)
+{
+	activity_close(a);
+	unlink(file);
+	unlink(moved);
+	*strrchr(moved, '/') = '\0';
+	rmdir(moved);
+	rmdir(folder);
+}
+
+#define STAMP "[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2},[0-9]{3} "
+
+Test(activity, writes_supervisords_lines)
+{
+	struct activity a;
+
+	open_log(&a, CONF_LEVEL_INFO);
+	activity_log(&a, SVC_LOG_INFO, "spawned: '%s' with pid %d", "web", 7);
+	activity_log(&a, SVC_LOG_CRIT, "bad");
+	activity_log(&a, SVC_LOG_DEBG, "not this");
+	activity_flush(&a);
+	matches(file, "^" STAMP "INFO spawned: 'web' with pid 7\n" STAMP "CRIT bad\n$");
+	close_log(&a);
+}
+
+Test(activity, a_message_is_one_line)
+{
+	struct activity a;
+
+	open_log(&a, CONF_LEVEL_TRACE);
+	activity_log(&a, SVC_LOG_DEBG, "a\nb\tc\033[31md");
+	activity_flush(&a);
+	matches(file, "^" STAMP "DEBG a b c \\[31md\n$");
+	close_log(&a);
+}
+
+Test(activity, is_opened_anew_after_it_was_moved_away)
+{
+	struct activity a;
+
+	open_log(&a, CONF_LEVEL_INFO);
+	activity_log(&a, SVC_LOG_WARN, "first");
+	activity_flush(&a);
+	cr_assert_eq(rename(file, moved), 0);
+	activity_reopen(&a);
+	activity_log(&a, SVC_LOG_WARN, "second");
+	activity_flush(&a);
+	matches(moved, "WARN first\n$");
+	matches(file, "^" STAMP "WARN second\n$");
+	close_log(&a);
+}
+
+Test(activity, says_which_file_it_cannot_open)
+{
+	struct conf_supervisord c = { .logfile = (char *)"/proc/nothing/log" };
+	struct err err = ERR_INIT;
+	struct activity a;
+
+	cr_expect_lt(activity_open(&a, &c, false, &err), 0);
+	cr_expect_not_null(strstr(err.text, "logfile /proc/nothing/log: "));
+	activity_close(&a);
+}
