@@ -68,3 +68,16 @@ sed -i "s,^logfile=.*,logfile=$CONF/log," "$CONF"
 mps start >"$T/out" 2>"$T/err" && fail "start without a log file exits 0"
 contains "$T/err" "$CONF/log" || fail "it says '$(cat "$T/err")'"
 must -t 5 nothing_left
+
+say "status --json and ls --json tell who the keeper and the supervisor are"
+config <<X
+[program:a]
+command=$W
+startsecs=0
+X
+start_mpsup
+mps status --json >"$T/out"
+contains "$T/out" "\"keeper_pid\":$(mps pid)," || fail "status --json: $(cat "$T/out")"
+"$MPSUP" ls --json >"$T/out"
+contains "$T/out" "$(mps pid)" || fail "ls --json: $(cat "$T/out")"
+mps_expect 0 stop
