@@ -382,9 +382,8 @@ static void check_start(struct waiter *w)
 		if (s->busy == 0)
 			settle_failed_start(w);
 		break;
-	case SVC_STOPPED:
-		if (w->begun)
-			settle(w, FAULT_FAILED, "stopped meanwhile");
+	case SVC_STOPPED: /* a stop has taken the start back */
+		settle(w, FAULT_FAILED, "stopped meanwhile");
 		break;
 	case SVC_EXITED:
 		if (w->begun)
@@ -452,9 +451,11 @@ static void start_one(struct request *r, struct unit *u)
 {
 	enum svc_state state = u->svc.state;
 	struct waiter *w = add_waiter(r, u, false);
+	bool on_its_way = state == SVC_STARTING || (state == SVC_BACKOFF && u->svc.busy > 0);
 
-	if (state == SVC_STARTING || state == SVC_RUNNING ||
-	    (state == SVC_BACKOFF && u->svc.busy == 0))
+	if (on_its_way && wants_wait(r))
+		w->begun = true; /* the answer is how it ends, as for one that we start */
+	else if (on_its_way || state == SVC_RUNNING || state == SVC_BACKOFF)
 		settle(w, FAULT_ALREADY_STARTED, "already started");
 	else
 		begin_wait(r, w, SVC_EV_START);

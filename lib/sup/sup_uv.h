@@ -47,6 +47,7 @@ struct unit {
 /* The socket to the keeper. Messages that it does not take wait in line. */
 struct link {
 	uv_poll_t poll;
+	uv_timer_t retry;     /* armed while the kernel refuses descriptors */
 	uv_prepare_t prepare; /* before the loop waits, what was said in this turn goes out */
 	struct buf batch;     /* short messages of this turn, one behind the other */
 	int fd;
@@ -114,8 +115,9 @@ void unit_relief(struct sup *s);
 
 /* keeper_uv.c */
 int link_open(struct sup *s, int fd);
-void link_send(struct sup *s, const struct keeper_message *m, const struct buf *rest,
-	       const int *fds, size_t n_fds);
+/* 0, or -errno when the message could neither be sent nor kept (one with descriptors or a long rest only). */
+int link_send(struct sup *s, const struct keeper_message *m, const struct buf *rest, const int *fds,
+	      size_t n_fds);
 void link_close(struct sup *s);
 
 /* capture_uv.c */

@@ -395,8 +395,8 @@ static enum svc_state exited_stopping(struct svc *s, struct svc_step *t)
 	svc_note_exit(s, t);
 	if (!t->arg->exit.tree_left)
 		return stop_ended(s, t);
+	/* stopwaitsecs goes on for the rest of the tree: it is one stop. */
 	s->exited = true;
-	svc_set_timer(s, (struct mps_time){ 0 });
 	return SVC_STOPPING;
 }
 

@@ -164,7 +164,7 @@ static enum keeper_leftovers leftovers_of(const struct conf_proc *conf)
 	return KEEPER_LEFT_END;
 }
 
-static void send_start(struct unit *u, const struct mps_spawn *spawn, const struct table *t)
+static int send_start(struct unit *u, const struct mps_spawn *spawn, const struct table *t)
 {
 	struct keeper_message m = {
 		.type = KEEPER_START,
@@ -180,7 +180,7 @@ static void send_start(struct unit *u, const struct mps_spawn *spawn, const stru
 	mps_spawn_encode(spawn, &rest);
 	if (rest.failed)
 		abort();
-	link_send(u->sup, &m, &rest, t->fds, t->n_fds);
+	return link_send(u->sup, &m, &rest, t->fds, t->n_fds);
 }
 
 static void on_start(struct svc *svc)
@@ -197,8 +197,11 @@ static void on_start(struct svc *svc)
 	if (r == 0) {
 		w.spawn.fds = t.rows;
 		w.spawn.n_fds = 3;
-		send_start(u, &w.spawn, &t);
-	} else {
+		r = send_start(u, &w.spawn, &t);
+		if (r < 0)
+			err_set(&err, r, "keeper: %s", strerror(-r));
+	}
+	if (r < 0) {
 		sup_defer(u->sup, u, xstrdup(err.text), mps_error_passes(-r));
 	}
 	table_fini(&t);
