@@ -331,28 +331,60 @@ static bool may_enter(struct control *control, int fd, uid_t *ret_uid)
 	return control->n_clients < CONTROL_CLIENTS_MAX;
 }
 
-static void on_connection(uv_stream_t *listener, int status)
+static struct client *make_client(struct control *control)
 {
-	struct control *control = listener->data;
-	struct client *c;
-	uv_os_fd_t fd;
+	struct client *c = xcalloc(1, sizeof(*c));
 
-	if (status < 0)
-		return;
-	c = xcalloc(1, sizeof(*c));
 	c->sup = control->sup;
 	uv_pipe_init(&control->sup->loop, &c->pipe, 0);
 	c->pipe.data = c;
-	if (uv_accept(listener, (uv_stream_t *)&c->pipe) < 0 ||
-	    uv_fileno((uv_handle_t *)&c->pipe, &fd) < 0 || !may_enter(control, fd, &c->uid)) {
-		c->closing = true;
-		uv_close((uv_handle_t *)&c->pipe, on_client_closed);
+	return c;
+}
+
+static void refuse(struct client *c)
+{
+	c->closing = true;
+	uv_close((uv_handle_t *)&c->pipe, on_client_closed);
+}
+
+static void let_in(struct control *control, struct client *c)
+{
+	uv_os_fd_t fd;
+
+	if (uv_fileno((uv_handle_t *)&c->pipe, &fd) < 0 || !may_enter(control, fd, &c->uid)) {
+		refuse(c);
 		return;
 	}
 	c->next = control->clients;
 	control->clients = c;
 	control->n_clients++;
 	uv_read_start((uv_stream_t *)&c->pipe, on_alloc, on_read);
+}
+
+static void on_connection(uv_stream_t *listener, int status)
+{
+	struct control *control = listener->data;
+	struct client *c;
+
+	if (status < 0)
+		return;
+	c = make_client(control);
+	if (uv_accept(listener, (uv_stream_t *)&c->pipe) < 0)
+		refuse(c);
+	else
+		let_in(control, c);
+}
+
+int control_add_client(struct sup *s, int fd)
+{
+	struct client *c = make_client(s->control);
+	int r = uv_pipe_open(&c->pipe, fd);
+
+	if (r < 0)
+		refuse(c);
+	else
+		let_in(s->control, c);
+	return r;
 }
 
 int control_open(struct sup *s, const char *path, struct err *err)

@@ -131,6 +131,8 @@ void capture_close_sinks(struct sup *s);
 /* control_uv.c */
 int control_open(struct sup *s, const char *path, struct err *err);
 void control_close(struct sup *s);
+/* Serves a connected stream socket like one that was accepted, and takes it over. 0, or -errno: then fd is the caller's. */
+int control_add_client(struct sup *s, int fd);
 void control_on_state(struct unit *u, enum svc_state from);
 
 #endif

@@ -138,6 +138,9 @@ static enum svc_state fail(struct svc *s, struct svc_step *t)
 		return give_up(s, "too many start retries too quickly");
 	}
 	delay = retry_delay(s);
+	/* For ever and at once would be a loop without end or rest, whatever the configuration says. */
+	if (delay <= 0 && s->conf->startretries == CONF_RETRIES_INFINITE && s->backoff > 1)
+		delay = svc_policy_busy_delay(s->backoff - 1);
 	if (delay <= 0) {
 		svc_pass_through(s, t, SVC_BACKOFF);
 		return start_again(s);

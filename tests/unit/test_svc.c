@@ -174,6 +174,9 @@ static const struct {
 	{ "startretries=infinite waits a second, doubling", "startretries=-1",
 	  "start nospawn timer nospawn timer nospawn",
 	  "STARTING @1000 BACKOFF STARTING @2000 BACKOFF STARTING @4000 BACKOFF" },
+	{ "for ever and at once rests all the same", "delay_ms=0 startretries=-1",
+	  "start nospawn nospawn timer nospawn",
+	  "STARTING BACKOFF STARTING @50 BACKOFF STARTING @100 BACKOFF" },
 	{ "a request begins a new streak", "delay_ms=100",
 	  "start up timer exit:1 timer up timer stop exit:0 start up timer exit:1",
 	  "STARTING @1000 RUNNING EXITED @100 BACKOFF STARTING @1000 RUNNING TERM>MAIN CONT>MAIN "
