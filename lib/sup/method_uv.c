@@ -386,7 +386,10 @@ static void check_start(struct waiter *w)
 		settle(w, FAULT_FAILED, "stopped meanwhile");
 		break;
 	case SVC_EXITED:
-		if (w->begun)
+		/* Whoever asks late finds a one-off that has been RUNNING and has done its work. */
+		if (w->begun && svc_exit_is_expected(s, &s->last_exit))
+			settle(w, FAULT_SUCCESS, "started");
+		else if (w->begun)
 			settle_failed_start(w);
 		break;
 	case SVC_FATAL:

@@ -81,3 +81,26 @@ contains "$T/out" "\"keeper_pid\":$(mps pid)," || fail "status --json: $(cat "$T
 "$MPSUP" ls --json >"$T/out"
 contains "$T/out" "$(mps pid)" || fail "ls --json: $(cat "$T/out")"
 mps_expect 0 stop
+
+say "a one-off that has done its work before start asks has been started"
+config <<X
+[program:once]
+command=true
+startsecs=0
+X
+start_mpsup
+must in_state once EXITED
+# What mpsup start asks a fresh supervisor: everything that is on its way up.
+answer=$(python3 - "$RUNTIME/control.sock" <<'X'
+import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+s.sendall(b'{"id":1,"method":"start","params":{"targets":[]}}\n')
+print(s.makefile().readline())
+X
+)
+case $answer in
+*'"name":"once","code":80'*) ;;
+*) fail "start of nothing answers $answer" ;;
+esac
+shutdown_mpsup
