@@ -115,6 +115,7 @@ static void flush(struct link *l)
 		queued_free(q);
 	}
 	watch(l, false);
+	unit_start_waiting(l->poll.data);
 }
 
 /* The spawn in a sealed memfd, for one that is too long for a datagram. -1 when there is none to be had. */

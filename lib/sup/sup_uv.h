@@ -39,6 +39,8 @@ struct unit {
 	struct unit *next_failed;
 	struct unit *next_busy; /* list of those that wait for a resource */
 	bool in_busy;
+	struct unit *next_start; /* list of those whose start waits for room in the socket */
+	bool in_start;
 	int exit_status;   /* of the last end; 128+n for a signal */
 	bool ended;	   /* as counted in n_active */
 	bool stop_counted; /* one of those that the present level of a shutdown waits for */
@@ -78,6 +80,7 @@ struct sup {
 	struct order_index *index;
 	struct unit *failed;
 	struct unit *busy_first, *busy_last;
+	struct unit *start_first, *start_last;
 
 	enum sup_phase phase;
 	pid_t keeper_pid;
@@ -110,6 +113,8 @@ void unit_event(struct unit *u, enum svc_event event, const struct svc_arg *arg)
 /* A start failed before or in the keeper. */
 void unit_fail(struct unit *u, const char *text, bool passes);
 void unit_on_message(struct sup *s, const struct keeper_message *m);
+/* There is room in the socket again. */
+void unit_start_waiting(struct sup *s);
 /* One of those that wait for a resource may try again. */
 void unit_relief(struct sup *s);
 
