@@ -166,11 +166,8 @@ static void set_exit(json_t *row, int code, int status)
 
 static json_t *exit_of(const struct svc *s)
 {
-	json_t *e;
+	json_t *e = json_object();
 
-	if (s->last_exit.code == 0)
-		return json_null();
-	e = json_object();
 	set_exit(e, s->last_exit.code, s->last_exit.status);
 	return e;
 }
@@ -196,8 +193,10 @@ static json_t *row_of(const struct unit *u, struct mps_time now, struct mps_time
 	json_object_set_new_nocheck(row, "changed",
 				    s->changed_wall.ns ? json_real(seconds(s->changed_wall))
 						       : json_null());
-	json_object_set_new_nocheck(row, "exit", exit_of(s));
-	json_object_set_new_nocheck(row, "spawnerr", text(s->spawn_error));
+	if (s->last_exit.code != 0)
+		json_object_set_new_nocheck(row, "exit", exit_of(s));
+	if (s->spawn_error != NULL)
+		json_object_set_new_nocheck(row, "spawnerr", text(s->spawn_error));
 	return row;
 }
 
