@@ -46,6 +46,7 @@ static const struct table_column columns[] = {
 struct listing {
 	json_t *rows;
 	json_t *errors;
+	json_t *supervisor;	 /* with --json: who answers, or NULL */
 	struct sampler *sampler; /* NULL with --compat, which shows no usage */
 	int exit_code;
 };
@@ -219,8 +220,8 @@ static void print(const struct listing *l, bool json, bool one)
 	if (one)
 		detail_fill(json_array_get(l->rows, 0));
 	if (json) {
-		connect_print_json(
-			json_pack("{s:O, s:O}", "processes", l->rows, "errors", l->errors));
+		connect_print_json(json_pack("{s:O, s:O, s:O*}", "processes", l->rows, "errors",
+					     l->errors, "supervisor", l->supervisor));
 		return;
 	}
 	if (compat)
@@ -249,6 +250,8 @@ static int list(struct client *client, struct cmd_context *ctx)
 	if (ctx->argc > 0)
 		json_object_set_new(params, "targets", connect_names(ctx));
 	r = connect_rows(client, "status", params, &on, &err);
+	if (r == 0 && ctx->json)
+		r = client_call(client, "info", NULL, NULL, NULL, &l.supervisor, &err);
 	if (r != 0)
 		l.exit_code = cmd_fail(EXIT_UNREACHABLE, &err);
 	else
@@ -256,6 +259,7 @@ static int list(struct client *client, struct cmd_context *ctx)
 	sampler_free(l.sampler);
 	json_decref(l.rows);
 	json_decref(l.errors);
+	json_decref(l.supervisor);
 	return l.exit_code;
 }
 

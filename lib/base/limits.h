@@ -23,6 +23,7 @@
 #define CONTROL_LINE_MAX (1 << 20)  /* one request or answer */
 #define CONTROL_CLIENTS_MAX 1024    /* connections in all */
 #define CONTROL_CLIENTS_UID_MAX 512 /* connections of one uid other than our own */
+#define CONTROL_REQUESTS_MAX 64	    /* of one client that wait for services */
 #define CONTROL_OUT_MAX (4 << 20)   /* answers not yet read by a client; more and it is dropped */
 #define CONTROL_JSON_DEPTH_MAX 32   /* nesting in a request */
 

@@ -34,6 +34,7 @@ struct client {
 	struct buf in;
 	size_t scanned; /* in.p[0..scanned) holds no line end */
 	struct request *requests;
+	size_t n_requests;
 	bool ended; /* will say no more, but waits for answers */
 	bool closing;
 };
@@ -96,6 +97,7 @@ void request_end(struct request *r)
 	while (*at != r)
 		at = &(*at)->next;
 	*at = r->next;
+	r->client->n_requests--;
 	request_free(r);
 	client_let_go(c);
 }
@@ -216,6 +218,12 @@ static void start_request(struct client *c, json_t *line)
 			    "a request is {\"id\":1,\"method\":\"status\",\"params\":{}}");
 		return;
 	}
+	if (c->n_requests >= CONTROL_REQUESTS_MAX) {
+		client_fail(c, id, FAULT_FAILED,
+			    "too many requests are waiting on this connection");
+		return;
+	}
+	c->n_requests++;
 	r = xcalloc(1, sizeof(*r));
 	r->client = c;
 	r->sup = c->sup;

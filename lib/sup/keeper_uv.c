@@ -19,6 +19,8 @@
 #include "proc/tag.h"
 #include "sup/sup_uv.h"
 
+enum { RETRY_MS = 20 };
+
 struct queued {
 	struct queued *next;
 	char *bytes;
@@ -36,6 +38,7 @@ static void queued_free(struct queued *q)
 }
 
 static void on_poll(uv_poll_t *poll, int status, int events);
+static void flush(struct link *l);
 
 static void watch(struct link *l, bool writing)
 {
@@ -50,22 +53,43 @@ static bool is_full(int r)
 	return r == -EAGAIN || r == -ENOBUFS || r == -ENOMEM;
 }
 
-/* The line takes copies of the descriptors, since the caller closes its own. */
-static void enqueue(struct link *l, const struct buf *b, const int *fds, size_t n_fds)
+/* Too many descriptors are under way for this user (unix(7)): room comes when they are taken, which nobody tells. */
+static bool must_pause(int r)
+{
+	return r == -ETOOMANYREFS || r == -EMFILE || r == -ENFILE;
+}
+
+/* The line takes copies of the descriptors, since the caller closes its own. 0 or -errno. */
+static int enqueue(struct link *l, const struct buf *b, const int *fds, size_t n_fds)
 {
 	struct queued *q = xcalloc(1, sizeof(*q) + n_fds * sizeof(int));
 
 	q->bytes = xmalloc(b->len);
 	memcpy(q->bytes, b->p, b->len);
 	q->n = b->len;
-	for (; q->n_fds < n_fds; q->n_fds++)
+	for (; q->n_fds < n_fds; q->n_fds++) {
 		q->fds[q->n_fds] = fcntl(fds[q->n_fds], F_DUPFD_CLOEXEC, 0);
+		if (q->fds[q->n_fds] < 0) {
+			int r = -errno;
+
+			queued_free(q);
+			return r;
+		}
+	}
 	if (l->last != NULL)
 		l->last->next = q;
 	else
 		l->first = q;
 	l->last = q;
 	watch(l, true);
+	return 0;
+}
+
+static void on_retry(uv_timer_t *timer)
+{
+	struct sup *s = timer->data;
+
+	flush(&s->link);
 }
 
 static void flush(struct link *l)
@@ -74,14 +98,24 @@ static void flush(struct link *l)
 		struct queued *q = l->first;
 		struct iovec iov = { q->bytes, q->n };
 
-		if (is_full(fd_send(l->fd, &iov, 1, q->fds, q->n_fds)))
+		int r = fd_send(l->fd, &iov, 1, q->fds, q->n_fds);
+
+		if (is_full(r)) {
+			watch(l, true);
 			return;
+		}
+		if (must_pause(r)) {
+			watch(l, false);
+			uv_timer_start(&l->retry, on_retry, RETRY_MS, 0);
+			return;
+		}
 		l->first = q->next;
 		if (l->first == NULL)
 			l->last = NULL;
 		queued_free(q);
 	}
 	watch(l, false);
+	unit_start_waiting(l->poll.data);
 }
 
 /* The spawn in a sealed memfd, for one that is too long for a datagram. -1 when there is none to be had. */
@@ -96,14 +130,21 @@ static int make_long(const struct buf *rest)
 	return TAKE_FD(fd);
 }
 
-static void link_put(struct link *l, const struct buf *b, const int *fds, size_t n_fds)
+static int link_put(struct link *l, const struct buf *b, const int *fds, size_t n_fds)
 {
 	struct iovec iov = { b->p, b->len };
+	int r = -EAGAIN;
 
 	if (b->failed)
 		abort();
-	if (l->first != NULL || is_full(fd_send(l->fd, &iov, 1, fds, n_fds)))
-		enqueue(l, b, fds, n_fds);
+	if (l->first == NULL)
+		r = fd_send(l->fd, &iov, 1, fds, n_fds);
+	if (!is_full(r) && !must_pause(r))
+		return r;
+	r = enqueue(l, b, fds, n_fds);
+	if (r == 0)
+		flush(l);
+	return r;
 }
 
 static void send_batch(struct link *l)
@@ -122,8 +163,8 @@ static void on_prepare(uv_prepare_t *prepare)
 	activity_flush(&s->log);
 }
 
-void link_send(struct sup *s, const struct keeper_message *m, const struct buf *rest,
-	       const int *fds, size_t n_fds)
+int link_send(struct sup *s, const struct keeper_message *m, const struct buf *rest, const int *fds,
+	      size_t n_fds)
 {
 	struct keeper_message head = *m;
 	AUTO_CLOSE int memfd = -1;
@@ -131,18 +172,20 @@ void link_send(struct sup *s, const struct keeper_message *m, const struct buf *
 	int all[KEEPER_FDS_MAX];
 
 	if (s->link.fd < 0)
-		return;
+		return 0; /* the keeper is gone, and that ends everything */
 	if (rest == NULL && n_fds == 0) {
 		keeper_encode(m, &s->link.batch);
 		if (s->link.batch.len > KEEPER_MSG_MAX / 2)
 			send_batch(&s->link);
-		return;
+		return 0;
 	}
 	send_batch(&s->link);
 	if (n_fds > 0)
 		memcpy(all, fds, n_fds * sizeof(*fds));
 	if (rest != NULL && rest->len > KEEPER_MSG_MAX - KEEPER_BLOB_MAX - 64) {
 		memfd = make_long(rest);
+		if (memfd < 0)
+			return -errno;
 		all[n_fds++] = memfd;
 		head.type = KEEPER_START_LONG;
 		rest = NULL;
@@ -150,7 +193,7 @@ void link_send(struct sup *s, const struct keeper_message *m, const struct buf *
 	keeper_encode(&head, &b);
 	if (rest != NULL)
 		buf_add(&b, rest->p, rest->len);
-	link_put(&s->link, &b, all, n_fds);
+	return link_put(&s->link, &b, all, n_fds);
 }
 
 static void on_keeper_lost(struct sup *s)
@@ -167,7 +210,8 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 	int fds[KEEPER_FDS_MAX];
 
 	(void)status;
-	if (events & UV_WRITABLE)
+	(void)events;
+	if (s->link.first != NULL)
 		flush(&s->link);
 	/* Bounded, so that a burst of exits does not starve the clients. */
 	for (int i = 0; i < 256 && s->link.fd >= 0; i++) {
@@ -202,6 +246,8 @@ int link_open(struct sup *s, int fd)
 	if (r < 0)
 		return r;
 	s->link.poll.data = s;
+	uv_timer_init(&s->loop, &s->link.retry);
+	s->link.retry.data = s;
 	uv_prepare_init(&s->loop, &s->link.prepare);
 	s->link.prepare.data = s;
 	uv_prepare_start(&s->link.prepare, on_prepare);
@@ -227,6 +273,7 @@ void link_close(struct sup *s)
 	drain(l);
 	buf_fini(&l->batch);
 	uv_close((uv_handle_t *)&l->prepare, NULL);
+	uv_close((uv_handle_t *)&l->retry, NULL);
 	while (l->first != NULL) {
 		struct queued *q = l->first;
 

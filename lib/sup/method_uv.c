@@ -166,11 +166,8 @@ static void set_exit(json_t *row, int code, int status)
 
 static json_t *exit_of(const struct svc *s)
 {
-	json_t *e;
+	json_t *e = json_object();
 
-	if (s->last_exit.code == 0)
-		return json_null();
-	e = json_object();
 	set_exit(e, s->last_exit.code, s->last_exit.status);
 	return e;
 }
@@ -196,8 +193,10 @@ static json_t *row_of(const struct unit *u, struct mps_time now, struct mps_time
 	json_object_set_new_nocheck(row, "changed",
 				    s->changed_wall.ns ? json_real(seconds(s->changed_wall))
 						       : json_null());
-	json_object_set_new_nocheck(row, "exit", exit_of(s));
-	json_object_set_new_nocheck(row, "spawnerr", text(s->spawn_error));
+	if (s->last_exit.code != 0)
+		json_object_set_new_nocheck(row, "exit", exit_of(s));
+	if (s->spawn_error != NULL)
+		json_object_set_new_nocheck(row, "spawnerr", text(s->spawn_error));
 	return row;
 }
 
@@ -382,12 +381,14 @@ static void check_start(struct waiter *w)
 		if (s->busy == 0)
 			settle_failed_start(w);
 		break;
-	case SVC_STOPPED:
-		if (w->begun)
-			settle(w, FAULT_FAILED, "stopped meanwhile");
+	case SVC_STOPPED: /* a stop has taken the start back */
+		settle(w, FAULT_FAILED, "stopped meanwhile");
 		break;
 	case SVC_EXITED:
-		if (w->begun)
+		/* Whoever asks late finds a one-off that has been RUNNING and has done its work. */
+		if (w->begun && svc_exit_is_expected(s, &s->last_exit))
+			settle(w, FAULT_SUCCESS, "started");
+		else if (w->begun)
 			settle_failed_start(w);
 		break;
 	case SVC_FATAL:
@@ -452,9 +453,11 @@ static void start_one(struct request *r, struct unit *u)
 {
 	enum svc_state state = u->svc.state;
 	struct waiter *w = add_waiter(r, u, false);
+	bool on_its_way = state == SVC_STARTING || (state == SVC_BACKOFF && u->svc.busy > 0);
 
-	if (state == SVC_STARTING || state == SVC_RUNNING ||
-	    (state == SVC_BACKOFF && u->svc.busy == 0))
+	if (on_its_way && wants_wait(r))
+		w->begun = true; /* the answer is how it ends, as for one that we start */
+	else if (on_its_way || state == SVC_RUNNING || state == SVC_BACKOFF)
 		settle(w, FAULT_ALREADY_STARTED, "already started");
 	else
 		begin_wait(r, w, SVC_EV_START);

@@ -110,12 +110,18 @@ static void kill_all(struct sup *s)
 
 /* ---------------------------------------------------------------------------------------- what ends the whole */
 
-/* The first failure of a program, or 0 where all went well. */
-static int status_of_all(const struct sup *s)
+/* How a program ended for good: FATAL is a failure also where it was never started. */
+static int status_of(const struct unit *u)
+{
+	return u->svc.state == SVC_FATAL && u->exit_status == 0 ? 1 : u->exit_status;
+}
+
+/* The first failure of a program, or 0 where all went well; of all of them, or of those with daemon=no. */
+static int status_of_all(const struct sup *s, bool daemons_too)
 {
 	for (size_t i = 0; i < s->n_units; i++)
-		if (s->units[i]->exit_status != 0)
-			return s->units[i]->exit_status;
+		if ((daemons_too || !s->units[i]->svc.conf->daemon) && status_of(s->units[i]) != 0)
+			return status_of(s->units[i]);
 	return 0;
 }
 
@@ -129,22 +135,21 @@ static bool is_named(const struct unit *u, const char *name)
 static void check_exit_on(struct sup *s, const struct unit *u)
 {
 	const struct conf_supervisord *c = &s->conf->supervisord;
-	int failure = u->exit_status ? u->exit_status : 1;
 
 	if (c->exit_on == CONF_EXIT_FATAL && u->svc.state == SVC_FATAL) {
 		activity_log(&s->log, SVC_LOG_WARN, "%s is FATAL: ending all (exit_on=fatal)",
 			     u->svc.name);
-		sup_shutdown(s, failure);
+		sup_shutdown(s, status_of(u));
 	} else if (c->exit_on == CONF_EXIT_NAME && is_named(u, c->exit_on_name)) {
 		activity_log(&s->log, SVC_LOG_INFO, "%s has ended: ending all (exit_on=exit:%s)",
 			     u->svc.name, c->exit_on_name);
-		sup_shutdown(s, u->svc.state == SVC_FATAL ? failure : u->exit_status);
+		sup_shutdown(s, status_of(u));
 	} else if (c->exit_on == CONF_EXIT_ALL && s->n_active == 0) {
 		activity_log(&s->log, SVC_LOG_INFO, "all programs have ended (exit_on=all)");
-		sup_shutdown(s, status_of_all(s));
+		sup_shutdown(s, status_of_all(s, true));
 	} else if (s->options->foreground && s->has_foreground && s->n_active_foreground == 0) {
 		activity_log(&s->log, SVC_LOG_INFO, "the last program with daemon=no has ended");
-		sup_shutdown(s, status_of_all(s));
+		sup_shutdown(s, status_of_all(s, false));
 	}
 }
 
@@ -168,7 +173,7 @@ void sup_on_state(struct unit *u, enum svc_state from)
 {
 	struct sup *s = u->sup;
 
-	if (u->svc.state == SVC_STARTING && from != SVC_BACKOFF)
+	if (u->svc.state == SVC_STARTING)
 		u->exit_status = 0;
 	control_on_state(u, from);
 	count(u);

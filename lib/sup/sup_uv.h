@@ -39,6 +39,8 @@ struct unit {
 	struct unit *next_failed;
 	struct unit *next_busy; /* list of those that wait for a resource */
 	bool in_busy;
+	struct unit *next_start; /* list of those whose start waits for room in the socket */
+	bool in_start;
 	int exit_status;   /* of the last end; 128+n for a signal */
 	bool ended;	   /* as counted in n_active */
 	bool stop_counted; /* one of those that the present level of a shutdown waits for */
@@ -47,6 +49,7 @@ struct unit {
 /* The socket to the keeper. Messages that it does not take wait in line. */
 struct link {
 	uv_poll_t poll;
+	uv_timer_t retry;     /* armed while the kernel refuses descriptors */
 	uv_prepare_t prepare; /* before the loop waits, what was said in this turn goes out */
 	struct buf batch;     /* short messages of this turn, one behind the other */
 	int fd;
@@ -77,6 +80,7 @@ struct sup {
 	struct order_index *index;
 	struct unit *failed;
 	struct unit *busy_first, *busy_last;
+	struct unit *start_first, *start_last;
 
 	enum sup_phase phase;
 	pid_t keeper_pid;
@@ -109,13 +113,16 @@ void unit_event(struct unit *u, enum svc_event event, const struct svc_arg *arg)
 /* A start failed before or in the keeper. */
 void unit_fail(struct unit *u, const char *text, bool passes);
 void unit_on_message(struct sup *s, const struct keeper_message *m);
+/* There is room in the socket again. */
+void unit_start_waiting(struct sup *s);
 /* One of those that wait for a resource may try again. */
 void unit_relief(struct sup *s);
 
 /* keeper_uv.c */
 int link_open(struct sup *s, int fd);
-void link_send(struct sup *s, const struct keeper_message *m, const struct buf *rest,
-	       const int *fds, size_t n_fds);
+/* 0, or -errno when the message could neither be sent nor kept (one with descriptors or a long rest only). */
+int link_send(struct sup *s, const struct keeper_message *m, const struct buf *rest, const int *fds,
+	      size_t n_fds);
 void link_close(struct sup *s);
 
 /* capture_uv.c */

@@ -138,6 +138,9 @@ static enum svc_state fail(struct svc *s, struct svc_step *t)
 		return give_up(s, "too many start retries too quickly");
 	}
 	delay = retry_delay(s);
+	/* For ever and at once would be a loop without end or rest, whatever the configuration says. */
+	if (delay <= 0 && s->conf->startretries == CONF_RETRIES_INFINITE && s->backoff > 1)
+		delay = svc_policy_busy_delay(s->backoff - 1);
 	if (delay <= 0) {
 		svc_pass_through(s, t, SVC_BACKOFF);
 		return start_again(s);
@@ -392,8 +395,8 @@ static enum svc_state exited_stopping(struct svc *s, struct svc_step *t)
 	svc_note_exit(s, t);
 	if (!t->arg->exit.tree_left)
 		return stop_ended(s, t);
+	/* stopwaitsecs goes on for the rest of the tree: it is one stop. */
 	s->exited = true;
-	svc_set_timer(s, (struct mps_time){ 0 });
 	return SVC_STOPPING;
 }
 

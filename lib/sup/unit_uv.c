@@ -164,7 +164,7 @@ static enum keeper_leftovers leftovers_of(const struct conf_proc *conf)
 	return KEEPER_LEFT_END;
 }
 
-static void send_start(struct unit *u, const struct mps_spawn *spawn, const struct table *t)
+static int send_start(struct unit *u, const struct mps_spawn *spawn, const struct table *t)
 {
 	struct keeper_message m = {
 		.type = KEEPER_START,
@@ -180,12 +180,12 @@ static void send_start(struct unit *u, const struct mps_spawn *spawn, const stru
 	mps_spawn_encode(spawn, &rest);
 	if (rest.failed)
 		abort();
-	link_send(u->sup, &m, &rest, t->fds, t->n_fds);
+	return link_send(u->sup, &m, &rest, t->fds, t->n_fds);
 }
 
-static void on_start(struct svc *svc)
+static void start_now(struct unit *u)
 {
-	struct unit *u = svc->user;
+	struct svc *svc = &u->svc;
 	struct worker_spawn w = { 0 };
 	struct err err = ERR_INIT;
 	struct table t = { 0 };
@@ -197,12 +197,55 @@ static void on_start(struct svc *svc)
 	if (r == 0) {
 		w.spawn.fds = t.rows;
 		w.spawn.n_fds = 3;
-		send_start(u, &w.spawn, &t);
-	} else {
+		r = send_start(u, &w.spawn, &t);
+		if (r < 0)
+			err_set(&err, r, "keeper: %s", strerror(-r));
+	}
+	if (r < 0) {
 		sup_defer(u->sup, u, xstrdup(err.text), mps_error_passes(-r));
 	}
 	table_fini(&t);
 	worker_spawn_fini(&w);
+}
+
+/*
+ * While the socket is full a start waits as a unit, not as a message: ten thousand descriptions in memory are more than
+ * all else that the supervisor holds.
+ */
+static void on_start(struct svc *svc)
+{
+	struct unit *u = svc->user;
+	struct sup *s = u->sup;
+
+	if (s->link.first == NULL && s->start_first == NULL) {
+		start_now(u);
+		return;
+	}
+	if (u->in_start)
+		return;
+	u->in_start = true;
+	u->next_start = NULL;
+	if (s->start_last != NULL)
+		s->start_last->next_start = u;
+	else
+		s->start_first = u;
+	s->start_last = u;
+}
+
+void unit_start_waiting(struct sup *s)
+{
+	while (s->phase != SUP_DONE && s->link.first == NULL && s->start_first != NULL) {
+		struct unit *u = s->start_first;
+
+		s->start_first = u->next_start;
+		if (s->start_first == NULL)
+			s->start_last = NULL;
+		u->in_start = false;
+		if (u->svc.state == SVC_STARTING)
+			start_now(u);
+		else /* stopped meanwhile: the machine waits for the answer to its start */
+			sup_defer(s, u, xstrdup("stopped before it was started"), false);
+	}
 }
 
 /* -------------------------------------------------------------------------------------------- other effects */

@@ -328,6 +328,17 @@ static int fail_at(const struct worker_base *base, const struct conf_place *plac
 	return b.failed ? r : err_set(err, r, "%s", b.p);
 }
 
+/* The keeper, whose child it will be, stands elsewhere than the supervisor. */
+static char *working_directory(const struct worker_base *base, const struct conf_proc *proc)
+{
+	const char *here = base->cwd != NULL ? base->cwd : ".";
+
+	if (proc->directory == NULL)
+		return xstrdup(here);
+	return proc->directory[0] == '/' ? xstrdup(proc->directory)
+					 : xasprintf("%s/%s", here, proc->directory);
+}
+
 static void apply_user(const struct worker_user *user, struct mps_spawn *s)
 {
 	if (user == NULL || (geteuid() != 0 && user->uid == geteuid()))
@@ -359,13 +370,14 @@ int worker_prepare(struct worker_base *base, const struct conf_proc *proc, const
 		worker_spawn_fini(&w);
 		return fail_at(base, &proc->place_command, r, err);
 	}
+	w.cwd = working_directory(base, proc);
 	w.spawn = (struct mps_spawn){
 		.path = w.path,
 		.argv = proc->argv,
 		.envp = w.envp,
-		.cwd = proc->directory,
+		.cwd = w.cwd,
 		.session = MPS_SESSION_NEW,
-		.umask = proc->umask,
+		.umask = proc->umask >= 0 ? proc->umask : base->conf->supervisord.umask,
 		.nofile = base->nofile,
 		.pdeathsig = SIGKILL,
 	};
@@ -378,6 +390,7 @@ void worker_spawn_fini(struct worker_spawn *w)
 {
 	free(w->envp);
 	free(w->path);
+	free(w->cwd);
 	*w = (struct worker_spawn){ 0 };
 }
 

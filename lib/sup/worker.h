@@ -33,6 +33,7 @@ struct worker_spawn {
 	struct mps_spawn spawn;
 	char **envp;
 	char *path;
+	char *cwd;
 };
 
 /*

@@ -68,3 +68,39 @@ sed -i "s,^logfile=.*,logfile=$CONF/log," "$CONF"
 mps start >"$T/out" 2>"$T/err" && fail "start without a log file exits 0"
 contains "$T/err" "$CONF/log" || fail "it says '$(cat "$T/err")'"
 must -t 5 nothing_left
+
+say "status --json and ls --json tell who the keeper and the supervisor are"
+config <<X
+[program:a]
+command=$W
+startsecs=0
+X
+start_mpsup
+mps status --json >"$T/out"
+contains "$T/out" "\"keeper_pid\":$(mps pid)," || fail "status --json: $(cat "$T/out")"
+"$MPSUP" ls --json >"$T/out"
+contains "$T/out" "$(mps pid)" || fail "ls --json: $(cat "$T/out")"
+mps_expect 0 stop
+
+say "a one-off that has done its work before start asks has been started"
+config <<X
+[program:once]
+command=true
+startsecs=0
+X
+start_mpsup
+must in_state once EXITED
+# What mpsup start asks a fresh supervisor: everything that is on its way up.
+answer=$(python3 - "$RUNTIME/control.sock" <<'X'
+import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+s.sendall(b'{"id":1,"method":"start","params":{"targets":[]}}\n')
+print(s.makefile().readline())
+X
+)
+case $answer in
+*'"name":"once","code":80'*) ;;
+*) fail "start of nothing answers $answer" ;;
+esac
+shutdown_mpsup

@@ -582,6 +582,8 @@ Test(keeper, starts_more_than_a_worker_may_have_open)
 	finish(&s);
 }
 
+/* The sanitizer reads /proc itself, and where there is none says so on the output that is tested. */
+#ifndef __SANITIZE_ADDRESS__
 static void without_proc(void)
 {
 	if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
@@ -606,6 +608,7 @@ Test(keeper, ends_groups_even_where_there_is_no_proc)
 	expect_nobody(&s);
 	cr_expect_eq(peer_finish(&s.p, 0), 0);
 }
+#endif
 
 static void as_nobody(void)
 {
