@@ -127,6 +127,19 @@ static int find_host(struct launch *l, struct err *err)
 		       folder, l->self);
 }
 
+/* Again when one that ended has removed the directory in between. */
+static int take_lock(struct launch *l, struct err *err)
+{
+	int r = -ENOENT;
+
+	for (int i = 0; i < 10 && r == -ENOENT; i++) {
+		r = rundir_make(l->dir, l->uid, l->gid, err);
+		if (r == 0)
+			r = rundir_lock(l->dir, l->name, &l->lock_fd, err);
+	}
+	return r;
+}
+
 int launch_prepare(struct launch *l, const char *config)
 {
 	struct err err = ERR_INIT;
@@ -141,9 +154,7 @@ int launch_prepare(struct launch *l, const char *config)
 	if (r == 0)
 		r = find_host(l, &err);
 	if (r == 0)
-		r = rundir_make(l->dir, l->uid, l->gid, &err);
-	if (r == 0)
-		r = rundir_lock(l->dir, l->name, &l->lock_fd, &err);
+		r = take_lock(l, &err);
 	return r == 0 ? 0 : cmd_fail(EXIT_GENERIC, &err);
 }
 
@@ -223,7 +234,10 @@ static int exec_failed(const struct launch *l, int r)
 
 int launch_exec(struct launch *l)
 {
-	return exec_failed(l, exec_keeper(l, -1));
+	int r = exec_keeper(l, -1);
+
+	rundir_remove(l->dir, l->lock_fd);
+	return exec_failed(l, r);
 }
 
 /* Standard error stays the caller's until the supervisor is ready, so that a person sees why it did not come up. */
@@ -293,6 +307,8 @@ int daemon_start(const char *config, pid_t *ret_pid)
 
 	if (r == 0)
 		r = launch_daemon(&l, ret_pid);
+	if (r != 0 && l.lock_fd >= 0)
+		rundir_remove(l.dir, l.lock_fd);
 	launch_fini(&l);
 	return r;
 }
