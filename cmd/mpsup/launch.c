@@ -17,6 +17,7 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/sig.h"
+#include "base/user.h"
 #include "base/xalloc.h"
 #include "conf/conf.h"
 #include "mpsup/cmd.h"
@@ -42,11 +43,9 @@ static void print_message(const struct conf_message *m)
 /* user= of [supervisord]: only root can become somebody else. */
 static int find_user(struct launch *l, const char *name)
 {
-	const struct passwd *pw = getpwnam(name);
+	const struct passwd *pw = user_find(name);
 	struct err err;
 
-	if (pw == NULL && name[strspn(name, "0123456789")] == '\0')
-		pw = getpwuid((uid_t)strtoul(name, NULL, 10));
 	if (pw == NULL) {
 		err_set(&err, -ENOENT, "%s: supervisord.user: there is no user '%s'", l->config,
 			name);
