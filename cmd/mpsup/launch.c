@@ -136,6 +136,9 @@ static int take_lock(struct launch *l, struct err *err)
 		if (r == 0)
 			r = rundir_lock(l->dir, l->name, &l->lock_fd, err);
 	}
+	/* The keeper's comes later; until then this is who holds it. */
+	if (r == 0)
+		rundir_write_pid(l->lock_fd);
 	return r;
 }
 
