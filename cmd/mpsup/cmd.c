@@ -98,7 +98,8 @@ static const struct cmd_option *set_lookup(const struct option_set *set, int c)
 static int unknown_option(const struct option_set *set, char **argv, struct err *err)
 {
 	const char *word = argv[optind - 1], *best = NULL;
-	unsigned best_distance = 4;
+	const char *name = word + strspn(word, "-");
+	unsigned best_distance = str_tolerance(name) + 1;
 
 	if (optopt != 0 && optopt < LONG_BASE)
 		return err_set(err, EXIT_USAGE, "unknown option -%c", optopt);
@@ -106,7 +107,7 @@ static int unknown_option(const struct option_set *set, char **argv, struct err 
 		return err_set(err, EXIT_USAGE, "--%s takes no value",
 			       set->all[optopt - LONG_BASE]->name);
 	for (size_t i = 0; i < set->n; i++) {
-		unsigned d = str_distance(word + strspn(word, "-"), set->all[i]->name);
+		unsigned d = str_distance(name, set->all[i]->name);
 
 		if (d < best_distance) {
 			best_distance = d;
@@ -207,7 +208,7 @@ static void explain_ambiguous(const char *name, struct err *err)
 const struct cmd *cmd_find(const char *name, struct err *err)
 {
 	const struct cmd *found = NULL, *nearest = NULL;
-	unsigned best = 3, n_found = 0;
+	unsigned best = str_tolerance(name) + 1, n_found = 0;
 
 	for (size_t i = 0; cmds[i]; i++) {
 		unsigned d = str_distance(name, cmds[i]->name);

@@ -6,8 +6,11 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/utf8.h"
 #include "base/xalloc.h"
 #include "conf/conf.h"
 #include "mpsup/cmd.h"
@@ -94,12 +97,24 @@ int connect_rows(struct client *client, const char *method, json_t *params,
 	return 0;
 }
 
+json_t *connect_name(const char *name)
+{
+	json_t *json = json_string(name);
+	AUTO_BUF clean = BUF_INIT;
+
+	if (json != NULL)
+		return json;
+	/* Not UTF-8, and so no name of a program; left out, the others or all would be meant. */
+	utf8_add_clean(&clean, name, strlen(name));
+	return json_string(clean.p);
+}
+
 json_t *connect_names(const struct cmd_context *ctx)
 {
 	json_t *names = json_array();
 
 	for (int i = 0; i < ctx->argc; i++)
-		json_array_append_new(names, json_string(ctx->argv[i]));
+		json_array_append_new(names, connect_name(ctx->argv[i]));
 	return names;
 }
 

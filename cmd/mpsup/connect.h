@@ -33,6 +33,9 @@ struct connect_on {
 int connect_rows(struct client *client, const char *method, json_t *params,
 		 const struct connect_on *on, struct err *err);
 
+/* A name as it goes to the supervisor: always a string, where it is no UTF-8 one that nothing is called. */
+json_t *connect_name(const char *name);
+
 /* What is left of the arguments, as an array. */
 json_t *connect_names(const struct cmd_context *ctx);
 

@@ -17,6 +17,7 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/sig.h"
+#include "base/user.h"
 #include "base/xalloc.h"
 #include "conf/conf.h"
 #include "mpsup/cmd.h"
@@ -42,11 +43,9 @@ static void print_message(const struct conf_message *m)
 /* user= of [supervisord]: only root can become somebody else. */
 static int find_user(struct launch *l, const char *name)
 {
-	const struct passwd *pw = getpwnam(name);
+	const struct passwd *pw = user_find(name);
 	struct err err;
 
-	if (pw == NULL && name[strspn(name, "0123456789")] == '\0')
-		pw = getpwuid((uid_t)strtoul(name, NULL, 10));
 	if (pw == NULL) {
 		err_set(&err, -ENOENT, "%s: supervisord.user: there is no user '%s'", l->config,
 			name);
@@ -127,6 +126,22 @@ static int find_host(struct launch *l, struct err *err)
 		       folder, l->self);
 }
 
+/* Again when one that ended has removed the directory in between. */
+static int take_lock(struct launch *l, struct err *err)
+{
+	int r = -ENOENT;
+
+	for (int i = 0; i < 10 && r == -ENOENT; i++) {
+		r = rundir_make(l->dir, l->uid, l->gid, err);
+		if (r == 0)
+			r = rundir_lock(l->dir, l->name, &l->lock_fd, err);
+	}
+	/* The keeper's comes later; until then this is who holds it. */
+	if (r == 0)
+		rundir_write_pid(l->lock_fd);
+	return r;
+}
+
 int launch_prepare(struct launch *l, const char *config)
 {
 	struct err err = ERR_INIT;
@@ -141,9 +156,7 @@ int launch_prepare(struct launch *l, const char *config)
 	if (r == 0)
 		r = find_host(l, &err);
 	if (r == 0)
-		r = rundir_make(l->dir, l->uid, l->gid, &err);
-	if (r == 0)
-		r = rundir_lock(l->dir, l->name, &l->lock_fd, &err);
+		r = take_lock(l, &err);
 	return r == 0 ? 0 : cmd_fail(EXIT_GENERIC, &err);
 }
 
@@ -223,7 +236,10 @@ static int exec_failed(const struct launch *l, int r)
 
 int launch_exec(struct launch *l)
 {
-	return exec_failed(l, exec_keeper(l, -1));
+	int r = exec_keeper(l, -1);
+
+	rundir_remove(l->dir, l->lock_fd);
+	return exec_failed(l, r);
 }
 
 /* Standard error stays the caller's until the supervisor is ready, so that a person sees why it did not come up. */
@@ -293,6 +309,8 @@ int daemon_start(const char *config, pid_t *ret_pid)
 
 	if (r == 0)
 		r = launch_daemon(&l, ret_pid);
+	if (r != 0 && l.lock_fd >= 0)
+		rundir_remove(l.dir, l.lock_fd);
 	launch_fini(&l);
 	return r;
 }

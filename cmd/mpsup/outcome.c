@@ -72,6 +72,17 @@ static int shown_length(const char *name)
 	return (int)n;
 }
 
+/* That the name is unknown stands in the row; what is new in the text is the suggestion at its end, if there is one. */
+static void print_hint(const char *name, const char *text)
+{
+	const char *hint = NULL;
+
+	for (const char *p = text; (p = strstr(p, " (did you mean ")) != NULL; p += 2)
+		hint = p + 2;
+	if (hint != NULL && ends_with(hint, "?)"))
+		fprintf(stderr, "mpsup: %s: %.*s\n", name, (int)strlen(hint) - 1, hint);
+}
+
 static void print_row(const struct outcome *o, int code, const char *name, const char *message)
 {
 	AUTO_BUF text = BUF_INIT;
@@ -88,9 +99,8 @@ static void print_row(const struct outcome *o, int code, const char *name, const
 	/* The reason is more than supervisorctl has room for. */
 	if (text.len > 0 && strcmp(text.p, word) != 0 && code != (int)o->harmless) {
 		fflush(stdout);
-		/* Who there is not stands in the text already. */
 		if (code == FAULT_BAD_NAME)
-			fprintf(stderr, "mpsup: %s\n", text.p);
+			print_hint(name, text.p);
 		else
 			fprintf(stderr, "mpsup: %s: %s\n", name, text.p);
 	}

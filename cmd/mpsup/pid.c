@@ -65,7 +65,8 @@ static int one(struct client *client, const char *name, struct pids *pids)
 {
 	const struct connect_on on = { .row = on_row, .error = on_error, .user = pids };
 	struct err err = ERR_INIT;
-	int r = connect_rows(client, "status", json_pack("{s:[s]}", "targets", name), &on, &err);
+	int r = connect_rows(client, "status", json_pack("{s:[o]}", "targets", connect_name(name)),
+			     &on, &err);
 
 	return r == 0 ? EXIT_OK : cmd_fail(connect_exit_code(r), &err);
 }

@@ -18,12 +18,20 @@
 #include "base/fd.h"
 #include "base/xalloc.h"
 
-static int check(const char *dir, uid_t owner, mode_t forbidden, struct err *err)
+static int open_directory(const char *dir, struct err *err)
 {
-	AUTO_CLOSE int fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd < 0)
+		return err_set(err, -errno, "runtime directory %s: %s", dir, strerror(errno));
+	return fd;
+}
+
+static int check(int fd, const char *dir, uid_t owner, mode_t forbidden, struct err *err)
+{
 	struct stat st;
 
-	if (fd < 0 || fstat(fd, &st) < 0)
+	if (fstat(fd, &st) < 0)
 		return err_set(err, -errno, "runtime directory %s: %s", dir, strerror(errno));
 	if (st.st_uid != owner)
 		return err_set(err, -EPERM,
@@ -37,9 +45,65 @@ static int check(const char *dir, uid_t owner, mode_t forbidden, struct err *err
 	return 0;
 }
 
+/* True when somebody holds the lock in the folder fd. */
+static bool is_held(int fd)
+{
+	AUTO_CLOSE int lock = openat(fd, "lock", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+	return lock >= 0 && flock(lock, LOCK_EX | LOCK_NB) < 0;
+}
+
+/*
+ * Root takes over what an instance of another user has left. The folder is root's before anything in it is touched, so
+ * that its last owner cannot put links there; nothing in it is chowned, as it may be a link to somebody else's file.
+ */
+static int adopt(int fd, uid_t uid, gid_t gid)
+{
+	struct stat st;
+
+	if (geteuid() != 0 || is_held(fd) || fstat(fd, &st) < 0 || st.st_uid == uid)
+		return 0;
+	if (fchown(fd, 0, 0) < 0 || fchmod(fd, 0700) < 0)
+		return -errno;
+	/* Somebody may have come between. */
+	if (is_held(fd))
+		return fchown(fd, st.st_uid, st.st_gid) < 0 ? -errno : 0;
+	if ((unlinkat(fd, "lock", 0) < 0 && errno != ENOENT) || fchown(fd, uid, gid) < 0)
+		return -errno;
+	return 0;
+}
+
+static int taken(int fd, const char *name, struct err *err)
+{
+	char text[32] = "", since[32] = "?";
+	struct stat st;
+	struct tm tm;
+	long pid;
+	ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
+
+	if (n > 0)
+		text[n] = '\0';
+	if (fstat(fd, &st) == 0 && localtime_r(&st.st_mtime, &tm) != NULL)
+		strftime(since, sizeof(since), "%Y-%m-%d %H:%M:%S", &tm);
+	pid = strtol(text, NULL, 10);
+	if (pid <= 0)
+		return err_set(err, -EWOULDBLOCK, "already running: %s (since %s)", name, since);
+	return err_set(err, -EWOULDBLOCK, "already running: %s (pid %ld, since %s)", name, pid,
+		       since);
+}
+
+static int held_by_other(int dir_fd, const char *name, struct err *err)
+{
+	AUTO_CLOSE int lock =
+		openat(dir_fd, "lock", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+	return taken(lock, name, err);
+}
+
 int rundir_make(const char *dir, uid_t uid, gid_t gid, struct err *err)
 {
 	AUTO_FREE char *path = xstrdup(dir);
+	AUTO_CLOSE int parent_fd = -1, fd = -1;
 	char *slash = path;
 	int r;
 
@@ -56,27 +120,21 @@ int rundir_make(const char *dir, uid_t uid, gid_t gid, struct err *err)
 				       strerror(errno));
 	} else if (errno != EEXIST)
 		return err_set(err, -errno, "runtime directory %s: %s", dir, strerror(errno));
-	r = check(dir, uid, 077, err);
-	if (r < 0)
-		return r;
 	/* Whoever may rename in the folder above could put a directory of theirs in its place. */
 	*strrchr(path, '/') = '\0';
-	return check(path, geteuid(), 022, err);
-}
-
-static int taken(int fd, const char *name, struct err *err)
-{
-	char text[32] = "", since[32] = "?";
-	struct stat st;
-	struct tm tm;
-	ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
-
-	if (n > 0)
-		text[n] = '\0';
-	if (fstat(fd, &st) == 0 && localtime_r(&st.st_mtime, &tm) != NULL)
-		strftime(since, sizeof(since), "%Y-%m-%d %H:%M:%S", &tm);
-	return err_set(err, -EWOULDBLOCK, "already running: %s (pid %ld, since %s)", name,
-		       strtol(text, NULL, 10), since);
+	parent_fd = open_directory(path, err);
+	r = parent_fd < 0 ? parent_fd : check(parent_fd, path, geteuid(), 022, err);
+	if (r < 0)
+		return r;
+	fd = open_directory(dir, err);
+	if (fd < 0)
+		return fd;
+	r = adopt(fd, uid, gid);
+	if (r < 0)
+		return err_set(err, r, "runtime directory %s: %s", dir, strerror(-r));
+	r = check(fd, dir, uid, 077, err);
+	/* A person wants to know that it is in use, whosever it is. */
+	return r < 0 && is_held(fd) ? held_by_other(fd, strrchr(dir, '/') + 1, err) : r;
 }
 
 /* True while the name still leads to the file that was locked: the one before us removes it when it goes. */
@@ -108,12 +166,23 @@ int rundir_lock(const char *dir, const char *name, int *ret_fd, struct err *err)
 	}
 }
 
+void rundir_remove(const char *dir, int fd)
+{
+	AUTO_FREE char *path = xasprintf("%s/lock", dir);
+
+	if (!is_current(fd, path))
+		return;
+	unlink(path);
+	rmdir(dir);
+}
+
 int rundir_write_pid(int fd)
 {
 	char text[32];
 	int n = snprintf(text, sizeof(text), "%d\n", (int)getpid());
 
-	if (ftruncate(fd, 0) < 0 || pwrite(fd, text, (size_t)n, 0) < 0)
+	/* In this order it is never empty for those who read it. */
+	if (pwrite(fd, text, (size_t)n, 0) < 0 || ftruncate(fd, n) < 0)
 		return -errno;
 	return 0;
 }

@@ -9,8 +9,8 @@
 struct err;
 
 /*
- * Makes DIR, which shall be the given user's, and what is missing above it, which is ours (0700). 0 or -errno; -EPERM when it is somebody else's or open to
- * others, or the folder it lies in is somebody else's or may be written to by others.
+ * Makes DIR, which shall be the given user's, and what is missing above it, which is ours (0700). As root it
+ * takes over what another user's instance has left. 0 or -errno; -EPERM when it is somebody else's or open to others, or the folder it lies in is somebody else's or may be written to by others.
  */
 int rundir_make(const char *dir, uid_t uid, gid_t gid, struct err *err);
 
@@ -19,6 +19,12 @@ int rundir_make(const char *dir, uid_t uid, gid_t gid, struct err *err);
  * running: NAME (pid N, since ...)"; other -errno.
  */
 int rundir_lock(const char *dir, const char *name, int *ret_fd, struct err *err);
+
+/*
+ * Removes the lock that is held by fd, and DIR when nothing else is in it: a start has failed. Somebody who was about to
+ * take the lock gets -ENOENT from rundir_lock() then, and begins again.
+ */
+void rundir_remove(const char *dir, int fd);
 
 /* Writes the caller's pid into the lock file, for those who find it taken. 0 or -errno. */
 int rundir_write_pid(int fd);

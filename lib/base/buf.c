@@ -162,3 +162,10 @@ unsigned str_distance(const char *a, const char *b)
 	}
 	return last[lb];
 }
+
+unsigned str_tolerance(const char *written)
+{
+	size_t n = strlen(written);
+
+	return n <= 4 ? 1 : n <= 8 ? 2 : (unsigned)(n / 4 + 1);
+}

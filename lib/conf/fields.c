@@ -347,7 +347,7 @@ static const char *const event_names[] = {
 static int unknown_event(const char *name, struct err *err)
 {
 	const char *near = NULL;
-	unsigned best = 4;
+	unsigned best = str_tolerance(name) + 1;
 
 	for (size_t i = 0; i < ARRAY_SIZE(event_names); i++) {
 		unsigned d = str_distance(name, event_names[i]);

@@ -207,17 +207,9 @@ const struct key *key_find(enum conf_section kind, const char *name)
 	return NULL;
 }
 
-/* How far a typing mistake may be from what was meant: a third of the name. */
-static unsigned tolerance(const char *name)
-{
-	size_t n = strlen(name);
-
-	return n < 4 ? 1 : n < 9 ? 2 : 3;
-}
-
 const char *key_nearest(enum conf_section kind, const char *name)
 {
-	unsigned best = tolerance(name) + 1;
+	unsigned best = str_tolerance(name) + 1;
 	const char *found = NULL;
 
 	for (size_t i = 0; i < n_keys; i++) {
@@ -236,7 +228,7 @@ const char *key_nearest(enum conf_section kind, const char *name)
 
 const char *section_nearest(const char *name)
 {
-	unsigned best = 4;
+	unsigned best;
 	const char *found = NULL;
 	size_t len = strcspn(name, ":");
 	char head[64];
@@ -245,6 +237,7 @@ const char *section_nearest(const char *name)
 		return NULL;
 	memcpy(head, name, len);
 	head[len] = '\0';
+	best = str_tolerance(head) + 1;
 	for (const struct section_kind *k = section_kinds; k->name; k++) {
 		unsigned d = str_distance(head, k->name);
 

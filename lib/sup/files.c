@@ -7,7 +7,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <netdb.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -23,6 +22,7 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/user.h"
 #include "base/xalloc.h"
 #include "conf/conf.h"
 
@@ -162,7 +162,7 @@ static int own_socket(const struct conf_proc *proc, const char *path, struct err
 {
 	AUTO_FREE char *owner = NULL;
 	const struct passwd *pw;
-	const struct group *gr = NULL;
+	gid_t gid = 0;
 	char *colon;
 
 	if (chmod(path, (mode_t)proc->socket_mode) < 0)
@@ -173,12 +173,13 @@ static int own_socket(const struct conf_proc *proc, const char *path, struct err
 	colon = strchr(owner, ':');
 	if (colon != NULL) {
 		*colon = '\0';
-		gr = getgrnam(colon + 1);
+		if (user_find_group(colon + 1, &gid) < 0)
+			return err_set(err, -ENOENT, "socket_owner: no group '%s'", colon + 1);
 	}
-	pw = getpwnam(owner);
+	pw = user_find(owner);
 	if (pw == NULL)
 		return err_set(err, -ENOENT, "socket_owner: no user '%s'", owner);
-	if (chown(path, pw->pw_uid, gr != NULL ? gr->gr_gid : pw->pw_gid) < 0)
+	if (chown(path, pw->pw_uid, colon != NULL ? gid : pw->pw_gid) < 0)
 		return err_set(err, -errno, "socket %s: chown: %s", path, strerror(errno));
 	return 0;
 }

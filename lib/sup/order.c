@@ -204,8 +204,7 @@ static void consider(struct guess *g, const char *word, const char *shown)
 /* The name nearest to `word`, NULL when none is near; of groups only, or of all that has a name. */
 static const char *nearest(const struct order_index *index, const char *word, bool groups)
 {
-	/* One slip, and one more for every four characters, is a typo; more is another word. */
-	struct guess g = { .target = word, .distance = 2 + (unsigned)strlen(word) / 4 };
+	struct guess g = { .target = word, .distance = str_tolerance(word) + 1 };
 
 	for (size_t i = 0; i < index->n; i++) {
 		const struct svc *s = index->list[i];

@@ -17,6 +17,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/err.h"
+#include "base/user.h"
 #include "base/xalloc.h"
 #include "conf/conf.h"
 
@@ -68,18 +69,6 @@ void worker_base_fini(struct worker_base *base)
 
 /* ---------------------------------------------------------------------------------------------------- user */
 
-static const struct passwd *passwd_of(const char *name)
-{
-	const struct passwd *pw = getpwnam(name);
-	char *end;
-	unsigned long id;
-
-	if (pw != NULL)
-		return pw;
-	id = strtoul(name, &end, 10);
-	return *name >= '0' && *name <= '9' && *end == '\0' ? getpwuid((uid_t)id) : NULL;
-}
-
 static const struct worker_user *find_user(struct worker_base *base, const char *name,
 					   struct err *err)
 {
@@ -89,7 +78,7 @@ static const struct worker_user *find_user(struct worker_base *base, const char 
 	for (u = base->users; u != NULL; u = u->next)
 		if (strcmp(u->name, name) == 0)
 			return u;
-	pw = passwd_of(name);
+	pw = user_find(name);
 	if (pw == NULL) {
 		err_set(err, -ENOENT, "no user '%s'", name);
 		return NULL;

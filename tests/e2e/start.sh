@@ -38,6 +38,13 @@ sed "s,logfile=.*,logfile=$T/other.log," "$CONF" >"$T/other.conf"
 expect 1 "$MPSUP" run -c "$T/other.conf"
 contains "$T/err" "already running.*$ID.*pid $keeper" || fail "it says '$(cat "$T/err")'"
 
+say "a name that is no UTF-8 is an unknown name, not none"
+for verb in status:4 stop:1 start:1 restart:1 pid:1; do
+  mps_expect "${verb#*:}" "${verb%:*}" $'a\xff'
+done
+mps_expect 1 signal HUP $'a\xff'
+in_state a RUNNING || fail "a is $(state a)"
+
 say "the pid file goes with the daemon"
 shutdown_mpsup
 [ ! -e "$T/mpsup.pid" ] || fail "the pid file is left"

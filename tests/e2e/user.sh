@@ -20,6 +20,33 @@ keeper=$(cat "$T/own/pid")
 mps status a >"$T/out" || fail "status exits $?"
 mps stop >"$T/out" 2>"$T/err" || fail "stop exits $?"
 
+say "what the other user's instance has left is no hindrance for root's, nor the other way round"
+cp "$CONF" "$T/nobody.conf"
+sed -i "/^user=nobody/d" "$CONF"
+mps_expect 0 start
+[ "$(stat -c %u "$RUNTIME")" = 0 ] || fail "the runtime directory is $(stat -c %U "$RUNTIME")'s"
+cp "$T/nobody.conf" "$CONF"
+mps_expect 0 stop
+mkdir -p -m 700 "$RUNTIME"
+touch "$RUNTIME/lock"
+mps_expect 0 start
+[ "$(stat -c %U "$RUNTIME" "$RUNTIME/lock" | sort -u)" = nobody ] || fail "not all is nobody's"
+
+say "a running instance is not taken over"
+sed -i "/^user=nobody/d" "$CONF"
+expect 1 "$MPSUP" run -c "$CONF"
+contains "$T/err" "already running: $ID .pid [1-9]" || fail "it says '$(cat "$T/err")'"
+[ "$(stat -c %U "$RUNTIME")" = nobody ] || fail "the runtime directory is $(stat -c %U "$RUNTIME")'s"
+cp "$T/nobody.conf" "$CONF"
+mps_expect 0 stop
+
+say "a start that fails leaves no runtime directory"
+rm -rf "$RUNTIME"
+sed -i "/^user=nobody/d; s,^logfile=.*,logfile=$CONF/log," "$CONF"
+mps_expect 1 start
+[ ! -e "$RUNTIME" ] || fail "$RUNTIME is left"
+cp "$T/nobody.conf" "$CONF"
+
 say "a user that does not exist is named, and nothing starts"
 sed -i "s,^user=nobody,user=no-such-user," "$CONF"
 mps start >"$T/out" 2>"$T/err" && fail "start as no-such-user exits 0"

@@ -103,6 +103,15 @@ Test(str, distances)
 		  !str_is_prefix("abc", "ab"));
 }
 
+Test(str, tolerance)
+{
+	cr_expect_eq(str_tolerance("nope"), 1);
+	cr_expect_eq(str_tolerance("nopes"), 2);
+	cr_expect_eq(str_tolerance("autostar"), 2);
+	cr_expect_eq(str_tolerance("autostrat"), 3);
+	cr_expect_eq(str_tolerance("stopwaitsecs"), 4);
+}
+
 Test(fd, descriptors_travel_with_a_datagram)
 {
 	int pair[2], pipes[2], got[4];
