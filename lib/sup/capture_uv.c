@@ -5,9 +5,11 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -23,6 +25,9 @@ enum {
 	SINK_HIGH = 256 << 10,	  /* captures of a sink stop reading above */
 	LINE_MAX_HELD = 64 << 10, /* a longer line is passed on in pieces */
 	RETRY_MS = 100,		  /* a full disk tells nobody when it has room again */
+	ECHO_HIGH = 1 << 20,	  /* above, lines of the activity log are left out of the echo */
+	STALL_S = 30,	   /* at the end, a reader that takes nothing for so long gets no more */
+	STALL_ASKED_S = 3, /* the same when somebody waits for us to end */
 };
 
 struct sink {
@@ -35,6 +40,9 @@ struct sink {
 	bool polls; /* a pipe or terminal: writable is an event; a file is not */
 	bool waiting;
 	bool complained;
+	bool writing; /* sink_write() is at work: a line that it logs must not start another */
+	bool holds;   /* some of its captures have stopped reading */
+	struct mps_time progress; /* when it last took something, or the end began */
 	struct buf out;
 	unsigned users;
 	union {
@@ -54,6 +62,8 @@ struct capture {
 	bool reading;
 	char *prefix;	 /* before each line, with colour; "" = none */
 	struct buf line; /* what has come of a line without its end */
+	bool ending; /* who wrote it is gone: `owed` more bytes of the pipe, then the line ends */
+	size_t owed;
 };
 
 static struct capture *captures;
@@ -61,13 +71,19 @@ static struct capture *captures;
 /* --------------------------------------------------------------------------------------------------- sinks */
 
 static void sink_write(struct sink *k);
-static void capture_read(struct capture *c, bool watch);
+static void on_readable(uv_poll_t *poll, int status, int events);
 
+/* Only lets the loop look again: reading from here would come back to sink_write(). */
 static void resume(struct sink *k)
 {
+	if (!k->holds)
+		return;
+	k->holds = false;
 	for (struct capture *c = captures; c != NULL; c = c->next)
-		if (c->sink == k && !c->reading)
-			capture_read(c, true);
+		if (c->sink == k && !c->reading) {
+			c->reading = true;
+			uv_poll_start(&c->poll, UV_READABLE, on_readable);
+		}
 }
 
 static void on_writable(uv_poll_t *poll, int status, int events)
@@ -107,17 +123,19 @@ static bool sink_failed(struct sink *k, int error)
 {
 	if (error == EAGAIN || error == EINTR)
 		return true;
-	if (!k->complained)
+	if (!k->complained) {
+		k->complained = true;
 		activity_log(&k->sup->log, SVC_LOG_CRIT, "cannot write output of programs: %s",
 			     strerror(error));
-	k->complained = true;
+	}
 	if (error == ENOSPC || error == EDQUOT || error == EIO)
 		return true;
 	buf_reset(&k->out); /* EPIPE: whoever read it is gone for good */
 	return false;
 }
 
-static void sink_write(struct sink *k)
+/* False when it takes no more now. */
+static bool sink_put(struct sink *k)
 {
 	while (k->out.len > 0) {
 		ssize_t n = write(k->fd, k->out.p, k->out.len);
@@ -125,10 +143,26 @@ static void sink_write(struct sink *k)
 		if (n >= 0) {
 			buf_drop(&k->out, (size_t)n);
 			k->complained = false;
+			k->progress = mps_now();
 		} else if (sink_failed(k, errno)) {
-			sink_wait(k);
-			return;
+			return false;
 		}
+	}
+	return true;
+}
+
+static void sink_write(struct sink *k)
+{
+	bool all;
+
+	if (k->writing)
+		return;
+	k->writing = true;
+	all = sink_put(k);
+	k->writing = false;
+	if (!all) {
+		sink_wait(k);
+		return;
 	}
 	sink_stop_waiting(k);
 	resume(k);
@@ -204,13 +238,6 @@ static struct sink *sink_get(struct sup *s, int fd)
 	return k;
 }
 
-void capture_flush_sinks(struct sup *s)
-{
-	for (struct sink *k = s->sinks; k != NULL; k = k->next)
-		if (k->out.len > 0)
-			fd_write_all(k->fd, k->out.p, k->out.len);
-}
-
 static void on_sink_closed(uv_handle_t *handle)
 {
 	struct sink *k = handle->data;
@@ -273,48 +300,125 @@ static void take(struct capture *c, const char *p, size_t n)
 	}
 }
 
+static void end_line(struct capture *c)
+{
+	c->ending = false;
+	if (c->line.len > 0)
+		emit(c, "", 0);
+}
+
+/* One buffer; false when nothing is there. What was written behind the end is not read together with what is before. */
+static bool read_some(struct capture *c)
+{
+	static char in[READ_SIZE];
+	size_t size = c->ending && c->owed < sizeof(in) ? c->owed : sizeof(in);
+	ssize_t n = read(c->ends[0], in, size);
+
+	if (n > 0)
+		take(c, in, (size_t)n);
+	if (!c->ending)
+		return n > 0;
+	c->owed = n > 0 ? c->owed - (size_t)n : 0;
+	if (c->owed == 0)
+		end_line(c);
+	return n > 0;
+}
+
+/* Reads what is there, at most a few buffers so that one talkative program does not hold the others. */
+static void capture_read(struct capture *c)
+{
+	struct sink *k = c->sink;
+	int rounds = 4;
+
+	while (rounds-- > 0 && k->out.len < SINK_HIGH)
+		if (!read_some(c))
+			break;
+	if (k->out.len > 0 && !k->waiting)
+		sink_write(k);
+	c->reading = k->out.len < SINK_HIGH;
+	if (c->reading) {
+		uv_poll_start(&c->poll, UV_READABLE, on_readable);
+	} else {
+		k->holds = true;
+		uv_poll_stop(&c->poll);
+	}
+}
+
 static void on_readable(uv_poll_t *poll, int status, int events)
 {
 	(void)status;
 	(void)events;
-	capture_read(poll->data, true);
+	capture_read(poll->data);
 }
 
-/* Reads what is there, at most a few buffers so that one talkative program does not hold the others. */
-static void capture_read(struct capture *c, bool watch)
+void capture_drain(struct capture *c, bool is_end)
 {
-	static char in[READ_SIZE];
-	int rounds = watch ? 4 : 64;
+	int n = 0;
 
-	while (rounds-- > 0 && c->sink->out.len < SINK_HIGH) {
-		ssize_t n = read(c->ends[0], in, sizeof(in));
-
-		if (n <= 0)
-			break;
-		take(c, in, (size_t)n);
+	if (is_end) {
+		c->owed = ioctl(c->ends[0], FIONREAD, &n) == 0 && n > 0 ? (size_t)n : 0;
+		c->ending = true;
+		if (c->owed == 0)
+			end_line(c);
 	}
-	if (c->sink->out.len > 0 && !c->sink->waiting) {
-		c->reading = true; /* sink_write() resumes only those that had to stop */
-		sink_write(c->sink);
-	}
-	if (!watch)
-		return;
-	c->reading = c->sink->out.len < SINK_HIGH;
-	if (c->reading)
-		uv_poll_start(&c->poll, UV_READABLE, on_readable);
-	else
-		uv_poll_stop(&c->poll);
+	capture_read(c);
 }
 
-void capture_drain(struct capture *c)
+/* -------------------------------------------------------------------------------------------------- the end */
+
+static bool sink_is_hopeless(const struct sink *k)
 {
-	capture_read(c, false);
-	if (c->line.len == 0)
-		return;
-	emit(c, "", 0);
-	if (!c->sink->waiting)
-		sink_write(c->sink);
+	int64_t limit = k->sup->asked_to_end ? STALL_ASKED_S : STALL_S;
+
+	return k->complained || k->sup->kill_all ||
+	       mps_now().ns - k->progress.ns > limit * MPS_NS_PER_S;
 }
+
+void capture_end_all(struct sup *s)
+{
+	if (s->captures_ended)
+		return;
+	s->captures_ended = true;
+	for (struct sink *k = s->sinks; k != NULL; k = k->next)
+		k->progress = mps_now();
+	for (struct capture *c = captures; c != NULL; c = c->next)
+		capture_drain(c, true);
+}
+
+static struct sink *pending(const struct sup *s)
+{
+	for (struct sink *k = s->sinks; k != NULL; k = k->next)
+		if (k->out.len > 0 && !sink_is_hopeless(k))
+			return k;
+	for (struct capture *c = captures; c != NULL; c = c->next)
+		if (c->ending && !sink_is_hopeless(c->sink))
+			return c->sink;
+	return NULL;
+}
+
+bool capture_is_pending(const struct sup *s)
+{
+	return pending(s) != NULL;
+}
+
+void capture_finish(struct sup *s)
+{
+	struct sink *k;
+
+	capture_end_all(s);
+	while ((k = pending(s)) != NULL) {
+		struct pollfd p = { .fd = k->fd, .events = POLLOUT };
+
+		poll(&p, 1, RETRY_MS);
+		for (k = s->sinks; k != NULL; k = k->next)
+			sink_write(k);
+		for (struct capture *c = captures; c != NULL; c = c->next)
+			if (c->ending)
+				capture_read(c);
+	}
+}
+
+/* ------------------------------------------------------------------------------------------------- captures */
 
 /* "web:0  | " in a colour of its own; all names are padded to the longest. */
 static char *make_prefix(const struct unit *u, const struct sink *k)
@@ -392,7 +496,6 @@ void capture_close(struct capture *c)
 {
 	struct capture **at = &captures;
 
-	capture_drain(c);
 	while (*at != c)
 		at = &(*at)->next;
 	*at = c->next;

@@ -29,12 +29,22 @@ static const int handled[] = { SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR
 
 static void stop_next_level(struct sup *s);
 
+enum { FINISH_MS = 20 }; /* how often we look whether the readers have taken all */
+
+static void on_later(uv_timer_t *timer);
+
+/* The keeper's end may be the container's, so the last output is written before; the loop runs on for clients meanwhile. */
 static void finish(struct sup *s)
 {
 	struct keeper_message m = { .type = KEEPER_EXIT, .status = (uint32_t)s->exit_status };
 
+	activity_flush(&s->log);
+	capture_end_all(s);
+	if (capture_is_pending(s)) {
+		uv_timer_start(&s->later, on_later, FINISH_MS, 0);
+		return;
+	}
 	s->phase = SUP_DONE;
-	capture_flush_sinks(s);
 	link_send(s, &m, NULL, NULL, 0);
 	uv_stop(&s->loop);
 }
@@ -185,6 +195,7 @@ static void on_end_signal(struct sup *s, int sig)
 {
 	activity_log(&s->log, SVC_LOG_WARN, "received SIG%s indicating exit request",
 		     sig_name(sig));
+	s->asked_to_end = true;
 	if (s->phase == SUP_STOPPING)
 		kill_all(s);
 	else
@@ -393,9 +404,10 @@ static void close_all(struct sup *s)
 {
 	control_close(s);
 	uv_run(&s->loop, UV_RUN_NOWAIT); /* requests let go of the units before these go */
+	activity_flush(&s->log);
+	capture_finish(s);
 	for (size_t i = 0; i < s->n_units; i++)
 		unit_close(s->by_id[i]);
-	capture_flush_sinks(s);
 	capture_close_sinks(s);
 	for (size_t i = 0; i < ARRAY_SIZE(handled); i++)
 		uv_close((uv_handle_t *)&s->signals[i], NULL);

@@ -90,7 +90,9 @@ struct sup {
 	int exit_status;
 	char *socket_path, *pidfile; /* owned; pidfile NULL = none */
 	bool keeper_lost;
-	bool kill_all; /* a second TERM came */
+	bool asked_to_end; /* by a signal */
+	bool kill_all;	   /* a second TERM came */
+	bool captures_ended;
 };
 
 /* sup_uv.c */
@@ -122,10 +124,15 @@ void link_close(struct sup *s);
 struct capture *capture_new(struct sup *s, struct unit *u, const struct conf_log *log, bool is_err);
 int capture_write_end(const struct capture *c);
 int capture_read_end(const struct capture *c);
-/* Takes what is in the pipe now, and ends a last line that has no end: the process is gone. */
-void capture_drain(struct capture *c);
+/* Takes what is in the pipe now. is_end: who wrote it is gone, so a last line that has no end gets one. */
+void capture_drain(struct capture *c, bool is_end);
 void capture_close(struct capture *c);
-void capture_flush_sinks(struct sup *s);
+/* Nothing is written any more: what the pipes hold is the last. Idempotent. */
+void capture_end_all(struct sup *s);
+/* Something is left for a reader who may still take it. */
+bool capture_is_pending(const struct sup *s);
+/* Waits until that is no longer so; for when the loop has ended. */
+void capture_finish(struct sup *s);
 void capture_close_sinks(struct sup *s);
 
 /* control_uv.c */

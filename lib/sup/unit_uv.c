@@ -333,6 +333,14 @@ static void on_failed(struct unit *u, const struct keeper_message *m)
 	unit_fail(u, text, mps_error_passes((int)m->status));
 }
 
+static void drain(struct unit *u, bool is_end)
+{
+	if (u->out != NULL)
+		capture_drain(u->out, is_end);
+	if (u->err != NULL)
+		capture_drain(u->err, is_end);
+}
+
 static void on_exited(struct unit *u, const struct keeper_message *m)
 {
 	struct svc_arg arg = {
@@ -343,10 +351,8 @@ static void on_exited(struct unit *u, const struct keeper_message *m)
 	};
 
 	u->exit_status = arg.exit.code == CLD_EXITED ? arg.exit.status : 128 + arg.exit.status;
-	if (u->out != NULL)
-		capture_drain(u->out);
-	if (u->err != NULL)
-		capture_drain(u->err);
+	/* What is left of its tree may be in the middle of a line. */
+	drain(u, !m->tree_left);
 	unit_event(u, SVC_EV_EXITED, &arg);
 	unit_relief(u->sup);
 }
@@ -373,6 +379,7 @@ static void on_unit_message(struct unit *u, const struct keeper_message *m)
 	} else if (m->type == KEEPER_EXITED) {
 		on_exited(u, m);
 	} else if (m->type == KEEPER_GONE) {
+		drain(u, true);
 		unit_event(u, SVC_EV_GONE, NULL);
 		unit_relief(u->sup);
 	}
