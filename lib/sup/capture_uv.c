@@ -71,6 +71,7 @@ static struct capture *captures;
 /* --------------------------------------------------------------------------------------------------- sinks */
 
 static void sink_write(struct sink *k);
+static void tell_lost(struct sink *k);
 static void on_readable(uv_poll_t *poll, int status, int events);
 
 /* Only lets the loop look again: reading from here would come back to sink_write(). */
@@ -165,6 +166,7 @@ static void sink_write(struct sink *k)
 		return;
 	}
 	sink_stop_waiting(k);
+	tell_lost(k);
 	resume(k);
 }
 
@@ -238,6 +240,53 @@ static struct sink *sink_get(struct sup *s, int fd)
 	return k;
 }
 
+static size_t count_lines(const char *p, size_t n)
+{
+	size_t lines = 0;
+
+	for (const char *end = p + n; (p = memchr(p, '\n', (size_t)(end - p))) != NULL; p++)
+		lines++;
+	return lines;
+}
+
+static void echo_to(void *user, const char *p, size_t n)
+{
+	struct sup *s = user;
+	struct sink *k = s->echo;
+
+	/* Once some are lost, all are until they can be told of: a log with many holes is worse than with one. */
+	if (s->echo_lost > 0 || k->out.len + n > ECHO_HIGH) {
+		s->echo_lost += count_lines(p, n);
+		return;
+	}
+	buf_add(&k->out, p, n);
+	if (!k->waiting)
+		sink_write(k);
+}
+
+static void tell_lost(struct sink *k)
+{
+	struct sup *s = k->sup;
+	size_t n = s->echo_lost;
+
+	if (s->echo != k || n == 0)
+		return;
+	s->echo_lost = 0;
+	activity_log(&s->log, SVC_LOG_WARN,
+		     "%zu lines are missing here: standard error was not read", n);
+}
+
+void capture_open_echo(struct sup *s)
+{
+	int fd = s->log.echo ? open_again(STDERR_FILENO) : -1;
+
+	s->echo = fd >= 0 ? sink_get(s, fd) : NULL;
+	if (s->echo == NULL)
+		return;
+	s->log.echo_to = echo_to;
+	s->log.user = s;
+}
+
 static void on_sink_closed(uv_handle_t *handle)
 {
 	struct sink *k = handle->data;
@@ -249,6 +298,7 @@ static void on_sink_closed(uv_handle_t *handle)
 
 void capture_close_sinks(struct sup *s)
 {
+	s->log.echo_to = NULL;
 	while (s->sinks != NULL) {
 		struct sink *k = s->sinks;
 
