@@ -5,6 +5,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -12,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/cleanup.h"
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/xalloc.h"
@@ -116,7 +119,10 @@ static void stamp(struct activity *a, struct buf *b)
 	buf_addf(b, "%s,%03ld ", a->second, ts.tv_nsec / 1000000);
 }
 
-enum { LINES_MAX = 32 << 10 }; /* bytes kept before they are written in any case */
+enum {
+	LINES_MAX = 32 << 10, /* bytes kept before they are written in any case */
+	LAST_WAIT_MS = 1000,
+};
 
 static void flush_to(int fd, struct buf *lines)
 {
@@ -125,10 +131,39 @@ static void flush_to(int fd, struct buf *lines)
 	buf_reset(lines);
 }
 
+/* In pieces that a pipe takes as a whole: what nobody reads must hold neither the start nor the end for ever. */
+static void write_echo(const char *p, size_t n)
+{
+	struct pollfd out = { .fd = STDERR_FILENO, .events = POLLOUT };
+
+	while (n > 0 && poll(&out, 1, LAST_WAIT_MS) > 0) {
+		size_t piece = n < PIPE_BUF ? n : PIPE_BUF;
+
+		if (fd_write_all(STDERR_FILENO, p, piece) < 0)
+			return;
+		p += piece;
+		n -= piece;
+	}
+}
+
+static void flush_echo(struct activity *a)
+{
+	/* Taken first: whoever writes it may log that it cannot. */
+	AUTO_BUF lines = a->echo_lines;
+
+	a->echo_lines = (struct buf)BUF_INIT;
+	if (lines.len == 0)
+		return;
+	if (a->echo_to != NULL)
+		a->echo_to(a->user, lines.p, lines.len);
+	else
+		write_echo(lines.p, lines.len);
+}
+
 void activity_flush(struct activity *a)
 {
 	flush_to(a->fd, &a->file_lines);
-	flush_to(STDERR_FILENO, &a->echo_lines);
+	flush_echo(a);
 }
 
 void activity_log(struct activity *a, enum svc_level level, const char *fmt, ...)

@@ -15,10 +15,13 @@
 struct err;
 
 struct activity {
-	char *path;			   /* NULL = no file */
-	int fd;				   /* -1 = none */
-	bool echo;			   /* also to standard error */
-	bool colour;			   /* of the echo */
+	char *path;  /* NULL = no file */
+	int fd;	     /* -1 = none */
+	bool echo;   /* also to standard error */
+	bool colour; /* of the echo */
+	/* Takes the echo while the loop runs, where a write must not wait; NULL = written here. */
+	void (*echo_to)(void *user, const char *p, size_t n);
+	void *user;
 	int max_level;			   /* enum svc_level: less important lines are left out */
 	struct buf file_lines, echo_lines; /* of this turn of the loop */
 	time_t stamped;			   /* the second that `second` tells */

@@ -374,6 +374,7 @@ static int open_all(struct sup *s, struct err *err)
 	r = activity_open(&s->log, c, s->options->foreground, err);
 	if (r < 0)
 		return r;
+	capture_open_echo(s);
 	if (!c->nocleanup)
 		files_clean_auto(s->conf);
 	r = open_sockets(s, err);

@@ -69,7 +69,8 @@ struct sup {
 	struct control *control;
 	struct activity log;
 	struct worker_base base;
-	struct sink *sinks;
+	struct sink *sinks, *echo; /* echo: of the activity log, one of them */
+	size_t echo_lost;	   /* its lines that found no room */
 
 	struct unit **units;	   /* in the order of starting */
 	struct unit **by_id;	   /* by the instance's number */
@@ -134,6 +135,8 @@ int capture_read_end(const struct capture *c);
 /* Takes what is in the pipe now. is_end: who wrote it is gone, so a last line that has no end gets one. */
 void capture_drain(struct capture *c, bool is_end);
 void capture_close(struct capture *c);
+/* From here on the echo of the activity log goes through a sink, in line with the programs' output. */
+void capture_open_echo(struct sup *s);
 /* Nothing is written any more: what the pipes hold is the last. Idempotent. */
 void capture_end_all(struct sup *s);
 /* Something is left for a reader who may still take it. */

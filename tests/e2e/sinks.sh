@@ -45,3 +45,44 @@ n=$(grep -c 'line [0-9]* of a program that says much and then ends$' "$T/read")
 [ "$n" = 6000 ] || fail "$n of 6000 lines"
 contains "$T/read" '\| tail$' || fail "the last line, without an end, is lost"
 must -t 3 nothing_left
+
+say "standard error that nobody reads holds neither clients nor the end"
+config <<X
+[program:fails]
+command=/bin/false
+startsecs=0
+autorestart=true
+[program:stays]
+command=$W --pidfile $T/stays
+startsecs=0
+X
+unlogged
+mkfifo "$T/unread"
+exec 7<>"$T/unread"
+# Full from the first line on.
+dd if=/dev/zero of="$T/unread" bs=4096 count=4096 oflag=nonblock 2>/dev/null
+"$MPSUP" run -c "$CONF" >"$T/unread" 2>&1 </dev/null 7>&- &
+run=$!
+must n_lines "$T/stays" 1
+expect 0 timeout 5 "$MPSUP" status -c "$CONF" stays
+t0=$(now_ms)
+kill -TERM $run
+sup=$(role supervisor)
+must -t 8 gone "$run" "$sup"
+t=$(($(now_ms) - t0))
+[ $t -lt 8000 ] || fail "ended after $t ms"
+wait_status $run 0
+must -t 3 nothing_left
+
+say "and it is read on when somebody does"
+"$MPSUP" run -c "$CONF" >"$T/unread" 2>&1 </dev/null 7>&- &
+run=$!
+must n_lines "$T/stays" 2
+cat "$T/unread" >"$T/read" 7>&- &
+reader=$!
+must contains "$T/read" 'spawned: .stays. with pid'
+kill -TERM $run
+wait_status $run 0
+kill $reader
+exec 7>&-
+must -t 3 nothing_left
