@@ -204,7 +204,7 @@ struct cull {
 	bool (*spare)(uint32_t instance, void *user);
 	void *user;
 	struct pids killed;
-	size_t vanished; /* were listed, but gone at the second look: a child may have come after the list's end */
+	size_t vanished; /* were listed, but dead at the second look: a child may have come after the list's end */
 };
 
 static bool is_meant(const struct cull *c, pid_t pid)
@@ -222,6 +222,7 @@ static int kill_if_meant(pid_t pid, void *user)
 	struct cull *c = user;
 	AUTO_CLOSE int fd = -1;
 	struct proc_stat st;
+	int r;
 
 	if (!is_meant(c, pid)) {
 		c->vanished += kill(pid, 0) < 0 && errno == ESRCH;
@@ -229,9 +230,17 @@ static int kill_if_meant(pid_t pid, void *user)
 	}
 	fd = pidfd_open_checked(pid);
 	/* Still the one that bore the tag, now that the pidfd holds it. */
-	if (pid == getpid() || !is_meant(c, pid) || proc_stat_read(pid, &st) < 0 ||
-	    st.state == 'Z' || pidfd_signal(fd, pid, SIGKILL) < 0)
+	if (pid == getpid())
 		return 0;
+	if (!is_meant(c, pid) || proc_stat_read(pid, &st) < 0 || st.state == 'Z') {
+		c->vanished++;
+		return 0;
+	}
+	r = pidfd_signal(fd, pid, SIGKILL);
+	if (r < 0) {
+		c->vanished += r == -ESRCH;
+		return 0;
+	}
 	return pids_add(&c->killed, pid);
 }
 
@@ -249,7 +258,7 @@ static void wait_for_death(const struct cull *c, pid_t pid, struct mps_time dead
 int tagged_kill(uint16_t keeper, bool (*spare)(uint32_t instance, void *user), void *user,
 		int64_t ns, size_t *ret_n)
 {
-	enum { LOOKS_IN_VAIN = 50 }; /* where strangers come and go all the time */
+	enum { LOOKS_IN_VAIN = 50 }; /* where strangers come and go, or nobody reaps ours */
 	struct cull c = { .keeper = keeper, .spare = spare, .user = user };
 	struct mps_time deadline = { mps_now().ns + ns };
 	int r = 0, in_vain = 0;

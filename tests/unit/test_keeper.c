@@ -8,6 +8,7 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 
 #include "../keeper_peer.h"
@@ -30,38 +31,29 @@ static void be_chain(void)
 	}
 }
 
-/* A child that is its parent's sibling: it hangs on the keeper's thread that forks, and falls to nobody. */
-static int sibling(void *user)
+/* fork(), but the child is its parent's sibling: it hangs on the keeper's thread that forks, and falls to nobody. */
+static pid_t fork_sibling(void)
 {
-	const int *told = user;
+	return (pid_t)syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
+}
 
+/* One that ends at once, and one that stays; told of that, the main process ends too. */
+static void be_sibling(void)
+{
+	int told[2];
+	char c;
+	pid_t pid;
+
+	setsid();
+	if (pipe(told) < 0 || fork_sibling() == 0)
+		_exit(1);
+	pid = fork_sibling();
+	if (pid != 0)
+		_exit(pid < 0 || read(told[0], &c, 1) != 1);
 	if (write(1, "up", 2) != 2 || write(told[1], "", 1) != 1)
 		_exit(1);
 	for (;;)
 		pause();
-}
-
-static int short_sibling(void *unused)
-{
-	(void)unused;
-	_exit(0);
-}
-
-static void be_sibling(void)
-{
-	static char stack[65536], other[65536];
-	int told[2];
-	char c;
-
-	if (pipe(told) < 0)
-		_exit(1);
-	setsid();
-	if (clone(short_sibling, other + sizeof(other), CLONE_PARENT | SIGCHLD, NULL) < 0)
-		_exit(1);
-	if (clone(sibling, stack + sizeof(stack), CLONE_PARENT | SIGCHLD, told) < 0 ||
-	    read(told[0], &c, 1) != 1)
-		_exit(1);
-	_exit(0);
 }
 
 /* A set-user-ID copy of this program: the keeper may not signal it any more. */
