@@ -27,7 +27,8 @@ mps_expect 0 start
 [ "$(stat -c %u "$RUNTIME")" = 0 ] || fail "the runtime directory is $(stat -c %U "$RUNTIME")'s"
 cp "$T/nobody.conf" "$CONF"
 mps_expect 0 stop
-mkdir -p -m 700 "$RUNTIME"
+mkdir -p "$RUNTIME"
+chmod 700 "$RUNTIME"
 touch "$RUNTIME/lock"
 mps_expect 0 start
 [ "$(stat -c %U "$RUNTIME" "$RUNTIME/lock" | sort -u)" = nobody ] || fail "not all is nobody's"
