@@ -126,6 +126,10 @@ int rundir_make(const char *dir, uid_t uid, gid_t gid, struct err *err)
 	r = parent_fd < 0 ? parent_fd : check(parent_fd, path, geteuid(), 022, err);
 	if (r < 0)
 		return r;
+	/* Another user's way to their own leads through it. */
+	if (uid != geteuid() && fchmod(parent_fd, 0711) < 0)
+		return err_set(err, -errno, "runtime directory %s: chmod: %s", path,
+			       strerror(errno));
 	fd = open_directory(dir, err);
 	if (fd < 0)
 		return fd;
