@@ -1,7 +1,7 @@
 /*
  * The runtime directory and its lock. See rundir.h.
  */
-#include "mpsup/rundir.h"
+#include "sup/rundir.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -180,10 +180,10 @@ void rundir_remove(const char *dir, int fd)
 	rmdir(dir);
 }
 
-int rundir_write_pid(int fd)
+int rundir_write_pid(int fd, pid_t pid)
 {
 	char text[32];
-	int n = snprintf(text, sizeof(text), "%d\n", (int)getpid());
+	int n = snprintf(text, sizeof(text), "%d\n", (int)pid);
 
 	/* In this order it is never empty for those who read it. */
 	if (pwrite(fd, text, (size_t)n, 0) < 0 || ftruncate(fd, n) < 0)
