@@ -35,7 +35,8 @@ double method_seconds(struct mps_time t)
 {
 	return (double)t.ns / (double)MPS_NS_PER_S;
 }
-/* -------------------------------------------------------------------------------------------------- targets */
+
+/* ------------------------------------------------------------------------------------------------- targets */
 
 static void add_unit(struct svc *svc, void *user)
 {
@@ -101,9 +102,11 @@ bool method_find_targets(struct request *r)
 	return true;
 }
 
-/* -------------------------------------------------------------------------------------------------- the whole */
+/* ----------------------------------------------------------------------------------------------- the whole */
+
 static void method_shutdown(struct request *r)
 {
+	r->sup->asked_to_end = true;
 	sup_shutdown(r->sup, 0);
 	request_answer(r, json_true(), false);
 	request_end(r);

@@ -95,7 +95,7 @@ struct sup {
 	int exit_status;
 	char *socket_path, *pidfile; /* owned; pidfile NULL = none */
 	bool keeper_lost;
-	bool asked_to_end; /* by a signal */
+	bool asked_to_end; /* by a signal or a request: somebody waits for it */
 	bool kill_all;	   /* a second TERM came */
 	bool captures_ended;
 };
