@@ -1,8 +1,8 @@
 /*
  * What the supervisor's files share. sup_uv.c: life of the whole. unit_uv.c: one service's effects. keeper_uv.c: the
- * socket to the keeper. capture_uv.c: log pipes and where they go. control_uv.c: connections. method_uv.c: requests.
- * runtime_uv.c: the runtime directory. worker.c: from a configured program to a struct mps_spawn. activity.c: the
- * activity log.
+ * socket to the keeper. capture_uv.c: log pipes and where they go. control_uv.c: connections. method_uv.c, status_uv.c,
+ * change_uv.c: requests. runtime_uv.c: the runtime directory. worker.c: from a configured program to a struct mps_spawn.
+ * activity.c: the activity log.
  */
 #ifndef SUP_SUP_UV_H
 #define SUP_SUP_UV_H
@@ -66,7 +66,8 @@ struct sup {
 	uv_loop_t loop;
 	struct link link;
 	uv_signal_t signals[6];
-	uv_timer_t later; /* armed for 0 ms when `failed` is not empty */
+	uv_timer_t later;  /* armed for 0 ms when `failed` is not empty */
+	uv_timer_t report; /* armed while all is being stopped */
 	struct control *control;
 	struct runtime *runtime;
 	struct activity log;
@@ -74,8 +75,9 @@ struct sup {
 	struct sink *sinks, *echo; /* echo: of the activity log, one of them */
 	size_t echo_lost;	   /* its lines that found no room */
 
-	struct unit **units;	   /* in the order of starting */
-	struct unit **by_id;	   /* by the instance's number */
+	struct unit **units; /* in the order of starting */
+	struct unit **by_id; /* by the instance's number; 0 is the supervisor's own at the keeper */
+	size_t n_ids;
 	size_t name_width;	   /* of the longest name, for prefixes */
 	struct socket_of *sockets; /* of fcgi programs */
 	struct svc **services;
@@ -97,7 +99,7 @@ struct sup {
 	int exit_status;
 	char *socket_path, *pidfile; /* owned; pidfile NULL = none */
 	bool keeper_lost;
-	bool asked_to_end; /* by a signal */
+	bool asked_to_end; /* by a signal or a request: somebody waits for it */
 	bool kill_all;	   /* a second TERM came */
 	bool captures_ended;
 };

@@ -136,7 +136,7 @@ for x in "0 /run" "12345 /tmp" "12345 /run XDG_RUNTIME_DIR=/run"; do
   run=$!
   ended 5
   in_run '^main.*\| line 3$' || fail "the program's lines: $(cat "$T/run.out")"
-  in_run '^main.*\| other.*RUNNING' || fail "no status from inside: $(cat "$T/run.out")"
+  in_run '^main.*\| other.*(RUNNING|STARTING)' || fail "no status from inside: $(cat "$T/run.out")"
 done
 
 say "no place for the runtime directory: told, with what would help"
