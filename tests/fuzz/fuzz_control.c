@@ -86,10 +86,10 @@ static void init_once(void)
 	sup.n_units = UNITS;
 	check(uv_loop_init(&sup.loop) == 0);
 	uv_timer_init(&sup.loop, &sup.later);
+	sup.later.data = &sup;
 	uv_timer_init(&sup.loop, &sup.report);
-	sup.later.data = sup.report.data = &sup;
+	sup.report.data = &sup;
 	snprintf(path, sizeof(path), "/tmp/mpsup-fuzz.%d", getpid());
-	sup.socket_path = path;
 	sup.socket_path = path;
 	for (int i = 0; i < UNITS; i++) {
 		procs[i] = (struct conf_proc){ .program = (char *)groups[i],
