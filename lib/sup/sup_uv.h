@@ -65,15 +65,17 @@ struct sup {
 	uv_loop_t loop;
 	struct link link;
 	uv_signal_t signals[6];
-	uv_timer_t later; /* armed for 0 ms when `failed` is not empty */
+	uv_timer_t later;  /* armed for 0 ms when `failed` is not empty */
+	uv_timer_t report; /* armed while all is being stopped */
 	struct control *control;
 	struct activity log;
 	struct worker_base base;
 	struct sink *sinks, *echo; /* echo: of the activity log, one of them */
 	size_t echo_lost;	   /* its lines that found no room */
 
-	struct unit **units;	   /* in the order of starting */
-	struct unit **by_id;	   /* by the instance's number */
+	struct unit **units; /* in the order of starting */
+	struct unit **by_id; /* by the instance's number; 0 is the supervisor's own at the keeper */
+	size_t n_ids;
 	size_t name_width;	   /* of the longest name, for prefixes */
 	struct socket_of *sockets; /* of fcgi programs */
 	struct svc **services;
