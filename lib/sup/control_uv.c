@@ -3,6 +3,7 @@
  * says nothing costs a descriptor, one that talks nonsense gets an error. What a request means is method_uv.c's.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "base/err.h"
+#include "base/fd.h"
 #include "base/limits.h"
 #include "base/xalloc.h"
 #include "sup/control.h"
@@ -30,6 +32,13 @@ struct client {
 	struct client *next;
 	struct sup *sup;
 	uv_pipe_t pipe;
+	/*
+	 * Who has shut down its side and waits: libuv tells no more of such a stream, so its end is watched for by itself.
+	 * A descriptor of its own, because libuv watches each once. -1 = not so.
+	 */
+	uv_poll_t hangup;
+	int hangup_fd;
+	unsigned n_handles; /* not closed yet */
 	uid_t uid;
 	struct buf in;
 	size_t scanned; /* in.p[0..scanned) holds no line end */
@@ -56,6 +65,9 @@ static void on_client_closed(uv_handle_t *handle)
 {
 	struct client *c = handle->data;
 
+	if (--c->n_handles > 0)
+		return;
+	fd_close(&c->hangup_fd);
 	while (c->requests != NULL) {
 		struct request *r = c->requests;
 
@@ -79,6 +91,8 @@ static void client_drop(struct client *c)
 		at = &(*at)->next;
 	*at = c->next;
 	control->n_clients--;
+	if (c->hangup_fd >= 0)
+		uv_close((uv_handle_t *)&c->hangup, on_client_closed);
 	uv_close((uv_handle_t *)&c->pipe, on_client_closed);
 }
 
@@ -293,6 +307,32 @@ static bool has_gone(struct client *c)
 	return uv_fileno((uv_handle_t *)&c->pipe, &p.fd) < 0 || poll(&p, 1, 0) != 0;
 }
 
+static void on_hangup(uv_poll_t *poll, int status, int events)
+{
+	(void)status;
+	(void)events;
+	client_drop(poll->data);
+}
+
+/* Of what the kernel may tell only the hang-up comes, which epoll(7) never leaves out. */
+static int watch_hangup(struct client *c)
+{
+	uv_os_fd_t fd;
+	int r = uv_fileno((uv_handle_t *)&c->pipe, &fd);
+
+	if (r < 0)
+		return r;
+	c->hangup_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	r = c->hangup_fd < 0 ? -errno : uv_poll_init(&c->sup->loop, &c->hangup, c->hangup_fd);
+	if (r < 0) {
+		fd_close(&c->hangup_fd);
+		return r;
+	}
+	c->n_handles++;
+	c->hangup.data = c;
+	return uv_poll_start(&c->hangup, UV_PRIORITIZED, on_hangup);
+}
+
 /* `echo REQUEST | socat` shuts its side down and reads on: its answers may be yet to come. */
 static void on_end(struct client *c, int status)
 {
@@ -303,6 +343,8 @@ static void on_end(struct client *c, int status)
 	uv_read_stop((uv_stream_t *)&c->pipe);
 	c->ended = true;
 	client_let_go(c);
+	if (!c->closing && watch_hangup(c) < 0)
+		client_drop(c);
 }
 
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b)
@@ -345,6 +387,8 @@ static struct client *make_client(struct control *control)
 	struct client *c = xcalloc(1, sizeof(*c));
 
 	c->sup = control->sup;
+	c->hangup_fd = -1;
+	c->n_handles = 1;
 	uv_pipe_init(&control->sup->loop, &c->pipe, 0);
 	c->pipe.data = c;
 	return c;

@@ -100,6 +100,13 @@ static int held_by_other(int dir_fd, const char *name, struct err *err)
 	return taken(lock, name, err);
 }
 
+static int no_place(const char *dir, struct err *err)
+{
+	return err_set(err, -errno, "runtime directory %s: %s; %s", dir, strerror(errno),
+		       geteuid() == 0 ? "it must be possible to write to /run"
+				      : "set XDG_RUNTIME_DIR to a folder of yours");
+}
+
 int rundir_make(const char *dir, uid_t uid, gid_t gid, struct err *err)
 {
 	AUTO_FREE char *path = xstrdup(dir);
@@ -110,8 +117,7 @@ int rundir_make(const char *dir, uid_t uid, gid_t gid, struct err *err)
 	while ((slash = strchr(slash + 1, '/')) != NULL) {
 		*slash = '\0';
 		if (mkdir(path, 0700) < 0 && errno != EEXIST)
-			return err_set(err, -errno, "runtime directory %s: %s", path,
-				       strerror(errno));
+			return no_place(path, err);
 		*slash = '/';
 	}
 	if (mkdir(dir, 0700) == 0) {
@@ -119,7 +125,7 @@ int rundir_make(const char *dir, uid_t uid, gid_t gid, struct err *err)
 			return err_set(err, -errno, "runtime directory %s: chown: %s", dir,
 				       strerror(errno));
 	} else if (errno != EEXIST)
-		return err_set(err, -errno, "runtime directory %s: %s", dir, strerror(errno));
+		return no_place(dir, err);
 	/* Whoever may rename in the folder above could put a directory of theirs in its place. */
 	*strrchr(path, '/') = '\0';
 	parent_fd = open_directory(path, err);

@@ -1,8 +1,8 @@
 /*
  * What the supervisor's files share. sup_uv.c: life of the whole. unit_uv.c: one service's effects. keeper_uv.c: the
  * socket to the keeper. capture_uv.c: log pipes and where they go. control_uv.c: connections. method_uv.c, status_uv.c,
- * change_uv.c: requests. runtime_uv.c: the runtime directory. worker.c: from a configured program to a struct
- * mps_spawn. activity.c: the activity log.
+ * change_uv.c: requests. runtime_uv.c: the runtime directory. worker.c: from a configured program to a struct mps_spawn.
+ * activity.c: the activity log.
  */
 #ifndef SUP_SUP_UV_H
 #define SUP_SUP_UV_H
