@@ -23,7 +23,7 @@
 #include "conf/conf.h"
 #include "mpsup/cmd.h"
 #include "mpsup/explain.h"
-#include "mpsup/rundir.h"
+#include "sup/rundir.h"
 #include "sup/client.h"
 
 /* As mpsup check has it, but to standard error: standard output belongs to the programs. */
@@ -173,7 +173,7 @@ static int take_lock(struct launch *l, struct err *err)
 	}
 	/* The keeper's comes later; until then this is who holds it. */
 	if (r == 0)
-		rundir_write_pid(l->lock_fd);
+		rundir_write_pid(l->lock_fd, getpid());
 	return r;
 }
 
@@ -247,7 +247,7 @@ static int exec_keeper(struct launch *l, int ready_fd)
 	argv[n++] = "-c";
 	argv[n++] = l->config;
 	argv[n] = NULL;
-	r = rundir_write_pid(l->lock_fd);
+	r = rundir_write_pid(l->lock_fd, getpid());
 	if (r == 0)
 		r = become_user(l);
 	if (r == 0)

@@ -23,7 +23,7 @@ enum { WRITE_LOW = 256 << 10 }; /* an answer in parts goes on when less than thi
 
 struct control {
 	struct sup *sup;
-	uv_pipe_t listener;
+	uv_pipe_t *listener; /* frees itself when it is closed */
 	struct client *clients;
 	size_t n_clients;
 };
@@ -52,7 +52,7 @@ struct client {
 
 static void request_free(struct request *r)
 {
-	method_forget(r);
+	change_forget(r);
 	json_decref(r->id);
 	json_decref(r->params);
 	json_decref(r->rows);
@@ -81,11 +81,12 @@ static void on_client_closed(uv_handle_t *handle)
 static void client_drop(struct client *c)
 {
 	struct control *control = c->sup->control;
-	struct client **at = &control->clients;
+	struct client **at;
 
 	if (c->closing)
 		return;
 	c->closing = true;
+	at = &control->clients;
 	while (*at != c)
 		at = &(*at)->next;
 	*at = c->next;
@@ -439,29 +440,45 @@ int control_add_client(struct sup *s, int fd)
 	return r;
 }
 
-int control_open(struct sup *s, const char *path, struct err *err)
+static void on_listener_closed(uv_handle_t *handle)
 {
-	struct control *control = xcalloc(1, sizeof(*control));
+	free(handle);
+}
+
+/* libuv unlinks the path of a socket that it closes, so the old one goes first. */
+static void close_listener(struct control *control)
+{
+	if (control->listener != NULL)
+		uv_close((uv_handle_t *)control->listener, on_listener_closed);
+	control->listener = NULL;
+}
+
+int control_listen(struct sup *s, struct err *err)
+{
+	struct control *control = s->control;
+	uv_pipe_t *listener;
 	int r;
 
-	control->sup = s;
-	s->control = control;
-	uv_pipe_init(&s->loop, &control->listener, 0);
-	control->listener.data = control;
+	close_listener(control);
+	control->listener = listener = xcalloc(1, sizeof(*listener));
+	uv_pipe_init(&s->loop, listener, 0);
+	listener->data = control;
 	/* The lock on the runtime directory is ours, so what lies there is a dead supervisor's. */
-	unlink(path);
-	r = uv_pipe_bind(&control->listener, path);
+	unlink(s->socket_path);
+	r = uv_pipe_bind(listener, s->socket_path);
 	if (r == 0)
-		r = uv_listen((uv_stream_t *)&control->listener, SOMAXCONN, on_connection);
+		r = uv_listen((uv_stream_t *)listener, SOMAXCONN, on_connection);
 	if (r < 0)
-		return err_set(err, r, "control socket %s: %s", path, strerror(-r));
-	chmod(path, 0700);
+		return err_set(err, r, "control socket %s: %s", s->socket_path, strerror(-r));
+	chmod(s->socket_path, 0700);
 	return 0;
 }
 
-static void on_listener_closed(uv_handle_t *handle)
+int control_open(struct sup *s, struct err *err)
 {
-	free(handle->data);
+	s->control = xcalloc(1, sizeof(*s->control));
+	s->control->sup = s;
+	return control_listen(s, err);
 }
 
 void control_close(struct sup *s)
@@ -472,12 +489,13 @@ void control_close(struct sup *s)
 		return;
 	while (control->clients != NULL)
 		client_drop(control->clients);
+	close_listener(control);
 	s->control = NULL;
-	uv_close((uv_handle_t *)&control->listener, on_listener_closed);
+	free(control);
 }
 
 void control_on_state(struct unit *u, enum svc_state from)
 {
 	if (u->waiters != NULL)
-		method_on_state(u, from);
+		change_on_state(u, from);
 }

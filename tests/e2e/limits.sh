@@ -54,6 +54,11 @@ pid_changed() { # name, old pid
   [ -n "$p" ] && [ "$p" != 0 ] && [ "$p" != "$2" ] && alive "$p"
 }
 
+# It has been tried again so often that the time between two tries has grown to its longest, 1 s.
+at_longest() { # name
+  mps status "$1" 2>/dev/null | grep -qE 'retry in (0\.[89]|1) s'
+}
+
 # relief NAME LIMIT...: kills the program's process under the limit, which must not make it FATAL, then lifts the limit.
 relief() {
   local name=$1 p t0 t hard
@@ -63,7 +68,7 @@ relief() {
   "${AS[@]}" prlimit --pid "$keeper" "--$1=$2:" || fail "prlimit"
   kill -KILL "$p"
   must gone "$p"
-  sleep 1.5 # a span to retry in, not a wait for a state
+  must at_longest "$name"
   in_state "$name" 'BACKOFF|STARTING' || fail "$name is $(state "$name") under the limit"
   t0=$(now_ms)
   # shellcheck disable=SC2086 # two numbers

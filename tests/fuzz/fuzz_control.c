@@ -118,7 +118,8 @@ static void begin(void)
 		svc_init(&units[i].svc, i, procs[i].name, &procs[i], &ops, &units[i]);
 	}
 	sup.index = order_index_new(services, UNITS);
-	check(control_open(&sup, path, &err) == 0);
+	sup.socket_path = path;
+	check(control_open(&sup, &err) == 0);
 	unlink(path);
 }
 

@@ -1,7 +1,7 @@
 /*
  * The runtime directory and its lock. See rundir.h.
  */
-#include "mpsup/rundir.h"
+#include "sup/rundir.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -126,6 +126,10 @@ int rundir_make(const char *dir, uid_t uid, gid_t gid, struct err *err)
 	r = parent_fd < 0 ? parent_fd : check(parent_fd, path, geteuid(), 022, err);
 	if (r < 0)
 		return r;
+	/* Another user's way to their own leads through it. */
+	if (uid != geteuid() && fchmod(parent_fd, 0711) < 0)
+		return err_set(err, -errno, "runtime directory %s: chmod: %s", path,
+			       strerror(errno));
 	fd = open_directory(dir, err);
 	if (fd < 0)
 		return fd;
@@ -176,10 +180,10 @@ void rundir_remove(const char *dir, int fd)
 	rmdir(dir);
 }
 
-int rundir_write_pid(int fd)
+int rundir_write_pid(int fd, pid_t pid)
 {
 	char text[32];
-	int n = snprintf(text, sizeof(text), "%d\n", (int)getpid());
+	int n = snprintf(text, sizeof(text), "%d\n", (int)pid);
 
 	/* In this order it is never empty for those who read it. */
 	if (pwrite(fd, text, (size_t)n, 0) < 0 || ftruncate(fd, n) < 0)
