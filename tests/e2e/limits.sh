@@ -17,6 +17,33 @@ startsecs=0
 startretries=0
 restart_delay=0
 X
+limit_of() { # pid, name
+  sed -n "s/^Max $2 *\([^ ]*\) .*/\1/p" "/proc/$1/limits"
+}
+
+say "minfds and minprocs raise what is too low, for programs too"
+sed -i 's/^identifier=.*/&\nminfds=1500\nminprocs=300/' "$CONF"
+(
+  ulimit -S -n 1400
+  ulimit -S -u 290
+  start_mpsup
+) || exit 1
+must n_lines "$T/a" 1
+p=$(pid_of a)
+[ "$(limit_of "$p" 'open files')" = 1500 ] || fail "minfds=1500: $(limit_of "$p" 'open files')"
+[ "$(limit_of "$p" processes)" = 300 ] || fail "minprocs=300: $(limit_of "$p" processes)"
+shutdown_mpsup
+sed -i '/^min/d' "$CONF"
+rm "$T/a" "$T/b"
+
+say "and where they cannot, nothing is started"
+if [ -n "${AS[*]}" ] || [ "$(id -u)" != 0 ]; then
+  (
+    ulimit -n 1000
+    mps_expect 1 start
+  ) || exit 1
+  contains "$T/err" 'supervisord.minfds: the limit of open files cannot be raised to 1024' || fail "$(cat "$T/err")"
+fi
 start_mpsup
 must in_state a RUNNING
 must in_state b RUNNING
