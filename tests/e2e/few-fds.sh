@@ -7,6 +7,7 @@
 free=("${AS[@]}")
 AS=("${free[@]}" prlimit --nofile=256:256)
 n=1000
+[ -z "${SAN:-}" ] || n=300 # they are slow
 [ "$(ulimit -Hn)" = unlimited ] || [ "$(ulimit -Hn)" -ge $((n + 100)) ] || { echo "ulimit -Hn is $(ulimit -Hn)" && exit 77; }
 
 config <<X
@@ -37,7 +38,7 @@ cpu_ms() {
 say "what has no room says so"
 must -t 20 settled
 say "  $(n_in RUNNING) run, $(n_in BACKOFF) wait"
-[ "$(n_in BACKOFF)" -ge 1 ] || fail "1,000 programs with 256 descriptors: is there no limit?"
+[ "$(n_in BACKOFF)" -ge 1 ] || fail "$n programs with 256 descriptors: is there no limit?"
 grep -E ' BACKOFF ' "$T/table" | grep -vq 'Too many open files' &&
   fail "one that waits does not say why: $(grep ' BACKOFF ' "$T/table" | grep -v 'Too many open files' | head -n 2)"
 say "a program that is killed meanwhile comes back: its room is its own or another's"
@@ -69,7 +70,7 @@ limit() {
 limit 256
 mps start --no-wait all >"$T/out" 2>"$T/err"
 must -t 20 settled
-[ "$(n_in BACKOFF)" -ge 1 ] || fail "1,000 programs with 256 descriptors: is there no limit?"
+[ "$(n_in BACKOFF)" -ge 1 ] || fail "$n programs with 256 descriptors: is there no limit?"
 limit $((n + 100))
 t0=$(now_ms)
 all_up() { table && [ "$(n_in RUNNING)" = $n ]; }
