@@ -87,6 +87,8 @@ static void init_once(void)
 	check(uv_loop_init(&sup.loop) == 0);
 	uv_timer_init(&sup.loop, &sup.later);
 	sup.later.data = &sup;
+	uv_timer_init(&sup.loop, &sup.report);
+	sup.report.data = &sup;
 	snprintf(path, sizeof(path), "/tmp/mpsup-fuzz.%d", getpid());
 	for (int i = 0; i < UNITS; i++) {
 		procs[i] = (struct conf_proc){ .program = (char *)groups[i],
@@ -124,6 +126,7 @@ static void begin(void)
 static void end(void)
 {
 	uv_timer_stop(&sup.later);
+	uv_timer_stop(&sup.report);
 	control_close(&sup);
 	uv_run(&sup.loop, UV_RUN_DEFAULT);
 	for (int i = 0; i < UNITS; i++) {
