@@ -1,6 +1,7 @@
 /*
- * The keeper's state, shared by its three files: keeper.c (loop, messages, the end), slot.c (one instance: start, exec,
- * exit, signals, reports) and stray.c (orphans: whose they are, reaping and ending them).
+ * The keeper's state, shared by its files: keeper.c (loop, signals, deadlines), boss.c (the supervisor's process),
+ * dispatch.c (messages), end.c (the end of all), slot.c (one instance: start, exec, exit, signals, reports) and stray.c
+ * (orphans: whose they are, reaping and ending them).
  */
 #ifndef KEEPER_INTERNAL_H
 #define KEEPER_INTERNAL_H
@@ -140,6 +141,30 @@ int keeper_watch(struct keeper *k, int fd, uint32_t events, enum watch what, uin
 void keeper_lift(int *fd);
 /* Stops watching *fd and closes it. */
 void keeper_unwatch(struct keeper *k, int *fd);
+
+/* boss.c */
+/* 0, or -errno with the step that failed. */
+int boss_start(struct keeper *k, enum mps_step *ret_step);
+void boss_on_exit(struct keeper *k);
+/* It is reaped; supervisor_code and supervisor_status tell how it ended. */
+void boss_on_gone(struct keeper *k);
+/* A signal that the keeper got and that is meant for the supervisor. */
+void boss_signal(struct keeper *k, int sig);
+/* Says why the keeper cannot start; 1. */
+int boss_fail(const struct keeper *k, const char *what, int error);
+
+/* dispatch.c */
+/* A few at a time, so that a thousand starts in a row do not delay an exit. False when there are no more. */
+bool dispatch_read(struct keeper *k);
+
+/* end.c */
+/* All is to end, and then the keeper with `status`; idempotent. */
+void end_begin(struct keeper *k, int status);
+/* What is left is killed. */
+void end_hard(struct keeper *k);
+/* Nothing is left. */
+bool end_reached(const struct keeper *k);
+void end_unlink(const struct keeper *k);
 
 /* slot.c */
 /* `lend`: the message is in k->in and k->scratch, so the child may share our memory. */
