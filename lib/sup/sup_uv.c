@@ -334,13 +334,14 @@ static void make_units(struct sup *s)
 
 	s->n_units = n;
 	s->units = xcalloc(n, sizeof(*s->units));
-	s->by_id = xcalloc(n, sizeof(*s->by_id));
+	s->n_ids = n + 1;
+	s->by_id = xcalloc(s->n_ids, sizeof(struct unit *));
 	s->services = xcalloc(n, sizeof(*s->services));
 	for (size_t i = 0; i < n; i++) {
-		struct unit *u = unit_new(s, (uint32_t)i, &s->conf->procs[i]);
+		struct unit *u = unit_new(s, (uint32_t)i + 1, &s->conf->procs[i]);
 
 		u->ended = true;
-		s->by_id[i] = u;
+		s->by_id[u->svc.id] = u;
 		s->services[i] = &u->svc;
 		s->has_foreground = s->has_foreground || !u->svc.conf->daemon;
 		if (strlen(u->svc.name) > s->name_width)
@@ -413,7 +414,7 @@ static void close_all(struct sup *s)
 	activity_flush(&s->log);
 	capture_finish(s);
 	for (size_t i = 0; i < s->n_units; i++)
-		unit_close(s->by_id[i]);
+		unit_close(s->units[i]);
 	capture_close_sinks(s);
 	for (size_t i = 0; i < ARRAY_SIZE(handled); i++)
 		uv_close((uv_handle_t *)&s->signals[i], NULL);

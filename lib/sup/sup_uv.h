@@ -72,8 +72,9 @@ struct sup {
 	struct sink *sinks, *echo; /* echo: of the activity log, one of them */
 	size_t echo_lost;	   /* its lines that found no room */
 
-	struct unit **units;	   /* in the order of starting */
-	struct unit **by_id;	   /* by the instance's number */
+	struct unit **units; /* in the order of starting */
+	struct unit **by_id; /* by the instance's number; 0 is the supervisor's own at the keeper */
+	size_t n_ids;
 	size_t name_width;	   /* of the longest name, for prefixes */
 	struct socket_of *sockets; /* of fcgi programs */
 	struct svc **services;

@@ -434,7 +434,8 @@ void unit_on_message(struct sup *s, const struct keeper_message *m)
 		sup_on_welcome(s, m->pid);
 	else if (m->type == KEEPER_REAPED)
 		on_reaped(s, m);
-	else if (m->type != KEEPER_INSTANCE && m->instance < s->n_units)
+	else if (m->type != KEEPER_INSTANCE && m->instance < s->n_ids &&
+		 s->by_id[m->instance] != NULL)
 		on_unit_message(s->by_id[m->instance], m);
 }
 

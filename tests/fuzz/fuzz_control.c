@@ -81,7 +81,7 @@ static void init_once(void)
 	conf.supervisord.identifier = (char *)"fuzz";
 	sup.conf = &conf;
 	sup.options = &options;
-	sup.units = sup.by_id = list;
+	sup.units = list;
 	sup.services = services;
 	sup.n_units = UNITS;
 	check(uv_loop_init(&sup.loop) == 0);
