@@ -30,6 +30,9 @@ struct world {
 	unsigned signals;
 	bool sigkill; /* was sent in the last event */
 	enum svc_state from;
+	enum svc_event event;	   /* the one at work */
+	struct mps_time *restarts; /* by the policy after a run, since the last request */
+	size_t n_restarts;
 };
 
 #define MUST(what)                                                                                 \
@@ -70,12 +73,40 @@ static void world_timer(struct svc *s, struct mps_time at)
 			 (long long)((at.ns - w->now.ns + MPS_NS_PER_MS / 2) / MPS_NS_PER_MS));
 }
 
+/* restart_limit, counted the long way. */
+static size_t restarts_in_its_seconds(const struct world *w)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < w->n_restarts; i++)
+		n += w->now.ns - w->restarts[i].ns <= w->conf.restart_limit_secs * MPS_NS_PER_S;
+	return n;
+}
+
+static void check_restart_limit(struct world *w, enum svc_state from, enum svc_state to)
+{
+	bool asked = w->event == SVC_EV_START || w->event == SVC_EV_RESTART;
+	size_t max = (size_t)w->conf.restart_limit_count;
+
+	if ((to == SVC_STARTING && (asked || from == SVC_STOPPED)) || to == SVC_STOPPED) {
+		w->n_restarts = 0;
+	} else if (from == SVC_EXITED && to == SVC_FATAL) {
+		MUST(max > 0 && restarts_in_its_seconds(w) >= max);
+	} else if (from == SVC_EXITED) {
+		MUST(max == 0 || restarts_in_its_seconds(w) < max);
+		w->restarts = realloc(w->restarts, (w->n_restarts + 1) * sizeof(*w->restarts));
+		MUST(w->restarts != NULL);
+		w->restarts[w->n_restarts++] = w->now;
+	}
+}
+
 static void world_on_state(struct svc *s, enum svc_state from)
 {
 	struct world *w = s->user;
 
 	MUST(from == w->from && from != s->state);
 	w->from = s->state;
+	check_restart_limit(w, from, s->state);
 	if (w->traced)
 		buf_addf(&w->trace, "%s ", svc_state_name(s->state));
 }
@@ -133,6 +164,7 @@ static void world_fini(struct world *w)
 	svc_fini(&w->svc);
 	buf_fini(&w->trace);
 	buf_fini(&w->logged);
+	free(w->restarts);
 }
 
 static void check_timer(const struct world *w)
@@ -193,6 +225,7 @@ static void world_event(struct world *w, enum svc_event event, const struct svc_
 	unsigned signals = w->signals;
 
 	w->sigkill = false;
+	w->event = event;
 	if (event == SVC_EV_STOP || event == SVC_EV_KILL)
 		w->down = true;
 	if (event == SVC_EV_START || event == SVC_EV_RESTART)

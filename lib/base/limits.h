@@ -11,6 +11,8 @@
 #define CONF_FILES_MAX 4096	   /* files in all */
 #define CONF_PROGRAMS_MAX 100000   /* processes in all, numprocs expanded */
 #define CONF_EXPAND_WIDTH_MAX 4096 /* the width or precision in %(x)99d */
+#define CONF_LIMIT_MAX                                                                             \
+	128 /* the N of restart_limit=N/SECONDS: so many times are kept; a power of two */
 
 /* Keeper protocol. */
 #define KEEPER_MSG_MAX 65536	    /* one datagram; a larger description travels in a memfd */

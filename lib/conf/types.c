@@ -13,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "base/err.h"
+#include "base/limits.h"
 #include "base/mtime.h"
 #include "base/xalloc.h"
 
@@ -132,10 +133,12 @@ int type_limit(const char *text, int *ret_count, int *ret_secs, struct err *err)
 		*ret_secs = 60;
 		return 0;
 	}
-	if (type_integer(head, &count) != 0 || count < 0 || count > INT_MAX ||
-	    (slash == NULL && count != 0))
+	if (type_integer(head, &count) != 0 || count < 0 || (slash == NULL && count != 0))
 		return err_set(err, -EINVAL, "'" SHOWN "' is not N/SECONDS (such as 30/60) or off",
 			       text);
+	if (count > CONF_LIMIT_MAX)
+		return err_set(err, -EINVAL, "'" SHOWN "': at most %d restarts can be counted",
+			       text, CONF_LIMIT_MAX);
 	if (slash == NULL)
 		ns = 60 * MPS_NS_PER_S;
 	else if (type_time(slash + 1 + strspn(slash + 1, " "), &ns, NULL) != 0 ||

@@ -192,7 +192,7 @@ static enum svc_state after_run(struct svc *s, struct svc_step *t)
 	if (!restart_is_wanted(s))
 		return SVC_EXITED;
 	svc_pass_through(s, t, SVC_EXITED);
-	if (svc_policy_limit(s->conf, &s->window_start, &s->window_count, t->now))
+	if (!svc_note_restart(s, t))
 		return give_up_by_limit(s);
 	return restart_by_policy(s, t);
 }
@@ -549,5 +549,6 @@ void svc_fini(struct svc *s)
 	free(s->name);
 	free(s->spawn_error);
 	free(s->history);
+	free(s->limited);
 	*s = (struct svc){ 0 };
 }

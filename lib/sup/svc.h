@@ -117,6 +117,12 @@ struct svc {
 	struct svc_past
 		*history;   /* SVC_HISTORY of them once there is one, else NULL; ring, owned */
 	unsigned n_history; /* ever written */
+	/*
+	 * When it was restarted by the policy since the last request, for restart_limit; the ring's room grows with
+	 * n_limited, up to CONF_LIMIT_MAX. NULL = never; owned.
+	 */
+	struct mps_time *limited;
+	unsigned n_limited; /* ever written */
 	enum svc_state state;
 	uint32_t id;	   /* the instance's number at the keeper */
 	uint32_t gen;	   /* counts starts; answers to an older start are not ours */
@@ -128,11 +134,9 @@ struct svc {
 	struct mps_time changed_wall;
 	struct mps_time timer_at;  /* ns 0 = not armed */
 	struct svc_exit last_exit; /* code 0 = none yet */
-	struct mps_time window_start;
-	unsigned window_count; /* restarts in the window of restart_limit */
-	unsigned backoff;      /* tries that failed in a row */
-	unsigned busy;	       /* tries that failed in a row for lack of a resource */
-	unsigned streak;       /* restarts in a row after runs shorter than restart_delay_max */
+	unsigned backoff;	   /* tries that failed in a row */
+	unsigned busy;		   /* tries that failed in a row for lack of a resource */
+	unsigned streak;	   /* restarts in a row after runs shorter than restart_delay_max */
 	bool want_start; /* STOPPING: start again when it is over (RESTART, or START while stopping) */
 	bool stop_asked; /* STOPPING: a request, not a left-over tree */
 	bool exited;	 /* STOPPING: the main process has ended, its tree has not */

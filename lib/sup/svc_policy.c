@@ -60,17 +60,10 @@ int64_t svc_policy_busy_delay(unsigned busy)
 	return doubled(BUSY_DELAY, BUSY_DELAY_MAX, busy);
 }
 
-bool svc_policy_limit(const struct conf_proc *conf, struct mps_time *window_start,
-		      unsigned *window_count, struct mps_time now)
+bool svc_policy_is_too_many(const struct conf_proc *conf, struct mps_time first,
+			    struct mps_time now)
 {
-	if (conf->restart_limit_count <= 0)
-		return false;
-	if (*window_count == 0 ||
-	    now.ns - window_start->ns > conf->restart_limit_secs * MPS_NS_PER_S) {
-		*window_start = now;
-		*window_count = 0;
-	}
-	return ++*window_count > (unsigned)conf->restart_limit_count;
+	return now.ns - first.ns <= conf->restart_limit_secs * MPS_NS_PER_S;
 }
 
 struct mps_time svc_policy_after(struct mps_time now, int64_t span)

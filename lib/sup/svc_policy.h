@@ -33,12 +33,9 @@ bool svc_policy_may_retry(const struct conf_proc *conf, unsigned backoff);
 /* The wait after `busy` (>= 1) tries in a row that failed for lack of a resource: 50 ms, doubling to 1 s. */
 int64_t svc_policy_busy_delay(unsigned busy);
 
-/*
- * Counts a restart against restart_limit, in windows that begin with a restart. True when it is one too many; never
- * without a limit.
- */
-bool svc_policy_limit(const struct conf_proc *conf, struct mps_time *window_start,
-		      unsigned *window_count, struct mps_time now);
+/* restart_limit's restarts have been since `first`, the oldest of them: would another one now be too many? */
+bool svc_policy_is_too_many(const struct conf_proc *conf, struct mps_time first,
+			    struct mps_time now);
 
 /* now + span, not past the end of time and never 0, which means "no timer". A negative span counts as 0. */
 struct mps_time svc_policy_after(struct mps_time now, int64_t span);

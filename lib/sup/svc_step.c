@@ -12,7 +12,13 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/limits.h"
 #include "base/xalloc.h"
+#include "sup/svc_policy.h"
+
+_Static_assert((CONF_LIMIT_MAX & (CONF_LIMIT_MAX - 1)) == 0, "rings come round at a power of two");
+enum { LIMIT_ROOM = 8 }; /* restarts that a ring has room for at first */
+
 #define MAY_HAVE_TIMER (SVC_BIT(SVC_STARTING) | SVC_BIT(SVC_BACKOFF) | SVC_BIT(SVC_STOPPING))
 
 void svc_say(struct svc *s, enum svc_level level, const char *fmt, ...)
@@ -124,9 +130,39 @@ void svc_note_spawn_failed(struct svc *s, const struct svc_step *t)
 	s->busy = 0;
 }
 
+static struct mps_time *limited_at(const struct svc *s, unsigned n)
+{
+	return &s->limited[n % CONF_LIMIT_MAX];
+}
+
+/* While the ring has not come round its room is doubled when it is full; most programs never need the second eight. */
+static void limited_make_room(struct svc *s)
+{
+	unsigned n = s->n_limited;
+
+	if (n == 0 && s->limited == NULL)
+		s->limited = xmalloc(LIMIT_ROOM * sizeof(*s->limited));
+	else if (n >= LIMIT_ROOM && n < CONF_LIMIT_MAX && (n & (n - 1)) == 0)
+		s->limited = xrealloc(s->limited, 2 * n * sizeof(*s->limited));
+}
+
+bool svc_note_restart(struct svc *s, const struct svc_step *t)
+{
+	unsigned max = (unsigned)s->conf->restart_limit_count;
+
+	if (s->conf->restart_limit_count <= 0)
+		return true;
+	if (s->n_limited >= max &&
+	    svc_policy_is_too_many(s->conf, *limited_at(s, s->n_limited - max), t->now))
+		return false;
+	limited_make_room(s);
+	*limited_at(s, s->n_limited++) = t->now;
+	return true;
+}
+
 void svc_reset_counters(struct svc *s)
 {
-	s->restarts = s->backoff = s->busy = s->streak = s->window_count = 0;
+	s->restarts = s->backoff = s->busy = s->streak = s->n_limited = 0;
 }
 
 void svc_count_up(unsigned *n)

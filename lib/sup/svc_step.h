@@ -51,6 +51,9 @@ void svc_note_spawn_failed(struct svc *s, const struct svc_step *t);
 /* Of the newest record of the history, which there must be. Nanoseconds. */
 int64_t svc_last_uptime(const struct svc *s);
 
+/* Notes a restart that restart_limit allows; false when it is one too many. Always true without a limit. */
+bool svc_note_restart(struct svc *s, const struct svc_step *t);
+
 /* A request begins a new count of everything. */
 void svc_reset_counters(struct svc *s);
 /* One more, without ever wrapping to 0. */

@@ -45,7 +45,7 @@ static void read_settings(struct conf_proc *c, struct input *in)
 	c->restart_delay = delays[d % 5];
 	c->restart_delay_max = delays[d / 5 % 5];
 	c->startretries = (int)(d / 25 % 5) - 1;
-	c->restart_limit_count = (int)(l & 3);
+	c->restart_limit_count = (int[]){ 0, 1, 3, 9 }[l & 3];
 	c->restart_limit_secs = (int)(l >> 2 & 3);
 	c->startsecs = (int[]){ 0, 1, 10, INT32_MAX }[l >> 4 & 3];
 	c->stopwaitsecs = (int[]){ 0, 1, 10, INT32_MAX }[l >> 6];

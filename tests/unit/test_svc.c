@@ -191,6 +191,11 @@ static const struct {
 	{ "restart_limit counts in its seconds only", "startsecs=0 limit=1 limit_secs=10",
 	  "start up exit:1 up +10001 exit:1 up exit:1",
 	  "STARTING RUNNING EXITED STARTING RUNNING EXITED STARTING RUNNING EXITED FATAL" },
+	{ "restart_limit holds in any span of its seconds, not from one start to the next",
+	  "startsecs=0 limit=2 limit_secs=10",
+	  "start up exit:1 up +9000 exit:1 up +1001 exit:1 up exit:1",
+	  "STARTING RUNNING EXITED STARTING RUNNING EXITED STARTING RUNNING EXITED STARTING "
+	  "RUNNING EXITED FATAL" },
 	{ "a request begins a new count for restart_limit", "startsecs=0 limit=1 limit_secs=10",
 	  "start up exit:1 up restart sig:15 up exit:1",
 	  "STARTING RUNNING EXITED STARTING RUNNING TERM>MAIN CONT>MAIN @10000 STOPPING STOPPED "
@@ -315,6 +320,31 @@ Test(svc, info_column)
 		cr_expect_str_eq(info, infos[i].info, "%s: %s", infos[i].script, info);
 		world_fini(&w);
 	}
+}
+
+/* One second apart each: so many of the greatest limit that the ring comes round several times. */
+Test(svc, the_greatest_restart_limit_is_exact)
+{
+	struct world w;
+	unsigned n = 0;
+
+	play(&w, "startsecs=0 limit=128 limit_secs=128", "start up");
+	for (; n < 1000; n++) {
+		do_word(&w, "+1000");
+		do_word(&w, n % 128 == 127 ? "+1" : "+0");
+		do_word(&w, "exit:1");
+		if (w.svc.state != SVC_STARTING)
+			break;
+		do_word(&w, "up");
+	}
+	cr_expect_eq(n, 1000, "FATAL after %u restarts", n);
+	for (n = 0; w.svc.state != SVC_FATAL; n++) {
+		cr_assert_lt(n, 10);
+		do_word(&w, "exit:1");
+		do_word(&w, "up");
+	}
+	cr_expect_eq(n, 1, "%u", n);
+	world_fini(&w);
 }
 
 /* ------------------------------------------------------------------------------------------------ fields */

@@ -97,7 +97,7 @@ static const char *const steps[] = { "start",	"stop",	  "restart", "kill",   "up
 
 /* What tells two services apart as far as the machine's next step goes; counts beyond a few are the same. */
 struct key {
-	unsigned char state, pid, timer, flags, backoff, busy, streak, window, down, code;
+	unsigned char state, pid, timer, flags, backoff, busy, streak, limited, down, code;
 };
 
 struct place {
@@ -124,7 +124,7 @@ static struct key key_of(const struct world *w)
 			     .backoff = few(s->backoff),
 			     .busy = few(s->busy),
 			     .streak = few(s->streak),
-			     .window = few(s->window_count),
+			     .limited = few(s->n_limited),
 			     .down = w->down,
 			     .code = s->exited && s->last_exit.code == CLD_EXITED };
 }

@@ -78,6 +78,7 @@ static const struct {
 	{ "restart_delay", "1e3", "is not a time" },
 	{ "restart_limit", "30", "N/SECONDS" },
 	{ "restart_limit", "30/0", "at least 1" },
+	{ "restart_limit", "129/60", "at most 128 restarts" },
 	{ "startretries", "forever", "or infinite" },
 	{ "user", "no-such-user-here", "there is no user 'no-such-user-here'" },
 	{ "user", "4000000001", "no user with the id" },
