@@ -1,6 +1,6 @@
 /*
- * The control socket: connections (control_uv.c) and the requests that come over them (method_uv.c). What travels is
- * described in mpsup-ipc(7).
+ * The control socket: connections (control_uv.c) and the requests that come over them (method_uv.c, status_uv.c,
+ * change_uv.c). What travels is described in mpsup-ipc(7).
  */
 #ifndef SUP_CONTROL_H
 #define SUP_CONTROL_H
@@ -62,9 +62,11 @@ void request_continue(struct request *r);
 
 /* method_uv.c: finds the method and runs it; every path ends in an answer, now or later. */
 void method_run(struct request *r, const char *name);
+
+/* change_uv.c */
 /* Lets go of the services that r waits for. */
-void method_forget(struct request *r);
+void change_forget(struct request *r);
 /* A service has changed its state. */
-void method_on_state(struct unit *u, enum svc_state from);
+void change_on_state(struct unit *u, enum svc_state from);
 
 #endif

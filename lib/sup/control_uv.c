@@ -43,7 +43,7 @@ struct client {
 
 static void request_free(struct request *r)
 {
-	method_forget(r);
+	change_forget(r);
 	json_decref(r->id);
 	json_decref(r->params);
 	json_decref(r->rows);
@@ -435,5 +435,5 @@ void control_close(struct sup *s)
 void control_on_state(struct unit *u, enum svc_state from)
 {
 	if (u->waiters != NULL)
-		method_on_state(u, from);
+		change_on_state(u, from);
 }

@@ -1,7 +1,7 @@
 /*
  * What the supervisor's files share. sup_uv.c: life of the whole. unit_uv.c: one service's effects. keeper_uv.c: the
- * socket to the keeper. capture_uv.c: log pipes and where they go. control_uv.c: connections. method_uv.c: requests.
- * worker.c: from a configured program to a struct mps_spawn. activity.c: the activity log.
+ * socket to the keeper. capture_uv.c: log pipes and where they go. control_uv.c: connections. method_uv.c, status_uv.c,
+ * change_uv.c: requests. worker.c: from a configured program to a struct mps_spawn. activity.c: the activity log.
  */
 #ifndef SUP_SUP_UV_H
 #define SUP_SUP_UV_H
@@ -96,7 +96,7 @@ struct sup {
 	int exit_status;
 	char *socket_path, *pidfile; /* owned; pidfile NULL = none */
 	bool keeper_lost;
-	bool asked_to_end; /* by a signal */
+	bool asked_to_end; /* by a signal or a request: somebody waits for it */
 	bool kill_all;	   /* a second TERM came */
 	bool captures_ended;
 };

@@ -44,7 +44,7 @@ while read -r key; do
 done <"$T/keys"
 
 say "the methods of the control protocol are those of mpsup-ipc(7)"
-grep -oE '\{ "[a-z_.]+", do_' "$here/lib/sup/method_uv.c" | sed 's/{ "//; s/".*//' >"$T/left"
+grep -oE '\{ "[a-z_.]+", method_' "$here/lib/sup/method_uv.c" | sed 's/{ "//; s/".*//' >"$T/left"
 sed -n '/^\.Sh METHODS/,/^\.S[hs] A row/s/^\.It Ic \([a-z_.]*\).*/\1/p' "$man/mpsup-ipc.7" >"$T/right"
 same methods
 

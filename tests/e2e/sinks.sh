@@ -74,10 +74,22 @@ t=$(($(now_ms) - t0))
 wait_status $run 0
 must -t 3 nothing_left
 
-say "and it is read on when somebody does"
+say "nor does it for who asked for it with mpsup shutdown"
 "$MPSUP" run -c "$CONF" >"$T/unread" 2>&1 </dev/null 7>&- &
 run=$!
 must n_lines "$T/stays" 2
+must in_state stays RUNNING
+t0=$(now_ms)
+expect 0 timeout 8 "$MPSUP" shutdown -c "$CONF"
+t=$(($(now_ms) - t0))
+[ $t -lt 8000 ] || fail "ended after $t ms"
+wait_status $run 0
+must -t 3 nothing_left
+
+say "and it is read on when somebody does"
+"$MPSUP" run -c "$CONF" >"$T/unread" 2>&1 </dev/null 7>&- &
+run=$!
+must n_lines "$T/stays" 3
 cat "$T/unread" >"$T/read" 7>&- &
 reader=$!
 must contains "$T/read" 'spawned: .stays. with pid'

@@ -1,0 +1,294 @@
+/*
+ * The methods that change what runs: start, stop, restart and signal. A handler answers at once, or leaves waiters behind
+ * that answer when the services have got where the request wants them.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/sig.h"
+#include "base/xalloc.h"
+#include "sup/method.h"
+
+/* ------------------------------------------------------------------------------------------------- waiters */
+
+static json_t *result_row(const struct unit *u, enum fault code, const char *message)
+{
+	return json_pack("{s:o, s:i, s:s, s:o, s:s}", "name", method_text(u->svc.name), "code",
+			 (int)code, "status", fault_name(code), "message", method_text(message),
+			 "state", svc_state_name(u->svc.state));
+}
+
+/* All results, in parts; unknown targets first. */
+static void produce_results(struct request *r)
+{
+	size_t end = r->at + METHOD_ROWS < r->n_waiters ? r->at + METHOD_ROWS : r->n_waiters;
+	json_t *rows = r->at == 0 && r->rows != NULL ? json_incref(r->rows) : json_array();
+	bool more = end < r->n_waiters;
+
+	for (; r->at < end; r->at++) {
+		const struct waiter *w = r->waiters[r->at];
+
+		json_array_append_new(rows, result_row(w->unit, w->code, w->message));
+	}
+	request_answer(r, json_pack("{s:o}", "processes", rows), more);
+	if (more)
+		request_continue(r);
+	else
+		request_end(r);
+}
+
+static void finish_if_done(struct request *r)
+{
+	if (r->n_pending > 0 || r->produce != NULL)
+		return;
+	r->produce = produce_results;
+	r->produce(r);
+}
+
+static struct waiter *add_waiter(struct request *r, struct unit *u, bool for_stop)
+{
+	struct waiter *w = xcalloc(1, sizeof(*w));
+
+	if (r->n_waiters % 64 == 0)
+		r->waiters = xrealloc(r->waiters, (r->n_waiters + 64) * sizeof(struct waiter *));
+	r->waiters[r->n_waiters++] = w;
+	*w = (struct waiter){ .next = u->waiters, .unit = u, .request = r, .for_stop = for_stop };
+	u->waiters = w;
+	r->n_pending++;
+	return w;
+}
+
+static void settle(struct waiter *w, enum fault code, const char *message)
+{
+	struct waiter **at = &w->unit->waiters;
+
+	w->done = true;
+	w->code = code;
+	w->message = xstrdup(message);
+	while (*at != w)
+		at = &(*at)->next;
+	*at = w->next;
+	w->request->n_pending--;
+}
+
+void change_forget(struct request *r)
+{
+	for (size_t i = 0; i < r->n_waiters; i++) {
+		if (!r->waiters[i]->done)
+			settle(r->waiters[i], FAULT_FAILED, "");
+		free(r->waiters[i]->message);
+		free(r->waiters[i]);
+	}
+	free(r->waiters);
+	r->waiters = NULL;
+	r->n_waiters = 0;
+}
+
+static void settle_failed_start(struct waiter *w)
+{
+	const struct svc *s = &w->unit->svc;
+	AUTO_FREE char *why = s->last_exit.code != 0 ? svc_exit_text(&s->last_exit) : NULL;
+
+	if (s->spawn_error != NULL)
+		settle(w, FAULT_SPAWN_ERROR, s->spawn_error);
+	else
+		settle(w, FAULT_ABNORMAL_TERMINATION, why != NULL ? why : "ended too early");
+}
+
+/* Has the service got where the request wants it, or can it not any more? */
+static void check_start(struct waiter *w)
+{
+	const struct svc *s = &w->unit->svc;
+
+	switch (s->state) {
+	case SVC_STARTING:
+		w->begun = true;
+		break;
+	case SVC_RUNNING:
+		if (w->begun)
+			settle(w, FAULT_SUCCESS, "started");
+		break;
+	case SVC_BACKOFF:
+		if (s->busy == 0)
+			settle_failed_start(w);
+		break;
+	case SVC_STOPPED: /* a stop has taken the start back */
+		settle(w, FAULT_FAILED, "stopped meanwhile");
+		break;
+	case SVC_EXITED:
+		/* Whoever asks late finds a one-off that has been RUNNING and has done its work. */
+		if (w->begun && svc_exit_is_expected(s, &s->last_exit))
+			settle(w, FAULT_SUCCESS, "started");
+		else if (w->begun)
+			settle_failed_start(w);
+		break;
+	case SVC_FATAL:
+	case SVC_UNKNOWN:
+		settle_failed_start(w);
+		break;
+	case SVC_STOPPING:
+	case N_SVC_STATES:
+		break;
+	}
+}
+
+static void check(struct waiter *w)
+{
+	if (w->unit->svc.passing)
+		return;
+	if (!w->for_stop)
+		check_start(w);
+	else if (svc_is_stopped(&w->unit->svc))
+		settle(w, FAULT_SUCCESS, "stopped");
+}
+
+static void tell_progress(struct request *r, const struct unit *u, enum svc_state from)
+{
+	if (!r->progress)
+		return;
+	request_event(r, "state",
+		      json_pack("{s:o, s:s, s:s, s:i}", "name", method_text(u->svc.name), "state",
+				svc_state_name(u->svc.state), "from", svc_state_name(from), "pid",
+				u->svc.pid));
+}
+
+void change_on_state(struct unit *u, enum svc_state from)
+{
+	for (struct waiter *w = u->waiters, *next; w != NULL; w = next) {
+		struct request *r = w->request;
+
+		next = w->next;
+		tell_progress(r, u, from);
+		check(w);
+		/* Not while the handler still adds to it: then it looks itself. */
+		if (r->all_told)
+			finish_if_done(r);
+	}
+}
+
+static bool wants_wait(const struct request *r)
+{
+	return !json_is_false(json_object_get(r->params, "wait"));
+}
+
+static void begin_wait(struct request *r, struct waiter *w, enum svc_event event)
+{
+	unit_event(w->unit, event, NULL);
+	if (!w->done)
+		check(w);
+	if (!w->done && !wants_wait(r))
+		settle(w, FAULT_SUCCESS, w->for_stop ? "stopping" : "starting");
+}
+
+static void start_one(struct request *r, struct unit *u)
+{
+	enum svc_state state = u->svc.state;
+	struct waiter *w = add_waiter(r, u, false);
+	bool on_its_way = state == SVC_STARTING || (state == SVC_BACKOFF && u->svc.busy > 0);
+
+	if (on_its_way && wants_wait(r))
+		w->begun = true; /* the answer is how it ends, as for one that we start */
+	else if (on_its_way || state == SVC_RUNNING || state == SVC_BACKOFF)
+		settle(w, FAULT_ALREADY_STARTED, "already started");
+	else
+		begin_wait(r, w, SVC_EV_START);
+}
+
+static void stop_one(struct request *r, struct unit *u)
+{
+	struct waiter *w = add_waiter(r, u, true);
+
+	if (svc_is_stopped(&u->svc))
+		settle(w, FAULT_NOT_RUNNING, "not running");
+	else
+		begin_wait(r, w, SVC_EV_STOP);
+}
+
+static void restart_one(struct request *r, struct unit *u)
+{
+	struct waiter *w = add_waiter(r, u, false);
+
+	begin_wait(r, w, SVC_EV_RESTART);
+}
+
+static void for_each_target(struct request *r, void (*one)(struct request *r, struct unit *u))
+{
+	if (!method_find_targets(r)) {
+		request_end(r);
+		return;
+	}
+	r->progress = json_is_true(json_object_get(r->params, "progress"));
+	for (size_t i = 0; i < r->n_list; i++)
+		one(r, r->list[i]);
+	r->all_told = true;
+	finish_if_done(r);
+}
+
+/* With no targets: waits for what is on its way up, which is what a fresh supervisor's client wants. */
+static void wait_for_starting(struct request *r)
+{
+	for (size_t i = 0; i < r->sup->n_units; i++) {
+		struct unit *u = r->sup->units[i];
+
+		if (!u->svc.conf->autostart)
+			continue;
+		r->progress = json_is_true(json_object_get(r->params, "progress"));
+		add_waiter(r, u, false)->begun = true;
+	}
+	for (size_t i = 0; i < r->n_waiters; i++) {
+		check(r->waiters[i]);
+		if (!r->waiters[i]->done && !wants_wait(r))
+			settle(r->waiters[i], FAULT_SUCCESS, "starting");
+	}
+	r->all_told = true;
+	finish_if_done(r);
+}
+
+void method_start(struct request *r)
+{
+	json_t *targets = json_object_get(r->params, "targets");
+
+	if (json_is_array(targets) && json_array_size(targets) == 0)
+		wait_for_starting(r);
+	else
+		for_each_target(r, start_one);
+}
+
+void method_stop(struct request *r)
+{
+	for_each_target(r, stop_one);
+}
+
+void method_restart(struct request *r)
+{
+	for_each_target(r, restart_one);
+}
+/* -------------------------------------------------------------------------------------------------- signal */
+
+static void signal_one(struct request *r, struct unit *u)
+{
+	struct waiter *w = add_waiter(r, u, false);
+
+	if (!svc_is_signallable(&u->svc)) {
+		settle(w, FAULT_NOT_RUNNING, "not running");
+		return;
+	}
+	u->svc.ops->signal(&u->svc, r->signal, SVC_SCOPE_MAIN);
+	settle(w, FAULT_SUCCESS, "signalled");
+}
+
+void method_signal(struct request *r)
+{
+	const char *name = json_string_value(json_object_get(r->params, "signal"));
+
+	r->signal = name != NULL ? sig_parse(name) : -EINVAL;
+	if (r->signal < 0) {
+		request_fail(r, FAULT_BAD_SIGNAL, "no signal '%s' (such as HUP, SIGTERM or 15)",
+			     name != NULL ? name : "");
+		request_end(r);
+		return;
+	}
+	for_each_target(r, signal_one);
+}
