@@ -189,7 +189,7 @@ int conf_find(char **ret_path, struct err *err);
 char *conf_absolute_path(const char *path);
 
 /*
- * Parses a dotenv file (KEY=value, export, quotes, # comments) into a NULL-terminated "KEY=value" array (free with
+ * Parses a dotenv file (KEY=value, export, quotes, # comments, a bare KEY for our own value of it) into a NULL-terminated "KEY=value" array (free with
  * conf_strv_free). A missing file is -ENOENT. Read at each start of a process.
  */
 int conf_read_env_file(const char *path, char ***ret_environment, struct err *err);

@@ -91,6 +91,18 @@ static void put(struct words *vars, const struct buf *pair, size_t key_len)
 	words_add(vars, pair->p, pair->len);
 }
 
+/* A bare KEY means, as for docker, what we have of it ourselves; nothing when we have none. */
+static void take_own(struct words *vars, struct buf *pair, size_t key_len)
+{
+	AUTO_FREE char *key = xstrndup(pair->p, key_len);
+	const char *value = getenv(key);
+
+	if (value == NULL)
+		return;
+	buf_adds(pair, value);
+	put(vars, pair, key_len);
+}
+
 static int read_variable(struct env_text *t, struct words *vars, struct err *err)
 {
 	AUTO_BUF pair = BUF_INIT;
@@ -107,6 +119,10 @@ static int read_variable(struct env_text *t, struct words *vars, struct err *err
 	buf_addc(&pair, '=');
 	t->p += key_len;
 	skip_blanks(t);
+	if (key_len > 0 && strchr("\n#", *t->p) != NULL) { /* the end of the text too */
+		take_own(vars, &pair, key_len);
+		return 0;
+	}
 	if (key_len == 0 || *t->p != '=')
 		return err_set(err, -EINVAL, "%s:%d: not a KEY=value line", t->path, t->line);
 	t->p++;

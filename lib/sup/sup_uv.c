@@ -27,6 +27,21 @@ static const int handled[] = { SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR
 
 /* ----------------------------------------------------------------------------------------------- stopping */
 
+enum { REPORT_MS = 3000 }; /* how often we say who is waited for */
+
+static void on_report(uv_timer_t *timer)
+{
+	struct sup *s = timer->data;
+	AUTO_BUF names = BUF_INIT;
+
+	for (size_t i = 0; i < s->n_units; i++)
+		if (!svc_is_stopped(&s->units[i]->svc))
+			buf_addf(&names, "%s%s", names.len > 0 ? ", " : "",
+				 s->units[i]->svc.conf->name);
+	if (names.len > 0 && !names.failed)
+		activity_log(&s->log, SVC_LOG_INFO, "waiting for %s to die", names.p);
+}
+
 static void stop_next_level(struct sup *s);
 
 enum { FINISH_MS = 20 }; /* how often we look whether the readers have taken all */
@@ -38,6 +53,7 @@ static void finish(struct sup *s)
 {
 	struct keeper_message m = { .type = KEEPER_EXIT, .status = (uint32_t)s->exit_status };
 
+	uv_timer_stop(&s->report);
 	activity_flush(&s->log);
 	capture_end_all(s);
 	if (capture_is_pending(s)) {
@@ -107,6 +123,7 @@ void sup_shutdown(struct sup *s, int exit_status)
 	s->stop_from = s->n_units;
 	/* Not from here: we may be inside an event of a service that is to stop. */
 	uv_timer_start(&s->later, on_later, 0, 0);
+	uv_timer_start(&s->report, on_report, 0, REPORT_MS); /* and this after it */
 }
 
 static void kill_all(struct sup *s)
@@ -120,9 +137,11 @@ static void kill_all(struct sup *s)
 
 /* ---------------------------------------------------------------------------------------- what ends the whole */
 
-/* How a program ended for good: FATAL is a failure also where it was never started. */
+/* How a program ended for good: FATAL is a failure also where it was never started, and what was asked for is none. */
 static int status_of(const struct unit *u)
 {
+	if (u->svc.state == SVC_STOPPED)
+		return 0;
 	return u->svc.state == SVC_FATAL && u->exit_status == 0 ? 1 : u->exit_status;
 }
 
@@ -146,7 +165,12 @@ static void check_exit_on(struct sup *s, const struct unit *u)
 {
 	const struct conf_supervisord *c = &s->conf->supervisord;
 
-	if (c->exit_on == CONF_EXIT_FATAL && u->svc.state == SVC_FATAL) {
+	if (c->exit_on == CONF_EXIT_ALL && s->n_active == 0) {
+		activity_log(&s->log, SVC_LOG_INFO, "all programs have ended (exit_on=all)");
+		sup_shutdown(s, status_of_all(s, true));
+	} else if (u->svc.state == SVC_STOPPED) {
+		return; /* by a request: who asked for it may ask for a start */
+	} else if (c->exit_on == CONF_EXIT_FATAL && u->svc.state == SVC_FATAL) {
 		activity_log(&s->log, SVC_LOG_WARN, "%s is FATAL: ending all (exit_on=fatal)",
 			     u->svc.name);
 		sup_shutdown(s, status_of(u));
@@ -154,9 +178,6 @@ static void check_exit_on(struct sup *s, const struct unit *u)
 		activity_log(&s->log, SVC_LOG_INFO, "%s has ended: ending all (exit_on=exit:%s)",
 			     u->svc.name, c->exit_on_name);
 		sup_shutdown(s, status_of(u));
-	} else if (c->exit_on == CONF_EXIT_ALL && s->n_active == 0) {
-		activity_log(&s->log, SVC_LOG_INFO, "all programs have ended (exit_on=all)");
-		sup_shutdown(s, status_of_all(s, true));
 	} else if (s->options->foreground && s->has_foreground && s->n_active_foreground == 0) {
 		activity_log(&s->log, SVC_LOG_INFO, "the last program with daemon=no has ended");
 		sup_shutdown(s, status_of_all(s, false));
@@ -175,7 +196,7 @@ static void count(struct unit *u)
 	s->n_active += step;
 	if (!u->svc.conf->daemon)
 		s->n_active_foreground += step;
-	if (ended && s->phase == SUP_RUNNING && u->svc.state != SVC_STOPPED)
+	if (ended && s->phase == SUP_RUNNING)
 		check_exit_on(s, u);
 }
 
@@ -419,6 +440,7 @@ static void close_all(struct sup *s)
 	for (size_t i = 0; i < ARRAY_SIZE(handled); i++)
 		uv_close((uv_handle_t *)&s->signals[i], NULL);
 	uv_close((uv_handle_t *)&s->later, NULL);
+	uv_close((uv_handle_t *)&s->report, NULL);
 	link_close(s);
 	uv_run(&s->loop, UV_RUN_DEFAULT);
 	uv_loop_close(&s->loop);
@@ -461,6 +483,8 @@ int sup_run(const struct sup_options *options, struct err *err)
 		s.pidfile = xstrdup(c->pidfile);
 	uv_timer_init(&s.loop, &s.later);
 	s.later.data = &s;
+	uv_timer_init(&s.loop, &s.report);
+	s.report.data = &s;
 	open_signals(&s);
 	r = open_all(&s, err);
 	if (r == 0) {

@@ -65,7 +65,8 @@ struct sup {
 	uv_loop_t loop;
 	struct link link;
 	uv_signal_t signals[6];
-	uv_timer_t later; /* armed for 0 ms when `failed` is not empty */
+	uv_timer_t later;  /* armed for 0 ms when `failed` is not empty */
+	uv_timer_t report; /* armed while all is being stopped */
 	struct control *control;
 	struct activity log;
 	struct worker_base base;

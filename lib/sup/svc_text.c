@@ -147,6 +147,8 @@ static void add_stopping(struct buf *b, const struct svc *s, struct mps_time now
 	if (s->exited) {
 		add_exit(b, &s->last_exit);
 		buf_adds(b, ", ending the rest of its tree");
+	} else if (s->pid == 0) {
+		buf_adds(b, "its start has not been answered yet");
 	} else if (s->killed) {
 		buf_adds(b, "SIGKILL sent");
 	} else {

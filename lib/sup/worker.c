@@ -5,6 +5,7 @@
 #include "sup/worker.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
 #include <signal.h>
@@ -383,31 +384,96 @@ void worker_spawn_fini(struct worker_spawn *w)
 	*w = (struct worker_spawn){ 0 };
 }
 
-static void add_subject(const struct conf_proc *proc, enum mps_step step, struct buf *b,
-			const struct conf_place **ret_place)
+/* ----------------------------------------------------------------------------------------- what went wrong */
+
+/* The file that was to be executed, found again: to keep it for each program would be for nothing most of the time. */
+static char *path_of(struct worker_base *base, const struct conf_proc *proc)
 {
-	*ret_place = &proc->place;
-	if (step == MPS_STEP_EXEC) {
-		buf_addf(b, " %s", proc->argv[0]);
-		*ret_place = &proc->place_command;
-	} else if (step == MPS_STEP_CHDIR) {
-		buf_addf(b, " %s", proc->directory);
-		*ret_place = &proc->place_directory;
-	} else if (step == MPS_STEP_GROUPS || step == MPS_STEP_GID || step == MPS_STEP_UID) {
-		buf_addf(b, " (user %s)", proc->user);
-		*ret_place = &proc->place_user;
-	}
+	struct err err = ERR_INIT;
+	struct worker_spawn w;
+	char *path;
+
+	if (worker_prepare(base, proc, proc->name, 0, &w, &err) < 0)
+		return xstrdup(proc->argv[0]);
+	path = TAKE_PTR(w.path);
+	worker_spawn_fini(&w);
+	return path;
 }
 
-char *worker_failure_text(const struct worker_base *base, const struct conf_proc *proc,
+/* "#!INTERPRETER ARGUMENT": true with the rest of the first line; false for another kind of file. */
+static bool read_script_line(const char *path, char *line, size_t size)
+{
+	AUTO_CLOSE int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	ssize_t n = fd >= 0 ? read(fd, line, size - 1) : -1;
+
+	if (n < 2 || line[0] != '#' || line[1] != '!')
+		return false;
+	line[n] = '\0';
+	line[strcspn(line, "\n")] = '\0';
+	memmove(line, line + 2, strlen(line + 2) + 1);
+	return true;
+}
+
+/* The file is there and the kernel says ENOENT: what it needs in order to run is not. */
+static void add_missing(const char *path, struct buf *b)
+{
+	char line[256]; /* BINPRM_BUF_SIZE: the kernel reads no more of it */
+	char *interpreter = line;
+
+	if (!read_script_line(path, line, sizeof(line))) {
+		buf_adds(b, ": its dynamic loader does not exist");
+		return;
+	}
+	interpreter += strspn(interpreter, " \t");
+	interpreter[strcspn(interpreter, " \t\r")] = '\0';
+	buf_addf(b, ": its interpreter %s ", interpreter);
+	buf_adds(b, access(interpreter, F_OK) == 0 ? "exists, but the line has a CR at its end"
+						   : "does not exist");
+}
+
+static void add_exec_error(const char *path, int error, struct buf *b)
+{
+	if (error == ENOENT && access(path, F_OK) == 0) {
+		add_missing(path, b);
+		return;
+	}
+	buf_addf(b, ": %s", strerror(error));
+	if (error == ENOEXEC)
+		buf_adds(b, ": no #! line?");
+}
+
+/* "chdir /srv: Permission denied" without the first word. Where the key stands that is to blame. */
+static const struct conf_place *add_cause(struct worker_base *base, const struct conf_proc *proc,
+					  enum mps_step step, int error, struct buf *b)
+{
+	const struct conf_place *place = &proc->place;
+
+	if (step == MPS_STEP_EXEC) {
+		AUTO_FREE char *path = path_of(base, proc);
+
+		buf_addf(b, " %s", path);
+		add_exec_error(path, error, b);
+		return &proc->place_command;
+	}
+	if (step == MPS_STEP_CHDIR) {
+		buf_addf(b, " %s", proc->directory);
+		place = &proc->place_directory;
+	} else if (step == MPS_STEP_GROUPS || step == MPS_STEP_GID || step == MPS_STEP_UID) {
+		buf_addf(b, " (user %s)", proc->user);
+		place = &proc->place_user;
+	}
+	buf_addf(b, ": %s", strerror(error));
+	return place;
+}
+
+char *worker_failure_text(struct worker_base *base, const struct conf_proc *proc,
 			  enum mps_step step, int error)
 {
 	const struct conf_place *place;
 	struct buf b = BUF_INIT;
 
 	buf_adds(&b, mps_step_word(step));
-	add_subject(proc, step, &b, &place);
-	buf_addf(&b, ": %s", strerror(error));
+	place = add_cause(base, proc, step, error, &b);
 	add_place(base, place, &b);
 	return xbuf_take(&b);
 }

@@ -46,9 +46,9 @@ void worker_spawn_fini(struct worker_spawn *w);
 
 /*
  * What people read when the start failed in the keeper or the child: "exec /opt/x: No such file or directory
- * (conf.d/legacy.conf:3)". Heap string.
+ * (conf.d/legacy.conf:3)", "exec /srv/a.sh: its interpreter /usr/bin/pyton3 does not exist (...)". Heap string.
  */
-char *worker_failure_text(const struct worker_base *base, const struct conf_proc *proc,
+char *worker_failure_text(struct worker_base *base, const struct conf_proc *proc,
 			  enum mps_step step, int error);
 
 #endif

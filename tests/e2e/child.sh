@@ -131,7 +131,7 @@ mps start >"$T/out" 2>"$T/start.err" && fail "start exits 0 though four programs
 line() { # the line of the file that starts with this below the section
   awk -v s="[program:$1]" -v k="$2=" '$0 == s { on = 1 } on && index($0, k) == 1 { print NR; exit }' "$CONF"
 }
-for x in "chdir directory nowhere" "exec command nothing" "script command bad-script" "noexec command mpsup.conf"; do
+for x in "chdir directory nowhere" "exec command nothing" "script command /no/such/interpreter" "noexec command mpsup.conf"; do
   read -r name key text <<<"$x"
   must in_state "$name" FATAL
   for f in "$LOG" "$T/start.err"; do

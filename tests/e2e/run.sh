@@ -107,6 +107,25 @@ X
 run_mpsup
 run_ended 0
 
+say "exit_on=all: a program that is stopped by hand has ended too, one that is restarted has not"
+config_with exit_on=all <<X
+[program:a]
+command=$W --pidfile $T/all.a
+startsecs=0
+[program:b]
+command=$W
+startsecs=0
+X
+run_mpsup
+must in_state a RUNNING
+must in_state b RUNNING
+mps_expect 0 stop b
+mps_expect 0 restart a
+must n_lines "$T/all.a" 2
+in_state a RUNNING || fail "a is $(state a)"
+mps_expect 0 stop a
+run_ended 0
+
 say "exit_on=fatal: ends, not with 0, when one is given up"
 config_with exit_on=fatal <<X
 [program:bad]

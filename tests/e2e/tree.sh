@@ -28,7 +28,7 @@ command=$W --pidfile $T/pids --fork 1 { --setsid --pidfile $T/pids } --daemonize
 startsecs=0
 autorestart=false
 [program:slow1]
-command=$W --on-term 3000
+command=$W --on-term 3500
 autostart=false
 startsecs=0
 [program:slow2]
@@ -92,5 +92,11 @@ t=$(($(now_ms) - t0))
 [ $t -ge 2900 ] || fail "stop returned after $t ms, before they had ended"
 [ $t -lt 5000 ] || fail "stop took $t ms: one after another?"
 
-say "shutdown ends the rest"
-shutdown_mpsup
+say "shutdown ends the rest, and says every 3 s who is waited for"
+mps_expect 0 start slow1 slow2
+started=$(grep -c 'waiting for slow1 to stop' "$LOG")
+mps_expect 0 shutdown --no-wait
+must contains "$LOG" 'waiting for (.*, )?slow1, slow2(,.*)? to die'
+[ "$(grep -c 'waiting for slow1 to stop' "$LOG")" = $((started + 1)) ] || fail "slow1 is waited for before it is stopped"
+must -t 8 nothing_left
+[ "$(grep -c ' to die$' "$LOG")" = 2 ] || fail "told $(grep -c ' to die$' "$LOG") times in 3.5 s"

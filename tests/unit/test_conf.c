@@ -392,7 +392,7 @@ Test(conf, env_files_are_read)
 	cr_expect_str_eq(env(v, "E"), "");
 	cr_expect_str_eq(env(v, "F"), "a#b");
 	conf_strv_free(v);
-	put("env", "A=1\n\nnonsense\n");
+	put("env", "A=1\n\nnonsense here\n");
 	cr_expect_lt(conf_read_env_file(path, &v, &err), 0);
 	cr_expect(strstr(err.text, ":3: not a KEY=value line"), "%s", err.text);
 	put("env", "A=\"1\n\n");
@@ -400,6 +400,23 @@ Test(conf, env_files_are_read)
 	cr_expect(strstr(err.text, ":1: the quote is not closed"), "%s", err.text);
 	unlink(path);
 	cr_expect_eq(conf_read_env_file(path, &v, &err), -2);
+	free(path);
+}
+
+Test(conf, a_bare_key_in_an_env_file_is_our_own_value)
+{
+	char *path = in_folder("env"), **v = NULL;
+	struct err err = ERR_INIT;
+
+	setenv("MPSUP_SET", "a value", 1);
+	unsetenv("MPSUP_UNSET");
+	put("env", "MPSUP_SET=x\nMPSUP_SET # comment\nexport MPSUP_UNSET\r\nB=2\nMPSUP_UNSET");
+	cr_assert_eq(conf_read_env_file(path, &v, &err), 0, "%s", err.text);
+	cr_expect_str_eq(env(v, "MPSUP_SET"), "a value");
+	cr_expect_str_eq(env(v, "B"), "2");
+	cr_expect_null(env(v, "MPSUP_UNSET"));
+	conf_strv_free(v);
+	unlink(path);
 	free(path);
 }
 

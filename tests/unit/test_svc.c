@@ -306,6 +306,9 @@ static const struct {
 	  "Exited too quickly (process log may have details); last exit: code 1, 10m ago" },
 	{ NULL, "start up timer stop +1000", "SIGKILL in 9 s" },
 	{ NULL, "start up timer restart timer", "SIGKILL sent, then start" },
+	{ NULL, "start stop", "its start has not been answered yet" },
+	{ NULL, "start kill start", "its start has not been answered yet, then start" },
+	{ NULL, "start up timer kill start", "SIGKILL sent, then start" },
 	{ NULL, "start up timer exit:7+", "code 7, ending the rest of its tree" },
 };
 

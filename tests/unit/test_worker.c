@@ -16,6 +16,7 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/xalloc.h"
 #include "conf/conf.h"
 
 static char folder[] = "/tmp/mpsup-test.XXXXXX", conf_path[64];
@@ -261,5 +262,40 @@ Test(worker, a_failed_start_names_step_subject_and_place)
 		AUTO_FREE char *text = worker_failure_text(&base, &p, rows[i].step, rows[i].error);
 
 		cr_expect_str_eq(text, rows[i].text);
+	}
+}
+
+/* What the kernel says of an exec that failed is about the interpreter as often as about the file. */
+Test(worker, a_failed_exec_names_the_file_that_was_tried_and_what_it_lacks)
+{
+	static const struct {
+		const char *content;
+		int error;
+		const char *says;
+	} rows[] = {
+		{ "#!/usr/bin/pyton3\n", ENOENT, "its interpreter /usr/bin/pyton3 does not exist" },
+		{ "#! /no/env -S x\nls\n", ENOENT, "its interpreter /no/env does not exist" },
+		{ "#!/bin/sh\r\nls\r\n", ENOENT,
+		  "its interpreter /bin/sh exists, but the line has a CR at its end" },
+		{ "#!/no/end", ENOENT, "its interpreter /no/end does not exist" },
+		{ "\177ELF", ENOENT, "its dynamic loader does not exist" },
+		{ "ls\n", ENOEXEC, "Exec format error: no #! line?" },
+		{ "#!/bin/sh\n", EACCES, "Permission denied" },
+	};
+	struct conf_proc p = program();
+	static char path_variable[64];
+
+	argv_[0] = (char *)"tool";
+	snprintf(path_variable, sizeof(path_variable), "PATH=%s", folder);
+	environment[0] = path_variable;
+	p.environment = environment;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		AUTO_FREE char *want =
+			xasprintf("exec %s/tool: %s (main.conf:2)", folder, rows[i].says);
+		AUTO_FREE char *text = NULL;
+
+		put_file("tool", rows[i].content, 0700);
+		text = worker_failure_text(&base, &p, MPS_STEP_EXEC, rows[i].error);
+		cr_expect_str_eq(text, want);
 	}
 }
