@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -15,41 +16,14 @@
 
 static void on_hello(struct keeper *k, const struct keeper_message *m)
 {
-	struct keeper_message answer = {
-		.type = KEEPER_WELCOME,
-		.protocol = KEEPER_PROTOCOL,
-		.pid = k->pid,
-	};
-
 	k->orphan_grace = m->time;
+	k->on_crash = m->on_crash;
 	free(k->unlink_list);
 	k->unlink_list = malloc(m->rest_size ? m->rest_size : 1);
 	k->unlink_size = k->unlink_list != NULL ? m->rest_size : 0;
 	if (k->unlink_size > 0)
 		memcpy(k->unlink_list, m->rest, m->rest_size);
-	for (uint32_t i = 0; i < k->n_slots; i++)
-		answer.count += k->slots[i].blob != NULL;
-	buf_reset(&k->out);
-	keeper_encode(&answer, &k->out);
-	keeper_send(k, NULL, 0);
-	for (uint32_t i = 0; i < k->n_slots; i++) {
-		const struct slot *s = &k->slots[i];
-		struct keeper_message one = {
-			.type = KEEPER_INSTANCE,
-			.instance = i,
-			.gen = s->gen,
-			.pid = s->state == SLOT_IDLE ? 0 : s->pid,
-			.code = s->state,
-			.blob = s->blob,
-			.blob_size = s->blob_size,
-		};
-
-		if (s->blob == NULL)
-			continue;
-		buf_reset(&k->out);
-		keeper_encode(&one, &k->out);
-		keeper_send(k, s->kept, s->n_kept);
-	}
+	boss_on_hello(k, m);
 }
 
 /* Maps the memfd that carries what is too long for a datagram. NULL with *ret_error. */
@@ -97,7 +71,7 @@ static void on_start(struct keeper *k, const struct keeper_message *m, bool cut)
 	if (r == 0)
 		r = mps_spawn_decode(&w, k->n_fds - is_long, &k->scratch, &spawn);
 	if (r == 0)
-		slot_start(k, &m->start, &spawn, !is_long, m->blob, m->blob_size);
+		slot_start(k, &m->start, &spawn, !is_long);
 	else
 		slot_refuse(k, &m->start, MPS_STEP_RECEIVE, -r);
 	if (map != NULL)
@@ -106,21 +80,42 @@ static void on_start(struct keeper *k, const struct keeper_message *m, bool cut)
 
 static void on_signal_message(struct keeper *k, const struct keeper_message *m)
 {
-	if (m->instance < k->n_slots && k->slots[m->instance].gen == m->gen)
-		slot_signal(k, m->instance, (int)m->signal, m->scope);
+	if (m->instance >= k->n_slots || k->slots[m->instance].gen != m->gen || m->signal == 0)
+		return;
+	k->slots[m->instance].sent |= UINT64_C(1) << (m->signal - 1);
+	slot_signal(k, m->instance, (int)m->signal, m->scope);
+}
+
+static void on_keep(struct keeper *k, const struct keeper_message *m)
+{
+	for (size_t i = 0; i < k->n_fds; i++)
+		keeper_lift(&k->fds[i]);
+	slot_keep(k, m->instance, m->first, k->fds, k->n_fds);
+	k->n_fds = 0;
 }
 
 static void on_forget(struct keeper *k, uint32_t index)
 {
-	struct slot *s;
-
 	if (index >= k->n_slots || k->slots[index].state != SLOT_IDLE)
 		return;
-	s = &k->slots[index];
-	slot_keep(k, index, NULL, 0);
-	free(s->blob);
-	s->blob = NULL;
-	s->blob_size = 0;
+	slot_keep(k, index, 0, NULL, 0);
+	k->slots[index].gen = 0;
+	k->slots[index].reports = 0;
+}
+
+static void on_upgrade(struct keeper *k)
+{
+	int fd = -1;
+
+	if (k->n_fds > 0)
+		fd = k->fds[--k->n_fds];
+	boss_upgrade(k, fd);
+}
+
+static void on_detach(struct keeper *k)
+{
+	dup2(k->null, STDERR_FILENO);
+	boss_close_ready(k);
 }
 
 static void on_message(struct keeper *k, const struct keeper_message *m, bool cut)
@@ -136,14 +131,8 @@ static void on_message(struct keeper *k, const struct keeper_message *m, bool cu
 	case KEEPER_SIGNAL:
 		on_signal_message(k, m);
 		break;
-	case KEEPER_BLOB:
-		slot_set_blob(k, m->instance, m->blob, m->blob_size);
-		break;
 	case KEEPER_KEEP:
-		for (size_t i = 0; i < k->n_fds; i++)
-			keeper_lift(&k->fds[i]);
-		slot_keep(k, m->instance, k->fds, k->n_fds);
-		k->n_fds = 0;
+		on_keep(k, m);
 		break;
 	case KEEPER_FORGET:
 		on_forget(k, m->instance);
@@ -152,15 +141,21 @@ static void on_message(struct keeper *k, const struct keeper_message *m, bool cu
 		end_begin(k, (int)m->status);
 		break;
 	case KEEPER_DETACH:
-		dup2(k->null, STDERR_FILENO);
+		on_detach(k);
+		break;
+	case KEEPER_UPGRADE:
+		on_upgrade(k);
 		break;
 	case KEEPER_WELCOME:
+	case KEEPER_KEPT:
 	case KEEPER_INSTANCE:
 	case KEEPER_STARTED:
 	case KEEPER_FAILED:
 	case KEEPER_EXITED:
 	case KEEPER_GONE:
 	case KEEPER_REAPED:
+	case KEEPER_RETIRE:
+	case KEEPER_REFUSED:
 		break; /* ours to say: the decoder has refused them */
 	}
 }
@@ -175,18 +170,28 @@ static void on_datagram(struct keeper *k, size_t n, bool cut)
 		on_message(k, &m, cut);
 }
 
+/* Nothing was received: an empty datagram, or the end? */
+static bool has_hung_up(int sock)
+{
+	struct pollfd p = { .fd = sock, .events = POLLRDHUP };
+
+	return poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR));
+}
+
 /* A few at a time, so that a thousand starts in a row do not delay an exit. False when there are no more. */
 bool dispatch_read(struct keeper *k)
 {
-	for (int i = 0; i < 8 && k->sock >= 0; i++) {
+	for (int i = 0; i < 8 && k->boss.sock >= 0; i++) {
 		bool cut;
-		ssize_t n = fd_recv(k->sock, k->in, KEEPER_MSG_MAX, k->fds, KEEPER_FDS_MAX,
+		ssize_t n = fd_recv(k->boss.sock, k->in, KEEPER_MSG_MAX, k->fds, KEEPER_FDS_MAX,
 				    &k->n_fds, &cut);
 
 		if (n == -EAGAIN)
 			return false;
+		if (n == 0 && !has_hung_up(k->boss.sock))
+			continue;
 		if (n <= 0) { /* its pidfd tells the rest */
-			keeper_unwatch(k, &k->sock);
+			keeper_unwatch(k, &k->boss.sock);
 			return false;
 		}
 		on_datagram(k, (size_t)n, cut);

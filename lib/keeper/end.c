@@ -32,6 +32,9 @@ void end_begin(struct keeper *k, int status)
 	k->exit_status = status;
 	k->finish_deadline.ns = mps_now().ns + k->orphan_grace.ns;
 	k->sweep = true;
+	boss_close_ready(k);
+	if (k->next.pid > 0)
+		pidfd_signal(k->next.pidfd, k->next.pid, SIGKILL);
 	signal_mains(k, SIGTERM);
 }
 
@@ -42,14 +45,13 @@ void end_hard(struct keeper *k)
 	k->finish_kill = true;
 	k->sweep = true;
 	signal_mains(k, SIGKILL);
-	if (k->supervisor > 0)
-		pidfd_signal(k->supervisor_pidfd, k->supervisor, SIGKILL);
+	boss_kill(k);
 }
 
 bool end_reached(const struct keeper *k)
 {
-	return k->finishing && !k->sweep && k->supervisor == 0 && k->n_live == 0 &&
-	       stray_count(k) == 0 && k->first_ending == NO_SLOT;
+	return k->finishing && !k->sweep && k->boss.pid == 0 && k->next.pid == 0 &&
+	       k->n_live == 0 && stray_count(k) == 0 && k->first_ending == NO_SLOT;
 }
 
 void end_unlink(const struct keeper *k)

@@ -22,6 +22,7 @@
 
 #include "base/cleanup.h"
 #include "base/fd.h"
+#include "base/feature.h"
 #include "base/title.h"
 #include "base/wire.h"
 #include "keeper/internal.h"
@@ -72,6 +73,16 @@ void keeper_lift(int *fd)
 
 /* ------------------------------------------------------------------------------------------------- signals */
 
+static bool note_boss(struct boss *b, const siginfo_t *si)
+{
+	if (si->si_pid != b->pid)
+		return false;
+	b->code = (uint32_t)si->si_code;
+	b->status = (uint32_t)si->si_status;
+	b->pid = -1;
+	return true;
+}
+
 /*
  * Kernels without pidfds tell of an exit by SIGCHLD alone. Only this thread's children are asked for: mains, the
  * supervisor, and siblings that a main has made (CLONE_PARENT), which must not hide those behind them.
@@ -93,11 +104,10 @@ static void reap_without_pidfds(struct keeper *k)
 			continue;
 		}
 		waitid(P_PID, (id_t)si.si_pid, &si, WEXITED | WNOHANG);
-		if (si.si_pid != k->supervisor)
-			continue;
-		k->supervisor_code = (uint32_t)si.si_code;
-		k->supervisor_status = (uint32_t)si.si_status;
-		k->supervisor = -1;
+		if (note_boss(&k->boss, &si))
+			k->gone_pid = si.si_pid;
+		else
+			note_boss(&k->next, &si);
 	}
 }
 
@@ -114,8 +124,10 @@ static void read_signals(struct keeper *k)
 	}
 	if (k->sweep && !k->have_pidfd)
 		reap_without_pidfds(k);
-	if (k->supervisor < 0)
-		boss_on_gone(k);
+	if (k->boss.pid < 0)
+		boss_on_gone(k, &k->boss);
+	if (k->next.pid < 0)
+		boss_on_gone(k, &k->next);
 }
 
 /* ---------------------------------------------------------------------------------------------------- loop */
@@ -137,6 +149,8 @@ static int next_timeout(const struct keeper *k, struct mps_time now)
 			earliest(&best, k->slots[i].deadline);
 	if (k->finishing && !k->finish_kill)
 		earliest(&best, k->finish_deadline);
+	earliest(&best, k->next_deadline);
+	earliest(&best, k->send_again);
 	if (k->sweep && stray_sweep_is_urgent(k))
 		return 0;
 	if (k->sweep)
@@ -159,6 +173,9 @@ static void check_deadlines(struct keeper *k, struct mps_time now)
 	}
 	if (k->finishing && now.ns >= k->finish_deadline.ns)
 		end_hard(k);
+	if (k->send_again.ns != 0 && now.ns >= k->send_again.ns)
+		k->send_again.ns = 0;
+	boss_check_deadline(k, now);
 }
 
 static void on_event(struct keeper *k, const struct epoll_event *e)
@@ -171,15 +188,21 @@ static void on_event(struct keeper *k, const struct epoll_event *e)
 	case WATCH_SOCK:
 		if (e->events & EPOLLOUT) {
 			k->sock_full = false;
-			keeper_watch(k, k->sock, EPOLLIN, WATCH_SOCK, NO_SLOT, 0);
+			keeper_watch(k, k->boss.sock, EPOLLIN, WATCH_SOCK, NO_SLOT, 0);
 		}
 		dispatch_read(k);
 		break;
 	case WATCH_SIGNALS:
 		read_signals(k);
 		break;
-	case WATCH_SUPERVISOR:
-		boss_on_exit(k);
+	case WATCH_BOSS:
+		boss_on_exit(k, &k->boss);
+		break;
+	case WATCH_NEXT:
+		boss_on_exit(k, &k->next);
+		break;
+	case WATCH_NEXT_SOCK:
+		boss_on_next(k);
 		break;
 	case WATCH_EXEC:
 		if (current && k->slots[index].exec_fd >= 0)
@@ -305,8 +328,10 @@ int keeper_run(const struct keeper_options *options)
 	k = (struct keeper){
 		.options = options,
 		.pid = getpid(),
-		.sock = -1,
-		.exec_fd = -1,
+		.boss = BOSS_INIT,
+		.next = BOSS_INIT,
+		.ready_fd = options->ready_fd,
+		.no_crash_limit = !feature_allowed(FEATURE_CRASH_LIMIT),
 		.first_ending = NO_SLOT,
 		.first_report = NO_SLOT,
 		.orphan_grace = { MPS_NS_PER_S / 2 },

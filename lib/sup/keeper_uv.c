@@ -182,7 +182,7 @@ int link_send(struct sup *s, const struct keeper_message *m, const struct buf *r
 	send_batch(&s->link);
 	if (n_fds > 0)
 		memcpy(all, fds, n_fds * sizeof(*fds));
-	if (rest != NULL && rest->len > KEEPER_MSG_MAX - KEEPER_BLOB_MAX - 64) {
+	if (rest != NULL && rest->len > KEEPER_MSG_MAX - 64) {
 		memfd = make_long(rest);
 		if (memfd < 0)
 			return -errno;

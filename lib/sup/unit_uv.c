@@ -172,8 +172,6 @@ static int send_start(struct unit *u, const struct mps_spawn *spawn, const struc
 		.gen = u->svc.gen,
 		.start = { .leftovers = leftovers_of(u->svc.conf),
 			   .grace = { u->svc.conf->stopwaitsecs * MPS_NS_PER_S } },
-		.blob = u->svc.name,
-		.blob_size = strnlen(u->svc.name, KEEPER_BLOB_MAX),
 	};
 	AUTO_BUF rest = BUF_INIT;
 
