@@ -42,8 +42,6 @@ void worker_base_init(struct worker_base *base, const struct conf *conf, const c
 	base->cwd = getcwd(NULL, 0);
 	if (getrlimit(RLIMIT_NOFILE, &r) == 0)
 		base->nofile = r.rlim_cur;
-	if (base->nofile < (uint64_t)conf->supervisord.minfds)
-		base->nofile = (uint64_t)conf->supervisord.minfds;
 }
 
 static void user_free(struct worker_user *u)

@@ -39,7 +39,6 @@ static void enter(void)
 	cr_assert_eq(chdir(folder), 0);
 	snprintf(conf_path, sizeof(conf_path), "%s/main.conf", folder);
 	conf.path = conf_path;
-	conf.supervisord.minfds = 100;
 	worker_base_init(&base, &conf, "inst", "/run/sock");
 }
 
