@@ -464,15 +464,29 @@ int control_listen(struct sup *s, struct err *err)
 	control->listener = listener = xcalloc(1, sizeof(*listener));
 	uv_pipe_init(&s->loop, listener, 0);
 	listener->data = control;
-	/* The lock on the runtime directory is ours, so what lies there is a dead supervisor's. */
-	unlink(s->socket_path);
-	r = uv_pipe_bind(listener, s->socket_path);
+	if (s->kept_listener >= 0) {
+		r = uv_pipe_open(listener, TAKE_FD(s->kept_listener));
+	} else {
+		/* The lock on the runtime directory is ours, so what lies there is a dead supervisor's. */
+		unlink(s->socket_path);
+		r = uv_pipe_bind(listener, s->socket_path);
+	}
 	if (r == 0)
 		r = uv_listen((uv_stream_t *)listener, SOMAXCONN, on_connection);
 	if (r < 0)
 		return err_set(err, r, "control socket %s: %s", s->socket_path, strerror(-r));
 	chmod(s->socket_path, 0700);
 	return 0;
+}
+
+int control_listener(const struct sup *s)
+{
+	uv_os_fd_t fd;
+
+	if (s->control == NULL || s->control->listener == NULL ||
+	    uv_fileno((uv_handle_t *)s->control->listener, &fd) < 0)
+		return -1;
+	return fd;
 }
 
 int control_open(struct sup *s, struct err *err)
