@@ -490,25 +490,17 @@ static char *make_prefix(const struct unit *u, const struct sink *k)
 			 (int)width, u->svc.name);
 }
 
-/* The pipe is made once and outlives restarts; the keeper holds both ends, so that no worker sees it break. */
-struct capture *capture_new(struct sup *s, struct unit *u, const struct conf_log *log, bool is_err)
+struct capture *capture_adopt(struct sup *s, struct unit *u, const struct conf_log *log,
+			      bool is_err, int read_end, int write_end)
 {
 	struct capture *c = xcalloc(1, sizeof(*c));
-	int fd;
+	int fd = sink_open_fd(u, log, is_err);
 
-	c->unit = u;
-	c->is_err = is_err;
-	if (pipe2(c->ends, O_CLOEXEC) < 0) {
-		free(c);
-		return NULL;
-	}
-	fd_set_nonblock(c->ends[0], true);
-	fd = sink_open_fd(u, log, is_err);
+	*c = (struct capture){ .unit = u, .is_err = is_err, .ends = { read_end, write_end } };
+	fd_set_nonblock(read_end, true);
 	c->sink = fd >= 0 ? sink_get(s, fd) : NULL;
-	if (c->sink == NULL || uv_poll_init(&s->loop, &c->poll, c->ends[0]) < 0) {
+	if (c->sink == NULL || uv_poll_init(&s->loop, &c->poll, read_end) < 0) {
 		errno = fd < 0 ? -fd : errno;
-		fd_close(&c->ends[0]);
-		fd_close(&c->ends[1]);
 		free(c);
 		return NULL;
 	}
@@ -518,6 +510,22 @@ struct capture *capture_new(struct sup *s, struct unit *u, const struct conf_log
 	c->next = captures;
 	captures = c;
 	uv_poll_start(&c->poll, UV_READABLE, on_readable);
+	return c;
+}
+
+/* The pipe is made once and outlives restarts; the keeper holds both ends, so that no worker sees it break. */
+struct capture *capture_new(struct sup *s, struct unit *u, const struct conf_log *log, bool is_err)
+{
+	struct capture *c;
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return NULL;
+	c = capture_adopt(s, u, log, is_err, ends[0], ends[1]);
+	if (c == NULL) {
+		fd_close(&ends[0]);
+		fd_close(&ends[1]);
+	}
 	return c;
 }
 
