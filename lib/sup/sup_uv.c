@@ -292,13 +292,25 @@ static void start_all(struct sup *s)
 			unit_event(s->units[i], SVC_EV_START, NULL);
 }
 
+/* Who starts us as a daemon does not see the activity log: told before the R that says we are ready. */
+static void complain_of_pidfile(struct sup *s, int error)
+{
+	AUTO_FREE char *text =
+		xasprintf("could not write pidfile %s: %s", s->pidfile, strerror(error));
+
+	activity_log(&s->log, SVC_LOG_CRIT, "%s", text);
+	if (s->options->ready_fd >= 0) {
+		fd_write_all(s->options->ready_fd, text, strlen(text));
+		fd_write_all(s->options->ready_fd, "\n", 1);
+	}
+}
+
 /* The keeper is there: now everything that names it can be made, and the programs can start. */
 void sup_begin(struct sup *s)
 {
 	int r = s->pidfile != NULL ? files_write_pid(s->pidfile, s->keeper_pid) : 0;
 	if (r < 0)
-		activity_log(&s->log, SVC_LOG_CRIT, "could not write pidfile %s: %s", s->pidfile,
-			     strerror(-r));
+		complain_of_pidfile(s, -r);
 	activity_log(&s->log, SVC_LOG_INFO, "supervisord started with pid %d", s->keeper_pid);
 	be_ready(s);
 	start_all(s);
@@ -318,6 +330,7 @@ void sup_on_welcome(struct sup *s, const struct keeper_message *m)
 		activity_flush(&s->log);
 		_exit(1); /* whoever comes next may be luckier */
 	}
+	control_serve(s);
 }
 
 static void say_hello(struct sup *s)

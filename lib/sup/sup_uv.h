@@ -190,6 +190,8 @@ void capture_close_sinks(struct sup *s);
 int control_open(struct sup *s, struct err *err);
 /* Listens at s->socket_path, which is made anew; who is connected stays so. */
 int control_listen(struct sup *s, struct err *err);
+/* The keeper is known: those who came too early are let in. */
+void control_serve(struct sup *s);
 /* The listening socket, -1 if there is none. */
 int control_listener(const struct sup *s);
 void control_close(struct sup *s);
