@@ -419,7 +419,8 @@ static void on_connection(uv_stream_t *listener, int status)
 	struct control *control = listener->data;
 	struct client *c;
 
-	if (status < 0)
+	/* Requests mean nothing before the keeper is known; libuv holds the connection until it is accepted. */
+	if (status < 0 || control->sup->phase == SUP_STARTING)
 		return;
 	c = make_client(control);
 	if (uv_accept(listener, (uv_stream_t *)&c->pipe) < 0)
@@ -479,6 +480,12 @@ int control_open(struct sup *s, struct err *err)
 	s->control = xcalloc(1, sizeof(*s->control));
 	s->control->sup = s;
 	return control_listen(s, err);
+}
+
+void control_serve(struct sup *s)
+{
+	if (s->control->listener != NULL)
+		on_connection((uv_stream_t *)s->control->listener, 0);
 }
 
 void control_close(struct sup *s)

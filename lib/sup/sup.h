@@ -16,7 +16,7 @@ struct sup_options {
 	const char *dir;   /* its runtime directory */
 	bool foreground;   /* run: output of the programs goes to ours */
 	int keeper_fd;	   /* socket to the keeper */
-	int ready_fd; /* gets the byte 'R' when the control socket answers and the pid file is written; -1 = none */
+	int ready_fd; /* gets what went wrong without harm, a line each, and then 'R' and its end, when the control socket answers; -1 = none */
 };
 
 /*

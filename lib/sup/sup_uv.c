@@ -280,6 +280,19 @@ static void start_all(struct sup *s)
 			unit_event(s->units[i], SVC_EV_START, NULL);
 }
 
+/* Who starts us as a daemon does not see the activity log: told before the R that says we are ready. */
+static void complain_of_pidfile(struct sup *s, int error)
+{
+	AUTO_FREE char *text =
+		xasprintf("could not write pidfile %s: %s", s->pidfile, strerror(error));
+
+	activity_log(&s->log, SVC_LOG_CRIT, "%s", text);
+	if (s->options->ready_fd >= 0) {
+		fd_write_all(s->options->ready_fd, text, strlen(text));
+		fd_write_all(s->options->ready_fd, "\n", 1);
+	}
+}
+
 /* The keeper is there: now everything that names it can be made, and the programs can start. */
 void sup_on_welcome(struct sup *s, pid_t keeper_pid)
 {
@@ -292,11 +305,11 @@ void sup_on_welcome(struct sup *s, pid_t keeper_pid)
 	s->phase = SUP_RUNNING;
 	r = s->pidfile != NULL ? files_write_pid(s->pidfile, keeper_pid) : 0;
 	if (r < 0)
-		activity_log(&s->log, SVC_LOG_CRIT, "could not write pidfile %s: %s", s->pidfile,
-			     strerror(-r));
+		complain_of_pidfile(s, -r);
 	activity_log(&s->log, SVC_LOG_INFO, "supervisord started with pid %d", keeper_pid);
 	be_ready(s);
 	start_all(s);
+	control_serve(s);
 }
 
 static void say_hello(struct sup *s)

@@ -153,6 +153,8 @@ void capture_close_sinks(struct sup *s);
 int control_open(struct sup *s, struct err *err);
 /* Listens at s->socket_path, which is made anew; who is connected stays so. */
 int control_listen(struct sup *s, struct err *err);
+/* The keeper is known: those who came too early are let in. */
+void control_serve(struct sup *s);
 void control_close(struct sup *s);
 /* Serves a connected stream socket like one that was accepted, and takes it over. 0, or -errno: then fd is the caller's. */
 int control_add_client(struct sup *s, int fd);
