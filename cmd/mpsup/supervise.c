@@ -59,7 +59,7 @@ static int run(struct cmd_context *ctx)
 	struct err err = ERR_INIT;
 	struct conf *conf;
 	socklen_t n = sizeof(int);
-	int type, r;
+	int type;
 
 	if (settings.name == NULL || settings.dir == NULL || ctx->config == NULL ||
 	    getsockopt(SOCKET_FD, SOL_SOCKET, SO_TYPE, &type, &n) < 0) {
@@ -70,12 +70,10 @@ static int run(struct cmd_context *ctx)
 	conf = conf_load(ctx->config, &(struct conf_options){ 0 });
 	if (conf->n_errors > 0) {
 		err_set(&err, 0, "%s has errors; 'mpsup check' shows them", ctx->config);
-		r = cmd_fail(EXIT_GENERIC, &err);
-	} else {
-		r = supervise(conf);
+		conf_free(conf);
+		return cmd_fail(EXIT_GENERIC, &err);
 	}
-	conf_free(conf);
-	return r;
+	return supervise(conf);
 }
 
 static const struct cmd_option options[] = {

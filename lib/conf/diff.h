@@ -11,10 +11,10 @@ struct conf;
 struct conf_proc;
 struct key;
 
-/* X(NAME, as a word) */
+/* X(NAME, in words) */
 #define DIFF_KINDS(X)                                                                              \
 	X(SAME, "unchanged")                                                                       \
-	X(LIVE, "changed")                                                                         \
+	X(LIVE, "changed live")                                                                         \
 	X(RESTART, "restarted")                                                                    \
 	X(ADDED, "added")                                                                          \
 	X(REMOVED, "removed")

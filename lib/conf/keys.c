@@ -87,7 +87,7 @@ const struct section_kind section_kinds[] = {
 
 /* clang-format off */
 const struct key keys[] = {
-	SUPER("logfile", KEY_PATH, logfile, "supervisord.log", 0, 0, NULL, LIVE, "the supervisor's own log; syslog, NONE"),
+	SUPER("logfile", KEY_PATH, logfile, "supervisord.log", 0, 0, NULL, 0, "the supervisor's own log; syslog, NONE"),
 	SUPER("logfile_maxbytes", KEY_BYTES, logfile_maxbytes, "50MB", 0, 0, NULL, LIVE, "size at which it is rotated; 0 = never"),
 	SUPER("logfile_backups", KEY_INT, logfile_backups, "10", 0, 0, NULL, LIVE, "rotated files kept; 0 = none"),
 	SUPER("loglevel", KEY_CHOICE, loglevel, "info", 0, 0, "critical|error|warn|info|debug|trace|blather", LIVE, "what goes into it"),
@@ -151,9 +151,9 @@ const struct key keys[] = {
 	PROC("serverurl", KEY_URL, serverurl, NULL, 0, 0, NULL, 0, "value of SUPERVISOR_SERVER_URL (default: AUTO)"),
 
 	ONLY(SECTION_FCGI, "socket", KEY_SOCKET, socket, NULL, 0, 0, KEY_REQUIRED, "tcp://host:port or unix:///path"),
-	ONLY(SECTION_FCGI, "socket_backlog", KEY_INT, socket_backlog, NULL, 1, 65535, 0, "length of the listen queue (default: the system's)"),
-	ONLY(SECTION_FCGI, "socket_owner", KEY_OWNER, socket_owner, NULL, 0, 0, 0, "user[:group] of a unix socket"),
-	ONLY(SECTION_FCGI, "socket_mode", KEY_OCTAL, socket_mode, "0700", 0, 07777, 0, "permissions of a unix socket"),
+	ONLY(SECTION_FCGI, "socket_backlog", KEY_INT, socket_backlog, NULL, 1, 65535, LIVE, "length of the listen queue (default: the system's)"),
+	ONLY(SECTION_FCGI, "socket_owner", KEY_OWNER, socket_owner, NULL, 0, 0, LIVE, "user[:group] of a unix socket"),
+	ONLY(SECTION_FCGI, "socket_mode", KEY_OCTAL, socket_mode, "0700", 0, 07777, LIVE, "permissions of a unix socket"),
 
 	ONLY(SECTION_LISTENER, "events", KEY_EVENTS, events, NULL, 0, 0, KEY_REQUIRED | KEY_IDLE, "event types, with commas"),
 	ONLY(SECTION_LISTENER, "buffer_size", KEY_INT, buffer_size, "10", 1, INT_MAX, KEY_IDLE, "events kept while all listeners are busy"),

@@ -137,10 +137,10 @@ static const struct method {
 	void (*run)(struct request *r);
 	bool changes; /* refused while all is being stopped */
 } methods[] = {
-	{ "info", method_info, false },		{ "status", method_status, false },
-	{ "start", method_start, true },	{ "stop", method_stop, false },
-	{ "restart", method_restart, true },	{ "signal", method_signal, false },
-	{ "shutdown", method_shutdown, false },
+	{ "info", method_info, false },	     { "status", method_status, false },
+	{ "start", method_start, true },     { "stop", method_stop, false },
+	{ "restart", method_restart, true }, { "signal", method_signal, false },
+	{ "reload", method_reload, true },   { "shutdown", method_shutdown, false },
 };
 
 void method_run(struct request *r, const char *name)

@@ -11,7 +11,7 @@ struct conf;
 struct err;
 
 struct sup_options {
-	struct conf *conf; /* checked, without errors; stays the caller's */
+	struct conf *conf; /* checked, without errors; sup_run() takes it over */
 	const char *name;  /* of the instance */
 	const char *dir;   /* its runtime directory */
 	bool foreground;   /* run: output of the programs goes to ours */

@@ -22,7 +22,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { UNITS = 4 };
 
-static struct sup sup = { .link.fd = -1, .log.fd = -1, .phase = SUP_RUNNING };
+static struct sup sup = { .link.fd = -1, .log.fd = -1, .phase = SUP_RUNNING, .start_dir = -1 };
 static struct unit units[UNITS], *list[UNITS];
 static struct svc *services[UNITS];
 static struct conf_proc procs[UNITS];
@@ -82,7 +82,6 @@ static void init_once(void)
 	sup.conf = &conf;
 	sup.options = &options;
 	sup.units = list;
-	sup.services = services;
 	sup.n_units = UNITS;
 	check(uv_loop_init(&sup.loop) == 0);
 	uv_timer_init(&sup.loop, &sup.later);
