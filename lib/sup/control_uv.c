@@ -26,6 +26,7 @@ struct control {
 	uv_pipe_t *listener; /* frees itself when it is closed */
 	struct client *clients;
 	size_t n_clients;
+	struct request *requests;
 };
 
 struct client {
@@ -50,9 +51,34 @@ struct client {
 
 /* ------------------------------------------------------------------------------------------------- closing */
 
+static void join_all(struct request *r)
+{
+	struct control *control = r->sup->control;
+
+	r->next_all = control->requests;
+	if (r->next_all != NULL)
+		r->next_all->prev_all = r;
+	control->requests = r;
+}
+
+/* At the very end the list itself is gone already. */
+static void leave_all(struct request *r)
+{
+	struct control *control = r->sup->control;
+
+	if (r->next_all != NULL)
+		r->next_all->prev_all = r->prev_all;
+	if (r->prev_all != NULL)
+		r->prev_all->next_all = r->next_all;
+	else if (control != NULL)
+		control->requests = r->next_all;
+}
+
 static void request_free(struct request *r)
 {
+	leave_all(r);
 	change_forget(r);
+	report_free(r->report);
 	json_decref(r->id);
 	json_decref(r->params);
 	json_decref(r->rows);
@@ -246,6 +272,7 @@ static void start_request(struct client *c, json_t *line)
 	r->params = params != NULL ? json_incref(params) : json_object();
 	r->next = c->requests;
 	c->requests = r;
+	join_all(r);
 	method_run(r, method);
 }
 
@@ -519,4 +546,15 @@ void control_on_state(struct unit *u, enum svc_state from)
 {
 	if (u->waiters != NULL)
 		change_on_state(u, from);
+}
+
+void control_forget_removed(struct sup *s)
+{
+	struct control *control = s->control;
+
+	for (struct request *r = control != NULL ? control->requests : NULL, *next; r != NULL;
+	     r = next) {
+		next = r->next_all;
+		change_forget_removed(r);
+	}
 }

@@ -153,7 +153,8 @@ static const struct method {
 	{ "info", method_info, false },		{ "status", method_status, false },
 	{ "start", method_start, true },	{ "stop", method_stop, false },
 	{ "restart", method_restart, true },	{ "signal", method_signal, false },
-	{ "shutdown", method_shutdown, false }, { "upgrade", method_upgrade, true },
+	{ "reload", method_reload, true },	{ "upgrade", method_upgrade, true },
+	{ "shutdown", method_shutdown, false },
 };
 
 void method_run(struct request *r, const char *name)

@@ -189,7 +189,7 @@ static json_t *get_compat(const struct row *r)
 					   : "Exited too quickly (process log may have details)");
 	case SVC_STOPPED:
 	case SVC_EXITED:
-		if (s->gen == 0)
+		if (svc_is_fresh(s))
 			return json_string("Not started");
 		localtime_r(&at, &tm);
 		strftime(buffer, sizeof(buffer), "%b %d %I:%M %p", &tm);

@@ -43,6 +43,11 @@ bool svc_is_stopped(const struct svc *s)
 	return (STOPPED | EXITED | FATAL | UNKNOWN) & SVC_BIT(s->state);
 }
 
+bool svc_is_fresh(const struct svc *s)
+{
+	return s->changed.ns == 0;
+}
+
 bool svc_is_ended(const struct svc *s)
 {
 	return svc_is_stopped(s) && !s->passing;

@@ -165,6 +165,8 @@ const char *svc_event_name(enum svc_event event);
 bool svc_is_signallable(const struct svc *s);
 /* STOPPED, EXITED, FATAL, UNKNOWN. */
 bool svc_is_stopped(const struct svc *s);
+/* Never started. (gen may go on from where another unit with this number at the keeper ended.) */
+bool svc_is_fresh(const struct svc *s);
 /* Nothing will start it again by itself: stopped as above and no restart due. */
 bool svc_is_ended(const struct svc *s);
 
