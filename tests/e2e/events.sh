@@ -1,5 +1,5 @@
 #!/bin/bash
-# Events over the control socket: what is told, to whom, and that nobody waits for one who does not listen.
+# Events over the control socket and mpsup events: what is told, to whom, and that nobody waits for one who does not listen.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -245,4 +245,135 @@ stopwaitsecs=1
 Y
 start_mpsup
 python3 <(cat "$T/common.py" "$T/takeover.py") "$RUNTIME/control.sock" "$T/w" "$supervisor" || fail "see above"
+must -t 6 nothing_left
+
+# ------------------------------------------------------------------------------------------------ mpsup events
+
+export MPSUP_NO=crash_limit
+config <<Y
+[program:w]
+command=$W --pidfile $T/v
+process_name=%(program_name)s_%(process_num)d
+numprocs=2
+startsecs=0
+[program:once]
+command=$W
+startsecs=0
+autorestart=false
+Y
+
+# mpsup events in the background; a shell's background processes ignore ^C.
+listen() { # file, arguments
+  local out=$1
+  shift
+  python3 -c 'import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])' "$MPSUP" events -c "$CONF" "$@" >"$out" 2>"$out.err" </dev/null &
+  listener=$!
+  must waits_for_events "$listener"
+  mps pid >/dev/null # asked later, so its subscription was answered before
+}
+
+waits_for_events() {
+  grep -q '^State:.S' "/proc/$1/status" && [ "$(readlink "/proc/$1/exe")" = "$MPSUP" ] &&
+    [ -n "$(find "/proc/$1/fd" -lname 'socket:*')" ]
+}
+
+has() { # file, event, further words
+  local file=$1 event=$2
+  shift 2
+  awk -v e="\"event\":\"$event\"" -v words="$*" 'BEGIN { n = split(words, w, " ") }
+    index($0, e) { good = 1; for (i = 1; i <= n; i++) if (!index($0, w[i])) good = 0; if (good) found = 1 }
+    END { exit !found }' "$file"
+}
+
+say "nobody there, no such name, no such event"
+mps_expect 7 events
+start_mpsup
+mps_expect 1 events wbe
+contains "$T/err" "'wbe'" || fail "it does not say what is wrong"
+mps_expect 2 events --type states
+contains "$T/err" "did you mean state" || fail "it does not say what would be right"
+mps_expect 2 events --type ,
+
+say "JSON on a pipe; only what was asked for"
+listen "$T/all"
+all=$listener
+listen "$T/one" --type exit,shutdown w:w_1
+one=$listener
+kill -KILL "$(pid_of w:w_1)"
+must has "$T/all" state '"name":"w:w_1"' '"state":"RUNNING"'
+must has "$T/one" exit '"name":"w:w_1"' '"signal":"KILL"'
+contains "$T/one" '"event":"state"' && fail "states were not asked for"
+contains "$T/all" '"name":"w:w_0"' && fail "w_0 has done nothing"
+
+say "killed supervisors: the takeover is told, and what nobody told is found out"
+new_supervisor() {
+  [ -n "$(role supervisor)" ] && [ "$(role supervisor)" != "$supervisor" ]
+}
+for _ in 1 2 3; do
+  victim=$(pid_of w:w_0)
+  kill -STOP "$supervisor"
+  kill -KILL "$victim"
+  : >"$T/all"
+  must gone "$victim"
+  kill -KILL "$supervisor"
+  must new_supervisor
+  must has "$T/all" takeover "\"before\":$supervisor" '"signal":"KILL"'
+  supervisor=$(role supervisor)
+  must has "$T/all" state '"name":"w:w_0"' '"state":"RUNNING"'
+done
+victim=$(pid_of once)
+kill -STOP "$supervisor"
+kill -TERM "$victim"
+must gone "$victim"
+kill -KILL "$supervisor"
+must has "$T/all" state '"name":"once"' '"state":"EXITED"' '"from":"RUNNING"' '"missed":true'
+supervisor=$(role supervisor)
+mps_expect 0 upgrade
+must has "$T/all" takeover "\"before\":$supervisor"
+supervisor=$(role supervisor)
+contains "$T/one" takeover && fail "takeovers were not asked for"
+
+say "one that does not read loses events, is told so, and knows the states all the same"
+kill -STOP "$all"
+base=$(wc -l <"$T/all")
+dropped() {
+  for _ in 1 2 3 4 5 6 7 8; do mps restart w:w_0 >/dev/null; done
+  [ "$(find "/proc/$supervisor/fd" -lname 'socket:*' | wc -l)" -lt "$sockets" ]
+}
+sockets=$(find "/proc/$supervisor/fd" -lname 'socket:*' | wc -l)
+must -t 60 dropped
+mps_expect 0 stop w:w_0
+kill -CONT "$all"
+must contains "$T/all.err" 'too slow: up to [0-9]+ events were lost'
+must has "$T/all" state '"name":"w:w_0"' '"state":"STOPPED"'
+n_lines "$T/all" $((base + 10)) || fail "what had been sent was lost too"
+mps_expect 0 start w:w_0
+
+say "^C"
+listen "$T/ctrl_c"
+kill -INT "$listener"
+wait "$listener"
+rc=$?
+[ $rc = 130 ] || fail "^C does not end it as any other"
+
+say "the end of the supervisor is its end"
+mps_expect 0 shutdown
+for p in $all $one; do wait "$p" || fail "exit status $?"; done
+contains "$T/all.err" "the supervisor has ended" || fail "it does not say so"
+has "$T/one" shutdown '"exit_status":0' || fail "no shutdown event"
+must -t 6 nothing_left
+python3 -c 'import json, sys
+for line in open(sys.argv[1]):
+    assert line.endswith("\n") and "event" in json.loads(line), line' "$T/one" || fail "not JSON"
+
+say "a killed keeper is no shutdown"
+start_mpsup
+listen "$T/killed"
+kill -KILL "$keeper"
+wait "$listener"
+rc=$?
+[ $rc = 7 ] || fail "exit status $rc after the keeper was killed"
+contains "$T/killed.err" "gone without a shutdown" || fail "it says $(cat "$T/killed.err")"
 must -t 6 nothing_left
