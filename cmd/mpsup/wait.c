@@ -249,24 +249,23 @@ static int finish(struct waiting *w, int r, bool json, struct err *err)
 	return judge_all(w) == GOAL_REACHED ? EXIT_OK : fail_hopeless(w);
 }
 
-static int run(struct cmd_context *ctx)
+static int run_for(struct cmd_context *ctx)
 {
 	struct waiting w = { .states = json_object(),
 			     .unknown = { .no_group = EXIT_GENERIC, .json = ctx->json } };
-	struct follow f = {
-		.begin = on_begin, .row = on_row, .error = on_error, .event = on_event, .user = &w
-	};
+	struct follow f = { .types =
+				    json_pack("[s, s, s]", event_name(EVENT_STATE),
+					      event_name(EVENT_RELOAD), event_name(EVENT_SHUTDOWN)),
+			    .targets = connect_names(ctx),
+			    .fields = json_pack("[s, s]", "name", "state"),
+			    .begin = on_begin,
+			    .row = on_row,
+			    .error = on_error,
+			    .event = on_event,
+			    .user = &w };
 	struct err err = ERR_INIT;
 	int r;
 
-	if (ctx->argc == 0) {
-		err_set(&err, 0, "wait needs a name: mpsup wait web");
-		return cmd_fail(EXIT_USAGE, &err);
-	}
-	f.types = json_pack("[s, s, s]", event_name(EVENT_STATE), event_name(EVENT_RELOAD),
-			    event_name(EVENT_SHUTDOWN));
-	f.targets = connect_names(ctx);
-	f.fields = json_pack("[s, s]", "name", "state");
 	progress_init(&w.progress, !ctx->json);
 	r = wait_for_it(&w, &f, ctx, &err);
 	r = finish(&w, r, ctx->json, &err);
@@ -277,6 +276,16 @@ static int run(struct cmd_context *ctx)
 	json_decref(f.fields);
 	json_decref(w.states);
 	return r;
+}
+
+static int run(struct cmd_context *ctx)
+{
+	struct err err = ERR_INIT;
+
+	if (ctx->argc > 0)
+		return run_for(ctx);
+	err_set(&err, 0, "wait needs a name: mpsup wait web");
+	return cmd_fail(EXIT_USAGE, &err);
 }
 
 const struct cmd cmd_wait = {
