@@ -14,6 +14,8 @@ extern const struct cmd cmd_status;
 extern const struct cmd cmd_reload;
 extern const struct cmd cmd_signal;
 extern const struct cmd cmd_pid;
+extern const struct cmd cmd_wait;
+extern const struct cmd cmd_events;
 extern const struct cmd cmd_upgrade;
 extern const struct cmd cmd_shutdown;
 extern const struct cmd cmd_ls;

@@ -15,6 +15,7 @@
 struct client;
 struct report;
 struct request;
+struct subscription;
 struct sup;
 struct unit;
 
@@ -69,6 +70,13 @@ void request_fail(struct request *r, enum fault code, const char *fmt, ...)
 void request_end(struct request *r);
 /* Calls produce again when the client has taken what was sent. */
 void request_continue(struct request *r);
+
+/* Its client has been dropped: what is said to it is not heard. */
+bool request_is_lost(const struct request *r);
+/* The client of r gets what sub is for, in the place of an earlier subscription, until it goes. Takes sub. */
+void request_subscribe(struct request *r, struct subscription *sub);
+/* A line of n bytes, which is copied. A client that has more than `max` bytes to read is dropped instead. */
+void client_tell(struct client *c, const char *line, size_t n, size_t max);
 
 /* method_uv.c: finds the method and runs it; every path ends in an answer, now or later. */
 void method_run(struct request *r, const char *name);

@@ -16,6 +16,8 @@ enum { METHOD_ROWS = 64 }; /* in one part of an answer */
 /* s as JSON, what is not UTF-8 in it as '?'; NULL is null. */
 json_t *method_text(const char *s);
 double method_seconds(struct mps_time t);
+/* How a process ended, code as si_code of waitid(2); 0 = it could not be started. status_uv.c */
+void method_set_exit(json_t *row, int code, int status);
 /* "targets": absent = all. Fills r->list, and r->rows with those that are nothing. False after an answer was sent. */
 bool method_find_targets(struct request *r);
 
@@ -35,5 +37,6 @@ void method_stop(struct request *r);
 void method_restart(struct request *r);
 void method_signal(struct request *r);
 void method_reload(struct request *r); /* reload_uv.c */
+void method_events(struct request *r); /* events_uv.c */
 
 #endif

@@ -357,6 +357,25 @@ static void note_all(struct sup *s, struct report *report, struct diff *d)
 	}
 }
 
+static void tell_event(struct sup *s, const struct diff *d)
+{
+	json_t *added = json_array(), *removed = json_array(), *changed = json_array();
+
+	for (size_t i = 0; i < d->n; i++) {
+		const struct diff_row *row = &d->rows[i];
+		const struct conf_proc *p = row->to != NULL ? row->to : row->from;
+		json_t *list = row->kind == DIFF_ADDED	   ? added
+			       : row->kind == DIFF_REMOVED ? removed
+							   : changed;
+		AUTO_FREE char *name = unit_name(p);
+
+		if (row->kind != DIFF_SAME)
+			json_array_append_new(list, method_text(name));
+	}
+	events_reload(s, json_pack("{s:o, s:o, s:o}", "added", added, "removed", removed, "changed",
+				   changed));
+}
+
 /* The new configuration is in force from here on; what it means for those that run is begun. */
 static void apply(struct sup *s, struct conf *conf, struct buf *record, struct socket_of *sockets,
 		  struct diff *d, struct report *report, struct request *r)
@@ -386,6 +405,7 @@ static void apply(struct sup *s, struct conf *conf, struct buf *record, struct s
 		note(report, u, row, r);
 	}
 	units_arrange(s);
+	tell_event(s, d);
 	/* A list of its own: a request that is answered meanwhile must not disturb it. Stops go from the last to the first. */
 	n = s->n_units;
 	all = xmalloc((n + 1) * sizeof(struct unit *));

@@ -124,6 +124,7 @@ void sup_defer(struct sup *s, struct unit *u, char *failure, bool passes)
 void sup_resume_shutdown(struct sup *s)
 {
 	s->stop_from = s->n_units;
+	events_shutdown(s);
 	/* Not from here: we may be inside an event of a service that is to stop. */
 	uv_timer_start(&s->later, on_later, 0, 0);
 	uv_timer_start(&s->report, on_report, 0, REPORT_MS); /* and this after it */

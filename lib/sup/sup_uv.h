@@ -1,8 +1,8 @@
 /*
  * What the supervisor's files share. sup_uv.c: life of the whole. unit_uv.c: one service's effects. keeper_uv.c: the
  * socket to the keeper. capture_uv.c: log pipes and where they go. control_uv.c: connections. method_uv.c, status_uv.c,
- * change_uv.c: requests. units_uv.c: the list of the services. reload_uv.c: another configuration. runtime_uv.c: the
- * runtime directory. worker.c: from a configured program to a struct mps_spawn.
+ * change_uv.c: requests. events_uv.c: who is told of what happens. units_uv.c: the list of the services. reload_uv.c:
+ * another configuration. runtime_uv.c: the runtime directory. worker.c: from a configured program to a struct mps_spawn.
  * activity.c: the activity log.
  */
 #ifndef SUP_SUP_UV_H
@@ -18,6 +18,7 @@
 #include "conf/conf.h"
 #include "keeper/message.h"
 #include "sup/activity.h"
+#include "sup/events.h"
 #include "sup/order.h"
 #include "sup/sockets.h"
 #include "sup/state.h"
@@ -83,6 +84,7 @@ struct sup {
 	uv_timer_t later;  /* armed for 0 ms when `failed` is not empty */
 	uv_timer_t report; /* armed while all is being stopped */
 	struct control *control;
+	struct events events;
 	struct runtime *runtime;
 	struct reload *reload; /* at work */
 	bool reload_again;     /* a signal asked for another meanwhile, or while we took over */

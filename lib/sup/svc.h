@@ -184,6 +184,8 @@ char *svc_exit_text(const struct svc_exit *e);
 
 /* True where the exit is one of exitcodes=. */
 bool svc_exit_is_expected(const struct svc *s, const struct svc_exit *e);
+/* Before EXITED of e at `now`: it is expected and the program has come up, or is being stopped. */
+bool svc_exit_is_wanted(const struct svc *s, const struct svc_exit *e, struct mps_time now);
 
 /*
  * The table, for tests and documentation: the states that `event` in `state` may lead to or pass through, one bit each

@@ -440,6 +440,7 @@ static void finish(struct sup *s)
 			unit_reconcile(s->units[i], &(struct keeper_message){ 0 });
 	takeover_write_texts(s, NULL);
 	log_it(s);
+	events_takeover(s, &t->welcome);
 	if (control_open(s, &err) < 0)
 		activity_log(&s->log, SVC_LOG_CRIT, "%s", err.text);
 	runtime_open(s);

@@ -369,6 +369,9 @@ void unit_fail(struct unit *u, const char *text, bool passes)
 {
 	struct svc_arg arg = { .text = text };
 
+	/* Not one that was being stopped before it was there, nor each further try for a resource. */
+	if (u->svc.state == SVC_STARTING && u->svc.pid == 0 && (!passes || u->svc.busy == 0))
+		events_spawn_error(u, text);
 	unit_event(u, passes ? SVC_EV_SPAWN_BUSY : SVC_EV_SPAWN_FAILED, &arg);
 	if (passes && u->svc.state == SVC_BACKOFF)
 		join_busy(u);
@@ -402,6 +405,8 @@ static void on_exited(struct unit *u, const struct keeper_message *m)
 	u->exit_status = arg.exit.code == CLD_EXITED ? arg.exit.status : 128 + arg.exit.status;
 	/* What is left of its tree may be in the middle of a line. */
 	drain(u, !m->tree_left);
+	if (svc_is_signallable(&u->svc) && !u->svc.exited)
+		events_exit(u, m->pid, &arg.exit);
 	unit_event(u, SVC_EV_EXITED, &arg);
 	unit_relief(u->sup);
 }

@@ -50,6 +50,7 @@ static void give_id(struct sup *s, const struct unit *u)
 
 	link_send(s, &forget, NULL, NULL, 0);
 	takeover_save_gone(s, u->svc.id, u->svc.gen);
+	events_forget(s, u->svc.id);
 	put_free_id(s, u->svc.id, u->svc.gen);
 	s->by_id[u->svc.id] = NULL;
 }

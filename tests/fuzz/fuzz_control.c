@@ -118,6 +118,7 @@ static void begin(void)
 
 	sup.phase = SUP_RUNNING;
 	sup.stop_from = sup.level_left = 0;
+	sup.events = (struct events){ 0 };
 	for (uint32_t i = 0; i < UNITS; i++) {
 		units[i] = (struct unit){ .sup = &sup };
 		svc_init(&units[i].svc, i, procs[i].name, &procs[i], &ops, &units[i]);
@@ -133,6 +134,7 @@ static void end(void)
 	uv_timer_stop(&sup.report);
 	control_close(&sup);
 	uv_run(&sup.loop, UV_RUN_DEFAULT);
+	check(sup.events.first == NULL);
 	for (int i = 0; i < UNITS; i++) {
 		check(units[i].waiters == NULL);
 		svc_fini(&units[i].svc);
