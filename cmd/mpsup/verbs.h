@@ -11,6 +11,7 @@ extern const struct cmd cmd_start;
 extern const struct cmd cmd_stop;
 extern const struct cmd cmd_restart;
 extern const struct cmd cmd_status;
+extern const struct cmd cmd_top;
 extern const struct cmd cmd_signal;
 extern const struct cmd cmd_pid;
 extern const struct cmd cmd_upgrade;
