@@ -21,6 +21,7 @@ extern const struct cmd cmd_check;
 extern const struct cmd cmd_keys;
 extern const struct cmd cmd_supervise;
 extern const struct cmd cmd_version;
+extern const struct cmd cmd_completion;
 extern const struct cmd cmd_help;
 
 #endif

@@ -111,10 +111,15 @@ class Terminal:
     def go_on(self):
         os.write(self.order, b"fg\n")
 
-    def ended(self):
-        """The exit status, -N after signal N; the terminal must be as it was."""
+    def end_of_program(self):
+        """The exit status, -N after signal N."""
         got = int(self._report())
         os.waitpid(self.shell, 0)
+        return got
+
+    def ended(self):
+        """end_of_program(); the terminal must be as it was."""
+        got = self.end_of_program()
         self.check_restored()
         return got
 
