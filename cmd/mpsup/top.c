@@ -2,7 +2,6 @@
  * mpsup top: the table of status again and again. On a terminal with keys (screen.c), elsewhere as lines.
  */
 #include <errno.h>
-#include <math.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,7 +70,7 @@ static int parse_delay(const char *value, struct err *err)
 	char *end;
 
 	delay = strtod(value, &end);
-	if (end != value && *end == '\0' && isfinite(delay) && delay >= 0.1 && delay <= 86400)
+	if (end != value && *end == '\0' && delay >= 0.1 && delay <= 86400)
 		return 0;
 	return err_set(err, EXIT_USAGE, "'%s' is no number of seconds from 0.1 to 86400", value);
 }
@@ -180,10 +179,10 @@ static bool is_done(const struct top *t)
 
 static int start_timer(struct top *t, struct err *err)
 {
-	struct itimerspec every = { .it_interval.tv_sec = (time_t)delay };
+	int64_t ns = (int64_t)(delay * (double)MPS_NS_PER_S);
+	struct timespec span = { ns / MPS_NS_PER_S, ns % MPS_NS_PER_S };
+	struct itimerspec every = { .it_interval = span, .it_value = span };
 
-	every.it_interval.tv_nsec = (long)((delay - floor(delay)) * (double)MPS_NS_PER_S);
-	every.it_value = every.it_interval;
 	t->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	if (t->timer < 0 || timerfd_settime(t->timer, 0, &every, NULL) < 0)
 		return err_set(err, -errno, "timerfd: %s", strerror(errno));
