@@ -15,6 +15,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/fd.h"
+#include "mpsup/terminal.h"
 
 /* The alternate screen, no cursor, lines cut and not wrapped; and back. */
 static const char enter_text[] = "\033[?1049h\033[?25l\033[?7l";
@@ -126,13 +127,13 @@ void screen_draw(const struct buf *text)
 	AUTO_BUF out = BUF_INIT;
 
 	buf_adds(&out, "\033[H");
-	for (;;) {
+	for (unsigned left = terminal_height();;) {
 		size_t n = strcspn(at, "\n");
 
 		buf_adds(&out,
 			 "\033[K"); /* not behind the text, where it would take the last column */
 		buf_add(&out, at, n);
-		if (at[n] == '\0')
+		if (at[n] == '\0' || --left == 0)
 			break;
 		buf_addc(&out, '\n');
 		at += n + 1;

@@ -29,7 +29,7 @@ struct screen {
 int screen_open(struct screen *s);
 void screen_close(struct screen *s);
 
-/* Shows the lines of `text`, the last without a newline, in one write. */
+/* Shows the lines of `text`, the last without a newline, as many as there is room for, in one write. */
 void screen_draw(const struct buf *text);
 
 /* When `keys` is readable. 0, or -EIO at the end of the input. */

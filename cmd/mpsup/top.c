@@ -418,13 +418,14 @@ static void watch(struct top *t, struct screen *s)
 		if (p[SUPERVISOR].revents != 0) {
 			lose(t);
 			err_set(&t->message, 0,
-				"the supervisor has gone; is there another at the next refresh?");
+				"the supervisor has gone; each refresh looks for another");
 			draw(t);
 		}
-		if (p[TIMER].revents != 0 && read(t->timer, &times, sizeof(times)) > 0)
-			refresh_screen(t);
+		/* Before the refresh, which takes its time where the supervisor hangs. */
 		if (p[KEYS].revents != 0)
 			on = take_keys(t, s);
+		if (on && p[TIMER].revents != 0 && read(t->timer, &times, sizeof(times)) > 0)
+			refresh_screen(t);
 	}
 }
 

@@ -114,6 +114,8 @@ t.size(200, 45)
 screen = t.see(r"\x1b\[H.*web:web_39.*\x1b\[J").group()
 t.type(" ")
 t.see(r"\x1b\[J")
+t.size(20, 2)
+t.see(r"\x1b\[H\x1b\[Ktop[^\n]*\r\n\x1b\[Kq quit[^\n]*\x1b\[J").group()
 quits(t)
 X
 
@@ -159,6 +161,19 @@ NO_COLOR=1 on_screen <<'X'
 t = top("-d", "3600")
 screen = t.see(r"\x1b\[H.*\x1b\[J").group()
 assert "[0m" not in screen and "[32m" not in screen, screen
+quits(t)
+X
+
+say "a supervisor that hangs is told, and keys still count"
+on_screen "$supervisor" <<'X'
+t = top("-d", "0.1")
+t.see(r"\x1b\[J")
+os.kill(int(sys.argv[3]), signal.SIGSTOP)
+t.see(r"the supervisor does not answer")
+t.type("n")
+t.see(r"by name")
+os.kill(int(sys.argv[3]), signal.SIGCONT)
+t.see(r"q quit")
 quits(t)
 X
 
