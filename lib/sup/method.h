@@ -19,6 +19,9 @@ double method_seconds(struct mps_time t);
 /* "targets": absent = all. Fills r->list, and r->rows with those that are nothing. False after an answer was sent. */
 bool method_find_targets(struct request *r);
 
+/* status_uv.c: the path of a log, absolute. */
+json_t *status_path(const struct sup *s, const char *path);
+
 /* Handlers: each ends with request_end(), now or later. */
 void method_status(struct request *r); /* status_uv.c */
 void method_start(struct request *r);  /* change_uv.c */

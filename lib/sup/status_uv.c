@@ -116,11 +116,21 @@ static json_t *history_of(const struct svc *s)
 	return list;
 }
 
-static json_t *log_path(const struct conf_log *log, const char *auto_path)
+json_t *status_path(const struct sup *s, const char *path)
 {
-	if (log->kind == CONF_LOG_FILE)
-		return method_text(log->path);
-	return log->kind == CONF_LOG_AUTO ? method_text(auto_path) : json_null();
+	AUTO_FREE char *absolute = NULL;
+
+	if (path == NULL || path[0] == '/' || s->base.cwd == NULL)
+		return method_text(path);
+	absolute = xasprintf("%s/%s", s->base.cwd, path);
+	return method_text(absolute);
+}
+
+static json_t *log_path(const struct unit *u, const struct conf_log *log, const char *auto_path)
+{
+	return status_path(u->sup, log->kind == CONF_LOG_FILE	? log->path
+				   : log->kind == CONF_LOG_AUTO ? auto_path
+								: NULL);
 }
 
 static void add_detail(json_t *row, const struct unit *u)
@@ -129,9 +139,12 @@ static void add_detail(json_t *row, const struct unit *u)
 	AUTO_FREE char *place =
 		xasprintf("%s:%d", c->place.file != NULL ? c->place.file : "", c->place.line);
 
-	json_object_set_new(row, "stdout_logfile", log_path(&c->out, u->auto_out));
+	json_object_set_new(row, "stdout_logfile", log_path(u, &c->out, u->auto_out));
 	json_object_set_new(row, "stderr_logfile",
-			    c->redirect_stderr ? json_null() : log_path(&c->err, u->auto_err));
+			    c->redirect_stderr ? json_null() : log_path(u, &c->err, u->auto_err));
+	json_object_set_new(row, "stdout_syslog", json_boolean(c->out.syslog));
+	json_object_set_new(row, "stderr_syslog", json_boolean(c->err.syslog));
+	json_object_set_new(row, "log_timestamp", json_boolean(c->log_timestamp));
 	json_object_set_new(row, "command", method_text(c->command));
 	json_object_set_new(row, "directory", method_text(c->directory));
 	json_object_set_new(row, "config", method_text(place));

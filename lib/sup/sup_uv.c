@@ -235,7 +235,7 @@ static void on_signal(uv_signal_t *handle, int sig)
 	if (sig == SIGUSR2) {
 		activity_log(&s->log, SVC_LOG_INFO,
 			     "received SIGUSR2 indicating log reopen request");
-		activity_reopen(&s->log);
+		capture_reopen(s);
 		activity_log(&s->log, SVC_LOG_INFO, "supervisord logreopen");
 	} else if (sig == SIGHUP || sig == SIGUSR1) {
 		activity_log(&s->log, SVC_LOG_INFO, "received SIG%s: nothing to do", sig_name(sig));
@@ -384,6 +384,24 @@ static int go_to_directory(const struct sup *s, struct err *err)
 	return 0;
 }
 
+static int open_log(struct sup *s, struct err *err)
+{
+	const struct conf_supervisord *c = &s->conf->supervisord;
+	const char *path = activity_path(c, s->options->foreground);
+	struct sink *file = NULL;
+	int r = logs_open(s, -1, NULL);
+
+	if (r < 0)
+		return err_set(err, r, "memory for logs: %s", strerror(-r));
+	if (path != NULL)
+		r = capture_open_log(s, path, &file);
+	if (r < 0)
+		return err_set(err, r, "logfile %s: %s", path, strerror(-r));
+	activity_init(&s->log, c, s->options->foreground, file);
+	capture_open_echo(s);
+	return 0;
+}
+
 static int open_all(struct sup *s, struct err *err)
 {
 	const struct conf_supervisord *c = &s->conf->supervisord;
@@ -393,10 +411,9 @@ static int open_all(struct sup *s, struct err *err)
 		return r;
 	worker_base_init(&s->base, s->conf, s->options->name, s->socket_path);
 	fd_raise_limit(1 << 20);
-	r = activity_open(&s->log, c, s->options->foreground, err);
+	r = open_log(s, err);
 	if (r < 0)
 		return r;
-	capture_open_echo(s);
 	if (!c->nocleanup)
 		files_clean_auto(s->conf);
 	r = open_sockets(s, err);
@@ -441,6 +458,7 @@ static void close_all(struct sup *s)
 		uv_close((uv_handle_t *)&s->signals[i], NULL);
 	uv_close((uv_handle_t *)&s->later, NULL);
 	uv_close((uv_handle_t *)&s->report, NULL);
+	logs_close(s);
 	link_close(s);
 	uv_run(&s->loop, UV_RUN_DEFAULT);
 	uv_loop_close(&s->loop);
@@ -458,7 +476,8 @@ static void fini(struct sup *s)
 	if (s->index != NULL)
 		order_index_free(s->index);
 	worker_base_fini(&s->base);
-	activity_close(&s->log);
+	activity_fini(&s->log);
+	logs_fini(&s->logs);
 	free(s->units);
 	free(s->by_id);
 	free(s->services);
@@ -468,7 +487,9 @@ static void fini(struct sup *s)
 
 int sup_run(const struct sup_options *options, struct err *err)
 {
-	struct sup s = { .options = options, .conf = options->conf, .link.fd = -1, .log.fd = -1 };
+	struct sup s = {
+		.options = options, .conf = options->conf, .link.fd = -1, .logs.memfd = -1
+	};
 	const struct conf_supervisord *c = &options->conf->supervisord;
 	int r;
 

@@ -1,6 +1,6 @@
 /*
  * What the supervisor's files share. sup_uv.c: life of the whole. unit_uv.c: one service's effects. keeper_uv.c: the
- * socket to the keeper. capture_uv.c: log pipes and where they go. control_uv.c: connections. method_uv.c, status_uv.c,
+ * socket to the keeper. capture_uv.c: log pipes; outlet_uv.c: where they go. control_uv.c: connections. method_uv.c, status_uv.c,
  * change_uv.c: requests. worker.c: from a configured program to a struct mps_spawn. activity.c: the activity log.
  */
 #ifndef SUP_SUP_UV_H
@@ -16,6 +16,7 @@
 #include "conf/conf.h"
 #include "keeper/message.h"
 #include "sup/activity.h"
+#include "sup/logs.h"
 #include "sup/order.h"
 #include "sup/sup.h"
 #include "sup/svc.h"
@@ -70,8 +71,11 @@ struct sup {
 	struct control *control;
 	struct activity log;
 	struct worker_base base;
-	struct sink *sinks, *echo; /* echo: of the activity log, one of them */
-	size_t echo_lost;	   /* its lines that found no room */
+	struct logs logs;
+	uv_timer_t trim;		/* armed while windows of the logs hold memory */
+	struct outlet *outlets;		/* uthash, by file */
+	struct outlet *log_file, *echo; /* of the activity log, two of them; NULL = none */
+	size_t echo_lost;		/* lines that the echo had no room for */
 
 	struct unit **units; /* in the order of starting */
 	struct unit **by_id; /* by the instance's number; 0 is the supervisor's own at the keeper */
@@ -131,13 +135,35 @@ int link_send(struct sup *s, const struct keeper_message *m, const struct buf *r
 void link_close(struct sup *s);
 
 /* capture_uv.c */
+/*
+ * The memory of the logs: new (-1, NULL), or that of an earlier supervisor, whose unfinished work it finishes. Before any
+ * other function here. 0 or -errno; s->trim is open in any case.
+ */
+int logs_open(struct sup *s, int memfd, const int mid[2]);
+/* All captures of the earlier supervisor have come back. */
+void logs_adopted(struct sup *s);
+/* The descriptors that must outlive us: for logs_open(), memfd, mid[0], mid[1]. How many. */
+size_t logs_fds(const struct sup *s, int fds[3]);
+void logs_close(struct sup *s);
+/* A pipe of its own. NULL with errno. */
 struct capture *capture_new(struct sup *s, struct unit *u, const struct conf_log *log, bool is_err);
+/*
+ * With the pipe of an earlier supervisor: what that had read is still there, in the memory of the logs. u->auto_out and
+ * u->auto_err are set before. A program that has ended meanwhile needs a capture_drain(c, true). On failure the
+ * descriptors stay the caller's.
+ */
+struct capture *capture_adopt(struct sup *s, struct unit *u, const struct conf_log *log,
+			      bool is_err, int read_end, int write_end);
 int capture_write_end(const struct capture *c);
 int capture_read_end(const struct capture *c);
 /* Takes what is in the pipe now. is_end: who wrote it is gone, so a last line that has no end gets one. */
 void capture_drain(struct capture *c, bool is_end);
 void capture_close(struct capture *c);
-/* From here on the echo of the activity log goes through a sink, in line with the programs' output. */
+/* Opens the file of the activity log. 0 or -errno. */
+int capture_open_log(struct sup *s, const char *path, struct sink **ret);
+/* All files again, after somebody has moved them away. */
+void capture_reopen(struct sup *s);
+/* From here on the activity log goes through outlets, its echo in line with the programs' output. */
 void capture_open_echo(struct sup *s);
 /* Nothing is written any more: what the pipes hold is the last. Idempotent. */
 void capture_end_all(struct sup *s);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -57,14 +58,24 @@ static bool wants_prefix(const struct unit *u)
 	return prefix == NULL ? u->sup->options->foreground : strcasecmp(prefix, "none") != 0;
 }
 
-/* Somebody has to look at the bytes: a prefix or a time stamp belongs before each line. */
+/* A device or a FIFO is none. */
+static bool is_rotated(const struct conf_log *log)
+{
+	struct stat st;
+
+	if (log->maxbytes <= 0)
+		return false;
+	return log->kind == CONF_LOG_AUTO || stat(log->path, &st) < 0 || S_ISREG(st.st_mode);
+}
+
+/* Somebody has to look at the bytes: to rotate the file, or to do something with each line. */
 static bool is_captured(const struct unit *u, const struct conf_log *log, bool to_terminal)
 {
 	const char *prefix = u->svc.conf->log_prefix;
 
-	if (log->kind == CONF_LOG_NONE || log->kind == CONF_LOG_SYSLOG)
-		return false;
-	if (u->svc.conf->log_timestamp)
+	if (u->svc.conf->log_timestamp || u->sup->conf->supervisord.strip_ansi || log->syslog)
+		return true;
+	if (!to_terminal && is_rotated(log))
 		return true;
 	return to_terminal ? wants_prefix(u) : prefix != NULL && strcasecmp(prefix, "none") != 0;
 }
@@ -112,7 +123,7 @@ static int put_stream(struct unit *u, struct table *t, bool is_err, struct err *
 			(log->kind == CONF_LOG_FILE && files_standard_fd(log->path) >= 0);
 	int child = is_err ? 2 : 1, fd;
 
-	if (log->kind == CONF_LOG_NONE || log->kind == CONF_LOG_SYSLOG) {
+	if (log->kind == CONF_LOG_NONE && !log->syslog) {
 		put_role(t, child, MPS_FD_NULL);
 		return 0;
 	}
