@@ -16,6 +16,7 @@
 #include "base/cleanup.h"
 #include "base/table.h"
 #include "base/utf8.h"
+#include "mpsup/snapshot.h"
 #include "mpsup/terminal.h"
 #include "mpsup/usage.h"
 
@@ -78,7 +79,7 @@ static json_t *last_lines(const char *path)
 	return lines;
 }
 
-void detail_fill(json_t *row)
+void detail_fill(json_t *row, const struct snapshot *snapshot)
 {
 	pid_t pid = (pid_t)json_integer_value(json_object_get(row, "pid"));
 	const char *log = text_of(row, "stdout_logfile");
@@ -90,7 +91,7 @@ void detail_fill(json_t *row)
 	if (pid <= 0)
 		return;
 	tree = json_array();
-	usage_walk_tree(pid, on_process, tree);
+	snapshot_walk(snapshot, 0, on_process, tree);
 	json_object_set_new(row, "tree", tree);
 }
 

@@ -17,7 +17,7 @@
 #include "base/xalloc.h"
 #include "mpsup/cmd.h"
 #include "mpsup/connect.h"
-#include "mpsup/rundir.h"
+#include "sup/rundir.h"
 #include "sup/client.h"
 #include "sup/fault.h"
 

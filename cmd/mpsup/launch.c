@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,7 +23,7 @@
 #include "conf/conf.h"
 #include "mpsup/cmd.h"
 #include "mpsup/explain.h"
-#include "mpsup/rundir.h"
+#include "sup/rundir.h"
 #include "sup/client.h"
 
 /* As mpsup check has it, but to standard error: standard output belongs to the programs. */
@@ -66,6 +67,38 @@ static int find_user(struct launch *l, const char *name)
 	return 0;
 }
 
+/* As supervisord: below the least it is raised, also the hard one where that is permitted. */
+static int raise_limit(const char *config, const char *key, int resource, const char *what,
+		       rlim_t least)
+{
+	struct rlimit r;
+	struct err err;
+
+	if (getrlimit(resource, &r) < 0 || r.rlim_cur == RLIM_INFINITY || r.rlim_cur >= least)
+		return 0;
+	r.rlim_cur = least;
+	if (r.rlim_max != RLIM_INFINITY && r.rlim_max < least)
+		r.rlim_max = least;
+	if (setrlimit(resource, &r) == 0)
+		return 0;
+	err_set(&err, -errno,
+		"%s: supervisord.%s: the limit of %s cannot be raised to %lld: %s; raise it where "
+		"mpsup is "
+		"started, or lower %s",
+		config, key, what, (long long)least, strerror(errno), key);
+	return cmd_fail(EXIT_GENERIC, &err);
+}
+
+/* Here, because everything that runs inherits it from here. */
+static int raise_limits(const struct launch *l, const struct conf_supervisord *s)
+{
+	int r = raise_limit(l->config, "minfds", RLIMIT_NOFILE, "open files", (rlim_t)s->minfds);
+
+	return r != 0 ? r
+		      : raise_limit(l->config, "minprocs", RLIMIT_NPROC, "processes",
+				    (rlim_t)s->minprocs);
+}
+
 static int load(struct launch *l)
 {
 	struct conf *conf = conf_load(l->config, &(struct conf_options){ 0 });
@@ -78,6 +111,8 @@ static int load(struct launch *l)
 	l->gid = getegid();
 	if (r == 0 && s->user != NULL)
 		r = find_user(l, s->user);
+	if (r == 0)
+		r = raise_limits(l, s);
 	if (r == 0)
 		l->name = client_instance_name(l->config, s->identifier_set ? s->identifier : NULL);
 	else if (conf->n_errors > 0)
@@ -138,7 +173,7 @@ static int take_lock(struct launch *l, struct err *err)
 	}
 	/* The keeper's comes later; until then this is who holds it. */
 	if (r == 0)
-		rundir_write_pid(l->lock_fd);
+		rundir_write_pid(l->lock_fd, getpid());
 	return r;
 }
 
@@ -212,7 +247,7 @@ static int exec_keeper(struct launch *l, int ready_fd)
 	argv[n++] = "-c";
 	argv[n++] = l->config;
 	argv[n] = NULL;
-	r = rundir_write_pid(l->lock_fd);
+	r = rundir_write_pid(l->lock_fd, getpid());
 	if (r == 0)
 		r = become_user(l);
 	if (r == 0)

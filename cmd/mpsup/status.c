@@ -11,7 +11,7 @@
 #include "mpsup/cmd.h"
 #include "mpsup/connect.h"
 #include "mpsup/detail.h"
-#include "mpsup/sampler.h"
+#include "mpsup/snapshot.h"
 #include "mpsup/terminal.h"
 #include "mpsup/usage.h"
 #include "mpsup/verbs.h"
@@ -46,8 +46,8 @@ static const struct table_column columns[] = {
 struct listing {
 	json_t *rows;
 	json_t *errors;
-	json_t *supervisor;	 /* with --json: who answers, or NULL */
-	struct sampler *sampler; /* NULL with --compat, which shows no usage */
+	json_t *supervisor;	   /* with --json: who answers, or NULL */
+	struct snapshot *snapshot; /* NULL with --compat, which shows no usage */
 	int exit_code;
 };
 
@@ -97,8 +97,6 @@ static void on_row(json_t *row, void *user)
 
 	if (is_down(text_of(row, "state")) && l->exit_code == EXIT_OK)
 		l->exit_code = EXIT_DOWN;
-	if (l->sampler != NULL)
-		sampler_add(l->sampler, (pid_t)json_integer_value(json_object_get(row, "pid")));
 	json_array_append(l->rows, row);
 }
 
@@ -179,24 +177,35 @@ static void print_errors(const struct listing *l)
 		fprintf(stderr, "mpsup: %s\n", text_of(error, "message"));
 }
 
+static void finish_snapshot(const struct listing *l)
+{
+	AUTO_FREE pid_t *mains = xcalloc(json_array_size(l->rows) + 1, sizeof(*mains));
+	json_t *row;
+	size_t i;
+
+	json_array_foreach (l->rows, i, row)
+		mains[i] = (pid_t)json_integer_value(json_object_get(row, "pid"));
+	snapshot_finish(l->snapshot, mains, i);
+}
+
 static void add_usage(const struct listing *l)
 {
+	struct usage usage;
 	json_t *row;
 	size_t i;
 
 	json_array_foreach (l->rows, i, row) {
-		const struct usage *usage = sampler_get(l->sampler, i);
-
-		if (usage == NULL)
+		if (!snapshot_usage(l->snapshot, i, NULL, &usage))
 			continue;
-		json_object_set_new(row, "cpu", json_real(usage->cpu));
-		json_object_set_new(row, "rss", json_integer((json_int_t)usage->rss));
+		json_object_set_new(row, "cpu", json_real(usage.cpu));
+		json_object_set_new(row, "rss", json_integer((json_int_t)usage.rss));
 	}
 }
 
 static void add_table(const struct listing *l, struct buf *out)
 {
 	struct table table;
+	struct usage usage;
 	json_t *row;
 	size_t i;
 
@@ -204,7 +213,7 @@ static void add_table(const struct listing *l, struct buf *out)
 		return;
 	table_init(&table, columns, ARRAY_SIZE(columns));
 	json_array_foreach (l->rows, i, row)
-		add_row(&table, row, sampler_get(l->sampler, i));
+		add_row(&table, row, snapshot_usage(l->snapshot, i, NULL, &usage) ? &usage : NULL);
 	table_render(&table, out, terminal_width(), terminal_has_colours());
 	table_fini(&table);
 }
@@ -213,12 +222,12 @@ static void print(const struct listing *l, bool json, bool one)
 {
 	AUTO_BUF out = BUF_INIT;
 
-	if (l->sampler != NULL)
-		sampler_finish(l->sampler);
-	if (json || one)
+	if (l->snapshot != NULL)
+		finish_snapshot(l);
+	if (l->snapshot != NULL && (json || one))
 		add_usage(l);
 	if (one)
-		detail_fill(json_array_get(l->rows, 0));
+		detail_fill(json_array_get(l->rows, 0), l->snapshot);
 	if (json) {
 		connect_print_json(json_pack("{s:O, s:O, s:O*}", "processes", l->rows, "errors",
 					     l->errors, "supervisor", l->supervisor));
@@ -236,27 +245,39 @@ static void print(const struct listing *l, bool json, bool one)
 		print_errors(l);
 }
 
-static int list(struct client *client, struct cmd_context *ctx)
+/* Only what is printed: the rest would cost both sides as much again. JSON has all. */
+static json_t *params_of(const struct cmd_context *ctx, bool detail)
 {
-	bool detail = ctx->argc == 1 && !compat && strcmp(ctx->argv[0], "all") != 0;
-	struct listing l = { .rows = json_array(),
-			     .errors = json_array(),
-			     .sampler = compat ? NULL : sampler_new() };
-	const struct connect_on on = { .row = on_row, .error = on_error, .user = &l };
-	json_t *params = json_pack("{s:b, s:b}", "detail", detail, "compat", compat);
-	struct err err = ERR_INIT;
-	int r;
+	json_t *params = json_pack("{s:b, s:b}", "detail", detail, "compat", compat),
+	       *fields = NULL;
 
 	if (ctx->argc > 0)
 		json_object_set_new(params, "targets", connect_names(ctx));
-	r = connect_rows(client, "status", params, &on, &err);
+	if (compat && !ctx->json)
+		fields =
+			json_pack("[s, s, s, s, s]", "name", "group", "process", "state", "compat");
+	else if (!detail && !ctx->json)
+		fields = json_pack("[s, s, s, s, s, s]", "name", "state", "pid", "uptime",
+				   "restarts", "info");
+	if (fields != NULL)
+		json_object_set_new(params, "fields", fields);
+	return params;
+}
+
+static int list(struct client *client, struct cmd_context *ctx, struct snapshot *snapshot)
+{
+	bool detail = ctx->argc == 1 && !compat && strcmp(ctx->argv[0], "all") != 0;
+	struct listing l = { .rows = json_array(), .errors = json_array(), .snapshot = snapshot };
+	const struct connect_on on = { .row = on_row, .error = on_error, .user = &l };
+	struct err err = ERR_INIT;
+	int r = connect_rows(client, "status", params_of(ctx, detail), &on, &err);
+
 	if (r == 0 && ctx->json)
 		r = client_call(client, "info", NULL, NULL, NULL, &l.supervisor, &err);
 	if (r != 0)
 		l.exit_code = cmd_fail(EXIT_UNREACHABLE, &err);
 	else
 		print(&l, ctx->json, detail && json_array_size(l.rows) == 1);
-	sampler_free(l.sampler);
 	json_decref(l.rows);
 	json_decref(l.errors);
 	json_decref(l.supervisor);
@@ -265,14 +286,18 @@ static int list(struct client *client, struct cmd_context *ctx)
 
 static int run(struct cmd_context *ctx)
 {
+	struct snapshot *snapshot = compat ? NULL : snapshot_new();
 	struct err err = ERR_INIT;
 	struct client *client;
 	int r = connect_open(ctx, &client, &err);
 
-	if (r < 0)
-		return cmd_fail(EXIT_UNREACHABLE, &err);
-	r = list(client, ctx);
-	client_close(client);
+	if (r < 0) {
+		r = cmd_fail(EXIT_UNREACHABLE, &err);
+	} else {
+		r = list(client, ctx, snapshot);
+		client_close(client);
+	}
+	snapshot_free(snapshot);
 	return r;
 }
 

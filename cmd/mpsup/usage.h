@@ -1,22 +1,14 @@
 /*
- * What /proc says about a process: CPU and memory for tables, its tree, its command line.
+ * How the figures of a process are written in tables.
  */
 #ifndef CMD_MPSUP_USAGE_H
 #define CMD_MPSUP_USAGE_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 struct buf;
-
-struct usage {
-	pid_t ppid;
-	double cpu;   /* percent of one CPU over the life of the process, as ps(1) reckons */
-	uint64_t rss; /* bytes */
-};
-
-/* 0; -ENOENT, -ESRCH when there is no such process; other -errno. */
-int usage_read(pid_t pid, struct usage *ret_usage);
 
 /* "3.0%", "88M" with three or four characters. */
 void usage_format_cpu(char *to, size_t size, double cpu);
@@ -27,8 +19,5 @@ void usage_format_span(char *to, size_t size, double seconds);
 
 /* The command line with blanks between its words, or "[name]" where it has none. Cleaned for a terminal. */
 void usage_add_command(struct buf *b, pid_t pid);
-
-/* Calls on for pid and its descendants, parents before children; depth counts from 0. All of /proc is read once. */
-void usage_walk_tree(pid_t pid, void (*on)(pid_t pid, unsigned depth, void *user), void *user);
 
 #endif

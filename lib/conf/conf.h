@@ -65,6 +65,7 @@ struct conf_proc {
 	struct conf_place place_command; /* of these keys, for messages of a failed start */
 	struct conf_place place_directory;
 	struct conf_place place_user;
+	struct conf_place place_env_file;
 
 	char *command; /* text as in the file after expansion; argv below */
 	char **argv; /* NULL-terminated; NULL when command cannot be split: then argv_error says why */

@@ -77,6 +77,7 @@ enum {
 	KEY_REQUIRED = 1 << 4,
 	KEY_OWN = 1 << 5,	/* mpsup's, not supervisord's */
 	KEY_WHEN_USED = 1 << 6, /* the default counts only once a key that goes with it is set */
+	KEY_IDLE = 1 << 7,	/* read, checked, and without effect: check says so */
 };
 
 struct key {

@@ -29,6 +29,7 @@ struct loader {
 	char *last_argv_error;
 	const char *checked_folder; /* of a log, the last that was looked at */
 	unsigned noted;		    /* SECTION_* kinds whose note was given */
+	bool noted_keys[KEYS_MAX];
 };
 
 /* The text of values by row of the key table: what the file says of one section. */

@@ -417,6 +417,7 @@ static void load_program(struct loader *l, struct ini_section *sec, const struct
 	all.place_command = place_of(&s, slot_of(&slots, &s, "command"));
 	all.place_directory = place_of(&s, slot_of(&slots, &s, "directory"));
 	all.place_user = place_of(&s, slot_of(&slots, &s, "user"));
+	all.place_env_file = place_of(&s, slot_of(&slots, &s, "env_file"));
 	errors += apply_keys(&s, &slots, true, &all);
 	errors += check_together(&s, &slots, &all);
 	errors += set_restart_delays(&s, &slots, &all);

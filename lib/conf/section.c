@@ -159,11 +159,22 @@ static void unknown_key(struct scope *s, const struct ini_entry *e)
 			    "unknown key, ignored ('mpsup keys %s' lists them)", s->kind->name);
 }
 
+static void note_idle(struct scope *s, const struct key *key, const struct ini_entry *e)
+{
+	bool *noted = &s->l->noted_keys[key - keys];
+
+	if (!*noted)
+		section_say(s, CONF_NOTE, e, key->name, "is read but has no effect");
+	*noted = true;
+}
+
 static void collect(struct scope *s, struct slots *slots, const struct ini_section *from)
 {
 	for (const struct ini_entry *e = from ? from->first : NULL; e; e = e->next) {
 		const struct key *key = key_find(s->kind->kind, e->key);
 
+		if (key && (key->flags & KEY_IDLE))
+			note_idle(s, key, e);
 		if (key)
 			slots->of[key - keys] = e;
 		else if (from == s->section && !s->kind->any_key)

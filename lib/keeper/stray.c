@@ -158,10 +158,11 @@ static void drop_mains(struct keeper *k)
 static void merge(struct keeper *k)
 {
 	size_t old_n = k->n_strays, from = 0, n = 0;
-	struct stray *old = k->strays + k->children_now.n;
+	struct stray *old = k->strays;
 
+	/* The first time there may be no table at all. */
 	if (old_n > 0)
-		memmove(old, k->strays, old_n * sizeof(*old));
+		old = memmove(old + k->children_now.n, old, old_n * sizeof(*old));
 	for (size_t i = 0; i < k->children_now.n; i++) {
 		struct stray s = { .pid = k->children_now.p[i], .slot = NO_SLOT };
 		size_t at = from;

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -23,6 +24,7 @@ enum {
 	STALL_S = 30,	   /* at the end, a reader that takes nothing for so long gets no more */
 	STALL_ASKED_S = 3, /* the same when somebody waits for us to end */
 	LOOK_MS = 100,	   /* how often we look then */
+	FDS_SPARED = 32,   /* for clients, and for starts that need none for logs */
 	TRIM_MS = 2000,	   /* memory that was not used for so long is given back */
 };
 
@@ -428,6 +430,14 @@ struct capture *capture_adopt(struct sup *s, struct unit *u, const struct conf_l
 	return c;
 }
 
+/* The lowest free number is taken, so it tells how many are open. The limit may be changed while we run. */
+static bool is_near_limit(int fd)
+{
+	struct rlimit l;
+
+	return getrlimit(RLIMIT_NOFILE, &l) == 0 && (rlim_t)fd + FDS_SPARED > l.rlim_cur;
+}
+
 /* The pipe is made once and outlives restarts; the keeper holds both ends, so that no worker sees it break. */
 struct capture *capture_new(struct sup *s, struct unit *u, const struct conf_log *log, bool is_err)
 {
@@ -436,6 +446,12 @@ struct capture *capture_new(struct sup *s, struct unit *u, const struct conf_log
 
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return NULL;
+	if (is_near_limit(ends[1])) {
+		close(ends[0]);
+		close(ends[1]);
+		errno = EMFILE;
+		return NULL;
+	}
 	logs_capture_drop(&s->logs, 2 * u->svc.id + is_err);
 	c = capture_adopt(s, u, log, is_err, ends[0], ends[1]);
 	if (c == NULL) {

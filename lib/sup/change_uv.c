@@ -136,12 +136,11 @@ static void check_start(struct waiter *w)
 
 static void check(struct waiter *w)
 {
-	if (w->unit->svc.passing)
-		return;
-	if (!w->for_stop)
-		check_start(w);
-	else if (svc_is_stopped(&w->unit->svc))
+	/* A stop has done its work also where another request's start follows at once. */
+	if (w->for_stop && svc_is_stopped(&w->unit->svc))
 		settle(w, FAULT_SUCCESS, "stopped");
+	else if (!w->for_stop && !w->unit->svc.passing)
+		check_start(w);
 }
 
 static void tell_progress(struct request *r, const struct unit *u, enum svc_state from)

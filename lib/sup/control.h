@@ -7,6 +7,7 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "sup/fault.h"
 #include "sup/svc.h"
@@ -48,6 +49,7 @@ struct request {
 	void (*produce)(struct request *r);
 	struct unit **list;
 	size_t n_list, at;
+	uint64_t fields; /* of a row of status, a bit each */
 };
 
 /* control_uv.c */

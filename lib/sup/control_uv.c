@@ -3,6 +3,7 @@
  * says nothing costs a descriptor, one that talks nonsense gets an error. What a request means is method_uv.c's.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "base/err.h"
+#include "base/fd.h"
 #include "base/limits.h"
 #include "base/xalloc.h"
 #include "sup/control.h"
@@ -21,7 +23,7 @@ enum { WRITE_LOW = 256 << 10 }; /* an answer in parts goes on when less than thi
 
 struct control {
 	struct sup *sup;
-	uv_pipe_t listener;
+	uv_pipe_t *listener; /* frees itself when it is closed */
 	struct client *clients;
 	size_t n_clients;
 };
@@ -30,6 +32,13 @@ struct client {
 	struct client *next;
 	struct sup *sup;
 	uv_pipe_t pipe;
+	/*
+	 * Who has shut down its side and waits: libuv tells no more of such a stream, so its end is watched for by itself.
+	 * A descriptor of its own, because libuv watches each once. -1 = not so.
+	 */
+	uv_poll_t hangup;
+	int hangup_fd;
+	unsigned n_handles; /* not closed yet */
 	uid_t uid;
 	struct buf in;
 	size_t scanned; /* in.p[0..scanned) holds no line end */
@@ -56,6 +65,9 @@ static void on_client_closed(uv_handle_t *handle)
 {
 	struct client *c = handle->data;
 
+	if (--c->n_handles > 0)
+		return;
+	fd_close(&c->hangup_fd);
 	while (c->requests != NULL) {
 		struct request *r = c->requests;
 
@@ -69,15 +81,18 @@ static void on_client_closed(uv_handle_t *handle)
 static void client_drop(struct client *c)
 {
 	struct control *control = c->sup->control;
-	struct client **at = &control->clients;
+	struct client **at;
 
 	if (c->closing)
 		return;
 	c->closing = true;
+	at = &control->clients;
 	while (*at != c)
 		at = &(*at)->next;
 	*at = c->next;
 	control->n_clients--;
+	if (c->hangup_fd >= 0)
+		uv_close((uv_handle_t *)&c->hangup, on_client_closed);
 	uv_close((uv_handle_t *)&c->pipe, on_client_closed);
 }
 
@@ -292,6 +307,32 @@ static bool has_gone(struct client *c)
 	return uv_fileno((uv_handle_t *)&c->pipe, &p.fd) < 0 || poll(&p, 1, 0) != 0;
 }
 
+static void on_hangup(uv_poll_t *poll, int status, int events)
+{
+	(void)status;
+	(void)events;
+	client_drop(poll->data);
+}
+
+/* Of what the kernel may tell only the hang-up comes, which epoll(7) never leaves out. */
+static int watch_hangup(struct client *c)
+{
+	uv_os_fd_t fd;
+	int r = uv_fileno((uv_handle_t *)&c->pipe, &fd);
+
+	if (r < 0)
+		return r;
+	c->hangup_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	r = c->hangup_fd < 0 ? -errno : uv_poll_init(&c->sup->loop, &c->hangup, c->hangup_fd);
+	if (r < 0) {
+		fd_close(&c->hangup_fd);
+		return r;
+	}
+	c->n_handles++;
+	c->hangup.data = c;
+	return uv_poll_start(&c->hangup, UV_PRIORITIZED, on_hangup);
+}
+
 /* `echo REQUEST | socat` shuts its side down and reads on: its answers may be yet to come. */
 static void on_end(struct client *c, int status)
 {
@@ -302,6 +343,8 @@ static void on_end(struct client *c, int status)
 	uv_read_stop((uv_stream_t *)&c->pipe);
 	c->ended = true;
 	client_let_go(c);
+	if (!c->closing && watch_hangup(c) < 0)
+		client_drop(c);
 }
 
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b)
@@ -344,6 +387,8 @@ static struct client *make_client(struct control *control)
 	struct client *c = xcalloc(1, sizeof(*c));
 
 	c->sup = control->sup;
+	c->hangup_fd = -1;
+	c->n_handles = 1;
 	uv_pipe_init(&control->sup->loop, &c->pipe, 0);
 	c->pipe.data = c;
 	return c;
@@ -395,29 +440,45 @@ int control_add_client(struct sup *s, int fd)
 	return r;
 }
 
-int control_open(struct sup *s, const char *path, struct err *err)
+static void on_listener_closed(uv_handle_t *handle)
 {
-	struct control *control = xcalloc(1, sizeof(*control));
+	free(handle);
+}
+
+/* libuv unlinks the path of a socket that it closes, so the old one goes first. */
+static void close_listener(struct control *control)
+{
+	if (control->listener != NULL)
+		uv_close((uv_handle_t *)control->listener, on_listener_closed);
+	control->listener = NULL;
+}
+
+int control_listen(struct sup *s, struct err *err)
+{
+	struct control *control = s->control;
+	uv_pipe_t *listener;
 	int r;
 
-	control->sup = s;
-	s->control = control;
-	uv_pipe_init(&s->loop, &control->listener, 0);
-	control->listener.data = control;
+	close_listener(control);
+	control->listener = listener = xcalloc(1, sizeof(*listener));
+	uv_pipe_init(&s->loop, listener, 0);
+	listener->data = control;
 	/* The lock on the runtime directory is ours, so what lies there is a dead supervisor's. */
-	unlink(path);
-	r = uv_pipe_bind(&control->listener, path);
+	unlink(s->socket_path);
+	r = uv_pipe_bind(listener, s->socket_path);
 	if (r == 0)
-		r = uv_listen((uv_stream_t *)&control->listener, SOMAXCONN, on_connection);
+		r = uv_listen((uv_stream_t *)listener, SOMAXCONN, on_connection);
 	if (r < 0)
-		return err_set(err, r, "control socket %s: %s", path, strerror(-r));
-	chmod(path, 0700);
+		return err_set(err, r, "control socket %s: %s", s->socket_path, strerror(-r));
+	chmod(s->socket_path, 0700);
 	return 0;
 }
 
-static void on_listener_closed(uv_handle_t *handle)
+int control_open(struct sup *s, struct err *err)
 {
-	free(handle->data);
+	s->control = xcalloc(1, sizeof(*s->control));
+	s->control->sup = s;
+	return control_listen(s, err);
 }
 
 void control_close(struct sup *s)
@@ -428,8 +489,9 @@ void control_close(struct sup *s)
 		return;
 	while (control->clients != NULL)
 		client_drop(control->clients);
+	close_listener(control);
 	s->control = NULL;
-	uv_close((uv_handle_t *)&control->listener, on_listener_closed);
+	free(control);
 }
 
 void control_on_state(struct unit *u, enum svc_state from)

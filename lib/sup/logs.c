@@ -107,6 +107,7 @@ static int finish_reading(struct logs *l)
 	n = r->n != 0 ? r->n : (uint64_t)left;
 	if (r->capture > N_CAPTURES || (uint64_t)left > n || r->tail + n > LOGS_CAPTURE_SIZE)
 		return -EINVAL;
+	log_store(&r->n, n); /* we may be killed as well */
 	logs_capture_window(l, (uint32_t)r->capture - 1, &w);
 	take(l, w.p + r->tail + n - (uint64_t)left, (size_t)left);
 	window_set(&w, window_head(&w), (uint32_t)(r->tail + n));

@@ -11,13 +11,186 @@
 #include "base/xalloc.h"
 #include "sup/method.h"
 
-/* What supervisorctl prints behind the state. Its times are local, without seconds. */
-static json_t *compat_text(const struct unit *u, struct mps_time now)
+static void set_exit(json_t *row, int code, int status)
 {
-	const struct svc *s = &u->svc;
+	if (code == CLD_EXITED)
+		json_object_set_new(row, "code", json_integer(status));
+	else if (code == CLD_KILLED || code == CLD_DUMPED) {
+		json_object_set_new(row, "signal", method_text(sig_name(status)));
+		json_object_set_new(row, "core", json_boolean(code == CLD_DUMPED));
+	} else {
+		json_object_set_new(row, "spawnerr", json_true());
+	}
+}
+
+/* A row that is being made. */
+struct row {
+	const struct unit *unit;
+	const struct svc *svc;
+	struct mps_time now, wall;
+};
+
+static json_t *get_name(const struct row *r)
+{
+	return method_text(r->svc->name);
+}
+
+static json_t *get_group(const struct row *r)
+{
+	return method_text(r->svc->conf->group);
+}
+
+static json_t *get_process(const struct row *r)
+{
+	return method_text(r->svc->conf->name);
+}
+
+static json_t *get_state(const struct row *r)
+{
+	return json_string_nocheck(svc_state_name(r->svc->state));
+}
+
+static json_t *get_statecode(const struct row *r)
+{
+	return json_integer(svc_state_code(r->svc->state));
+}
+
+static json_t *get_pid(const struct row *r)
+{
+	return json_integer(r->svc->pid);
+}
+
+static json_t *get_uptime(const struct row *r)
+{
+	bool up = r->svc->pid != 0 && r->svc->state != SVC_BACKOFF;
+	struct mps_time t = { r->now.ns - r->svc->started.ns };
+
+	return up ? json_real(method_seconds(t)) : json_null();
+}
+
+static json_t *get_restarts(const struct row *r)
+{
+	return json_integer(r->svc->restarts);
+}
+
+static json_t *get_info(const struct row *r)
+{
+	AUTO_FREE char *info = svc_info(r->svc, r->now, r->wall);
+
+	return method_text(info);
+}
+
+static json_t *get_changed(const struct row *r)
+{
+	const struct svc *s = r->svc;
+
+	return s->changed_wall.ns ? json_real(method_seconds(s->changed_wall)) : json_null();
+}
+
+static json_t *get_exit(const struct row *r)
+{
+	json_t *e;
+
+	if (r->svc->last_exit.code == 0)
+		return NULL;
+	e = json_object();
+	set_exit(e, r->svc->last_exit.code, r->svc->last_exit.status);
+	return e;
+}
+
+static json_t *get_spawnerr(const struct row *r)
+{
+	return r->svc->spawn_error != NULL ? method_text(r->svc->spawn_error) : NULL;
+}
+
+static json_t *get_command(const struct row *r)
+{
+	return method_text(r->svc->conf->command);
+}
+
+static json_t *get_directory(const struct row *r)
+{
+	return method_text(r->svc->conf->directory);
+}
+
+static json_t *get_config(const struct row *r)
+{
+	const struct conf_place *place = &r->svc->conf->place;
+	AUTO_FREE char *text =
+		xasprintf("%s:%d", place->file != NULL ? place->file : "", place->line);
+
+	return method_text(text);
+}
+
+static json_t *get_start_method(const struct row *r)
+{
+	(void)r;
+	return json_string("spawn");
+}
+
+json_t *status_path(const struct sup *s, const char *path)
+{
+	AUTO_FREE char *absolute = NULL;
+
+	if (path == NULL || path[0] == '/' || s->base.cwd == NULL)
+		return method_text(path);
+	absolute = xasprintf("%s/%s", s->base.cwd, path);
+	return method_text(absolute);
+}
+
+static json_t *log_path(const struct unit *u, const struct conf_log *log, const char *auto_path)
+{
+	if (log->kind == CONF_LOG_FILE)
+		return status_path(u->sup, log->path);
+	return log->kind == CONF_LOG_AUTO ? status_path(u->sup, auto_path) : json_null();
+}
+
+static json_t *get_stdout_logfile(const struct row *r)
+{
+	return log_path(r->unit, &r->svc->conf->out, r->unit->auto_out);
+}
+
+static json_t *get_stdout_syslog(const struct row *r)
+{
+	return json_boolean(r->svc->conf->out.syslog);
+}
+
+static json_t *get_stderr_syslog(const struct row *r)
+{
+	return json_boolean(r->svc->conf->err.syslog);
+}
+
+static json_t *get_stderr_logfile(const struct row *r)
+{
+	return r->svc->conf->redirect_stderr
+		       ? json_null()
+		       : log_path(r->unit, &r->svc->conf->err, r->unit->auto_err);
+}
+
+static json_t *get_history(const struct row *r)
+{
+	const struct svc *s = r->svc;
+	unsigned from = s->n_history > SVC_HISTORY ? s->n_history - SVC_HISTORY : 0;
+	json_t *list = json_array();
+
+	for (unsigned i = from; i < s->n_history; i++) {
+		const struct svc_past *p = &s->history[i % SVC_HISTORY];
+		json_t *one = json_pack("{s:f, s:f}", "ended", method_seconds(p->ended), "uptime",
+					(double)p->uptime_ns / (double)MPS_NS_PER_S);
+
+		set_exit(one, p->code, p->status);
+		json_array_append_new(list, one);
+	}
+	return list;
+}
+
+/* What supervisorctl prints behind the state. Its times are local, without seconds. */
+static json_t *get_compat(const struct row *r)
+{
+	const struct svc *s = r->svc;
 	char buffer[64];
 	time_t at = (time_t)(s->changed_wall.ns / MPS_NS_PER_S);
-	int64_t up = (now.ns - s->started.ns) / MPS_NS_PER_S;
+	int64_t up = (r->now.ns - s->started.ns) / MPS_NS_PER_S;
 	struct tm tm;
 
 	switch (s->state) {
@@ -51,126 +224,61 @@ static json_t *compat_text(const struct unit *u, struct mps_time now)
 	return json_string("");
 }
 
-static void set_exit(json_t *row, int code, int status)
+enum { ROW_ALWAYS = 1, ROW_DETAIL = 2, ROW_COMPAT = 4 };
+
+/* What a row may hold. `part` is when it is sent without "fields"; NULL from `get`: there is none. */
+static const struct field {
+	const char *name;
+	unsigned part;
+	json_t *(*get)(const struct row *r);
+} fields[] = {
+	{ "name", ROW_ALWAYS, get_name },
+	{ "group", ROW_ALWAYS, get_group },
+	{ "process", ROW_ALWAYS, get_process },
+	{ "state", ROW_ALWAYS, get_state },
+	{ "statecode", ROW_ALWAYS, get_statecode },
+	{ "pid", ROW_ALWAYS, get_pid },
+	{ "uptime", ROW_ALWAYS, get_uptime },
+	{ "restarts", ROW_ALWAYS, get_restarts },
+	{ "info", ROW_ALWAYS, get_info },
+	{ "changed", ROW_ALWAYS, get_changed },
+	{ "exit", ROW_ALWAYS, get_exit },
+	{ "spawnerr", ROW_ALWAYS, get_spawnerr },
+	{ "stdout_logfile", ROW_DETAIL, get_stdout_logfile },
+	{ "stderr_logfile", ROW_DETAIL, get_stderr_logfile },
+	{ "stdout_syslog", ROW_DETAIL, get_stdout_syslog },
+	{ "stderr_syslog", ROW_DETAIL, get_stderr_syslog },
+	{ "command", ROW_DETAIL, get_command },
+	{ "directory", ROW_DETAIL, get_directory },
+	{ "config", ROW_DETAIL, get_config },
+	{ "start_method", ROW_DETAIL, get_start_method },
+	{ "history", ROW_DETAIL, get_history },
+	{ "compat", ROW_COMPAT, get_compat },
+};
+_Static_assert(ARRAY_SIZE(fields) <= 64, "struct request has a bit for each");
+
+static json_t *row_of(const struct request *r, const struct unit *u, struct mps_time now,
+		      struct mps_time wall)
 {
-	if (code == CLD_EXITED)
-		json_object_set_new(row, "code", json_integer(status));
-	else if (code == CLD_KILLED || code == CLD_DUMPED) {
-		json_object_set_new(row, "signal", method_text(sig_name(status)));
-		json_object_set_new(row, "core", json_boolean(code == CLD_DUMPED));
-	} else {
-		json_object_set_new(row, "spawnerr", json_true());
-	}
-}
+	const struct row row = { u, &u->svc, now, wall };
+	json_t *json = json_object();
 
-static json_t *exit_of(const struct svc *s)
-{
-	json_t *e = json_object();
-
-	set_exit(e, s->last_exit.code, s->last_exit.status);
-	return e;
-}
-
-static json_t *row_of(const struct unit *u, struct mps_time now, struct mps_time wall)
-{
-	const struct svc *s = &u->svc;
-	bool up = s->pid != 0 && s->state != SVC_BACKOFF;
-	AUTO_FREE char *info = svc_info(s, now, wall);
-	json_t *row = json_object();
-
-	json_object_set_new_nocheck(row, "name", method_text(s->name));
-	json_object_set_new_nocheck(row, "group", method_text(s->conf->group));
-	json_object_set_new_nocheck(row, "process", method_text(s->conf->name));
-	json_object_set_new_nocheck(row, "state", json_string_nocheck(svc_state_name(s->state)));
-	json_object_set_new_nocheck(row, "statecode", json_integer(svc_state_code(s->state)));
-	json_object_set_new_nocheck(row, "pid", json_integer(s->pid));
-	json_object_set_new_nocheck(row, "uptime",
-				    up ? json_real(method_seconds(
-						 (struct mps_time){ now.ns - s->started.ns }))
-				       : json_null());
-	json_object_set_new_nocheck(row, "restarts", json_integer(s->restarts));
-	json_object_set_new_nocheck(row, "info", method_text(info));
-	json_object_set_new_nocheck(row, "changed",
-				    s->changed_wall.ns ? json_real(method_seconds(s->changed_wall))
-						       : json_null());
-	if (s->last_exit.code != 0)
-		json_object_set_new_nocheck(row, "exit", exit_of(s));
-	if (s->spawn_error != NULL)
-		json_object_set_new_nocheck(row, "spawnerr", method_text(s->spawn_error));
-	return row;
-}
-
-static json_t *history_of(const struct svc *s)
-{
-	unsigned from = s->n_history > SVC_HISTORY ? s->n_history - SVC_HISTORY : 0;
-	json_t *list = json_array();
-
-	for (unsigned i = from; i < s->n_history; i++) {
-		const struct svc_past *p = &s->history[i % SVC_HISTORY];
-		json_t *one = json_pack("{s:f, s:f}", "ended", method_seconds(p->ended), "uptime",
-					(double)p->uptime_ns / (double)MPS_NS_PER_S);
-
-		set_exit(one, p->code, p->status);
-		json_array_append_new(list, one);
-	}
-	return list;
-}
-
-json_t *status_path(const struct sup *s, const char *path)
-{
-	AUTO_FREE char *absolute = NULL;
-
-	if (path == NULL || path[0] == '/' || s->base.cwd == NULL)
-		return method_text(path);
-	absolute = xasprintf("%s/%s", s->base.cwd, path);
-	return method_text(absolute);
-}
-
-static json_t *log_path(const struct unit *u, const struct conf_log *log, const char *auto_path)
-{
-	return status_path(u->sup, log->kind == CONF_LOG_FILE	? log->path
-				   : log->kind == CONF_LOG_AUTO ? auto_path
-								: NULL);
-}
-
-static void add_detail(json_t *row, const struct unit *u)
-{
-	const struct conf_proc *c = u->svc.conf;
-	AUTO_FREE char *place =
-		xasprintf("%s:%d", c->place.file != NULL ? c->place.file : "", c->place.line);
-
-	json_object_set_new(row, "stdout_logfile", log_path(u, &c->out, u->auto_out));
-	json_object_set_new(row, "stderr_logfile",
-			    c->redirect_stderr ? json_null() : log_path(u, &c->err, u->auto_err));
-	json_object_set_new(row, "stdout_syslog", json_boolean(c->out.syslog));
-	json_object_set_new(row, "stderr_syslog", json_boolean(c->err.syslog));
-	json_object_set_new(row, "log_timestamp", json_boolean(c->log_timestamp));
-	json_object_set_new(row, "command", method_text(c->command));
-	json_object_set_new(row, "directory", method_text(c->directory));
-	json_object_set_new(row, "config", method_text(place));
-	json_object_set_new(row, "start_method", json_string("spawn"));
-	json_object_set_new(row, "history", history_of(&u->svc));
+	for (size_t i = 0; i < ARRAY_SIZE(fields); i++)
+		if (r->fields & UINT64_C(1) << i)
+			json_object_set_new_nocheck(json, fields[i].name, fields[i].get(&row));
+	return json;
 }
 
 /* The next rows; the errors come with the last. */
 static void produce_status(struct request *r)
 {
-	bool detail = json_is_true(json_object_get(r->params, "detail"));
-	bool compat = json_is_true(json_object_get(r->params, "compat"));
 	struct mps_time now = mps_now(), wall = mps_wall();
 	json_t *rows = json_array(), *result;
 	size_t end = r->at + METHOD_ROWS < r->n_list ? r->at + METHOD_ROWS : r->n_list;
 	bool more = end < r->n_list;
 
-	for (; r->at < end; r->at++) {
-		json_t *row = row_of(r->list[r->at], now, wall);
-
-		if (detail)
-			add_detail(row, r->list[r->at]);
-		if (compat)
-			json_object_set_new(row, "compat", compat_text(r->list[r->at], now));
-		json_array_append_new(rows, row);
-	}
+	for (; r->at < end; r->at++)
+		json_array_append_new(rows, row_of(r, r->list[r->at], now, wall));
 	result = json_pack("{s:o}", "processes", rows);
 	if (!more && r->rows != NULL)
 		json_object_set(result, "errors", r->rows);
@@ -181,9 +289,55 @@ static void produce_status(struct request *r)
 		request_end(r);
 }
 
+static uint64_t fields_of(unsigned parts)
+{
+	uint64_t bits = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(fields); i++)
+		if (fields[i].part & parts)
+			bits |= UINT64_C(1) << i;
+	return bits;
+}
+
+static uint64_t field_named(const char *name)
+{
+	for (size_t i = 0; name != NULL && i < ARRAY_SIZE(fields); i++)
+		if (strcmp(fields[i].name, name) == 0)
+			return UINT64_C(1) << i;
+	return 0;
+}
+
+/* "fields", else what "detail" and "compat" say. False after an answer was sent. */
+static bool choose_fields(struct request *r)
+{
+	json_t *list = json_object_get(r->params, "fields"), *name;
+	bool detail = json_is_true(json_object_get(r->params, "detail"));
+	bool compat = json_is_true(json_object_get(r->params, "compat"));
+	size_t i;
+
+	if (list == NULL) {
+		r->fields = fields_of(ROW_ALWAYS | (detail ? ROW_DETAIL : 0) |
+				      (compat ? ROW_COMPAT : 0));
+		return true;
+	}
+	json_array_foreach (list, i, name) {
+		uint64_t bit = field_named(json_string_value(name));
+
+		if (bit == 0) {
+			request_fail(r, FAULT_BAD_ARGUMENTS, "fields: a row has no '%s'",
+				     json_is_string(name) ? json_string_value(name) : "");
+			return false;
+		}
+		r->fields |= bit;
+	}
+	if (!json_is_array(list))
+		request_fail(r, FAULT_INCORRECT_PARAMETERS, "fields: not a list of names");
+	return json_is_array(list);
+}
+
 void method_status(struct request *r)
 {
-	if (!method_find_targets(r)) {
+	if (!choose_fields(r) || !method_find_targets(r)) {
 		request_end(r);
 		return;
 	}

@@ -420,9 +420,10 @@ static int open_all(struct sup *s, struct err *err)
 	if (r < 0)
 		return r;
 	make_units(s);
-	r = control_open(s, s->socket_path, err);
+	r = control_open(s, err);
 	if (r < 0)
 		return r;
+	runtime_open(s);
 	r = link_open(s, s->options->keeper_fd);
 	return r < 0 ? err_set(err, r, "keeper: %s", strerror(-r)) : 0;
 }
@@ -447,6 +448,7 @@ static void end_without_keeper(struct sup *s)
 
 static void close_all(struct sup *s)
 {
+	runtime_close(s);
 	control_close(s);
 	uv_run(&s->loop, UV_RUN_NOWAIT); /* requests let go of the units before these go */
 	activity_flush(&s->log);

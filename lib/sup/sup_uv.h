@@ -1,7 +1,8 @@
 /*
  * What the supervisor's files share. sup_uv.c: life of the whole. unit_uv.c: one service's effects. keeper_uv.c: the
- * socket to the keeper. capture_uv.c: log pipes; outlet_uv.c: where they go. control_uv.c: connections. method_uv.c, status_uv.c,
- * change_uv.c: requests. worker.c: from a configured program to a struct mps_spawn. activity.c: the activity log.
+ * socket to the keeper. capture_uv.c: log pipes; outlet_uv.c: where they go. control_uv.c: connections.
+ * method_uv.c, status_uv.c, change_uv.c: requests. runtime_uv.c: the runtime directory.
+ * worker.c: from a configured program to a struct mps_spawn. activity.c: the activity log.
  */
 #ifndef SUP_SUP_UV_H
 #define SUP_SUP_UV_H
@@ -69,6 +70,7 @@ struct sup {
 	uv_timer_t later;  /* armed for 0 ms when `failed` is not empty */
 	uv_timer_t report; /* armed while all is being stopped */
 	struct control *control;
+	struct runtime *runtime;
 	struct activity log;
 	struct worker_base base;
 	struct logs logs;
@@ -174,10 +176,17 @@ void capture_finish(struct sup *s);
 void capture_close_sinks(struct sup *s);
 
 /* control_uv.c */
-int control_open(struct sup *s, const char *path, struct err *err);
+int control_open(struct sup *s, struct err *err);
+/* Listens at s->socket_path, which is made anew; who is connected stays so. */
+int control_listen(struct sup *s, struct err *err);
 void control_close(struct sup *s);
 /* Serves a connected stream socket like one that was accepted, and takes it over. 0, or -errno: then fd is the caller's. */
 int control_add_client(struct sup *s, int fd);
 void control_on_state(struct unit *u, enum svc_state from);
+
+/* runtime_uv.c */
+/* From here on the lock and the control socket are made again when somebody removes them. */
+void runtime_open(struct sup *s);
+void runtime_close(struct sup *s);
 
 #endif

@@ -42,8 +42,6 @@ void worker_base_init(struct worker_base *base, const struct conf *conf, const c
 	base->cwd = getcwd(NULL, 0);
 	if (getrlimit(RLIMIT_NOFILE, &r) == 0)
 		base->nofile = r.rlim_cur;
-	if (base->nofile < (uint64_t)conf->supervisord.minfds)
-		base->nofile = (uint64_t)conf->supervisord.minfds;
 }
 
 static void user_free(struct worker_user *u)
@@ -354,7 +352,7 @@ int worker_prepare(struct worker_base *base, const struct conf_proc *proc, const
 		return fail_at(base, &proc->place_user, -ENOENT, err);
 	r = make_environment(base, proc, display, gen, user, &w.envp, err);
 	if (r < 0)
-		return fail_at(base, &proc->place, r, err);
+		return fail_at(base, &proc->place_env_file, r, err);
 	r = find_executable(base, proc->argv[0], w.envp, &w.path, err);
 	if (r < 0) {
 		worker_spawn_fini(&w);

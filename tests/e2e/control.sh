@@ -10,12 +10,17 @@ startsecs=0
 restart_delay=0
 numprocs=20
 process_name=%(program_name)s_%(process_num)02d
+[program:wait]
+command=$W --ignore TERM --pidfile $T/wait
+startsecs=0
+stopwaitsecs=60
+autostart=false
 X
 start_mpsup
 must n_lines "$T/w" 20
 
 cat >"$T/clients.py" <<'X'
-import json, os, signal, socket, subprocess, sys, time
+import json, os, select, signal, socket, subprocess, sys, time
 
 path, pids, supervisor = sys.argv[1], sys.argv[2], int(sys.argv[3])
 
@@ -82,7 +87,8 @@ restarts("nobody")
 silent = [connect() for _ in range(200)]
 restarts("200 silent clients")
 before = cpu_ns()
-time.sleep(1)
+if select.select(silent, [], [], 1)[0]:
+    raise SystemExit("a silent client was told something, or dropped")
 spent = (cpu_ns() - before) / 1e6
 if spent > 100:
     raise SystemExit("200 silent clients cost %d ms a second" % spent)
@@ -121,6 +127,40 @@ if grown > 32 << 10 and not os.environ.get("SAN"):  # a sanitizer keeps what was
 for s in silent + half + garbage + [deaf]:
     s.close()
 restarts("all gone again")
+
+
+def descriptors():
+    return len(os.listdir("/proc/%d/fd" % supervisor))
+
+
+def until(what, condition):
+    t = time.monotonic()
+    while not condition():
+        if time.monotonic() - t > 5:
+            raise SystemExit("not in time: " + what)
+        time.sleep(0.005)
+
+
+def ask_and_shut(method, **params):
+    s = connect()
+    s.sendall(json.dumps({"id": 1, "method": method, "params": params}).encode() + b"\n")
+    s.shutdown(socket.SHUT_WR)
+    return s
+
+
+call("start", targets=["wait"], wait=False)
+until("a program that ignores TERM", lambda: os.path.exists(pids + "ait"))
+base = descriptors()
+shut = [ask_and_shut("stop", targets=["wait"]) for _ in range(100)]
+until("100 clients that wait for an answer", lambda: descriptors() >= base + 100)
+for s in shut[1:]:
+    s.close()
+until("99 clients are dropped when they hang up", lambda: descriptors() <= base + 2)
+os.kill(next(r["pid"] for r in call("status", targets=["wait"])["rows"]), signal.SIGKILL)
+answer = json.loads(shut[0].makefile("rb").readline())
+if answer["result"]["processes"][0]["status"] != "SUCCESS":
+    raise SystemExit("a client that has shut down its side: %s" % answer)
+until("it is let go", lambda: descriptors() <= base)
 X
 
 say "whatever clients do, workers are restarted and others are answered"

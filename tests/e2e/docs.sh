@@ -48,6 +48,14 @@ grep -oE '\{ "[a-z_.]+", method_' "$here/lib/sup/method_uv.c" | sed 's/{ "//; s/
 sed -n '/^\.Sh METHODS/,/^\.S[hs] A row/s/^\.It Ic \([a-z_.]*\).*/\1/p' "$man/mpsup-ipc.7" >"$T/right"
 same methods
 
+say "every field of a row of status is in mpsup-ipc(7)"
+grep -oE '\{ "[a-z_]+", ROW_' "$here/lib/sup/status_uv.c" | cut -d'"' -f2 >"$T/fields"
+n_lines "$T/fields" 20 || fail "found only $(wc -l <"$T/fields") fields"
+sed -n '/^\.Ss A row/,/^\.S[hs] FAULT/p' "$man/mpsup-ipc.7" >"$T/row"
+while read -r field; do
+  contains "$T/row" "^\.(It )?Ic (.* )?$field( |\$)" || fail "$field is not in mpsup-ipc(7)"
+done <"$T/fields"
+
 say "the examples are accepted"
 expect 0 "$MPSUP" check --strict -c "$here/supervisor.ini.example"
 contains "$T/out" ' 0 errors, 0 warnings' || fail "warnings in supervisor.ini.example"

@@ -17,6 +17,33 @@ startsecs=0
 startretries=0
 restart_delay=0
 X
+limit_of() { # pid, name
+  sed -n "s/^Max $2 *\([^ ]*\) .*/\1/p" "/proc/$1/limits"
+}
+
+say "minfds and minprocs raise what is too low, for programs too"
+sed -i 's/^identifier=.*/&\nminfds=1500\nminprocs=300/' "$CONF"
+(
+  ulimit -S -n 1400
+  ulimit -S -u 290
+  start_mpsup
+) || exit 1
+must n_lines "$T/a" 1
+p=$(pid_of a)
+[ "$(limit_of "$p" 'open files')" = 1500 ] || fail "minfds=1500: $(limit_of "$p" 'open files')"
+[ "$(limit_of "$p" processes)" = 300 ] || fail "minprocs=300: $(limit_of "$p" processes)"
+shutdown_mpsup
+sed -i '/^min/d' "$CONF"
+rm "$T/a" "$T/b"
+
+say "and where they cannot, nothing is started"
+if [ -n "${AS[*]}" ] || [ "$(id -u)" != 0 ]; then
+  (
+    ulimit -n 1000
+    mps_expect 1 start
+  ) || exit 1
+  contains "$T/err" 'supervisord.minfds: the limit of open files cannot be raised to 1024' || fail "$(cat "$T/err")"
+fi
 start_mpsup
 must in_state a RUNNING
 must in_state b RUNNING
@@ -25,6 +52,11 @@ pid_changed() { # name, old pid
   local p
   p=$(pid_of "$1")
   [ -n "$p" ] && [ "$p" != 0 ] && [ "$p" != "$2" ] && alive "$p"
+}
+
+# It has been tried again so often that the time between two tries has grown to its longest, 1 s.
+at_longest() { # name
+  mps status "$1" 2>/dev/null | grep -qE 'retry in (0\.[89]|1) s'
 }
 
 # relief NAME LIMIT...: kills the program's process under the limit, which must not make it FATAL, then lifts the limit.
@@ -36,7 +68,7 @@ relief() {
   "${AS[@]}" prlimit --pid "$keeper" "--$1=$2:" || fail "prlimit"
   kill -KILL "$p"
   must gone "$p"
-  sleep 1.5 # a span to retry in, not a wait for a state
+  must at_longest "$name"
   in_state "$name" 'BACKOFF|STARTING' || fail "$name is $(state "$name") under the limit"
   t0=$(now_ms)
   # shellcheck disable=SC2086 # two numbers

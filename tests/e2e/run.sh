@@ -48,12 +48,11 @@ run_ended 0
 say "a program gets the signal and its time"
 config <<X
 [program:slow]
-command=$W --pidfile $T/slow --on-term 700
+command=$W --on-term 700 --pidfile $T/slow
 startsecs=0
 X
 run_mpsup
 must n_lines "$T/slow" 1
-sleep 0.2
 t0=$(now_ms)
 kill -TERM "$run"
 run_ended 0
@@ -63,16 +62,15 @@ t=$(($(now_ms) - t0))
 say "a second TERM kills"
 config <<X
 [program:deaf]
-command=$W --ignore TERM --pidfile $T/deaf
+command=$W --note TERM $T/deaf.term --pidfile $T/deaf
 startsecs=0
 stopwaitsecs=60
 X
 run_mpsup
 must n_lines "$T/deaf" 1
-sleep 0.2
 t0=$(now_ms)
 kill -TERM "$run"
-sleep 0.5
+must contains "$T/deaf.term" TERM
 alive "$run" || fail "gone after the first TERM though the program ignores it"
 kill -TERM "$run"
 wait "$run"
@@ -138,22 +136,3 @@ X
 run_mpsup
 wait "$run" && fail "exit status 0 though a program is FATAL"
 must -t 3 nothing_left
-
-if unshare -pf --mount-proc true 2>/dev/null; then
-  say "as PID 1: strangers are reaped, the program's status comes through"
-  config_with exit_on=exit:main <<X
-[program:main]
-command=$W --daemonize { --after 100 --exit 0 } --daemonize { --setsid --clear-env --after 200 --exit 3 } --pidfile $T/pid1 --after 1500 --exit 9
-startsecs=0
-autorestart=false
-X
-  unshare -pf --mount-proc "$MPSUP" run -c "$CONF" >"$T/run.out" 2>"$T/run.err" </dev/null &
-  run=$!
-  must n_lines "$T/pid1" 1
-  no_zombie() { ! pgrep -P "$(role keeper)" -r Z >/dev/null; }
-  sleep 0.5
-  must -t 1 no_zombie
-  run_ended 9
-else
-  say "PID 1 left out: unshare -p is not permitted"
-fi

@@ -1,5 +1,10 @@
 #!/bin/bash
 # user= of [supervisord], as root: the keeper, the supervisor and what they make are that user's.
+# As on a machine where nothing of ours has ever run: nobody has made /run/mpsup yet.
+if [ "$(id -u)" = 0 ] && [ -z "${FRESH:-}" ] && unshare -m true 2>/dev/null; then
+  # shellcheck disable=SC2016 # of the inner shell
+  FRESH=1 exec unshare -m sh -c 'mount -t tmpfs none /run && exec "$0"' "$0"
+fi
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 [ "$(id -u)" = 0 ] || exit 77

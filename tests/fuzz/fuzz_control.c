@@ -87,7 +87,10 @@ static void init_once(void)
 	check(uv_loop_init(&sup.loop) == 0);
 	uv_timer_init(&sup.loop, &sup.later);
 	sup.later.data = &sup;
+	uv_timer_init(&sup.loop, &sup.report);
+	sup.report.data = &sup;
 	snprintf(path, sizeof(path), "/tmp/mpsup-fuzz.%d", getpid());
+	sup.socket_path = path;
 	for (int i = 0; i < UNITS; i++) {
 		procs[i] = (struct conf_proc){ .program = (char *)groups[i],
 					       .name = (char *)names[i],
@@ -116,13 +119,14 @@ static void begin(void)
 		svc_init(&units[i].svc, i, procs[i].name, &procs[i], &ops, &units[i]);
 	}
 	sup.index = order_index_new(services, UNITS);
-	check(control_open(&sup, path, &err) == 0);
+	check(control_open(&sup, &err) == 0);
 	unlink(path);
 }
 
 static void end(void)
 {
 	uv_timer_stop(&sup.later);
+	uv_timer_stop(&sup.report);
 	control_close(&sup);
 	uv_run(&sup.loop, UV_RUN_DEFAULT);
 	for (int i = 0; i < UNITS; i++) {

@@ -252,6 +252,8 @@ static const struct {
 	{ "[supervisorctl]\nserverurl=%(nope)s\n", CONF_WARNING, 2, "there is no" },
 	{ "[rpcinterface:x]\nsupervisor.rpcinterface_factory=a:b\n", CONF_WARNING, 1,
 	  "Python extension" },
+	{ "[program:a]\ncommand=x\n[supervisord]\nnodaemon=true\n", CONF_NOTE, 4,
+	  "is read but has no effect" },
 	{ "[supervisord]\nexit_on=never\n", CONF_ERROR, 2, "none of fatal" },
 	{ "[supervisord]\non_crash=restart\n", CONF_ERROR, 2, "is none of stop" },
 	{ "[supervisord]\ndirectory=/no/such\n", CONF_ERROR, 2, "not an existing folder" },
@@ -401,6 +403,19 @@ Test(conf, env_files_are_read)
 	unlink(path);
 	cr_expect_eq(conf_read_env_file(path, &v, &err), -2);
 	free(path);
+}
+
+Test(conf, a_key_without_effect_is_told_once)
+{
+	struct conf *conf =
+		load_text("[program:a]\ncommand=x\nstdout_events_enabled=1\nnumprocs=2\n"
+			  "process_name=%(process_num)d\n"
+			  "[program:b]\ncommand=x\nstdout_events_enabled=1\n");
+
+	cr_assert_eq(conf->n_messages, 1);
+	cr_expect_eq(conf->messages[0].line, 3);
+	cr_expect_eq(conf->messages[0].level, CONF_NOTE);
+	conf_free(conf);
 }
 
 Test(conf, a_bare_key_in_an_env_file_is_our_own_value)

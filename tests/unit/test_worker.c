@@ -39,7 +39,6 @@ static void enter(void)
 	cr_assert_eq(chdir(folder), 0);
 	snprintf(conf_path, sizeof(conf_path), "%s/main.conf", folder);
 	conf.path = conf_path;
-	conf.supervisord.minfds = 100;
 	worker_base_init(&base, &conf, "inst", "/run/sock");
 }
 
@@ -65,6 +64,7 @@ static struct conf_proc program(void)
 		.place_command = { conf_path, 2 },
 		.place_directory = { conf_path, 3 },
 		.place_user = { conf_path, 4 },
+		.place_env_file = { conf_path, 5 },
 	};
 }
 
@@ -226,7 +226,7 @@ Test(worker, a_missing_env_file_is_a_mistake_unless_it_is_optional)
 	p.env_file = (char *)"nosuch";
 	cr_expect_eq(worker_prepare(&base, &p, "web", 1, &w, &err), -ENOENT);
 	cr_expect_eq(strncmp(err.text, "env_file: ", 10), 0, "%s", err.text);
-	cr_expect_not_null(strstr(err.text, "(main.conf:1)"));
+	cr_expect_not_null(strstr(err.text, "(main.conf:5)"));
 	p.env_file_optional = true;
 	prepares(&p, &w);
 	worker_spawn_fini(&w);

@@ -1,7 +1,7 @@
 /*
  * The runtime directory and its lock. See rundir.h.
  */
-#include "mpsup/rundir.h"
+#include "sup/rundir.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -100,6 +100,13 @@ static int held_by_other(int dir_fd, const char *name, struct err *err)
 	return taken(lock, name, err);
 }
 
+static int no_place(const char *dir, struct err *err)
+{
+	return err_set(err, -errno, "runtime directory %s: %s; %s", dir, strerror(errno),
+		       geteuid() == 0 ? "it must be possible to write to /run"
+				      : "set XDG_RUNTIME_DIR to a folder of yours");
+}
+
 int rundir_make(const char *dir, uid_t uid, gid_t gid, struct err *err)
 {
 	AUTO_FREE char *path = xstrdup(dir);
@@ -110,8 +117,7 @@ int rundir_make(const char *dir, uid_t uid, gid_t gid, struct err *err)
 	while ((slash = strchr(slash + 1, '/')) != NULL) {
 		*slash = '\0';
 		if (mkdir(path, 0700) < 0 && errno != EEXIST)
-			return err_set(err, -errno, "runtime directory %s: %s", path,
-				       strerror(errno));
+			return no_place(path, err);
 		*slash = '/';
 	}
 	if (mkdir(dir, 0700) == 0) {
@@ -119,13 +125,17 @@ int rundir_make(const char *dir, uid_t uid, gid_t gid, struct err *err)
 			return err_set(err, -errno, "runtime directory %s: chown: %s", dir,
 				       strerror(errno));
 	} else if (errno != EEXIST)
-		return err_set(err, -errno, "runtime directory %s: %s", dir, strerror(errno));
+		return no_place(dir, err);
 	/* Whoever may rename in the folder above could put a directory of theirs in its place. */
 	*strrchr(path, '/') = '\0';
 	parent_fd = open_directory(path, err);
 	r = parent_fd < 0 ? parent_fd : check(parent_fd, path, geteuid(), 022, err);
 	if (r < 0)
 		return r;
+	/* Another user's way to their own leads through it. */
+	if (uid != geteuid() && fchmod(parent_fd, 0711) < 0)
+		return err_set(err, -errno, "runtime directory %s: chmod: %s", path,
+			       strerror(errno));
 	fd = open_directory(dir, err);
 	if (fd < 0)
 		return fd;
@@ -176,10 +186,10 @@ void rundir_remove(const char *dir, int fd)
 	rmdir(dir);
 }
 
-int rundir_write_pid(int fd)
+int rundir_write_pid(int fd, pid_t pid)
 {
 	char text[32];
-	int n = snprintf(text, sizeof(text), "%d\n", (int)getpid());
+	int n = snprintf(text, sizeof(text), "%d\n", (int)pid);
 
 	/* In this order it is never empty for those who read it. */
 	if (pwrite(fd, text, (size_t)n, 0) < 0 || ftruncate(fd, n) < 0)

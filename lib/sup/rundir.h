@@ -1,8 +1,8 @@
 /*
  * The runtime directory and its lock: at most one supervisor for a name.
  */
-#ifndef CMD_MPSUP_RUNDIR_H
-#define CMD_MPSUP_RUNDIR_H
+#ifndef SUP_RUNDIR_H
+#define SUP_RUNDIR_H
 
 #include <sys/types.h>
 
@@ -26,8 +26,8 @@ int rundir_lock(const char *dir, const char *name, int *ret_fd, struct err *err)
  */
 void rundir_remove(const char *dir, int fd);
 
-/* Writes the caller's pid into the lock file, for those who find it taken. 0 or -errno. */
-int rundir_write_pid(int fd);
+/* Writes the pid into the lock file, for those who find it taken. 0 or -errno. */
+int rundir_write_pid(int fd, pid_t pid);
 
 /* Blocks until nobody holds DIR/lock, opened before as fd. 0 or -errno. */
 int rundir_wait_unlocked(int fd);

@@ -1,0 +1,347 @@
+/*
+ * Reads /proc and finds out whose each process is. See snapshot.h.
+ */
+#include "mpsup/snapshot.h"
+
+#include <dirent.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/xalloc.h"
+#include "proc/tag.h"
+#include "proc/tree.h"
+
+enum {
+	BATCH = 32,
+	SECOND_THREAD = 4 * BATCH, /* with fewer processes it would come too late */
+};
+
+/* Whose a process is: the index of a main process, or one of these. */
+enum { NOBODYS = -1, UNKNOWN = -2 };
+
+struct process {
+	pid_t pid, ppid;
+	pid_t pgrp, session;
+	int owner;
+	uint64_t start, ticks, rss;
+	struct process *next; /* of the same owner, by pid */
+};
+
+struct main_process {
+	pid_t pid;
+	int index; /* in the caller's list */
+	uint64_t tag;
+};
+
+struct snapshot {
+	pthread_t thread;
+	bool threaded;
+	struct process *list; /* by pid */
+	size_t n, cap;
+	atomic_size_t taken;	    /* list[0..taken) is read, or being read by some thread */
+	double when;		    /* seconds since boot */
+	struct main_process *mains; /* by pid */
+	size_t n_mains;
+	struct process **of; /* the processes of each of the caller's list */
+	size_t n_of;
+};
+
+/* -------------------------------------------------------------------------------------------------- reading */
+
+static void read_one(struct process *p)
+{
+	struct proc_stat st;
+
+	if (proc_stat_read(p->pid, &st) < 0)
+		return; /* gone meanwhile: it has no parent and nothing of its own */
+	p->ppid = st.ppid;
+	p->pgrp = st.pgrp;
+	p->session = st.session;
+	p->start = st.start_ticks;
+	p->ticks = st.utime_ticks + st.stime_ticks;
+	p->rss = st.rss_pages;
+}
+
+static void *read_batches(void *user)
+{
+	struct snapshot *s = user;
+	size_t from;
+
+	/* Descriptors of its own: in a table that threads share, each open and close takes a lock. */
+	unshare(CLONE_FILES);
+	while ((from = atomic_fetch_add(&s->taken, BATCH)) < s->n)
+		for (size_t i = from; i < s->n && i < from + BATCH; i++)
+			read_one(&s->list[i]);
+	return NULL;
+}
+
+static struct process *add(struct snapshot *s, pid_t pid)
+{
+	if (s->n == s->cap) {
+		s->cap = s->cap ? s->cap * 2 : 256;
+		s->list = xrealloc(s->list, s->cap * sizeof(*s->list));
+	}
+	s->list[s->n] = (struct process){ .pid = pid, .owner = UNKNOWN };
+	return &s->list[s->n++];
+}
+
+static int compare_pids(const void *a, const void *b)
+{
+	const struct process *x = a, *y = b;
+
+	return (x->pid > y->pid) - (x->pid < y->pid);
+}
+
+static double since_boot(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_BOOTTIME, &ts);
+	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+static void *read_all(void *user)
+{
+	struct snapshot *s = user;
+	DIR *proc = opendir("/proc");
+	struct dirent *entry;
+	pthread_t second;
+	bool helped;
+
+	while (proc != NULL && (entry = readdir(proc)) != NULL)
+		if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9')
+			add(s, (pid_t)strtol(entry->d_name, NULL, 10));
+	if (proc != NULL)
+		closedir(proc);
+	qsort(s->list, s->n, sizeof(*s->list), compare_pids);
+	helped = s->n >= SECOND_THREAD && pthread_create(&second, NULL, read_batches, s) == 0;
+	read_batches(s);
+	if (helped)
+		pthread_join(second, NULL);
+	s->when = since_boot();
+	return NULL;
+}
+
+static struct process *find(const struct snapshot *s, pid_t pid)
+{
+	struct process key = { .pid = pid };
+
+	return s->n > 0 ? bsearch(&key, s->list, s->n, sizeof(*s->list), compare_pids) : NULL;
+}
+
+struct snapshot *snapshot_new(void)
+{
+	struct snapshot *s = xcalloc(1, sizeof(*s));
+
+	s->threaded = pthread_create(&s->thread, NULL, read_all, s) == 0;
+	return s;
+}
+
+static void join(struct snapshot *s)
+{
+	if (s->threaded)
+		pthread_join(s->thread, NULL);
+	s->threaded = false;
+}
+
+void snapshot_free(struct snapshot *s)
+{
+	if (s == NULL)
+		return;
+	join(s);
+	free(s->list);
+	free(s->mains);
+	free(s->of);
+	free(s);
+}
+
+/* ---------------------------------------------------------------------------------------------------- whose */
+
+static int compare_mains(const void *a, const void *b)
+{
+	const struct main_process *x = a, *y = b;
+
+	return (x->pid > y->pid) - (x->pid < y->pid);
+}
+
+static struct main_process *find_main(const struct snapshot *s, pid_t pid)
+{
+	struct main_process key = { .pid = pid };
+
+	return bsearch(&key, s->mains, s->n_mains, sizeof(*s->mains), compare_mains);
+}
+
+static void set_mains(struct snapshot *s, const pid_t *mains, size_t n)
+{
+	s->mains = xcalloc(n + 1, sizeof(*s->mains));
+	for (size_t i = 0; i < n; i++)
+		if (mains[i] > 0)
+			s->mains[s->n_mains++] =
+				(struct main_process){ .pid = mains[i], .index = (int)i };
+	qsort(s->mains, s->n_mains, sizeof(*s->mains), compare_mains);
+}
+
+/* One that was started after the list was read. */
+static void add_new_mains(struct snapshot *s)
+{
+	size_t n = s->n;
+
+	for (size_t i = 0; i < s->n_mains; i++) {
+		struct process key = { .pid = s->mains[i].pid };
+
+		if (n == 0 || !bsearch(&key, s->list, n, sizeof(*s->list), compare_pids))
+			read_one(add(s, key.pid));
+	}
+	if (s->n > n)
+		qsort(s->list, s->n, sizeof(*s->list), compare_pids);
+}
+
+/* The keeper, which is the parent of all main processes; 0 = none of them is there. */
+static pid_t own_mains(struct snapshot *s)
+{
+	pid_t keeper = 0;
+
+	for (size_t i = 0; i < s->n_mains; i++) {
+		struct process *p = find(s, s->mains[i].pid);
+
+		p->owner = p->ppid > 0 ? s->mains[i].index : NOBODYS;
+		if (p->ppid > 0)
+			keeper = p->ppid;
+	}
+	return keeper;
+}
+
+static int owner_by_tag(struct snapshot *s, uint64_t tag)
+{
+	for (size_t i = 0; i < s->n_mains; i++) {
+		if (s->mains[i].tag == 0)
+			s->mains[i].tag = tag_get(s->mains[i].pid);
+		if (s->mains[i].tag == tag)
+			return s->mains[i].index;
+	}
+	return NOBODYS;
+}
+
+/* As the keeper finds it: by the tag; without one by the session or group that the main process made. */
+static int owner_of_orphan(struct snapshot *s, const struct process *p)
+{
+	uint64_t tag = tag_get(p->pid);
+	const struct main_process *m;
+
+	if (tag != 0)
+		return owner_by_tag(s, tag);
+	m = find_main(s, p->session);
+	if (m == NULL)
+		m = find_main(s, p->pgrp);
+	return m != NULL ? m->index : NOBODYS;
+}
+
+/* Up to somebody whose owner is known. Numbers are reused while we read, so that parents may form a circle. */
+static void own(struct snapshot *s, struct process *p)
+{
+	struct process *at = p;
+	int owner;
+	size_t n;
+
+	for (n = 0; at != NULL && at->owner == UNKNOWN; n++) {
+		at->owner = NOBODYS;
+		at = find(s, at->ppid);
+	}
+	owner = at != NULL ? at->owner : NOBODYS;
+	for (at = p; n > 0; n--, at = find(s, at->ppid))
+		at->owner = owner;
+}
+
+void snapshot_finish(struct snapshot *s, const pid_t *mains, size_t n)
+{
+	pid_t keeper;
+
+	if (!s->threaded)
+		read_all(s);
+	join(s);
+	set_mains(s, mains, n);
+	add_new_mains(s);
+	keeper = own_mains(s);
+	for (size_t i = 0; keeper != 0 && i < s->n; i++)
+		if (s->list[i].ppid == keeper && s->list[i].owner == UNKNOWN)
+			s->list[i].owner = owner_of_orphan(s, &s->list[i]);
+	s->of = xcalloc(n + 1, sizeof(struct process *));
+	s->n_of = n;
+	for (size_t i = s->n; i-- > 0;) {
+		struct process *p = &s->list[i];
+
+		own(s, p);
+		if (p->owner == NOBODYS)
+			continue;
+		p->next = s->of[p->owner];
+		s->of[p->owner] = p;
+	}
+}
+
+/* --------------------------------------------------------------------------------------------------- result */
+
+static double cpu_of(const struct process *p, double when)
+{
+	double hz = (double)sysconf(_SC_CLK_TCK);
+	double age = when - (double)p->start / hz;
+
+	return age > 0.01 ? 100 * (double)p->ticks / hz / age : 0;
+}
+
+static double cpu_since(const struct process *p, double when, const struct snapshot *before)
+{
+	double hz = (double)sysconf(_SC_CLK_TCK), span = when - before->when;
+	const struct process *old = find(before, p->pid);
+	uint64_t had = old != NULL && old->start == p->start ? old->ticks : 0;
+
+	return span > 0 && p->ticks > had ? 100 * (double)(p->ticks - had) / hz / span : 0;
+}
+
+bool snapshot_usage(const struct snapshot *s, size_t i, const struct snapshot *before,
+		    struct usage *ret_usage)
+{
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	struct usage u = { 0 };
+
+	if (i >= s->n_of || s->of[i] == NULL)
+		return false;
+	for (const struct process *p = s->of[i]; p != NULL; p = p->next) {
+		u.cpu += before != NULL ? cpu_since(p, s->when, before) : cpu_of(p, s->when);
+		u.rss += p->rss * page;
+	}
+	*ret_usage = u;
+	return true;
+}
+
+static void walk(const struct process *all, pid_t pid, unsigned depth,
+		 void (*on)(pid_t pid, unsigned depth, void *user), void *user)
+{
+	on(pid, depth, user);
+	for (const struct process *p = all; p != NULL; p = p->next)
+		if (p->ppid == pid && p->pid != pid)
+			walk(all, p->pid, depth + 1, on, user);
+}
+
+/* Its parent is not of the program: the main process, or an orphan. */
+static bool is_root(const struct snapshot *s, const struct process *p)
+{
+	const struct process *parent = find(s, p->ppid);
+
+	return parent == NULL || parent->owner != p->owner;
+}
+
+void snapshot_walk(const struct snapshot *s, size_t i,
+		   void (*on)(pid_t pid, unsigned depth, void *user), void *user)
+{
+	const struct process *all = i < s->n_of ? s->of[i] : NULL;
+
+	for (int orphans = 0; orphans <= 1; orphans++)
+		for (const struct process *p = all; p != NULL; p = p->next)
+			if (is_root(s, p) && (find_main(s, p->pid) == NULL) == orphans)
+				walk(all, p->pid, 0, on, user);
+}

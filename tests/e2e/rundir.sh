@@ -1,0 +1,81 @@
+#!/bin/bash
+# The runtime directory, the socket or the lock are removed while the supervisor runs: made again, nothing else happens.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+config <<Y
+[program:a]
+command=$W --pidfile $T/a
+startsecs=0
+restart_delay=0
+Y
+start_mpsup
+must n_lines "$T/a" 1
+
+answers() {
+  timeout 5 "$MPSUP" status -c "$CONF" >"$T/out" 2>"$T/err"
+}
+# removed WHAT...: within a second there is an answer again, the lock holds, and the program was not touched.
+removed() {
+  local t0
+  t0=$(now_ms)
+  rm -rf "$@" || fail "rm: it was made again too early"
+  must -t 2 answers
+  say "  answers again after $(($(now_ms) - t0)) ms"
+  [ "$(stat -c '%a %u' "$RUNTIME")" = "700 $(id -u)" ] || fail "the directory is $(stat -c '%a %u' "$RUNTIME")"
+  must -t 2 test -e "$RUNTIME/lock"
+  expect 1 "$MPSUP" run -c "$CONF"
+  contains "$T/err" "already running: $ID .pid $keeper" || fail "a second run says '$(cat "$T/err")'"
+  [ "$(wc -l <"$T/a")" = 1 ] || fail "the program was started again"
+  [ "$(mps pid)" = "$keeper" ] || fail "another keeper"
+}
+
+say "the socket"
+removed "$RUNTIME/control.sock"
+say "the lock"
+removed "$RUNTIME/lock"
+say "the directory, more than once"
+removed "$RUNTIME"
+removed "$RUNTIME"
+contains "$LOG" "$RUNTIME or what was in it had been removed" || fail "the log says nothing of it"
+
+say "a client that is connected stays so, and programs are restarted meanwhile"
+python3 - "$RUNTIME" "$T/a" <<'Y' || fail "see above"
+import json, os, select, shutil, signal, socket, sys, time
+rundir, pids = sys.argv[1:]
+s = socket.socket(socket.AF_UNIX)
+s.settimeout(5)
+s.connect(rundir + "/control.sock")
+f = s.makefile("rwb")
+shutil.rmtree(rundir)
+n = len(open(pids).readlines())
+os.kill(int(open(pids).read().split()[-1]), signal.SIGKILL)
+end = time.monotonic() + 5
+while len(open(pids).readlines()) == n:
+    if time.monotonic() > end:
+        raise SystemExit("not restarted")
+    select.select([s], [], [], 0.01)
+f.write(b'{"id":1,"method":"status"}\n')
+f.flush()
+if json.loads(f.readline())["id"] != 1:
+    raise SystemExit("the old connection is not answered")
+Y
+must -t 2 answers
+
+if [ "$(id -u)" != 0 ]; then
+  say "what lies above it"
+  rm -rf "$(dirname "$RUNTIME")" || fail "rm"
+  must -t 2 answers
+
+  say "a file in its place is told, and the end of that is noticed"
+  rm -rf "$(dirname "$RUNTIME")"
+  touch "$(dirname "$RUNTIME")" || fail "too late for this test"
+  must contains "$LOG" 'CRIT .*nobody can ask us'
+  ! answers || fail "answers"
+  rm "$(dirname "$RUNTIME")"
+  must -t 2 answers
+fi
+
+say "and at the end nothing of it is left"
+shutdown_mpsup
+[ ! -e "$RUNTIME" ] || fail "$RUNTIME is left"
