@@ -304,7 +304,7 @@ void capture_close_sinks(struct sup *s)
 
 /* ------------------------------------------------------------------------------------------------- captures */
 
-/* "web:0  | " in a colour of its own; all names are padded to the longest. */
+/* By default "web:0  | " in the foreground, in a colour of its own, with all names padded to the longest; not in files. */
 static char *make_prefix(const struct unit *u, const struct outlet *o)
 {
 	static const char *const colours[] = { "36", "33", "32", "35", "34",
@@ -312,11 +312,9 @@ static char *make_prefix(const struct unit *u, const struct outlet *o)
 	const char *text = u->svc.conf->log_prefix;
 	size_t width = u->sup->name_width;
 
-	if (text != NULL && strcasecmp(text, "none") == 0)
-		return xstrdup("");
-	if (text != NULL && strcasecmp(text, "auto") != 0)
-		return xstrdup(text);
-	if (o == NULL || (text == NULL && !u->sup->options->foreground))
+	if (text != NULL)
+		return xstrdup(strcasecmp(text, "none") == 0 ? "" : text);
+	if (o == NULL || o->sink.kind == SINK_FILE || !u->sup->options->foreground)
 		return xstrdup("");
 	if (!o->is_tty || getenv("NO_COLOR") != NULL)
 		return xasprintf("%-*s | ", (int)width, u->svc.name);
