@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
+#include "base/fd.h"
 #include "base/xalloc.h"
 #include "sup/rotate.h"
 
@@ -78,6 +80,39 @@ static void compress_stop(struct outlet *o)
 	o->compression = NULL;
 }
 
+/* ------------------------------------------------------------------------------------------- dropped backups */
+
+struct closing {
+	uv_work_t work;
+	int fd;
+};
+
+static void on_close_work(uv_work_t *work)
+{
+	struct closing *c = work->data;
+
+	fd_close(&c->fd);
+}
+
+static void on_close_done(uv_work_t *work, int status)
+{
+	(void)status;
+	free(work->data);
+}
+
+/* Giving back the blocks of a large file would hold the loop for milliseconds. */
+static void close_gone(struct outlet *o)
+{
+	struct closing *c;
+
+	if (o->sink.gone < 0)
+		return;
+	c = xmalloc(sizeof(*c));
+	c->work.data = c;
+	c->fd = TAKE_FD(o->sink.gone);
+	uv_queue_work(&o->sup->loop, &c->work, on_close_work, on_close_done);
+}
+
 /* -------------------------------------------------------------------------------------------------- writing */
 
 static void on_writable(uv_poll_t *poll, int status, int events)
@@ -141,6 +176,7 @@ void outlet_written(struct outlet *o, int error)
 	}
 	if (k->rotations != o->rotations) {
 		o->rotations = k->rotations;
+		close_gone(o);
 		compress_next(o);
 	}
 	if (error != 0 || trouble != 0)

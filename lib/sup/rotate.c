@@ -61,15 +61,18 @@ static int move_up(const char *path, int n)
 }
 
 /* Only up to the first gap: a shift that was cut short has left one, and above it all is done. */
-int rotate_shift(const char *path, int backups)
+int rotate_shift(const char *path, int backups, int *ret_gone)
 {
 	AUTO_FREE char *first = name_of(path, 1, PLAIN);
+	AUTO_FREE char *last = name_of(path, backups, PLAIN);
 	int gap = 1, r = 0;
 
 	while (gap <= backups && forms_of(path, gap) != 0)
 		gap++;
+	*ret_gone = -1;
 	if (gap > backups) {
 		gap = backups;
+		*ret_gone = open(last, O_PATH | O_CLOEXEC | O_NOFOLLOW);
 		drop(path, gap, PLAIN | GZIP);
 	}
 	for (int n = gap - 1; n >= 1 && r == 0; n--)

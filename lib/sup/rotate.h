@@ -8,8 +8,11 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-/* FILE becomes FILE.1, and those before it one more; only FILE.`backups` goes. backups > 0. 0 or -errno. */
-int rotate_shift(const char *path, int backups);
+/*
+ * FILE becomes FILE.1, and those before it one more; only FILE.`backups` goes. backups > 0. 0 or -errno. *ret_gone is -1,
+ * or holds what is gone open: closing it gives back its blocks, which takes a while where it is large.
+ */
+int rotate_shift(const char *path, int backups, int *ret_gone);
 
 /* The newest backup that is not compressed yet, to be compressed in a thread of its own. */
 struct rotate_job;

@@ -112,7 +112,8 @@ static int start_over(struct sink *k)
 	}
 	if (fstat(k->fd, &old) < 0)
 		return -errno;
-	r = rotate_shift(k->path, k->backups);
+	fd_close(&k->gone);
+	r = rotate_shift(k->path, k->backups, &k->gone);
 	if (r == 0)
 		r = open_again(k);
 	if (r == 0)
@@ -410,7 +411,9 @@ int sink_init(struct sink *k, struct logs *logs, const struct sink_spec *spec)
 	int fd = spec->fd;
 	struct stat st;
 
-	*k = (struct sink){ .logs = logs, .fd = -1, .mode = spec->mode, .kind = SINK_STREAM };
+	*k = (struct sink){
+		.logs = logs, .fd = -1, .gone = -1, .mode = spec->mode, .kind = SINK_STREAM
+	};
 	if (fstat(fd, &st) < 0) {
 		close(fd);
 		return -errno;
@@ -435,9 +438,11 @@ int sink_init(struct sink *k, struct logs *logs, const struct sink_spec *spec)
 
 void sink_init_syslog(struct sink *k, struct logs *logs, const char *socket_path)
 {
-	*k = (struct sink){
-		.logs = logs, .fd = -1, .kind = SINK_SYSLOG, .path = xstrdup(socket_path)
-	};
+	*k = (struct sink){ .logs = logs,
+			    .fd = -1,
+			    .gone = -1,
+			    .kind = SINK_SYSLOG,
+			    .path = xstrdup(socket_path) };
 	take_slot(k);
 }
 
@@ -449,6 +454,7 @@ void sink_fini(struct sink *k, bool keep)
 	if (!keep)
 		logs_slot_free(k->logs, k->slot);
 	fd_close(&k->fd);
+	fd_close(&k->gone);
 	free(k->path);
-	*k = (struct sink){ .fd = -1 };
+	*k = (struct sink){ .fd = -1, .gone = -1 };
 }

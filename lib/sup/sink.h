@@ -37,6 +37,7 @@ struct sink {
 	bool moved;   /* to be opened again when the line ends */
 	int trouble; /* errno of what failed while we went on; 0 = none. For the owner to tell and clear */
 	unsigned rotations;
+	int gone; /* the last backup that was dropped, held open for the owner to close where that may take a while */
 	uint64_t written; /* bytes */
 	/* The file is another one: dev and inode were these. */
 	void (*on_changed)(struct sink *k, dev_t dev, ino_t inode, void *user);
