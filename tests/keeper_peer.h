@@ -48,6 +48,7 @@ struct peer_options {
 	const char *no;		/* MPSUP_NO */
 	void (*before)(void);	/* in the keeper's process, before exec */
 	const char *supervisor; /* NULL = ourselves */
+	enum keeper_on_crash on_crash;
 };
 
 /* Standard input is the control socket: it gets our descriptor 3, and gives the status to exit with. */
@@ -109,29 +110,18 @@ static inline void peer_exec(const struct peer_options *o, int control)
 	_exit(98);
 }
 
-/* False when the keeper did not come up with a supervisor. */
-static inline bool peer_open(struct peer *p, const struct peer_options *o)
+/* The socket of the next supervisor that the keeper starts. False when none comes up. */
+static inline bool peer_next(struct peer *p)
 {
-	int ends[2];
 	size_t n = 0;
 	bool cut;
 
-	peer_self();
-	*p = (struct peer){ .sock = -1 };
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
-		return false;
-	p->keeper = fork();
-	if (p->keeper == 0)
-		peer_exec(o, ends[1]);
-	close(ends[1]);
-	p->control = ends[0];
-	if (!peer_wait_readable(p->control, PEER_PATIENCE) ||
-	    fd_recv(p->control, &p->supervisor, sizeof(p->supervisor), &p->sock, 1, &n, &cut) <=
-		    0 ||
-	    n != 1)
-		return false;
-	p->id = tag_keeper_id(p->keeper);
-	return true;
+	fd_close(&p->sock);
+	p->left.n = 0;
+	return peer_wait_readable(p->control, PEER_PATIENCE) &&
+	       fd_recv(p->control, &p->supervisor, sizeof(p->supervisor), &p->sock, 1, &n, &cut) >
+		       0 &&
+	       n == 1;
 }
 
 static inline int peer_send(struct peer *p, const struct keeper_message *m, const struct buf *rest,
@@ -173,6 +163,40 @@ static inline int peer_recv(struct peer *p, struct keeper_message *ret)
 		if (r < 0 || ret->type != KEEPER_REAPED)
 			return r;
 	}
+}
+
+static inline int peer_hello(struct peer *p, enum keeper_on_crash on_crash)
+{
+	struct keeper_message m = { .type = KEEPER_HELLO,
+				    .protocol = KEEPER_PROTOCOL,
+				    .on_crash = on_crash,
+				    .time = { MPS_NS_PER_S / 2 } };
+	AUTO_BUF rest = BUF_INIT;
+
+	wire_put_strv(&rest, NULL);
+	return peer_send(p, &m, &rest, NULL, 0);
+}
+
+/* False when the keeper did not come up with a supervisor. */
+static inline bool peer_open(struct peer *p, const struct peer_options *o)
+{
+	struct keeper_message m = { 0 };
+	int ends[2];
+
+	peer_self();
+	*p = (struct peer){ .sock = -1 };
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+		return false;
+	p->keeper = fork();
+	if (p->keeper == 0)
+		peer_exec(o, ends[1]);
+	close(ends[1]);
+	p->control = ends[0];
+	if (!peer_next(p) || peer_hello(p, o != NULL ? o->on_crash : KEEPER_CRASH_STOP) < 0 ||
+	    peer_recv(p, &m) < 0 || m.type != KEEPER_WELCOME)
+		return false;
+	p->id = tag_keeper_id(p->keeper);
+	return true;
 }
 
 static inline int peer_signal(struct peer *p, uint32_t instance, uint32_t gen, int sig,

@@ -255,7 +255,7 @@ static json_t *explain_supervisord(const struct conf_supervisord *s)
 	if (s->exit_on == CONF_EXIT_NAME)
 		buf_addf(&exit_on, "exit:%s", s->exit_on_name);
 	set_string(o, "exit_on", s->exit_on == CONF_EXIT_NAME ? exit_on.p : exit_words[s->exit_on]);
-	set_string(o, "on_crash", "stop");
+	set_string(o, "on_crash", s->on_crash == CONF_CRASH_STOP ? "stop" : "restart");
 	set_time(o, "orphan_grace", s->orphan_grace);
 	return o;
 }

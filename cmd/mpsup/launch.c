@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/sig.h"
@@ -192,6 +193,8 @@ int launch_prepare(struct launch *l, const char *config)
 		r = find_host(l, &err);
 	if (r == 0)
 		r = take_lock(l, &err);
+	if (r == -EWOULDBLOCK && l->may_join)
+		return LAUNCH_HELD;
 	return r == 0 ? 0 : cmd_fail(EXIT_GENERIC, &err);
 }
 
@@ -304,13 +307,22 @@ static int not_ready(pid_t pid)
 	return EXIT_GENERIC;
 }
 
+static void read_all(int fd, struct buf *to)
+{
+	char part[512];
+	ssize_t n;
+
+	while ((n = read(fd, part, sizeof(part))) > 0 || (n < 0 && errno == EINTR))
+		if (n > 0)
+			buf_add(to, part, (size_t)n);
+}
+
 int launch_daemon(struct launch *l, pid_t *ret_pid)
 {
 	AUTO_CLOSE int in = -1, out = -1;
+	AUTO_BUF said = BUF_INIT;
 	struct err err;
 	int fds[2];
-	char byte;
-	ssize_t n;
 	pid_t pid;
 
 	if (pipe2(fds, O_CLOEXEC) < 0) {
@@ -328,20 +340,24 @@ int launch_daemon(struct launch *l, pid_t *ret_pid)
 	if (pid == 0)
 		be_daemon(l, out);
 	fd_close(&out);
-	do
-		n = read(in, &byte, 1);
-	while (n < 0 && errno == EINTR);
-	if (n != 1 || byte != 'R')
+	read_all(in, &said);
+	if (said.len == 0 || said.p[said.len - 1] != 'R')
 		return not_ready(pid);
+	if (said.len > 1)
+		fprintf(stderr, "mpsup: %.*s", (int)said.len - 1, said.p);
 	*ret_pid = pid;
 	return 0;
 }
 
-int daemon_start(const char *config, pid_t *ret_pid)
+int daemon_start(const char *config, pid_t *ret_pid, char **ret_dir)
 {
 	struct launch l = LAUNCH_INIT;
-	int r = launch_prepare(&l, config);
+	int r;
 
+	l.may_join = true;
+	r = launch_prepare(&l, config);
+	if (r == LAUNCH_HELD)
+		*ret_dir = TAKE_PTR(l.dir);
 	if (r == 0)
 		r = launch_daemon(&l, ret_pid);
 	if (r != 0 && l.lock_fd >= 0)

@@ -5,6 +5,7 @@
 #ifndef CMD_MPSUP_LAUNCH_H
 #define CMD_MPSUP_LAUNCH_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 struct launch {
@@ -14,8 +15,9 @@ struct launch {
 	char *self; /* this program */
 	char *host; /* mpsup-host */
 	int lock_fd;
-	char *user; /* to become, NULL = nobody else */
-	uid_t uid;  /* whose the runtime directory is */
+	char *user;    /* to become, NULL = nobody else */
+	bool may_join; /* LAUNCH_HELD instead of a message where the lock is taken */
+	uid_t uid;     /* whose the runtime directory is */
 	gid_t gid;
 };
 
@@ -23,6 +25,9 @@ struct launch {
 	{                                                                                          \
 		.lock_fd = -1                                                                      \
 	}
+
+/* Somebody else has the instance's lock. */
+#define LAUNCH_HELD (-1)
 
 /*
  * Loads the configuration at `config` (absolute), makes the runtime directory and takes its lock. 0, or an exit code
@@ -40,7 +45,10 @@ int launch_exec(struct launch *l);
  */
 int launch_daemon(struct launch *l, pid_t *ret_pid);
 
-/* launch_prepare() and launch_daemon() in one. */
-int daemon_start(const char *config, pid_t *ret_pid);
+/*
+ * launch_prepare() and launch_daemon() in one; LAUNCH_HELD with the runtime directory (the caller's) where somebody else
+ * has or had it.
+ */
+int daemon_start(const char *config, pid_t *ret_pid, char **ret_dir);
 
 #endif

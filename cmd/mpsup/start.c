@@ -8,6 +8,7 @@
 #include "mpsup/change.h"
 #include "mpsup/cmd.h"
 #include "mpsup/connect.h"
+#include "mpsup/join.h"
 #include "mpsup/launch.h"
 #include "mpsup/terminal.h"
 #include "mpsup/verbs.h"
@@ -17,18 +18,29 @@
 static int reach(struct cmd_context *ctx, struct client **ret_client, bool *ret_started)
 {
 	AUTO_FREE char *config = NULL;
+	AUTO_JOIN struct join join = JOIN_INIT;
 	struct err err = ERR_INIT;
 	pid_t pid;
-	int r = connect_open(ctx, ret_client, &err);
+	int r;
 
-	if (r == 0)
-		return 0;
-	if ((r != -ENOENT && r != -ECONNREFUSED) || ctx->socket != NULL)
-		return cmd_fail(connect_exit_code(r), &err);
-	r = cmd_config_path(ctx, &config, &err);
-	if (r < 0)
-		return cmd_fail(EXIT_GENERIC, &err);
-	r = daemon_start(config, &pid);
+	for (;;) {
+		AUTO_FREE char *dir = NULL;
+
+		r = connect_open(ctx, ret_client, &err);
+		if (r == 0)
+			return 0;
+		if ((r != -ENOENT && r != -ECONNREFUSED) || ctx->socket != NULL)
+			return cmd_fail(connect_exit_code(r), &err);
+		r = config != NULL ? 0 : cmd_config_path(ctx, &config, &err);
+		if (r < 0)
+			return cmd_fail(EXIT_GENERIC, &err);
+		r = daemon_start(config, &pid, &dir);
+		if (r != LAUNCH_HELD)
+			break;
+		r = join_wait(&join, dir, &err);
+		if (r < 0)
+			return cmd_fail(EXIT_GENERIC, &err);
+	}
 	if (r != 0)
 		return r;
 	*ret_started = true;
@@ -73,7 +85,9 @@ const struct cmd cmd_start = {
 		"supervisor with the\n"
 		"programs that have autostart, or, where one is running, all programs that are "
 		"down.\n"
-		"A NAME is a program, GROUP:PROGRAM, GROUP:* or all.",
+		"A NAME is a program, GROUP:PROGRAM, GROUP:* or all. Of several starts at once one "
+		"starts "
+		"the supervisor,\nthe others wait for it, at most 10 s.",
 	.flags = CMD_CONFIG | CMD_SOCKET | CMD_JSON,
 	.options = change_options,
 	.on_option = change_on_option,

@@ -34,30 +34,30 @@ static int on_option(const struct cmd_option *o, const char *value, struct err *
 	return 0;
 }
 
-static int supervise(struct conf *conf)
+static int supervise(struct conf *conf, struct sup_heritage *heritage, bool is_ready_open)
 {
 	struct sup_options o = {
 		.conf = conf,
+		.heritage = heritage,
 		.name = settings.name,
 		.dir = settings.dir,
 		.foreground = settings.foreground,
 		.keeper_fd = SOCKET_FD,
-		.ready_fd = settings.ready ? READY_FD : -1,
+		.ready_fd = settings.ready && is_ready_open ? READY_FD : -1,
 	};
 	struct err err = ERR_INIT;
 	int r;
 
-	fd_set_cloexec(SOCKET_FD, true);
-	if (settings.ready)
-		fd_set_cloexec(READY_FD, true);
 	r = sup_run(&o, &err);
 	return r < 0 ? cmd_fail(EXIT_GENERIC, &err) : r;
 }
 
 static int run(struct cmd_context *ctx)
 {
+	struct sup_heritage heritage;
 	struct err err = ERR_INIT;
-	struct conf *conf;
+	struct conf *conf = NULL;
+	bool is_ready_open;
 	socklen_t n = sizeof(int);
 	int type, r;
 
@@ -67,12 +67,16 @@ static int run(struct cmd_context *ctx)
 			"supervise is started by mpsup itself; use 'mpsup start' or 'mpsup run'");
 		return cmd_fail(EXIT_USAGE, &err);
 	}
-	conf = conf_load(ctx->config, &(struct conf_options){ 0 });
-	if (conf->n_errors > 0) {
+	fd_set_cloexec(SOCKET_FD, true);
+	is_ready_open = fd_set_cloexec(READY_FD, true) == 0;
+	r = sup_load(ctx->config, &heritage, &conf, &err);
+	if (r < 0) {
+		r = cmd_fail(EXIT_GENERIC, &err);
+	} else if (r == 0 && conf->n_errors > 0) {
 		err_set(&err, 0, "%s has errors; 'mpsup check' shows them", ctx->config);
 		r = cmd_fail(EXIT_GENERIC, &err);
 	} else {
-		r = supervise(conf);
+		r = supervise(conf, &heritage, is_ready_open);
 	}
 	conf_free(conf);
 	return r;

@@ -13,6 +13,7 @@ extern const struct cmd cmd_restart;
 extern const struct cmd cmd_status;
 extern const struct cmd cmd_signal;
 extern const struct cmd cmd_pid;
+extern const struct cmd cmd_upgrade;
 extern const struct cmd cmd_shutdown;
 extern const struct cmd cmd_ls;
 extern const struct cmd cmd_check;

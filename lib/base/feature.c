@@ -11,6 +11,7 @@ static const char *const names[N_FEATURES] = {
 	[FEATURE_CLOSE_RANGE] = "close_range",
 	[FEATURE_CHILDREN] = "children",
 	[FEATURE_CLONE_VM] = "clone_vm",
+	[FEATURE_CRASH_LIMIT] = "crash_limit",
 };
 
 bool feature_allowed(enum feature f)

@@ -11,7 +11,8 @@ enum feature {
 	FEATURE_PIDFD, /* clone3(CLONE_PIDFD), Linux 5.2; else fork and pidfd_open, or SIGCHLD alone */
 	FEATURE_CLOSE_RANGE, /* close_range(2), Linux 5.9; else /proc/self/fd */
 	FEATURE_CHILDREN, /* /proc/PID/task/TID/children (CONFIG_PROC_CHILDREN); else all of /proc */
-	FEATURE_CLONE_VM, /* a child that shares our memory until its exec; else fork */
+	FEATURE_CLONE_VM,    /* a child that shares our memory until its exec; else fork */
+	FEATURE_CRASH_LIMIT, /* a supervisor that crashes again and again is given up */
 	N_FEATURES
 };
 

@@ -17,7 +17,6 @@
 /* Keeper protocol. */
 #define KEEPER_MSG_MAX 65536	    /* one datagram; a larger description travels in a memfd */
 #define KEEPER_SPAWN_MAX (4 << 20)  /* an encoded struct mps_spawn in all */
-#define KEEPER_BLOB_MAX 512	    /* opaque state per instance */
 #define KEEPER_INSTANCES_MAX 200000 /* instances in all */
 #define KEEPER_FDS_MAX 64	    /* descriptors in one message; the kernel's limit is 253 */
 

@@ -210,6 +210,10 @@ static void loader_init(struct loader *l, const char *path, const struct conf_op
 	l->conf->path = store_str(l->conf->store, full);
 	l->report.store = l->conf->store;
 	l->report.strict = options && options->strict;
+	if (options != NULL)
+		l->source = (struct source){ options->replay != NULL,
+					     { options->replay, options->replay_size, false },
+					     options->record };
 	ini_init(&l->ini);
 	uname(&uts);
 	l->node = xstrdup(uts.nodename);

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct buf;
 struct err;
 struct store;
 
@@ -24,7 +25,7 @@ enum conf_autorestart { CONF_RESTART_FALSE, CONF_RESTART_TRUE, CONF_RESTART_UNEX
 enum conf_log_kind { CONF_LOG_NONE, CONF_LOG_AUTO, CONF_LOG_SYSLOG, CONF_LOG_FILE };
 enum conf_kill_mode { CONF_KILL_TREE, CONF_KILL_GROUP, CONF_KILL_PROCESS };
 enum conf_stdin { CONF_STDIN_PIPE, CONF_STDIN_NULL };
-enum conf_on_crash { CONF_CRASH_STOP }; /* the takeover adds RESTART */
+enum conf_on_crash { CONF_CRASH_STOP, CONF_CRASH_RESTART };
 enum conf_level {
 	CONF_LEVEL_CRITICAL,
 	CONF_LEVEL_ERROR,
@@ -170,6 +171,11 @@ struct conf {
 
 struct conf_options {
 	bool strict; /* warnings about unknown keys and sections are errors */
+	/* Gets all that is read, for a later replay; NULL = not wanted. */
+	struct buf *record;
+	/* Such a record, which is read in place of the files; NULL = the files. */
+	const char *replay;
+	size_t replay_size;
 };
 
 /*

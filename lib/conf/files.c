@@ -3,7 +3,6 @@
  * include files (supervisord reads one level), each file once.
  */
 #include <errno.h>
-#include <glob.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -12,7 +11,6 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/err.h"
-#include "base/fd.h"
 #include "base/limits.h"
 #include "base/xalloc.h"
 #include "conf/load.h"
@@ -70,34 +68,27 @@ static struct file_id *remember(struct files *f, const struct stat *st)
 	return NULL;
 }
 
-static int by_name(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
 static void include_pattern(struct files *f, const char *pattern, const struct ini_entry *entry)
 {
 	struct conf_place place = { entry->file, entry->line };
 	const char *slash = strrchr(entry->file, '/');
 	AUTO_FREE char *full = NULL;
-	glob_t found = { 0 };
+	char **paths;
 
 	full = pattern[0] == '/'
 		       ? xstrdup(pattern)
 		       : xasprintf("%.*s/%s", (int)(slash - entry->file), entry->file, pattern);
-	if (glob(full, GLOB_NOSORT | GLOB_NOESCAPE, NULL, &found) != 0 || found.gl_pathc == 0) {
+	if (source_glob(&f->l->source, full, &paths) < 0) {
 		report_add(&f->l->report, CONF_WARNING, &place, "include.files",
 			   "no file matches '%s'", full);
-		globfree(&found);
 		return;
 	}
-	qsort(found.gl_pathv, found.gl_pathc, sizeof(char *), by_name);
-	for (size_t i = 0; i < found.gl_pathc; i++) {
-		AUTO_FREE char *path = conf_absolute_path(found.gl_pathv[i]);
+	for (char **p = paths; *p != NULL; p++) {
+		AUTO_FREE char *path = conf_absolute_path(*p);
 
 		read_one(f, path, &place);
 	}
-	globfree(&found);
+	conf_strv_free(paths);
 }
 
 /* The files= that this very file says: another's are not meant again. */
@@ -148,9 +139,10 @@ static void read_one(struct files *f, const char *path, const struct conf_place 
 	size_t index, len;
 	int r;
 
-	if (stat(path, &st) != 0) {
-		complain(f, from && errno == ENOENT ? CONF_WARNING : CONF_ERROR, path, from,
-			 strerror(errno));
+	r = source_stat(&l->source, path, &st);
+	if (r < 0) {
+		complain(f, from && r == -ENOENT ? CONF_WARNING : CONF_ERROR, path, from,
+			 strerror(-r));
 		return;
 	}
 	if (S_ISDIR(st.st_mode)) {
@@ -170,7 +162,7 @@ static void read_one(struct files *f, const char *path, const struct conf_place 
 			 f->n > CONF_FILES_MAX ? "too many files" : "files include files too deep");
 		return;
 	}
-	r = fd_read_file(path, CONF_FILE_MAX, &text, &len);
+	r = source_read(&l->source, path, CONF_FILE_MAX, &text, &len);
 	if (r < 0) {
 		complain(f, CONF_ERROR, path, from,
 			 r == -EFBIG ? "is longer than 16 MiB" : strerror(-r));

@@ -106,7 +106,7 @@ const struct key keys[] = {
 	SUPER("environment", KEY_ENVIRONMENT, environment, NULL, 0, 0, NULL, 0, "variables for all programs"),
 	SUPER("identifier", KEY_STRING, identifier, "supervisor", 0, 0, NULL, 0, "name of this supervisor"),
 	SUPER("exit_on", KEY_EXIT_ON, exit_on, NULL, 0, 0, NULL, OWN | LIVE, "end with the programs: fatal, exit:NAME or all"),
-	SUPER("on_crash", KEY_CHOICE, on_crash, "stop", 0, 0, "stop", OWN | LIVE, "what happens to programs when the supervisor crashes"),
+	SUPER("on_crash", KEY_CHOICE, on_crash, "restart", 0, 0, "stop|restart", OWN | LIVE, "the supervisor has crashed: stop all programs, or start another supervisor, which takes them over"),
 	SUPER("orphan_grace", KEY_TIME, orphan_grace, "0.5", 0, 0, NULL, OWN | LIVE, "time between TERM and KILL when the supervisor is gone"),
 
 	PROC("command", KEY_STRING, command, NULL, 0, 0, NULL, EACH | KEY_REQUIRED, "the command line; quotes as in a shell, no shell"),

@@ -11,6 +11,7 @@
 #include "conf/ini.h"
 #include "conf/keys.h"
 #include "conf/report.h"
+#include "conf/source.h"
 #include "conf/types.h"
 
 struct group_member;
@@ -19,6 +20,7 @@ struct loader {
 	struct conf *conf;
 	struct report report;
 	struct ini ini;
+	struct source source;
 	char *node; /* uname -n */
 	const char *last_user;
 	struct group_member *members; /* uthash: program -> the groups that name it */

@@ -1,6 +1,7 @@
 /*
- * The keeper's state, shared by its three files: keeper.c (loop, messages, the end), slot.c (one instance: start, exec,
- * exit, signals, reports) and stray.c (orphans: whose they are, reaping and ending them).
+ * The keeper's state, shared by its files: keeper.c (loop, signals, deadlines), boss.c (the supervisor's process),
+ * dispatch.c (messages), end.c (the end of all), slot.c (one instance: start, exec, exit, signals, reports) and stray.c
+ * (orphans: whose they are, reaping and ending them).
  */
 #ifndef KEEPER_INTERNAL_H
 #define KEEPER_INTERNAL_H
@@ -28,10 +29,12 @@ enum slot_state {
 
 /* What the supervisor has not been told yet, in the order in which it is told. */
 enum {
-	REPORT_STARTED = 1 << 0,
-	REPORT_FAILED = 1 << 1,
-	REPORT_EXITED = 1 << 2,
-	REPORT_GONE = 1 << 3,
+	REPORT_REFUSED = 1 << 0, /* another start, while this one is on */
+	REPORT_STARTED = 1 << 1,
+	REPORT_FAILED = 1 << 2,
+	REPORT_EXITED = 1 << 3,
+	REPORT_GONE = 1 << 4,
+	REPORT_INSTANCE = 1 << 5, /* to a new supervisor; the others are part of it */
 };
 
 #define NO_SLOT UINT32_MAX
@@ -49,15 +52,17 @@ struct slot {
 	bool linked;		 /* is in the list of ending slots */
 	bool queued;		 /* is in the queue of reports */
 	bool reaped;		 /* a stray of it, in the sweep of now */
+	bool failed;		 /* IDLE: it was never started */
 	struct birth_room *room; /* lent until the exec; NULL = none */
 	uint32_t n_left;	 /* strays of it, counted by the sweep */
 	int32_t fail_step, fail_error;
+	uint32_t refused_gen;
+	int16_t refused_step, refused_error;
 	int32_t exit_code, exit_status;
 	struct mps_time started, ended_wall, grace, deadline;
 	uint32_t next_ending, prev_ending, next_report;
-	uint16_t blob_size;
-	uint16_t n_kept;
-	void *blob;
+	uint64_t sent; /* signals by SIGNAL since the start, bit n - 1 */
+	uint32_t n_kept;
 	int *kept;
 };
 
@@ -88,24 +93,50 @@ struct birth_room {
 	size_t n_fds;
 };
 
+/* A supervisor: the one that is in charge, or one that is to be. */
+struct boss {
+	pid_t pid; /* 0 = none, -1 = reaped, but not dealt with */
+	int pidfd, exec_fd, sock;
+	bool greeted; /* has said HELLO */
+	uint32_t code, status;
+};
+#define BOSS_INIT                                                                                  \
+	{                                                                                          \
+		0, -1, -1, -1, false, 0, 0                                                         \
+	}
+
+/* So many crashes in so short a time are no accident. */
+#define BOSS_CRASHES 5
+#define BOSS_CRASHES_NS (10 * MPS_NS_PER_S)
+
 struct keeper {
 	const struct keeper_options *options;
 	pid_t pid;
 	uint16_t id; /* in tags */
-	int epoll, signals, sock, children, null, idle[2];
+	int epoll, signals, children, null, idle[2];
 	bool have_pidfd;
-	uint64_t nofile; /* the soft limit we were started with */
-	pid_t supervisor;
-	int supervisor_pidfd;
-	int exec_fd; /* the supervisor's */
-	uint32_t supervisor_code, supervisor_status;
+	uint64_t nofile;	/* the soft limit we were started with */
+	struct boss boss, next; /* next: of an upgrade, pid 0 = none */
+	bool greeted;		/* there has been a supervisor that came up */
+	bool retiring;		/* the boss has been told to make room for the next */
+	bool no_crash_limit;	/* MPSUP_NO */
+	int ready_fd;		/* for the supervisor, until it has said 'R' there; -1 = none */
+	struct mps_time next_deadline; /* of what an upgrade waits for; ns 0 = nothing */
+	struct mps_time crashes[BOSS_CRASHES];
+	unsigned n_crashes;
+	enum keeper_on_crash on_crash;
+	uint64_t held_signals;	       /* for the boss, which cannot hear them yet; bit n - 1 */
+	pid_t gone_pid;		       /* of the boss that was reaped last */
+	struct keeper_message welcome; /* about the one before, as WELCOME tells it */
 
 	struct slot *slots;
 	uint32_t n_slots;
 	uint32_t n_live; /* EXEC or ALIVE */
 	uint32_t first_ending;
 	uint32_t first_report, last_report;
+	uint32_t kept_sent; /* descriptors of first_report */
 	bool sock_full;
+	struct mps_time send_again; /* the kernel refused descriptors; ns 0 = it has not */
 
 	struct pids children_now;
 	struct stray *strays;
@@ -132,7 +163,15 @@ struct keeper {
 };
 
 /* What an epoll event is about. */
-enum watch { WATCH_SOCK, WATCH_SIGNALS, WATCH_SUPERVISOR, WATCH_EXEC, WATCH_PIDFD };
+enum watch {
+	WATCH_SOCK,
+	WATCH_SIGNALS,
+	WATCH_BOSS,
+	WATCH_EXEC,
+	WATCH_PIDFD,
+	WATCH_NEXT,
+	WATCH_NEXT_SOCK,
+};
 int keeper_watch(struct keeper *k, int fd, uint32_t events, enum watch what, uint32_t slot,
 		 uint32_t gen);
 
@@ -141,10 +180,45 @@ void keeper_lift(int *fd);
 /* Stops watching *fd and closes it. */
 void keeper_unwatch(struct keeper *k, int *fd);
 
+/* boss.c */
+/* 0, or -errno with the step that failed. */
+int boss_start(struct keeper *k, enum mps_step *ret_step);
+/* The boss, or the next, may have ended. */
+void boss_on_exit(struct keeper *k, struct boss *b);
+/* It is reaped; code and status tell how it ended. */
+void boss_on_gone(struct keeper *k, struct boss *b);
+/* It has said HELLO. */
+void boss_on_hello(struct keeper *k, const struct keeper_message *m);
+/* Starts another one from disk, which takes over when it has come up. stderr_fd becomes the keeper's. */
+void boss_upgrade(struct keeper *k, int stderr_fd);
+/* The next one has something to say, which can only be HELLO. */
+void boss_on_next(struct keeper *k);
+void boss_check_deadline(struct keeper *k, struct mps_time now);
+/* A signal that the keeper got and that is meant for the supervisor. */
+void boss_signal(struct keeper *k, int sig);
+/* Ends the boss and the next. */
+void boss_kill(struct keeper *k);
+void boss_close_ready(struct keeper *k);
+/* Says why the keeper cannot start; 1. */
+int boss_fail(const struct keeper *k, const char *what, int error);
+
+/* dispatch.c */
+/* A few at a time, so that a thousand starts in a row do not delay an exit. False when there are no more. */
+bool dispatch_read(struct keeper *k);
+
+/* end.c */
+/* All is to end, and then the keeper with `status`; idempotent. */
+void end_begin(struct keeper *k, int status);
+/* What is left is killed. */
+void end_hard(struct keeper *k);
+/* Nothing is left. */
+bool end_reached(const struct keeper *k);
+void end_unlink(const struct keeper *k);
+
 /* slot.c */
 /* `lend`: the message is in k->in and k->scratch, so the child may share our memory. */
 void slot_start(struct keeper *k, const struct keeper_start *start, struct mps_spawn *spawn,
-		bool lend, const void *blob, size_t blob_size);
+		bool lend);
 /* Reports that a start failed before it became a process. */
 void slot_refuse(struct keeper *k, const struct keeper_start *start, enum mps_step step, int error);
 /* Closes what children shared that have their own by now; about_to_wait: the others will tell. */
@@ -155,8 +229,10 @@ void slot_on_exit(struct keeper *k, uint32_t index);
 void slot_signal(struct keeper *k, uint32_t index, int sig, enum keeper_scope scope);
 /* The sweep has counted: nothing left means gone; else the clock to KILL starts. */
 void slot_after_sweep(struct keeper *k, uint32_t index);
-void slot_set_blob(struct keeper *k, uint32_t index, const void *blob, size_t size);
-void slot_keep(struct keeper *k, uint32_t index, const int *fds, size_t n);
+/* Descriptors that outlive the supervisor, from number `first` on; they become the keeper's. */
+void slot_keep(struct keeper *k, uint32_t index, uint32_t first, const int *fds, size_t n);
+/* A new supervisor is to hear of every instance; how many that are. */
+uint32_t slot_report_all(struct keeper *k);
 /* Slot `index`, growing the table; NULL when memory ran out. */
 struct slot *slot_at(struct keeper *k, uint32_t index);
 void slot_report(struct keeper *k, uint32_t index, unsigned reports);

@@ -22,6 +22,7 @@
 
 #include "base/cleanup.h"
 #include "base/fd.h"
+#include "base/feature.h"
 #include "base/title.h"
 #include "base/wire.h"
 #include "keeper/internal.h"
@@ -70,249 +71,17 @@ void keeper_lift(int *fd)
 	*fd = high;
 }
 
-/* ------------------------------------------------------------------------------------------------- the end */
+/* ------------------------------------------------------------------------------------------------- signals */
 
-static void signal_mains(struct keeper *k, int sig)
+static bool note_boss(struct boss *b, const siginfo_t *si)
 {
-	for (uint32_t i = 0; i < k->n_slots; i++) {
-		if (k->slots[i].state == SLOT_IDLE)
-			continue;
-		if (sig == SIGKILL) {
-			slot_signal(k, i, SIGKILL, KEEPER_SCOPE_TREE);
-			continue;
-		}
-		slot_signal(k, i, sig, KEEPER_SCOPE_MAIN);
-		slot_signal(k, i, SIGCONT, KEEPER_SCOPE_MAIN);
-	}
-}
-
-static void finish(struct keeper *k, int status)
-{
-	if (k->finishing)
-		return;
-	k->finishing = true;
-	k->exit_status = status;
-	k->finish_deadline.ns = mps_now().ns + k->orphan_grace.ns;
-	k->sweep = true;
-	signal_mains(k, SIGTERM);
-}
-
-static void finish_hard(struct keeper *k)
-{
-	if (k->finish_kill)
-		return;
-	k->finish_kill = true;
-	k->sweep = true;
-	signal_mains(k, SIGKILL);
-	if (k->supervisor > 0)
-		pidfd_signal(k->supervisor_pidfd, k->supervisor, SIGKILL);
-}
-
-static bool finished(const struct keeper *k)
-{
-	return k->finishing && !k->sweep && k->supervisor == 0 && k->n_live == 0 &&
-	       stray_count(k) == 0 && k->first_ending == NO_SLOT;
-}
-
-static void unlink_files(const struct keeper *k)
-{
-	struct wire w = { k->unlink_list, k->unlink_size, false };
-	uint32_t n = wire_u32(&w);
-	const char *path;
-
-	while (n-- > 0 && (path = wire_str(&w)) != NULL)
-		if (unlink(path) < 0 && errno == EISDIR)
-			rmdir(path);
-}
-
-/* ------------------------------------------------------------------------------------------------ messages */
-
-static void on_hello(struct keeper *k, const struct keeper_message *m)
-{
-	struct keeper_message answer = {
-		.type = KEEPER_WELCOME,
-		.protocol = KEEPER_PROTOCOL,
-		.pid = k->pid,
-	};
-
-	k->orphan_grace = m->time;
-	free(k->unlink_list);
-	k->unlink_list = malloc(m->rest_size ? m->rest_size : 1);
-	k->unlink_size = k->unlink_list != NULL ? m->rest_size : 0;
-	if (k->unlink_size > 0)
-		memcpy(k->unlink_list, m->rest, m->rest_size);
-	for (uint32_t i = 0; i < k->n_slots; i++)
-		answer.count += k->slots[i].blob != NULL;
-	buf_reset(&k->out);
-	keeper_encode(&answer, &k->out);
-	keeper_send(k, NULL, 0);
-	for (uint32_t i = 0; i < k->n_slots; i++) {
-		const struct slot *s = &k->slots[i];
-		struct keeper_message one = {
-			.type = KEEPER_INSTANCE,
-			.instance = i,
-			.gen = s->gen,
-			.pid = s->state == SLOT_IDLE ? 0 : s->pid,
-			.code = s->state,
-			.blob = s->blob,
-			.blob_size = s->blob_size,
-		};
-
-		if (s->blob == NULL)
-			continue;
-		buf_reset(&k->out);
-		keeper_encode(&one, &k->out);
-		keeper_send(k, s->kept, s->n_kept);
-	}
-}
-
-/* Maps the memfd that carries what is too long for a datagram. NULL with *ret_error. */
-static void *map_long(const struct keeper *k, size_t *ret_size, int *ret_error)
-{
-	const int wanted = F_SEAL_SHRINK | F_SEAL_WRITE;
-	int seals;
-	off_t size;
-	void *p;
-
-	*ret_error = EBADMSG;
-	if (k->n_fds == 0)
-		return NULL;
-	size = lseek(k->fds[k->n_fds - 1], 0, SEEK_END);
-	if (size <= 0 || size > KEEPER_SPAWN_MAX)
-		return NULL;
-	/* Sealed by the sender, so that it neither shrinks nor changes under us; what is no memfd says -1. */
-	seals = fcntl(k->fds[k->n_fds - 1], F_GET_SEALS);
-	if (seals < 0 || (seals & wanted) != wanted)
-		return NULL;
-	p = mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, k->fds[k->n_fds - 1], 0);
-	*ret_error = errno;
-	*ret_size = (size_t)size;
-	return p == MAP_FAILED ? NULL : p;
-}
-
-static void on_start(struct keeper *k, const struct keeper_message *m, bool cut)
-{
-	struct wire w = { m->rest, m->rest_size, false };
-	bool is_long = m->type == KEEPER_START_LONG;
-	struct mps_spawn spawn;
-	size_t size = 0;
-	void *map = NULL;
-	int r = 0, error = 0;
-
-	if (cut) { /* our table was full: the kernel dropped descriptors */
-		slot_refuse(k, &m->start, MPS_STEP_RECEIVE, EMFILE);
-		return;
-	}
-	if (is_long) {
-		map = map_long(k, &size, &error);
-		w = (struct wire){ map, size, false };
-		r = map == NULL ? -error : 0;
-	}
-	if (r == 0)
-		r = mps_spawn_decode(&w, k->n_fds - is_long, &k->scratch, &spawn);
-	if (r == 0)
-		slot_start(k, &m->start, &spawn, !is_long, m->blob, m->blob_size);
-	else
-		slot_refuse(k, &m->start, MPS_STEP_RECEIVE, -r);
-	if (map != NULL)
-		munmap(map, size);
-}
-
-static void on_signal_message(struct keeper *k, const struct keeper_message *m)
-{
-	if (m->instance < k->n_slots && k->slots[m->instance].gen == m->gen)
-		slot_signal(k, m->instance, (int)m->signal, m->scope);
-}
-
-static void on_forget(struct keeper *k, uint32_t index)
-{
-	struct slot *s;
-
-	if (index >= k->n_slots || k->slots[index].state != SLOT_IDLE)
-		return;
-	s = &k->slots[index];
-	slot_keep(k, index, NULL, 0);
-	free(s->blob);
-	s->blob = NULL;
-	s->blob_size = 0;
-}
-
-static void on_message(struct keeper *k, const struct keeper_message *m, bool cut)
-{
-	switch (m->type) {
-	case KEEPER_HELLO:
-		on_hello(k, m);
-		break;
-	case KEEPER_START:
-	case KEEPER_START_LONG:
-		on_start(k, m, cut);
-		break;
-	case KEEPER_SIGNAL:
-		on_signal_message(k, m);
-		break;
-	case KEEPER_BLOB:
-		slot_set_blob(k, m->instance, m->blob, m->blob_size);
-		break;
-	case KEEPER_KEEP:
-		for (size_t i = 0; i < k->n_fds; i++)
-			keeper_lift(&k->fds[i]);
-		slot_keep(k, m->instance, k->fds, k->n_fds);
-		k->n_fds = 0;
-		break;
-	case KEEPER_FORGET:
-		on_forget(k, m->instance);
-		break;
-	case KEEPER_EXIT:
-		finish(k, (int)m->status);
-		break;
-	case KEEPER_DETACH:
-		dup2(k->null, STDERR_FILENO);
-		break;
-	case KEEPER_WELCOME:
-	case KEEPER_INSTANCE:
-	case KEEPER_STARTED:
-	case KEEPER_FAILED:
-	case KEEPER_EXITED:
-	case KEEPER_GONE:
-	case KEEPER_REAPED:
-		break; /* ours to say: the decoder has refused them */
-	}
-}
-
-/* The messages of one datagram; a malformed one ends it. */
-static void on_datagram(struct keeper *k, size_t n, bool cut)
-{
-	struct wire w = { k->in, n, false };
-	struct keeper_message m;
-
-	while (w.n > 0 && keeper_decode_next(&w, true, &m) == 0)
-		on_message(k, &m, cut);
-}
-
-/* A few at a time, so that a thousand starts in a row do not delay an exit. False when there are no more. */
-static bool read_messages(struct keeper *k)
-{
-	for (int i = 0; i < 8 && k->sock >= 0; i++) {
-		bool cut;
-		ssize_t n = fd_recv(k->sock, k->in, KEEPER_MSG_MAX, k->fds, KEEPER_FDS_MAX,
-				    &k->n_fds, &cut);
-
-		if (n == -EAGAIN)
-			return false;
-		if (n <= 0) { /* its pidfd tells the rest */
-			keeper_unwatch(k, &k->sock);
-			return false;
-		}
-		on_datagram(k, (size_t)n, cut);
-		slot_release_files(k, false);
-		for (size_t f = 0; f < k->n_fds; f++)
-			fd_close(&k->fds[f]);
-		k->n_fds = 0;
-	}
+	if (si->si_pid != b->pid)
+		return false;
+	b->code = (uint32_t)si->si_code;
+	b->status = (uint32_t)si->si_status;
+	b->pid = -1;
 	return true;
 }
-
-/* ------------------------------------------------------------------------------------------------- signals */
 
 /*
  * Kernels without pidfds tell of an exit by SIGCHLD alone. Only this thread's children are asked for: mains, the
@@ -335,67 +104,11 @@ static void reap_without_pidfds(struct keeper *k)
 			continue;
 		}
 		waitid(P_PID, (id_t)si.si_pid, &si, WEXITED | WNOHANG);
-		if (si.si_pid != k->supervisor)
-			continue;
-		k->supervisor_code = (uint32_t)si.si_code;
-		k->supervisor_status = (uint32_t)si.si_status;
-		k->supervisor = -1;
+		if (note_boss(&k->boss, &si))
+			k->gone_pid = si.si_pid;
+		else
+			note_boss(&k->next, &si);
 	}
-}
-
-static int fail(const struct keeper *k, const char *what, int error)
-{
-	AUTO_BUF text = BUF_INIT;
-
-	buf_addf(&text, "the keeper cannot start: %s: %s", what, strerror(error));
-	if (!text.failed)
-		k->options->note(text.p);
-	return 1;
-}
-
-static void on_supervisor_gone(struct keeper *k)
-{
-	AUTO_BUF text = BUF_INIT;
-	struct mps_failure failure;
-
-	k->supervisor = 0;
-	keeper_unwatch(k, &k->supervisor_pidfd);
-	/* Its last words, EXIT among them, may still lie in the socket. */
-	for (int i = 0; i < 1000 && k->sock >= 0 && read_messages(k); i++)
-		;
-	if (mps_spawn_result(k->exec_fd, &failure) < 0)
-		fail(k, k->options->argv[0], failure.error);
-	fd_close(&k->exec_fd);
-	if (k->finishing)
-		return;
-	if (k->supervisor_code == CLD_EXITED) {
-		finish(k, k->supervisor_status ? (int)k->supervisor_status : 1);
-		return;
-	}
-	buf_addf(&text, "the supervisor was ended by signal %u; ending all its programs",
-		 k->supervisor_status);
-	if (!text.failed)
-		k->options->note(text.p);
-	finish(k, 1);
-}
-
-static void on_supervisor_exit(struct keeper *k)
-{
-	siginfo_t si = { 0 };
-
-	if (waitid(P_PID, (id_t)k->supervisor, &si, WEXITED | WNOHANG) < 0 || si.si_pid == 0)
-		return;
-	k->supervisor_code = (uint32_t)si.si_code;
-	k->supervisor_status = (uint32_t)si.si_status;
-	on_supervisor_gone(k);
-}
-
-static void forward(struct keeper *k, int sig)
-{
-	if (k->supervisor > 0)
-		pidfd_signal(k->supervisor_pidfd, k->supervisor, sig);
-	else if (k->finishing && (sig == SIGTERM || sig == SIGINT || sig == SIGQUIT))
-		finish_hard(k);
 }
 
 static void read_signals(struct keeper *k)
@@ -407,12 +120,14 @@ static void read_signals(struct keeper *k)
 		if (si[i].ssi_signo == SIGCHLD)
 			k->sweep = true;
 		else
-			forward(k, (int)si[i].ssi_signo);
+			boss_signal(k, (int)si[i].ssi_signo);
 	}
 	if (k->sweep && !k->have_pidfd)
 		reap_without_pidfds(k);
-	if (k->supervisor < 0)
-		on_supervisor_gone(k);
+	if (k->boss.pid < 0)
+		boss_on_gone(k, &k->boss);
+	if (k->next.pid < 0)
+		boss_on_gone(k, &k->next);
 }
 
 /* ---------------------------------------------------------------------------------------------------- loop */
@@ -434,6 +149,8 @@ static int next_timeout(const struct keeper *k, struct mps_time now)
 			earliest(&best, k->slots[i].deadline);
 	if (k->finishing && !k->finish_kill)
 		earliest(&best, k->finish_deadline);
+	earliest(&best, k->next_deadline);
+	earliest(&best, k->send_again);
 	if (k->sweep && stray_sweep_is_urgent(k))
 		return 0;
 	if (k->sweep)
@@ -455,7 +172,10 @@ static void check_deadlines(struct keeper *k, struct mps_time now)
 			s->kill = k->sweep = true;
 	}
 	if (k->finishing && now.ns >= k->finish_deadline.ns)
-		finish_hard(k);
+		end_hard(k);
+	if (k->send_again.ns != 0 && now.ns >= k->send_again.ns)
+		k->send_again.ns = 0;
+	boss_check_deadline(k, now);
 }
 
 static void on_event(struct keeper *k, const struct epoll_event *e)
@@ -468,15 +188,21 @@ static void on_event(struct keeper *k, const struct epoll_event *e)
 	case WATCH_SOCK:
 		if (e->events & EPOLLOUT) {
 			k->sock_full = false;
-			keeper_watch(k, k->sock, EPOLLIN, WATCH_SOCK, NO_SLOT, 0);
+			keeper_watch(k, k->boss.sock, EPOLLIN, WATCH_SOCK, NO_SLOT, 0);
 		}
-		read_messages(k);
+		dispatch_read(k);
 		break;
 	case WATCH_SIGNALS:
 		read_signals(k);
 		break;
-	case WATCH_SUPERVISOR:
-		on_supervisor_exit(k);
+	case WATCH_BOSS:
+		boss_on_exit(k, &k->boss);
+		break;
+	case WATCH_NEXT:
+		boss_on_exit(k, &k->next);
+		break;
+	case WATCH_NEXT_SOCK:
+		boss_on_next(k);
 		break;
 	case WATCH_EXEC:
 		if (current && k->slots[index].exec_fd >= 0)
@@ -494,7 +220,7 @@ static void *loop(void *user)
 	struct keeper *k = user;
 	struct epoll_event events[64];
 
-	while (!finished(k)) {
+	while (!end_reached(k)) {
 		int n;
 
 		slot_release_files(k, true);
@@ -508,60 +234,11 @@ static void *loop(void *user)
 		slot_flush_reports(k);
 	}
 	stray_last_look(k);
-	unlink_files(k);
+	end_unlink(k);
 	_exit(k->exit_status);
 }
 
 /* --------------------------------------------------------------------------------------------------- start */
-
-/* The supervisor is started like any worker; it finds its end of the socketpair on KEEPER_SUPERVISOR_FD. */
-static int start_supervisor(struct keeper *k, enum mps_step *ret_step)
-{
-	int ends[2], r;
-	struct mps_fd fds[] = {
-		{ 0, 0, 0 },
-		{ 1, 1, 0 },
-		{ 2, 2, 0 },
-		{ KEEPER_SUPERVISOR_FD, -1, 0 },
-		{ KEEPER_READY_FD, k->options->ready_fd, 0 },
-	};
-	struct mps_spawn spawn = {
-		.path = k->options->argv[0],
-		.argv = k->options->argv,
-		.envp = environ,
-		.fds = fds,
-		.n_fds = k->options->ready_fd >= 0 ? 5 : 4,
-		.session = MPS_SESSION_NEW,
-		.umask = -1,
-		.nofile = k->nofile, /* workers shall see what we were given, not what we need */
-		.signals_are_default = true,
-	};
-	struct mps_child child;
-
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0) {
-		*ret_step = MPS_STEP_PIPE;
-		return -errno;
-	}
-	fds[3].fd = ends[1];
-	r = mps_spawn_start(&spawn, NULL, &child, ret_step);
-	fd_close(&ends[1]);
-	if (r < 0) {
-		fd_close(&ends[0]);
-		return r;
-	}
-	if (k->options->ready_fd >=
-	    0) /* who waits for it must see it closed when the supervisor is gone */
-		close(k->options->ready_fd);
-	k->exec_fd = child.exec_fd; /* read when it exits at once */
-	k->sock = ends[0];
-	k->supervisor = child.pid;
-	k->supervisor_pidfd = child.pidfd;
-	k->have_pidfd = child.pidfd >= 0;
-	keeper_watch(k, k->sock, EPOLLIN, WATCH_SOCK, NO_SLOT, 0);
-	if (child.pidfd >= 0)
-		keeper_watch(k, child.pidfd, EPOLLIN, WATCH_SUPERVISOR, NO_SLOT, 0);
-	return 0;
-}
 
 static int open_signals(void)
 {
@@ -620,10 +297,10 @@ static void *start_and_loop(void *user)
 {
 	struct keeper *k = user;
 	enum mps_step step = MPS_STEP_NONE;
-	int r = start_supervisor(k, &step);
+	int r = boss_start(k, &step);
 
 	if (r < 0)
-		_exit(fail(k, mps_step_word(step), -r));
+		_exit(boss_fail(k, mps_step_word(step), -r));
 	return loop(k);
 }
 
@@ -651,8 +328,10 @@ int keeper_run(const struct keeper_options *options)
 	k = (struct keeper){
 		.options = options,
 		.pid = getpid(),
-		.sock = -1,
-		.exec_fd = -1,
+		.boss = BOSS_INIT,
+		.next = BOSS_INIT,
+		.ready_fd = options->ready_fd,
+		.no_crash_limit = !feature_allowed(FEATURE_CRASH_LIMIT),
 		.first_ending = NO_SLOT,
 		.first_report = NO_SLOT,
 		.orphan_grace = { MPS_NS_PER_S / 2 },
@@ -661,6 +340,6 @@ int keeper_run(const struct keeper_options *options)
 	title_set("mpsup: keeper %s", options->name);
 	r = init(&k, &what);
 	if (r < 0)
-		return fail(&k, what, -r);
-	return fail(&k, "thread", start_thread(&k));
+		return boss_fail(&k, what, -r);
+	return boss_fail(&k, "thread", start_thread(&k));
 }

@@ -10,7 +10,7 @@
 struct keeper_options {
 	const char *name; /* for ps(1) */
 	int lock_fd;	  /* held open until the end; -1 = none */
-	int ready_fd;	  /* handed to the supervisor and closed here; -1 = none */
+	int ready_fd;	  /* handed to each supervisor until one says DETACH; -1 = none */
 	char **argv;	  /* of the supervisor; argv[0] is its path */
 	/* Where the keeper has something to say that the supervisor cannot: it died, or cannot be started. */
 	void (*note)(const char *text);
@@ -18,8 +18,12 @@ struct keeper_options {
 
 /* The descriptor on which the supervisor finds its socket to the keeper. */
 #define KEEPER_SUPERVISOR_FD 3
-/* The descriptor on which it finds ready_fd. */
+/* The descriptor on which it finds ready_fd, until DETACH has come. */
 #define KEEPER_READY_FD 4
+/* Standard error for when it takes over, if until then it has another. */
+#define KEEPER_STDERR_FD 5
+/* From here on what was kept for instance 0: only in one that takes over. */
+#define KEEPER_KEPT_FD 6
 
 /*
  * Runs until the supervisor says EXIT, or is gone, and nothing is left. Does not return but by the exit status for the

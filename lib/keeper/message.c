@@ -12,7 +12,7 @@
 #include "base/limits.h"
 #include "base/wire.h"
 
-enum kind { U32, BOOL, TIME, BYTES, REST };
+enum kind { U32, U64, BOOL, TIME, REST };
 
 struct field {
 	enum kind kind;
@@ -20,7 +20,7 @@ struct field {
 };
 
 #define M(member) offsetof(struct keeper_message, member)
-#define FIELDS_MAX 8
+#define FIELDS_MAX 9
 
 static const struct shape {
 	bool to_keeper;
@@ -34,41 +34,49 @@ static const struct shape {
 			     { TIME, M(time) },
 			     { REST, M(rest) } } },
 	[KEEPER_START] = { true,
-			   6,
+			   5,
 			   { { U32, M(instance) },
 			     { U32, M(gen) },
 			     { U32, M(start.leftovers) },
 			     { TIME, M(start.grace) },
-			     { BYTES, M(blob) },
 			     { REST, M(rest) } } },
 	[KEEPER_START_LONG] = { true,
-				5,
+				4,
 				{ { U32, M(instance) },
 				  { U32, M(gen) },
 				  { U32, M(start.leftovers) },
-				  { TIME, M(start.grace) },
-				  { BYTES, M(blob) } } },
+				  { TIME, M(start.grace) } } },
 	[KEEPER_SIGNAL] = { true,
 			    4,
 			    { { U32, M(instance) },
 			      { U32, M(gen) },
 			      { U32, M(signal) },
 			      { U32, M(scope) } } },
-	[KEEPER_BLOB] = { true, 2, { { U32, M(instance) }, { BYTES, M(blob) } } },
-	[KEEPER_KEEP] = { true, 1, { { U32, M(instance) } } },
+	[KEEPER_KEEP] = { true, 2, { { U32, M(instance) }, { U32, M(first) } } },
 	[KEEPER_FORGET] = { true, 1, { { U32, M(instance) } } },
 	[KEEPER_EXIT] = { true, 1, { { U32, M(status) } } },
 	[KEEPER_DETACH] = { true, 1, { { U32, M(protocol) } } },
+	[KEEPER_UPGRADE] = { true, 1, { { U32, M(protocol) } } },
 	[KEEPER_WELCOME] = { false,
-			     3,
-			     { { U32, M(protocol) }, { U32, M(pid) }, { U32, M(count) } } },
+			     6,
+			     { { U32, M(protocol) },
+			       { U32, M(pid) },
+			       { U32, M(count) },
+			       { U32, M(before) },
+			       { U32, M(code) },
+			       { U32, M(status) } } },
+	[KEEPER_KEPT] = { false, 2, { { U32, M(instance) }, { U32, M(first) } } },
 	[KEEPER_INSTANCE] = { false,
-			      5,
+			      9,
 			      { { U32, M(instance) },
 				{ U32, M(gen) },
 				{ U32, M(pid) },
+				{ U32, M(state) },
+				{ TIME, M(started) },
+				{ U64, M(sent) },
 				{ U32, M(code) },
-				{ BYTES, M(blob) } } },
+				{ U32, M(status) },
+				{ TIME, M(time) } } },
 	[KEEPER_STARTED] = { false,
 			     4,
 			     { { U32, M(instance) },
@@ -92,6 +100,8 @@ static const struct shape {
 			      { TIME, M(time) } } },
 	[KEEPER_GONE] = { false, 2, { { U32, M(instance) }, { U32, M(gen) } } },
 	[KEEPER_REAPED] = { false, 3, { { U32, M(pid) }, { U32, M(code) }, { U32, M(status) } } },
+	[KEEPER_RETIRE] = { false, 1, { { U32, M(protocol) } } },
+	[KEEPER_REFUSED] = { false, 2, { { U32, M(code) }, { U32, M(status) } } },
 };
 
 _Static_assert(sizeof(enum keeper_leftovers) == sizeof(uint32_t) &&
@@ -118,8 +128,8 @@ void keeper_encode(const struct keeper_message *m, struct buf *to)
 		case TIME:
 			wire_put_u64(to, (uint64_t)((const struct mps_time *)(const void *)at)->ns);
 			break;
-		case BYTES:
-			wire_put_bytes(to, m->blob, m->blob_size);
+		case U64:
+			wire_put_u64(to, *(const uint64_t *)(const void *)at);
 			break;
 		case REST:
 			break;
@@ -143,8 +153,8 @@ static void decode_field(struct wire *w, const struct field *field, struct keepe
 	case TIME:
 		((struct mps_time *)(void *)at)->ns = (int64_t)wire_u64(w);
 		break;
-	case BYTES:
-		m->blob = wire_bytes(w, &m->blob_size);
+	case U64:
+		*(uint64_t *)(void *)at = wire_u64(w);
 		break;
 	case REST:
 		m->rest = w->p;
@@ -152,6 +162,12 @@ static void decode_field(struct wire *w, const struct field *field, struct keepe
 		w->n = 0;
 		break;
 	}
+}
+
+/* Times are spans here, or points long past: far from where sums overflow. */
+static bool is_sane(struct mps_time t)
+{
+	return t.ns >= 0 && t.ns <= INT64_MAX / 2;
 }
 
 int keeper_decode_next(struct wire *w, bool to_keeper, struct keeper_message *ret)
@@ -165,11 +181,10 @@ int keeper_decode_next(struct wire *w, bool to_keeper, struct keeper_message *re
 	m.type = type;
 	for (unsigned i = 0; i < shapes[type].n; i++)
 		decode_field(w, &shapes[type].fields[i], &m);
-	/* Times are spans here, or points long past: far from where sums overflow. */
-	if (m.time.ns < 0 || m.time.ns > INT64_MAX / 2 || m.start.grace.ns < 0 ||
-	    m.start.grace.ns > INT64_MAX / 2)
+	if (!is_sane(m.time) || !is_sane(m.started) || !is_sane(m.start.grace))
 		return -EBADMSG;
-	if (w->failed || m.blob_size > KEEPER_BLOB_MAX || m.instance >= KEEPER_INSTANCES_MAX ||
+	if (w->failed || m.state > KEEPER_IS_FAILED || m.on_crash > KEEPER_CRASH_RESTART ||
+	    m.first >= KEEPER_INSTANCES_MAX || m.instance >= KEEPER_INSTANCES_MAX ||
 	    m.start.leftovers > KEEPER_LEFT_KEEP || m.scope > KEEPER_SCOPE_TREE || m.signal > 64)
 		return -EBADMSG;
 	m.start.instance = m.instance;

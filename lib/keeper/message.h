@@ -1,9 +1,10 @@
 /*
  * What the keeper and the supervisor say to each other: datagrams on one SEQPACKET socketpair, each at most KEEPER_MSG_MAX
  * bytes, native byte order (base/wire.h). A datagram holds one message or several, one behind the other; one that ends in
- * what its sender puts behind (START, HELLO), and one with descriptors, is the only or the last. The keeper answers nothing at once: what happens to an instance is reported
- * when it has happened, and the last report of an instance is kept until the socket takes it, so nothing is lost and
- * nothing piles up. Instances are numbered by the supervisor; gen tells one start from the next.
+ * what its sender puts behind (START, HELLO), and one with descriptors, is the only or the last. The keeper answers
+ * nothing at once: what happens to an instance is reported when it has happened, and the last report of an instance is
+ * kept until the socket takes it, so nothing is lost and nothing piles up. Instances are numbered by the supervisor; gen
+ * tells one start from the next. Number 0 never has a process: what is kept for it is the supervisor's own.
  */
 #ifndef KEEPER_MESSAGE_H
 #define KEEPER_MESSAGE_H
@@ -19,29 +20,53 @@ struct buf;
 struct wire;
 struct mps_spawn;
 
-#define KEEPER_PROTOCOL 1
+#define KEEPER_PROTOCOL 2
 
 enum keeper_type {
 	/* supervisor -> keeper */
 	KEEPER_HELLO =
 		1, /* u32 protocol, u32 on_crash, u64 orphan_grace ns, strv files to unlink at the end */
-	KEEPER_START, /* start_head, bytes blob, spawn; descriptors of its table travel along */
-	KEEPER_START_LONG, /* start_head; the rest (blob, spawn) is in a memfd, the last descriptor */
+	KEEPER_START,	   /* start_head, spawn; descriptors of its table travel along */
+	KEEPER_START_LONG, /* start_head; the spawn is in a memfd, the last descriptor */
 	KEEPER_SIGNAL,	   /* u32 instance, u32 gen, u32 signal, u32 scope */
-	KEEPER_BLOB,	   /* u32 instance, bytes blob */
-	KEEPER_KEEP, /* u32 instance; descriptors that must outlive the supervisor; replaces those kept before */
-	KEEPER_FORGET, /* u32 instance: drop its blob and descriptors; ignored while it has a process */
+	/*
+	 * u32 instance, u32 first; descriptors that must outlive the supervisor. They replace those kept before from
+	 * number `first` on.
+	 */
+	KEEPER_KEEP,
+	KEEPER_FORGET, /* u32 instance: as if it had never been; ignored while it has a process */
 	KEEPER_EXIT,   /* u32 exit status: end what is left, unlink, exit */
-	KEEPER_DETACH, /* u32 protocol: let go of the starter's standard error */
+	KEEPER_DETACH, /* u32 protocol: let go of the starter's standard error and of its pipe */
+	KEEPER_UPGRADE, /* u32 protocol; the standard error that the next supervisor has until it takes over */
 	/* keeper -> supervisor */
-	KEEPER_WELCOME =
-		64, /* u32 protocol, u32 keeper pid, u32 count of INSTANCE messages that follow */
-	KEEPER_INSTANCE, /* u32 instance, u32 gen, u32 pid (0 = ended), u32 state, bytes blob; kept descriptors */
+	/*
+	 * The answer to HELLO: u32 protocol, u32 keeper pid, u32 count of INSTANCE messages that follow; of the supervisor
+	 * before: u32 pid (0 = none), u32 si_code, u32 si_status (both 0: it was replaced)
+	 */
+	KEEPER_WELCOME = 64,
+	KEEPER_KEPT, /* u32 instance, u32 first; descriptors from this number on; INSTANCE follows */
+	/*
+	 * An instance as it is now; what is not reported yet is in it. u32 instance, u32 gen, u32 pid, u32 state, u64 time
+	 * of its exec (monotonic), u64 signals that SIGNAL has sent it (bit n - 1), and as in EXITED or FAILED u32 code,
+	 * u32 status, u64 wall time
+	 */
+	KEEPER_INSTANCE,
 	KEEPER_STARTED, /* u32 instance, u32 gen, u32 pid, u64 time: exec succeeded */
 	KEEPER_FAILED,	/* u32 instance, u32 gen, u32 step, u32 errno */
 	KEEPER_EXITED, /* u32 instance, u32 gen, u32 pid, u32 si_code, u32 si_status, u32 tree_left, u64 wall time */
 	KEEPER_GONE, /* u32 instance, u32 gen: the last process of its tree is gone */
 	KEEPER_REAPED, /* u32 pid, u32 si_code, u32 si_status: a stranger's zombie; sent if there is room, else dropped */
+	KEEPER_RETIRE, /* u32 protocol: the next supervisor is there; touch nothing any more, and exit */
+	KEEPER_REFUSED, /* u32 si_code, u32 si_status: how the next one ended before it was there */
+};
+
+/* What INSTANCE tells. */
+enum keeper_instance {
+	KEEPER_IS_BEGUN,  /* not known yet whether it can be executed */
+	KEEPER_IS_ALIVE,  /* a report of its end may follow at once */
+	KEEPER_IS_ENDING, /* the main process has ended, others of its tree have not */
+	KEEPER_IS_ENDED,
+	KEEPER_IS_FAILED, /* it could not be started */
 };
 
 enum keeper_scope { KEEPER_SCOPE_MAIN, KEEPER_SCOPE_GROUP, KEEPER_SCOPE_TREE };
@@ -53,7 +78,7 @@ enum keeper_leftovers {
 	KEEPER_LEFT_KEEP,  /* nothing is done about them */
 };
 
-enum keeper_on_crash { KEEPER_CRASH_STOP };
+enum keeper_on_crash { KEEPER_CRASH_STOP, KEEPER_CRASH_RESTART };
 
 struct keeper_start {
 	uint32_t instance;
@@ -72,14 +97,17 @@ struct keeper_message {
 	uint32_t signal;
 	uint32_t scope;
 	uint32_t status; /* EXIT's status, EXITED's si_status, FAILED's errno */
-	uint32_t code;	 /* EXITED's si_code, FAILED's step, INSTANCE's state */
-	uint32_t count;
+	uint32_t code;	 /* EXITED's si_code, FAILED's step */
+	uint32_t count;	 /* WELCOME's */
+	uint32_t first;	 /* KEEP's and KEPT's */
+	uint32_t state;	 /* enum keeper_instance */
+	uint64_t sent;	 /* INSTANCE's signals */
 	pid_t pid;
+	pid_t before; /* WELCOME's */
 	bool tree_left;
-	struct mps_time time; /* HELLO's grace, STARTED's monotonic time, EXITED's wall time */
+	struct mps_time time;	 /* HELLO's grace, STARTED's monotonic time, EXITED's wall time */
+	struct mps_time started; /* INSTANCE's */
 	struct keeper_start start;
-	const void *blob;
-	size_t blob_size;
 	const char *rest; /* START: the encoded spawn; HELLO: the encoded list of files */
 	size_t rest_size;
 };

@@ -74,6 +74,12 @@ static void describe(const struct slot *s, uint32_t index, unsigned report,
 {
 	*m = (struct keeper_message){ .instance = index, .gen = s->gen, .pid = s->pid };
 	switch (report) {
+	case REPORT_REFUSED:
+		m->type = KEEPER_FAILED;
+		m->gen = s->refused_gen;
+		m->code = (uint32_t)s->refused_step;
+		m->status = (uint32_t)s->refused_error;
+		break;
 	case REPORT_STARTED:
 		m->type = KEEPER_STARTED;
 		m->time = s->started;
@@ -96,33 +102,76 @@ static void describe(const struct slot *s, uint32_t index, unsigned report,
 	}
 }
 
+enum { SEND_AGAIN_MS = 20 };
+
 bool keeper_send(struct keeper *k, const int *fds, size_t n)
 {
 	struct iovec iov = { k->out.p, k->out.len };
 	int r;
 
-	if (k->sock < 0 || k->out.failed)
+	if (k->boss.sock < 0 || k->out.failed)
 		return true;
-	r = fd_send(k->sock, &iov, 1, fds, n);
+	r = fd_send(k->boss.sock, &iov, 1, fds, n);
+	/* Too many descriptors are under way for this user (unix(7)); nobody tells when they have been taken. */
+	if (r == -ETOOMANYREFS || r == -EMFILE || r == -ENFILE) {
+		k->send_again.ns = mps_now().ns + SEND_AGAIN_MS * MPS_NS_PER_MS;
+		return false;
+	}
 	if (r != -EAGAIN && r != -ENOBUFS && r != -ENOMEM)
 		return true; /* a supervisor that is gone is noticed by its pidfd */
 	if (!k->sock_full) {
 		k->sock_full = true;
-		keeper_watch(k, k->sock, EPOLLIN | EPOLLOUT, WATCH_SOCK, NO_SLOT, 0);
+		keeper_watch(k, k->boss.sock, EPOLLIN | EPOLLOUT, WATCH_SOCK, NO_SLOT, 0);
 	}
 	return false;
 }
 
-enum {
-	REPORTS_A_DATAGRAM = 128
-}; /* slots; the last of them has at most four reports of 40 bytes */
+/* One slot's messages are at most 160 bytes. */
+enum { REPORTS_A_DATAGRAM = 128 };
+
+static enum keeper_instance instance_state(const struct slot *s)
+{
+	switch ((enum slot_state)s->state) {
+	case SLOT_EXEC:
+		return KEEPER_IS_BEGUN;
+	case SLOT_ALIVE:
+		return KEEPER_IS_ALIVE;
+	case SLOT_ENDING: /* EXITED is due when it is known what it has left */
+		return s->tree_left ? KEEPER_IS_ENDING : KEEPER_IS_ALIVE;
+	case SLOT_IDLE:
+		break;
+	}
+	return s->failed ? KEEPER_IS_FAILED : KEEPER_IS_ENDED;
+}
+
+static void describe_instance(const struct slot *s, uint32_t index, struct keeper_message *m)
+{
+	*m = (struct keeper_message){
+		.type = KEEPER_INSTANCE,
+		.instance = index,
+		.gen = s->gen,
+		.pid = s->pid,
+		.state = instance_state(s),
+		.started = s->started,
+		.sent = s->sent,
+		.code = (uint32_t)(s->failed ? s->fail_step : s->exit_code),
+		.status = (uint32_t)(s->failed ? s->fail_error : s->exit_status),
+		.time = s->ended_wall,
+	};
+}
 
 static void encode_reports(struct keeper *k, uint32_t index)
 {
 	struct slot *s = &k->slots[index];
 	struct keeper_message m;
 
-	for (unsigned bit = REPORT_STARTED; bit <= REPORT_GONE; bit <<= 1) {
+	if (s->reports & REPORT_INSTANCE) {
+		describe_instance(s, index, &m);
+		keeper_encode(&m, &k->out);
+		/* What of its end is not in there yet comes by itself. */
+		return;
+	}
+	for (unsigned bit = REPORT_REFUSED; bit <= REPORT_GONE; bit <<= 1) {
 		if (!(s->reports & bit))
 			continue;
 		describe(s, index, bit, &m);
@@ -130,50 +179,104 @@ static void encode_reports(struct keeper *k, uint32_t index)
 	}
 }
 
+/* KEPT goes before the INSTANCE that it belongs to, each in a datagram of its own. */
+static bool send_kept(struct keeper *k, uint32_t index)
+{
+	const struct slot *s = &k->slots[index];
+
+	while (k->kept_sent < s->n_kept) {
+		struct keeper_message m = {
+			.type = KEEPER_KEPT,
+			.instance = index,
+			.first = k->kept_sent,
+		};
+		uint32_t n = s->n_kept - k->kept_sent;
+
+		n = n < KEEPER_FDS_MAX ? n : KEEPER_FDS_MAX;
+		buf_reset(&k->out);
+		keeper_encode(&m, &k->out);
+		if (!keeper_send(k, s->kept + k->kept_sent, n))
+			return false;
+		k->kept_sent += n;
+	}
+	return true;
+}
+
+static bool has_kept_to_send(const struct slot *s)
+{
+	return (s->reports & REPORT_INSTANCE) && s->n_kept > 0;
+}
+
+static void count_as_told(struct keeper *k, uint32_t n)
+{
+	k->kept_sent = 0;
+	while (n-- > 0) {
+		struct slot *s = &k->slots[k->first_report];
+
+		s->reports = 0;
+		s->queued = false;
+		k->first_report = s->next_report;
+	}
+}
+
 /* As many as fit go together; they count as told only when the socket has taken them. */
 void slot_flush_reports(struct keeper *k)
 {
-	while (k->first_report != NO_SLOT && !k->sock_full) {
+	while (k->first_report != NO_SLOT && !k->sock_full && k->send_again.ns == 0 &&
+	       k->boss.greeted) {
 		uint32_t index = k->first_report, n = 0;
 
+		if (has_kept_to_send(&k->slots[index]) && !send_kept(k, index))
+			return;
 		buf_reset(&k->out);
-		for (; index != NO_SLOT && n < REPORTS_A_DATAGRAM; n++) {
+		do {
 			encode_reports(k, index);
 			index = k->slots[index].next_report;
-		}
+			n++;
+		} while (index != NO_SLOT && n < REPORTS_A_DATAGRAM &&
+			 !has_kept_to_send(&k->slots[index]));
 		if (!keeper_send(k, NULL, 0))
 			return;
-		while (n-- > 0) {
-			struct slot *s = &k->slots[k->first_report];
-
-			s->reports = 0;
-			s->queued = false;
-			k->first_report = s->next_report;
-		}
+		count_as_told(k, n);
 	}
+}
+
+uint32_t slot_report_all(struct keeper *k)
+{
+	uint32_t n = 0;
+
+	k->first_report = NO_SLOT;
+	k->kept_sent = 0;
+	for (uint32_t i = 0; i < k->n_slots; i++) {
+		k->slots[i].reports = 0;
+		k->slots[i].queued = false;
+		if (k->slots[i].gen == 0)
+			continue;
+		slot_report(k, i, REPORT_INSTANCE);
+		n++;
+	}
+	return n;
 }
 
 /* --------------------------------------------------------------------------------------------------- start */
 
 void slot_refuse(struct keeper *k, const struct keeper_start *start, enum mps_step step, int error)
 {
-	struct keeper_message m = {
-		.type = KEEPER_FAILED,
-		.instance = start->instance,
-		.gen = start->gen,
-		.code = step,
-		.status = (uint32_t)error,
-	};
 	struct slot *s = slot_at(k, start->instance);
 
-	/* A slot that is in use, or that there is no memory for, keeps its own report: say this one at once. */
-	if (s == NULL || s->state != SLOT_IDLE || s->reports != 0) {
-		buf_reset(&k->out);
-		keeper_encode(&m, &k->out);
-		keeper_send(k, NULL, 0);
+	if (s == NULL)
+		return; /* no memory for a table that long: whoever numbers so high is told nothing */
+	/* A slot that is in use keeps its own reports. */
+	if (s->state != SLOT_IDLE) {
+		s->refused_gen = start->gen;
+		s->refused_step = (int16_t)step;
+		s->refused_error = (int16_t)error;
+		slot_report(k, start->instance, REPORT_REFUSED);
 		return;
 	}
+	s->reports &= (uint8_t)~REPORT_FAILED;
 	s->gen = start->gen;
+	s->failed = true;
 	s->fail_step = (int32_t)step;
 	s->fail_error = error;
 	slot_report(k, start->instance, REPORT_FAILED);
@@ -256,13 +359,13 @@ static void return_room(struct keeper *k, struct slot *s)
 }
 
 void slot_start(struct keeper *k, const struct keeper_start *start, struct mps_spawn *spawn,
-		bool lend, const void *blob, size_t blob_size)
+		bool lend)
 {
 	struct slot *s = slot_at(k, start->instance);
 	struct birth_room *room = lend ? free_room(k) : NULL;
 	struct mps_child child = MPS_CHILD_INIT;
 	enum mps_step step = MPS_STEP_NONE;
-	bool refused = k->finishing || k->supervisor <= 0; /* it would only be ended again */
+	bool refused = k->finishing; /* it would only be ended again */
 	int r = s == NULL ? -ENOMEM : refused || s->state != SLOT_IDLE ? -EBUSY : 0;
 
 	if (r == 0) {
@@ -292,7 +395,9 @@ void slot_start(struct keeper *k, const struct keeper_start *start, struct mps_s
 	s->kill = s->tree_left = false;
 	s->deadline.ns = 0;
 	k->n_live++;
-	slot_set_blob(k, start->instance, blob, blob_size);
+	s->sent = 0;
+	s->failed = false;
+	s->started.ns = 0;
 	if (child.shares_memory)
 		lend_room(k, s, room, &child);
 	keeper_watch(k, s->exec_fd, EPOLLIN, WATCH_EXEC, start->instance, s->gen);
@@ -302,39 +407,32 @@ void slot_start(struct keeper *k, const struct keeper_start *start, struct mps_s
 		k->have_pidfd = false;
 }
 
-void slot_set_blob(struct keeper *k, uint32_t index, const void *blob, size_t size)
+static void close_kept(struct slot *s, uint32_t from)
 {
-	struct slot *s = slot_at(k, index);
-	void *p;
-
-	if (s == NULL || (size == 0 && s->blob == NULL))
-		return;
-	p = realloc(s->blob, size ? size : 1);
-	if (p == NULL)
-		return;
-	memcpy(p, blob != NULL ? blob : "", size);
-	s->blob = p;
-	s->blob_size = (uint16_t)size;
+	while (s->n_kept > from)
+		fd_close(&s->kept[--s->n_kept]);
+	if (s->n_kept == 0)
+		free(TAKE_PTR(s->kept));
 }
 
-void slot_keep(struct keeper *k, uint32_t index, const int *fds, size_t n)
+void slot_keep(struct keeper *k, uint32_t index, uint32_t first, const int *fds, size_t n)
 {
 	struct slot *s = slot_at(k, index);
-	int *kept = n > 0 ? malloc(n * sizeof(*kept)) : NULL;
+	int *p = NULL;
 
-	if (s != NULL && (kept != NULL || n == 0)) {
-		for (uint16_t i = 0; i < s->n_kept; i++)
-			fd_close(&s->kept[i]);
-		free(s->kept);
-		s->kept = kept;
-		s->n_kept = (uint16_t)n;
+	if (s != NULL) {
+		close_kept(s, first);
 		if (n > 0)
-			memcpy(kept, fds, n * sizeof(*fds));
-		return;
+			p = realloc(s->kept, (s->n_kept + n) * sizeof(*p));
 	}
-	free(kept);
-	for (size_t i = 0; i < n; i++)
-		close(fds[i]);
+	for (size_t i = 0; i < n; i++) {
+		if (p != NULL)
+			p[s->n_kept++] = fds[i];
+		else
+			close(fds[i]);
+	}
+	if (p != NULL)
+		s->kept = p;
 }
 
 /* ---------------------------------------------------------------------------------------------------- exit */
@@ -430,6 +528,7 @@ void slot_on_exit(struct keeper *k, uint32_t index)
 	forget_process(k, s);
 	if (failed) {
 		s->state = SLOT_IDLE;
+		s->failed = true;
 		slot_report(k, index, REPORT_FAILED);
 		return;
 	}

@@ -21,7 +21,7 @@ void stray_reaped(struct keeper *k, const siginfo_t *si)
 		.status = (uint32_t)si->si_status,
 	};
 
-	if (k->sock_full)
+	if (k->sock_full || !k->boss.greeted)
 		return;
 	buf_reset(&k->out);
 	keeper_encode(&m, &k->out);
@@ -143,7 +143,7 @@ static void drop_mains(struct keeper *k)
 		pid_t pid = k->children_now.p[i];
 		uint32_t index = slot_of_pid(k, pid);
 
-		if (pid == k->supervisor ||
+		if (pid == k->boss.pid || pid == k->next.pid ||
 		    (index != NO_SLOT && k->slots[index].state != SLOT_ENDING))
 			continue;
 		k->children_now.p[n++] = pid;

@@ -15,6 +15,7 @@
 
 #include "base/cleanup.h"
 #include "base/fd.h"
+#include "base/limits.h"
 #include "base/xalloc.h"
 #include "sup/files.h"
 #include "sup/outlet_uv.h"
@@ -304,7 +305,10 @@ void capture_close_sinks(struct sup *s)
 
 /* ------------------------------------------------------------------------------------------------- captures */
 
-/* By default "web:0  | " in the foreground, in a colour of its own, with all names padded to the longest; not in files. */
+/*
+ * "auto" is "web:0  | ", on a terminal in a colour of its own, with all names padded to the longest. It is the default in
+ * the foreground, but not in files.
+ */
 static char *make_prefix(const struct unit *u, const struct outlet *o)
 {
 	static const char *const colours[] = { "36", "33", "32", "35", "34",
@@ -312,11 +316,13 @@ static char *make_prefix(const struct unit *u, const struct outlet *o)
 	const char *text = u->svc.conf->log_prefix;
 	size_t width = u->sup->name_width;
 
-	if (text != NULL)
+	bool by_default = o != NULL && o->sink.kind != SINK_FILE && u->sup->options->foreground;
+
+	if (text != NULL && strcasecmp(text, "auto") != 0)
 		return xstrdup(strcasecmp(text, "none") == 0 ? "" : text);
-	if (o == NULL || o->sink.kind == SINK_FILE || !u->sup->options->foreground)
+	if (text == NULL && !by_default)
 		return xstrdup("");
-	if (!o->is_tty || getenv("NO_COLOR") != NULL)
+	if (o == NULL || !o->is_tty || getenv("NO_COLOR") != NULL)
 		return xasprintf("%-*s | ", (int)width, u->svc.name);
 	return xasprintf("\033[%sm%-*s |\033[0m ", colours[u->svc.id % ARRAY_SIZE(colours)],
 			 (int)width, u->svc.name);
@@ -327,9 +333,13 @@ static int open_auto(struct unit *u, bool is_err, struct sink_spec *spec)
 	char **name = is_err ? &u->auto_err : &u->auto_out;
 
 	spec->mode = 0600;
-	spec->fd = *name != NULL ? files_open_log(*name, spec->mode)
-				 : files_make_auto(u->sup->conf, u->svc.conf->name,
-						   is_err ? "stderr" : "stdout", name);
+	if (*name != NULL) {
+		spec->fd = files_open_log(*name, spec->mode);
+	} else {
+		spec->fd = files_make_auto(u->sup->conf, u->svc.conf->name,
+					   is_err ? "stderr" : "stdout", name);
+		takeover_save_auto(u, is_err);
+	}
 	spec->path = *name;
 	return spec->fd;
 }
@@ -444,7 +454,7 @@ struct capture *capture_new(struct sup *s, struct unit *u, const struct conf_log
 
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return NULL;
-	if (is_near_limit(ends[1])) {
+	if (is_near_limit(ends[1]) || u->svc.id >= KEEPER_INSTANCES_MAX) {
 		close(ends[0]);
 		close(ends[1]);
 		errno = EMFILE;
@@ -493,27 +503,10 @@ void capture_close(struct capture *c)
 
 int logs_open(struct sup *s, int memfd, const int mid[2])
 {
-	int r = logs_init(&s->logs, memfd, mid);
-
-	uv_timer_init(&s->loop, &s->trim);
-	s->trim.data = s;
-	return r;
+	return logs_init(&s->logs, memfd, mid);
 }
 
 void logs_adopted(struct sup *s)
 {
 	logs_slots_adopted(&s->logs);
-}
-
-size_t logs_fds(const struct sup *s, int fds[3])
-{
-	fds[0] = s->logs.memfd;
-	fds[1] = s->logs.mid[0];
-	fds[2] = s->logs.mid[1];
-	return 3;
-}
-
-void logs_close(struct sup *s)
-{
-	uv_close((uv_handle_t *)&s->trim, NULL);
 }

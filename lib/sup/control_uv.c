@@ -419,7 +419,8 @@ static void on_connection(uv_stream_t *listener, int status)
 	struct control *control = listener->data;
 	struct client *c;
 
-	if (status < 0)
+	/* Requests mean nothing before the keeper is known; libuv holds the connection until it is accepted. */
+	if (status < 0 || control->sup->phase == SUP_STARTING)
 		return;
 	c = make_client(control);
 	if (uv_accept(listener, (uv_stream_t *)&c->pipe) < 0)
@@ -463,9 +464,13 @@ int control_listen(struct sup *s, struct err *err)
 	control->listener = listener = xcalloc(1, sizeof(*listener));
 	uv_pipe_init(&s->loop, listener, 0);
 	listener->data = control;
-	/* The lock on the runtime directory is ours, so what lies there is a dead supervisor's. */
-	unlink(s->socket_path);
-	r = uv_pipe_bind(listener, s->socket_path);
+	if (s->kept_listener >= 0) {
+		r = uv_pipe_open(listener, TAKE_FD(s->kept_listener));
+	} else {
+		/* The lock on the runtime directory is ours, so what lies there is a dead supervisor's. */
+		unlink(s->socket_path);
+		r = uv_pipe_bind(listener, s->socket_path);
+	}
 	if (r == 0)
 		r = uv_listen((uv_stream_t *)listener, SOMAXCONN, on_connection);
 	if (r < 0)
@@ -474,11 +479,27 @@ int control_listen(struct sup *s, struct err *err)
 	return 0;
 }
 
+int control_listener(const struct sup *s)
+{
+	uv_os_fd_t fd;
+
+	if (s->control == NULL || s->control->listener == NULL ||
+	    uv_fileno((uv_handle_t *)s->control->listener, &fd) < 0)
+		return -1;
+	return fd;
+}
+
 int control_open(struct sup *s, struct err *err)
 {
 	s->control = xcalloc(1, sizeof(*s->control));
 	s->control->sup = s;
 	return control_listen(s, err);
+}
+
+void control_serve(struct sup *s)
+{
+	if (s->control->listener != NULL)
+		on_connection((uv_stream_t *)s->control->listener, 0);
 }
 
 void control_close(struct sup *s)

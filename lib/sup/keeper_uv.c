@@ -182,7 +182,7 @@ int link_send(struct sup *s, const struct keeper_message *m, const struct buf *r
 	send_batch(&s->link);
 	if (n_fds > 0)
 		memcpy(all, fds, n_fds * sizeof(*fds));
-	if (rest != NULL && rest->len > KEEPER_MSG_MAX - KEEPER_BLOB_MAX - 64) {
+	if (rest != NULL && rest->len > KEEPER_MSG_MAX - 64) {
 		memfd = make_long(rest);
 		if (memfd < 0)
 			return -errno;
@@ -227,11 +227,14 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 			on_keeper_lost(s);
 			return;
 		}
-		for (size_t f = 0; f < n_fds; f++)
-			fd_close(&fds[f]);
 		w.n = (size_t)n;
 		while (w.n > 0 && keeper_decode_next(&w, false, &m) == 0)
-			unit_on_message(s, &m);
+			if (m.type == KEEPER_KEPT)
+				takeover_on_kept(s, &m, fds, n_fds);
+			else
+				unit_on_message(s, &m);
+		for (size_t f = 0; f < n_fds; f++)
+			fd_close(&fds[f]);
 	}
 }
 
@@ -261,6 +264,12 @@ static void drain(struct link *l)
 
 	while (l->first != NULL && poll(&p, 1, 1000) > 0 && (p.revents & POLLOUT))
 		flush(l);
+}
+
+void link_flush(struct sup *s)
+{
+	send_batch(&s->link);
+	drain(&s->link);
 }
 
 void link_close(struct sup *s)

@@ -252,6 +252,8 @@ void logs_capture_drop(struct logs *l, uint32_t capture)
 	struct window w;
 
 	logs_capture_window(l, capture, &w);
+	if (*w.marks == 0 && *logs_capture_inside(l, capture) == 0)
+		return;
 	window_set(&w, 0, 0);
 	log_store(logs_capture_inside(l, capture), 0);
 	punch(l, &w);

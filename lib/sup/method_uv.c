@@ -9,7 +9,9 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/xalloc.h"
+#include "sup/fault.h"
 #include "sup/method.h"
+#include "sup/sup_uv.h"
 
 /* Names, paths and messages may hold any byte; JSON holds UTF-8. What is not becomes '?'. */
 json_t *method_text(const char *s)
@@ -112,6 +114,17 @@ static void method_shutdown(struct request *r)
 	request_end(r);
 }
 
+static void method_upgrade(struct request *r)
+{
+	int error = takeover_upgrade(r->sup, r);
+
+	if (error == 0)
+		return; /* the answer is the end of the connection, or why not */
+	request_fail(r, FAULT_FAILED, "upgrade: %s",
+		     error == -EBUSY ? "another one is under way" : strerror(-error));
+	request_end(r);
+}
+
 static void method_info(struct request *r)
 {
 	const struct sup *s = r->sup;
@@ -138,7 +151,7 @@ static const struct method {
 	{ "info", method_info, false },		{ "status", method_status, false },
 	{ "start", method_start, true },	{ "stop", method_stop, false },
 	{ "restart", method_restart, true },	{ "signal", method_signal, false },
-	{ "shutdown", method_shutdown, false },
+	{ "shutdown", method_shutdown, false }, { "upgrade", method_upgrade, true },
 };
 
 void method_run(struct request *r, const char *name)

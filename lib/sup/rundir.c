@@ -197,6 +197,13 @@ int rundir_write_pid(int fd, pid_t pid)
 	return 0;
 }
 
+bool rundir_is_held(const char *dir)
+{
+	AUTO_CLOSE int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd >= 0 && is_held(fd);
+}
+
 int rundir_wait_unlocked(int fd)
 {
 	while (flock(fd, LOCK_SH) < 0)

@@ -4,6 +4,7 @@
 #ifndef SUP_RUNDIR_H
 #define SUP_RUNDIR_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 struct err;
@@ -28,6 +29,9 @@ void rundir_remove(const char *dir, int fd);
 
 /* Writes the pid into the lock file, for those who find it taken. 0 or -errno. */
 int rundir_write_pid(int fd, pid_t pid);
+
+/* True while somebody holds DIR/lock. Opens it for reading only, so that those who watch it are not woken. */
+bool rundir_is_held(const char *dir);
 
 /* Blocks until nobody holds DIR/lock, opened before as fd. 0 or -errno. */
 int rundir_wait_unlocked(int fd);

@@ -83,8 +83,10 @@ static int make_again(struct runtime *rt, struct err *err)
 		r = make_lock(rt, err);
 	if (r == 0)
 		r = control_listen(rt->sup, err);
-	if (r == 0)
+	if (r == 0) {
+		takeover_keep(rt->sup);
 		remember(rt);
+	}
 	return r;
 }
 

@@ -7,16 +7,35 @@
 
 #include <stdbool.h>
 
+#include "base/buf.h"
+#include "sup/state.h"
+
 struct conf;
 struct err;
 
+/* What is handed on from supervisor to supervisor. */
+struct sup_heritage {
+	struct state state; /* of the one before; head NULL = there was none */
+	struct buf record;  /* of the files of the configuration, else */
+	int stderr_fd;	    /* standard error for later; -1 = ours is the one */
+	int end_fd;	    /* descriptors below were handed down */
+};
+
+/*
+ * The configuration, from its files, or as it was in force for the supervisor that this one follows: then 1, and its
+ * errors do not count, because the world has changed around it and not the file. 0, or -errno with err when what was
+ * left cannot be read. `path` is where it would be.
+ */
+int sup_load(const char *path, struct sup_heritage *h, struct conf **ret, struct err *err);
+
 struct sup_options {
-	struct conf *conf; /* checked, without errors; stays the caller's */
-	const char *name;  /* of the instance */
-	const char *dir;   /* its runtime directory */
-	bool foreground;   /* run: output of the programs goes to ours */
-	int keeper_fd;	   /* socket to the keeper */
-	int ready_fd; /* gets the byte 'R' when the control socket answers and the pid file is written; -1 = none */
+	struct conf *conf;	       /* checked, without errors; stays the caller's */
+	struct sup_heritage *heritage; /* from sup_load() */
+	const char *name;	       /* of the instance */
+	const char *dir;	       /* its runtime directory */
+	bool foreground;	       /* run: output of the programs goes to ours */
+	int keeper_fd;		       /* socket to the keeper */
+	int ready_fd; /* gets what went wrong without harm, a line each, and then 'R' and its end, when the control socket answers; -1 = none */
 };
 
 /*

@@ -114,21 +114,28 @@ void sup_defer(struct sup *s, struct unit *u, char *failure, bool passes)
 	uv_timer_start(&s->later, on_later, 0, 0);
 }
 
-void sup_shutdown(struct sup *s, int exit_status)
+void sup_resume_shutdown(struct sup *s)
 {
-	if (s->phase >= SUP_STOPPING)
-		return;
-	s->phase = SUP_STOPPING;
-	s->exit_status = exit_status;
 	s->stop_from = s->n_units;
 	/* Not from here: we may be inside an event of a service that is to stop. */
 	uv_timer_start(&s->later, on_later, 0, 0);
 	uv_timer_start(&s->report, on_report, 0, REPORT_MS); /* and this after it */
 }
 
+void sup_shutdown(struct sup *s, int exit_status)
+{
+	if (s->phase >= SUP_STOPPING)
+		return;
+	s->phase = SUP_STOPPING;
+	s->exit_status = exit_status;
+	takeover_save_whole(s);
+	sup_resume_shutdown(s);
+}
+
 static void kill_all(struct sup *s)
 {
 	s->kill_all = true;
+	takeover_save_whole(s);
 	activity_log(&s->log, SVC_LOG_WARN, "killing everything that is left");
 	for (size_t i = 0; i < s->n_units; i++)
 		if (!svc_is_stopped(&s->units[i]->svc))
@@ -256,6 +263,11 @@ static void open_signals(struct sup *s)
 
 /* --------------------------------------------------------------------------------------------------- start */
 
+static bool follows_another(const struct sup *s)
+{
+	return s->options->heritage->state.head != NULL;
+}
+
 static void be_ready(struct sup *s)
 {
 	struct keeper_message detach = { .type = KEEPER_DETACH };
@@ -276,27 +288,49 @@ static void be_ready(struct sup *s)
 static void start_all(struct sup *s)
 {
 	for (size_t i = 0; i < s->n_units; i++)
-		if (s->units[i]->svc.conf->autostart)
+		if (s->units[i]->svc.conf->autostart && s->units[i]->svc.gen == 0)
 			unit_event(s->units[i], SVC_EV_START, NULL);
 }
 
-/* The keeper is there: now everything that names it can be made, and the programs can start. */
-void sup_on_welcome(struct sup *s, pid_t keeper_pid)
+/* Who starts us as a daemon does not see the activity log: told before the R that says we are ready. */
+static void complain_of_pidfile(struct sup *s, int error)
 {
-	int r;
+	AUTO_FREE char *text =
+		xasprintf("could not write pidfile %s: %s", s->pidfile, strerror(error));
 
-	if (s->phase != SUP_STARTING)
-		return;
-	s->keeper_pid = keeper_pid;
-	s->keeper_id = tag_keeper_id(keeper_pid);
-	s->phase = SUP_RUNNING;
-	r = s->pidfile != NULL ? files_write_pid(s->pidfile, keeper_pid) : 0;
+	activity_log(&s->log, SVC_LOG_CRIT, "%s", text);
+	if (s->options->ready_fd >= 0) {
+		fd_write_all(s->options->ready_fd, text, strlen(text));
+		fd_write_all(s->options->ready_fd, "\n", 1);
+	}
+}
+
+/* The keeper is there: now everything that names it can be made, and the programs can start. */
+void sup_begin(struct sup *s)
+{
+	int r = s->pidfile != NULL ? files_write_pid(s->pidfile, s->keeper_pid) : 0;
 	if (r < 0)
-		activity_log(&s->log, SVC_LOG_CRIT, "could not write pidfile %s: %s", s->pidfile,
-			     strerror(-r));
-	activity_log(&s->log, SVC_LOG_INFO, "supervisord started with pid %d", keeper_pid);
+		complain_of_pidfile(s, -r);
+	activity_log(&s->log, SVC_LOG_INFO, "supervisord started with pid %d", s->keeper_pid);
 	be_ready(s);
 	start_all(s);
+	takeover_save_whole(s);
+}
+
+void sup_on_welcome(struct sup *s, const struct keeper_message *m)
+{
+	if (s->phase != SUP_STARTING)
+		return;
+	s->keeper_pid = m->pid;
+	s->keeper_id = tag_keeper_id(m->pid);
+	s->phase = SUP_RUNNING;
+	if (!follows_another(s)) {
+		sup_begin(s);
+	} else if (takeover_begin(s, m) < 0) {
+		activity_flush(&s->log);
+		_exit(1); /* whoever comes next may be luckier */
+	}
+	control_serve(s);
 }
 
 static void say_hello(struct sup *s)
@@ -304,7 +338,8 @@ static void say_hello(struct sup *s)
 	struct keeper_message hello = {
 		.type = KEEPER_HELLO,
 		.protocol = KEEPER_PROTOCOL,
-		.on_crash = KEEPER_CRASH_STOP,
+		.on_crash = s->conf->supervisord.on_crash == CONF_CRASH_STOP ? KEEPER_CRASH_STOP
+									     : KEEPER_CRASH_RESTART,
 		.time = { s->conf->supervisord.orphan_grace },
 	};
 	AUTO_FREE char *lock = xasprintf("%s/lock", s->options->dir);
@@ -316,11 +351,21 @@ static void say_hello(struct sup *s)
 	link_send(s, &hello, &rest, NULL, 0);
 }
 
-struct socket_of {
-	struct socket_of *next;
-	const char *program;
-	int fd;
-};
+void sup_add_socket(struct sup *s, const char *program, int fd)
+{
+	struct socket_of *o = xmalloc(sizeof(*o));
+
+	*o = (struct socket_of){ s->sockets, xstrdup(program), fd };
+	s->sockets = o;
+}
+
+bool sup_has_socket(const struct sup *s, int fd)
+{
+	for (const struct socket_of *o = s->sockets; o != NULL; o = o->next)
+		if (o->fd == fd)
+			return true;
+	return false;
+}
 
 int sup_socket_of(struct sup *s, const struct conf_proc *conf)
 {
@@ -334,7 +379,6 @@ static int open_sockets(struct sup *s, struct err *err)
 {
 	for (size_t i = 0; i < s->conf->n_procs; i++) {
 		const struct conf_proc *p = &s->conf->procs[i];
-		struct socket_of *o;
 		int fd;
 
 		if (p->kind != CONF_FCGI_PROGRAM || sup_socket_of(s, p) >= 0)
@@ -342,26 +386,35 @@ static int open_sockets(struct sup *s, struct err *err)
 		fd = files_open_socket(p, err);
 		if (fd < 0)
 			return err_prefix(err, fd, "%s:%d: ", p->place.file, p->place.line);
-		o = xmalloc(sizeof(*o));
-		*o = (struct socket_of){ s->sockets, p->program, fd };
-		s->sockets = o;
+		sup_add_socket(s, p->program, fd);
 	}
 	return 0;
 }
 
+/* A unit for each process, with the number that its name had in the supervisor before us. */
 static void make_units(struct sup *s)
 {
-	size_t n = s->conf->n_procs;
+	size_t n = s->conf->n_procs, n_known = 0;
+	AUTO_FREE struct by_name *known = NULL;
+	struct state_whole whole = { .next_id = 1 };
 
 	s->n_units = n;
 	s->units = xcalloc(n, sizeof(*s->units));
-	s->n_ids = n + 1;
-	s->by_id = xcalloc(s->n_ids, sizeof(struct unit *));
+	if (follows_another(s)) {
+		known = takeover_index(s, &n_known);
+		state_get_whole(&s->state, &whole);
+	}
+	s->n_ids = whole.next_id;
+	s->by_id = xcalloc(s->n_ids + n, sizeof(struct unit *));
 	s->services = xcalloc(n, sizeof(*s->services));
 	for (size_t i = 0; i < n; i++) {
-		struct unit *u = unit_new(s, (uint32_t)i + 1, &s->conf->procs[i]);
+		struct unit *u = unit_new(s, &s->conf->procs[i]);
+		uint32_t id = known != NULL ? takeover_find(known, n_known, u->svc.name) : 0;
 
+		u->svc.id = id != 0 ? id : (uint32_t)s->n_ids++;
 		u->ended = true;
+		if (id != 0)
+			takeover_restore(u);
 		s->by_id[u->svc.id] = u;
 		s->services[i] = &u->svc;
 		s->has_foreground = s->has_foreground || !u->svc.conf->daemon;
@@ -384,12 +437,12 @@ static int go_to_directory(const struct sup *s, struct err *err)
 	return 0;
 }
 
-static int open_log(struct sup *s, struct err *err)
+int sup_open_log(struct sup *s, struct err *err)
 {
 	const struct conf_supervisord *c = &s->conf->supervisord;
 	const char *path = activity_path(c, s->options->foreground);
 	struct sink *file = NULL;
-	int r = logs_open(s, -1, NULL);
+	int r = logs_open(s, s->kept_logs[0], s->kept_logs + 1);
 
 	if (r < 0)
 		return err_set(err, r, "memory for logs: %s", strerror(-r));
@@ -402,6 +455,28 @@ static int open_log(struct sup *s, struct err *err)
 	return 0;
 }
 
+int sup_make_programs(struct sup *s, struct err *err)
+{
+	int r = open_sockets(s, err);
+
+	if (r == 0)
+		make_units(s);
+	return r;
+}
+
+/* What one that follows another does only when it is welcome. */
+static int open_new(struct sup *s, struct err *err)
+{
+	int r = sup_make_programs(s, err);
+
+	if (r == 0)
+		r = control_open(s, err);
+	if (r < 0)
+		return r;
+	runtime_open(s);
+	return takeover_open(s, err);
+}
+
 static int open_all(struct sup *s, struct err *err)
 {
 	const struct conf_supervisord *c = &s->conf->supervisord;
@@ -411,21 +486,19 @@ static int open_all(struct sup *s, struct err *err)
 		return r;
 	worker_base_init(&s->base, s->conf, s->options->name, s->socket_path);
 	fd_raise_limit(1 << 20);
-	r = open_log(s, err);
+	/* The memory of the logs is another's until we are welcome. */
+	if (follows_another(s))
+		activity_init(&s->log, c, s->options->foreground, NULL);
+	else
+		r = sup_open_log(s, err);
 	if (r < 0)
 		return r;
-	if (!c->nocleanup)
+	if (!c->nocleanup && !follows_another(s))
 		files_clean_auto(s->conf);
-	r = open_sockets(s, err);
-	if (r < 0)
-		return r;
-	make_units(s);
-	r = control_open(s, err);
-	if (r < 0)
-		return r;
-	runtime_open(s);
 	r = link_open(s, s->options->keeper_fd);
-	return r < 0 ? err_set(err, r, "keeper: %s", strerror(-r)) : 0;
+	if (r < 0)
+		return err_set(err, r, "keeper: %s", strerror(-r));
+	return follows_another(s) ? 0 : open_new(s, err);
 }
 
 /* ----------------------------------------------------------------------------------------------------- end */
@@ -460,7 +533,7 @@ static void close_all(struct sup *s)
 		uv_close((uv_handle_t *)&s->signals[i], NULL);
 	uv_close((uv_handle_t *)&s->later, NULL);
 	uv_close((uv_handle_t *)&s->report, NULL);
-	logs_close(s);
+	uv_close((uv_handle_t *)&s->trim, NULL);
 	link_close(s);
 	uv_run(&s->loop, UV_RUN_DEFAULT);
 	uv_loop_close(&s->loop);
@@ -473,6 +546,7 @@ static void fini(struct sup *s)
 
 		s->sockets = o->next;
 		fd_close(&o->fd);
+		free(o->program);
 		free(o);
 	}
 	if (s->index != NULL)
@@ -485,16 +559,23 @@ static void fini(struct sup *s)
 	free(s->services);
 	free(s->socket_path);
 	free(s->pidfile);
+	state_close(&s->state);
+	fd_close(&s->upgrade_fd);
 }
 
 int sup_run(const struct sup_options *options, struct err *err)
 {
-	struct sup s = {
-		.options = options, .conf = options->conf, .link.fd = -1, .logs.memfd = -1
-	};
+	struct sup s = { .options = options,
+			 .conf = options->conf,
+			 .link.fd = -1,
+			 .logs.memfd = -1,
+			 .kept_logs = { -1, -1, -1 },
+			 .kept_listener = -1,
+			 .upgrade_fd = -1 };
 	const struct conf_supervisord *c = &options->conf->supervisord;
 	int r;
 
+	s.state = options->heritage->state;
 	title_set("mpsup: supervisor %s", options->name);
 	r = uv_loop_init(&s.loop);
 	if (r < 0)
@@ -508,6 +589,8 @@ int sup_run(const struct sup_options *options, struct err *err)
 	s.later.data = &s;
 	uv_timer_init(&s.loop, &s.report);
 	s.report.data = &s;
+	uv_timer_init(&s.loop, &s.trim);
+	s.trim.data = &s;
 	open_signals(&s);
 	r = open_all(&s, err);
 	if (r == 0) {

@@ -19,12 +19,16 @@
 #include "sup/activity.h"
 #include "sup/logs.h"
 #include "sup/order.h"
+#include "sup/state.h"
 #include "sup/sup.h"
 #include "sup/svc.h"
 #include "sup/worker.h"
 
 struct sup;
+struct by_name;
 struct capture;
+struct request;
+struct takeover;
 struct waiter;
 
 /* A service and what belongs to it in this process. */
@@ -43,9 +47,12 @@ struct unit {
 	bool in_busy;
 	struct unit *next_start; /* list of those whose start waits for room in the socket */
 	bool in_start;
-	int exit_status;   /* of the last end; 128+n for a signal */
-	bool ended;	   /* as counted in n_active */
-	bool stop_counted; /* one of those that the present level of a shutdown waits for */
+	int exit_status;       /* of the last end; 128+n for a signal */
+	bool ended;	       /* as counted in n_active */
+	uint32_t saved_error;  /* hash of the spawn_error that is in the state */
+	uint32_t restored_gen; /* as the supervisor before us left it */
+	bool reconciled;       /* with what the keeper knows, or made by us */
+	bool stop_counted;     /* one of those that the present level of a shutdown waits for */
 };
 
 /* The socket to the keeper. Messages that it does not take wait in line. */
@@ -74,8 +81,9 @@ struct sup {
 	struct activity log;
 	struct worker_base base;
 	struct logs logs;
-	uv_timer_t trim;		/* armed while windows of the logs hold memory */
-	struct outlet *outlets;		/* uthash, by file */
+	int kept_logs[3];	/* an earlier supervisor's memfd and mid of that; -1 = none */
+	uv_timer_t trim;	/* armed while windows of the logs hold memory */
+	struct outlet *outlets; /* uthash, by file */
 	struct outlet *log_file, *echo; /* of the activity log, two of them; NULL = none */
 	size_t echo_lost;		/* lines that the echo had no room for */
 
@@ -106,24 +114,51 @@ struct sup {
 	bool asked_to_end; /* by a signal or a request: somebody waits for it */
 	bool kill_all;	   /* a second TERM came */
 	bool captures_ended;
+
+	struct state state;
+	struct takeover *takeover; /* while we follow another */
+	int kept_listener;	   /* of the control socket, from the one before; -1 = none */
+	bool upgrading;
+	struct request *upgrade; /* who asked for it, if he is still there */
+	int upgrade_fd;		 /* what the next one says to standard error */
 };
 
 /* sup_uv.c */
 /* Stops level after level, then tells the keeper; idempotent. */
 void sup_shutdown(struct sup *s, int exit_status);
-void sup_on_welcome(struct sup *s, pid_t keeper_pid);
+void sup_on_welcome(struct sup *s, const struct keeper_message *m);
+/* The sockets and the units of the configuration. 0 or -errno with err. */
+int sup_make_programs(struct sup *s, struct err *err);
+/* The memory of the logs and the activity log, from here on in its place. */
+int sup_open_log(struct sup *s, struct err *err);
+/* Starts what is to be started, for the first time. */
+void sup_begin(struct sup *s);
+/* Goes on with a shutdown that a supervisor before us has begun. */
+void sup_resume_shutdown(struct sup *s);
+struct socket_of {
+	struct socket_of *next;
+	char *program; /* owned */
+	int fd;
+};
+void sup_add_socket(struct sup *s, const char *program, int fd);
+bool sup_has_socket(const struct sup *s, int fd);
 /* The listening socket of a fcgi program. */
 int sup_socket_of(struct sup *s, const struct conf_proc *conf);
 void sup_on_state(struct unit *u, enum svc_state from);
 void sup_defer(struct sup *s, struct unit *u, char *failure, bool passes);
 
 /* unit_uv.c */
-struct unit *unit_new(struct sup *s, uint32_t id, const struct conf_proc *conf);
+/* Its number, svc.id, is the caller's to give. */
+struct unit *unit_new(struct sup *s, const struct conf_proc *conf);
 void unit_close(struct unit *u);
 void unit_event(struct unit *u, enum svc_event event, const struct svc_arg *arg);
 /* A start failed before or in the keeper. */
 void unit_fail(struct unit *u, const char *text, bool passes);
 void unit_on_message(struct sup *s, const struct keeper_message *m);
+/* The log pipes that were kept for it: takes those that it wants, and leaves -1. */
+void unit_adopt(struct unit *u, int *fds, size_t n);
+/* Makes good what has happened since its record was written; m is INSTANCE, or all zero: it was never started. */
+void unit_reconcile(struct unit *u, const struct keeper_message *m);
 /* There is room in the socket again. */
 void unit_start_waiting(struct sup *s);
 /* One of those that wait for a resource may try again. */
@@ -134,19 +169,18 @@ int link_open(struct sup *s, int fd);
 /* 0, or -errno when the message could neither be sent nor kept (one with descriptors or a long rest only). */
 int link_send(struct sup *s, const struct keeper_message *m, const struct buf *rest, const int *fds,
 	      size_t n_fds);
+/* What is said and not sent yet goes out, and waits for it. */
+void link_flush(struct sup *s);
 void link_close(struct sup *s);
 
 /* capture_uv.c */
 /*
- * The memory of the logs: new (-1, NULL), or that of an earlier supervisor, whose unfinished work it finishes. Before any
- * other function here. 0 or -errno; s->trim is open in any case.
+ * The memory of the logs: new (memfd -1), or that of an earlier supervisor, whose unfinished work it finishes. Before any
+ * other function here. 0 or -errno.
  */
 int logs_open(struct sup *s, int memfd, const int mid[2]);
 /* All captures of the earlier supervisor have come back. */
 void logs_adopted(struct sup *s);
-/* The descriptors that must outlive us: for logs_open(), memfd, mid[0], mid[1]. How many. */
-size_t logs_fds(const struct sup *s, int fds[3]);
-void logs_close(struct sup *s);
 /* A pipe of its own. NULL with errno. */
 struct capture *capture_new(struct sup *s, struct unit *u, const struct conf_log *log, bool is_err);
 /*
@@ -179,6 +213,10 @@ void capture_close_sinks(struct sup *s);
 int control_open(struct sup *s, struct err *err);
 /* Listens at s->socket_path, which is made anew; who is connected stays so. */
 int control_listen(struct sup *s, struct err *err);
+/* The keeper is known: those who came too early are let in. */
+void control_serve(struct sup *s);
+/* The listening socket, -1 if there is none. */
+int control_listener(const struct sup *s);
 void control_close(struct sup *s);
 /* Serves a connected stream socket like one that was accepted, and takes it over. 0, or -errno: then fd is the caller's. */
 int control_add_client(struct sup *s, int fd);
@@ -188,5 +226,35 @@ void control_on_state(struct unit *u, enum svc_state from);
 /* From here on the lock and the control socket are made again when somebody removes them. */
 void runtime_open(struct sup *s);
 void runtime_close(struct sup *s);
+
+/* takeover_uv.c */
+/* Makes the state and gives it to the keeper, before HELLO. */
+int takeover_open(struct sup *s, struct err *err);
+/* To be called whenever a unit has changed, before the keeper is told of it. */
+void takeover_save(struct unit *u);
+void takeover_save_auto(struct unit *u, bool is_err);
+/* The same for the supervisor as a whole. */
+void takeover_save_whole(struct sup *s);
+/* All texts anew; conf: another configuration is in force, NULL = the same. 0 or -errno. */
+int takeover_write_texts(struct sup *s, const struct buf *conf);
+/* The listening sockets are others: the keeper gets them. */
+void takeover_keep(struct sup *s);
+/* WELCOME, in one that follows another. */
+int takeover_begin(struct sup *s, const struct keeper_message *welcome);
+/* The numbers of units by name; takeover_find() answers 0 for a name that is new. Heap. */
+struct by_name *takeover_index(const struct sup *s, size_t *ret_n);
+uint32_t takeover_find(const struct by_name *list, size_t n, const char *name);
+/* Of a new unit: what its record says. */
+void takeover_restore(struct unit *u);
+/* What it takes of fds it replaces by -1. */
+void takeover_on_kept(struct sup *s, const struct keeper_message *m, int *fds, size_t n);
+void takeover_on_instance(struct sup *s, const struct keeper_message *m);
+/* The next one is there. Does not return. */
+void takeover_retire(struct sup *s) __attribute__((noreturn));
+/* The next one did not come up. */
+void takeover_on_refused(struct sup *s, const struct keeper_message *m);
+/* 0: the request is answered later, if at all. -EBUSY: one is under way. */
+int takeover_upgrade(struct sup *s, struct request *r);
+void takeover_forget(struct request *r);
 
 #endif

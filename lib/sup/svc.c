@@ -298,6 +298,18 @@ static void send_kill(struct svc *s)
 	s->killed = true;
 }
 
+void svc_repeat_stop(struct svc *s, uint64_t sent)
+{
+	int sig = s->killed ? SIGKILL : s->conf->stopsignal;
+
+	if (s->state != SVC_STOPPING || (sent & UINT64_C(1) << (sig - 1)))
+		return;
+	if (s->killed)
+		s->ops->signal(s, SIGKILL, kill_scope(s->conf));
+	else if (s->stop_asked && !s->exited)
+		send_stop(s);
+}
+
 static struct mps_time next_kill(const struct svc *s, const struct svc_step *t)
 {
 	int secs = s->conf->stopwaitsecs > 1 ? s->conf->stopwaitsecs : 1;

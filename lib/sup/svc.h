@@ -168,6 +168,9 @@ bool svc_is_stopped(const struct svc *s);
 /* Nothing will start it again by itself: stopped as above and no restart due. */
 bool svc_is_ended(const struct svc *s);
 
+/* A supervisor before us may have died before it sent what a stop needs: `sent` has the signals that were, bit n - 1. */
+void svc_repeat_stop(struct svc *s, uint64_t sent);
+
 /*
  * One line for people about s, the INFO column: "last exit: code 1, 4m ago", "SIGSEGV (core), retry in 12 s (7 of 10)",
  * the spawn error, "Not started". Heap string, "" when there is nothing to say.

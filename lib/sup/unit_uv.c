@@ -73,6 +73,8 @@ static bool is_captured(const struct unit *u, const struct conf_log *log, bool t
 {
 	const char *prefix = u->svc.conf->log_prefix;
 
+	if (log->kind == CONF_LOG_NONE && !log->syslog)
+		return false;
 	if (u->svc.conf->log_timestamp || u->sup->conf->supervisord.strip_ansi || log->syslog)
 		return true;
 	if (!to_terminal && is_rotated(log))
@@ -93,7 +95,10 @@ static int open_direct(struct unit *u, const struct conf_log *log, bool is_err)
 	if (*path != NULL && (fd = files_open_log(*path, 0600)) >= 0)
 		return fd;
 	free(TAKE_PTR(*path));
-	return files_make_auto(u->sup->conf, u->svc.conf->name, is_err ? "stderr" : "stdout", path);
+	fd = files_make_auto(u->sup->conf, u->svc.conf->name, is_err ? "stderr" : "stdout", path);
+	if (fd >= 0)
+		takeover_save_auto(u, is_err);
+	return fd;
 }
 
 /* The keeper holds the log pipes too, so that no worker finds them broken when the supervisor dies. */
@@ -114,20 +119,23 @@ static void keep_pipes(struct unit *u)
 	link_send(u->sup, &m, NULL, fds, n);
 }
 
+static bool is_terminal(const struct unit *u, const struct conf_log *log)
+{
+	return (log->kind == CONF_LOG_AUTO && u->sup->options->foreground) ||
+	       (log->kind == CONF_LOG_FILE && files_standard_fd(log->path) >= 0);
+}
+
 static int put_stream(struct unit *u, struct table *t, bool is_err, struct err *err)
 {
 	const struct conf_log *log = is_err ? &u->svc.conf->err : &u->svc.conf->out;
 	struct capture **capture = is_err ? &u->err : &u->out;
-	bool foreground = u->sup->options->foreground;
-	bool terminal = (log->kind == CONF_LOG_AUTO && foreground) ||
-			(log->kind == CONF_LOG_FILE && files_standard_fd(log->path) >= 0);
 	int child = is_err ? 2 : 1, fd;
 
 	if (log->kind == CONF_LOG_NONE && !log->syslog) {
 		put_role(t, child, MPS_FD_NULL);
 		return 0;
 	}
-	if (is_captured(u, log, terminal)) {
+	if (is_captured(u, log, is_terminal(u, log))) {
 		if (*capture == NULL && (*capture = capture_new(u->sup, u, log, is_err)) != NULL)
 			keep_pipes(u);
 		if (*capture == NULL)
@@ -183,8 +191,6 @@ static int send_start(struct unit *u, const struct mps_spawn *spawn, const struc
 		.gen = u->svc.gen,
 		.start = { .leftovers = leftovers_of(u->svc.conf),
 			   .grace = { u->svc.conf->stopwaitsecs * MPS_NS_PER_S } },
-		.blob = u->svc.name,
-		.blob_size = strnlen(u->svc.name, KEEPER_BLOB_MAX),
 	};
 	AUTO_BUF rest = BUF_INIT;
 
@@ -228,6 +234,7 @@ static void on_start(struct svc *svc)
 	struct unit *u = svc->user;
 	struct sup *s = u->sup;
 
+	takeover_save(u); /* before the keeper hears of it, so that it is never started twice */
 	if (s->link.first == NULL && s->start_first == NULL) {
 		start_now(u);
 		return;
@@ -337,6 +344,7 @@ static const struct svc_ops ops = {
 void unit_event(struct unit *u, enum svc_event event, const struct svc_arg *arg)
 {
 	svc_event(&u->svc, event, arg, mps_now());
+	takeover_save(u);
 }
 
 static void join_busy(struct unit *u)
@@ -442,12 +450,108 @@ static void on_unit_message(struct unit *u, const struct keeper_message *m)
 void unit_on_message(struct sup *s, const struct keeper_message *m)
 {
 	if (m->type == KEEPER_WELCOME)
-		sup_on_welcome(s, m->pid);
+		sup_on_welcome(s, m);
 	else if (m->type == KEEPER_REAPED)
 		on_reaped(s, m);
-	else if (m->type != KEEPER_INSTANCE && m->instance < s->n_ids &&
-		 s->by_id[m->instance] != NULL)
+	else if (m->type == KEEPER_INSTANCE)
+		takeover_on_instance(s, m);
+	else if (m->type == KEEPER_RETIRE)
+		takeover_retire(s);
+	else if (m->type == KEEPER_REFUSED)
+		takeover_on_refused(s, m);
+	else if (m->instance < s->n_ids && s->by_id[m->instance] != NULL)
 		on_unit_message(s->by_id[m->instance], m);
+}
+
+/* ------------------------------------------------------------------------------------------------ takeover */
+
+/* In the order of keep_pipes(), which has left out what is not captured. */
+void unit_adopt(struct unit *u, int *fds, size_t n)
+{
+	const struct conf_proc *c = u->svc.conf;
+	const struct conf_log *logs[] = { &c->out, &c->err };
+	struct capture **captures[] = { &u->out, &u->err };
+
+	for (int i = 0; i < 2 && n >= 2; i++) {
+		if ((i == 1 && c->redirect_stderr) ||
+		    !is_captured(u, logs[i], is_terminal(u, logs[i])))
+			continue;
+		*captures[i] = capture_adopt(u->sup, u, logs[i], i == 1, fds[0], fds[1]);
+		if (*captures[i] != NULL)
+			fds[0] = fds[1] = -1;
+		fds += 2;
+		n -= 2;
+	}
+}
+
+static void reconcile_started(struct unit *u, const struct keeper_message *m)
+{
+	struct svc_arg arg = { .pid = m->pid };
+
+	if (u->svc.pid != 0 || u->svc.exited)
+		return;
+	svc_event(&u->svc, SVC_EV_STARTED, &arg, m->started);
+	takeover_save(u);
+}
+
+static void reconcile_exited(struct unit *u, const struct keeper_message *m)
+{
+	struct keeper_message exited = *m;
+
+	exited.tree_left = m->state == KEEPER_IS_ENDING;
+	reconcile_started(u, m);
+	if (!u->svc.exited && !svc_is_stopped(&u->svc) && u->svc.state != SVC_BACKOFF)
+		on_exited(u, &exited);
+	else if (u->svc.exited && m->state == KEEPER_IS_ENDED) {
+		drain(u, true);
+		unit_event(u, SVC_EV_GONE, NULL);
+	}
+}
+
+static void reconcile_same(struct unit *u, const struct keeper_message *m)
+{
+	switch ((enum keeper_instance)m->state) {
+	case KEEPER_IS_BEGUN:
+		break;
+	case KEEPER_IS_ALIVE:
+		reconcile_started(u, m);
+		break;
+	case KEEPER_IS_ENDING:
+	case KEEPER_IS_ENDED:
+		reconcile_exited(u, m);
+		return;
+	case KEEPER_IS_FAILED:
+		on_failed(u, m);
+		return;
+	}
+	svc_repeat_stop(&u->svc, m->sent);
+}
+
+/* The START was never sent. */
+static void reconcile_unsent(struct unit *u)
+{
+	if (u->svc.state == SVC_STARTING)
+		on_start(&u->svc);
+	else if (u->svc.state == SVC_STOPPING)
+		unit_fail(u, "stopped before it was started", false);
+}
+
+void unit_reconcile(struct unit *u, const struct keeper_message *m)
+{
+	struct svc *svc = &u->svc;
+
+	u->reconciled = true;
+	/* Its resource came back, or a client was faster: it has gone on already. */
+	if (svc->gen != u->restored_gen)
+		return;
+	if (svc->timer_at.ns != 0)
+		on_timer_set(svc, svc->timer_at);
+	if (svc->state == SVC_BACKOFF && svc->busy > 0)
+		join_busy(u);
+	if (m->gen == svc->gen && m->gen != 0)
+		reconcile_same(u, m);
+	else
+		reconcile_unsent(u);
 }
 
 /* ------------------------------------------------------------------------------------------- life of a unit */
@@ -459,7 +563,7 @@ static char *display_name(const struct conf_proc *conf)
 	return xasprintf("%s:%s", conf->group, conf->name);
 }
 
-struct unit *unit_new(struct sup *s, uint32_t id, const struct conf_proc *conf)
+struct unit *unit_new(struct sup *s, const struct conf_proc *conf)
 {
 	struct unit *u = xcalloc(1, sizeof(*u));
 	AUTO_FREE char *name = display_name(conf);
@@ -467,7 +571,7 @@ struct unit *unit_new(struct sup *s, uint32_t id, const struct conf_proc *conf)
 	u->sup = s;
 	uv_timer_init(&s->loop, &u->timer);
 	u->timer.data = u;
-	svc_init(&u->svc, id, name, conf, &ops, u);
+	svc_init(&u->svc, 0, name, conf, &ops, u);
 	return u;
 }
 

@@ -51,7 +51,8 @@ for n in (7, 33, 200):
 for s in (signal.SIGPIPE, signal.SIGUSR1, signal.SIGXFSZ):
     signal.signal(s, signal.SIG_IGN)
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM, signal.SIGTERM, signal.SIGRTMIN})
-os.umask(0o22)
+os.umask(0o77)
+os.chdir("/usr")
 # glibc's posix_spawn leaves its own two real-time signals ignored, as a start by make does
 pid = os.posix_spawn(sys.argv[1], ["mpsup", "start", "-c", sys.argv[2]], os.environ)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))

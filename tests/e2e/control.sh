@@ -20,7 +20,7 @@ start_mpsup
 must n_lines "$T/w" 20
 
 cat >"$T/clients.py" <<'X'
-import json, os, select, signal, socket, subprocess, sys, time
+import json, os, resource, select, signal, socket, subprocess, sys, time
 
 path, pids, supervisor = sys.argv[1], sys.argv[2], int(sys.argv[3])
 
@@ -83,15 +83,43 @@ def push(s, data):
         pass
 
 
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+MAX = 1024  # of connections in all, lib/base/limits.h
+n_silent = min(1000, hard - 200) if hard != resource.RLIM_INFINITY else 1000
+
+
+def stirring(sockets, ms):
+    """How many of them have something to read, or were closed."""
+    p = select.poll()
+    for x in sockets:
+        p.register(x, select.POLLIN)
+    return len(p.poll(ms))
+
+
 restarts("nobody")
-silent = [connect() for _ in range(200)]
-restarts("200 silent clients")
+silent = [connect() for _ in range(n_silent)]
+restarts("%d silent clients" % n_silent)
 before = cpu_ns()
-if select.select(silent, [], [], 1)[0]:
+if stirring(silent, 1000):
     raise SystemExit("a silent client was told something, or dropped")
 spent = (cpu_ns() - before) / 1e6
 if spent > 100:
-    raise SystemExit("200 silent clients cost %d ms a second" % spent)
+    raise SystemExit("%d silent clients cost %d ms a second" % (n_silent, spent))
+
+if n_silent == 1000:
+    more = [connect() for _ in range(100)]
+    gone = 100 - (MAX - n_silent)
+    end = time.monotonic() + 5
+    while stirring(more, 50) < gone:
+        if time.monotonic() > end:
+            raise SystemExit("more than %d clients are let in" % MAX)
+    if stirring(more, 0) != gone:
+        raise SystemExit("fewer than %d clients are let in" % MAX)
+    for s in more + silent[100:]:
+        s.close()
+    del silent[100:]
+    restarts("%d clients, and those that were too many" % MAX)
 
 half = [connect() for _ in range(20)]
 for s in half:
@@ -117,14 +145,26 @@ if e.get("code") != 1:
     raise SystemExit("unknown method: %s" % e)
 
 base = rss_kib()
-deaf = connect()
-push(deaf, b'{"id":1,"method":"status","params":{"detail":true}}\n' * 20000)
-restarts("a client that never reads")
+deaf = [connect() for _ in range(30)]
+for s in deaf:
+    push(s, b'{"id":1,"method":"status","params":{"detail":true}}\n' * 20000)
+restarts("30 clients that never read")
 grown = rss_kib() - base
-if grown > 32 << 10 and not os.environ.get("SAN"):  # a sanitizer keeps what was freed
-    raise SystemExit("a client that never reads made the supervisor grow by %d KiB" % grown)
+if grown > 64 << 10 and not os.environ.get("SAN"):  # a sanitizer keeps what was freed
+    raise SystemExit("30 clients that never read made the supervisor grow by %d KiB" % grown)
 
-for s in silent + half + garbage + [deaf]:
+# One that reads a little now and then gets all it asked for.
+slow = connect()
+slow.sendall(b'{"id":1,"method":"status","params":{"detail":true}}\n' * 100)
+got = slow.recv(100)
+restarts("a client that reads slowly")
+while got.count(b"\n") < 100:
+    part = slow.recv(4000)
+    if not part:
+        raise SystemExit("a slow client was dropped after %d answers" % got.count(b"\n"))
+    got += part
+
+for s in silent + half + garbage + deaf + [slow]:
     s.close()
 restarts("all gone again")
 

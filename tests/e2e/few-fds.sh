@@ -10,7 +10,8 @@ n=1000
 [ -z "${SAN:-}" ] || n=300 # they are slow
 [ "$(ulimit -Hn)" = unlimited ] || [ "$(ulimit -Hn)" -ge $((n + 100)) ] || { echo "ulimit -Hn is $(ulimit -Hn)" && exit 77; }
 
-config_with minfds=64 <<X
+programs() { # lines of [supervisord]
+  config_with "$@" <<X
 [program:w]
 command=$W
 stdout_logfile=NONE
@@ -19,6 +20,13 @@ process_name=%(program_name)s_%(process_num)d
 numprocs=$n
 startsecs=0
 X
+}
+say "fewer than minfds: told before anything is started"
+programs
+mps_expect 1 start
+contains "$T/err" 'minfds.*limit of open files' || fail "it says $(cat "$T/err")"
+nothing_left || fail "something was started"
+programs minfds=200
 mps start --no-wait >"$T/out" 2>"$T/err" || fail "start: $(cat "$T/err")"
 supervisor=$(role supervisor)
 keeper=$(role keeper)

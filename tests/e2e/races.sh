@@ -31,8 +31,7 @@ startsecs=0
 X
 say "ten starts of an instance that does not run: there is one, whoever made it"
 together 10 "$MPSUP" start -c "$CONF"
-all_say '[01]'
-grep -qx 0 "$T/status" || fail "none of ten starts was successful"
+all_say 0
 keeper=$(role keeper)
 supervisor=$(role supervisor)
 n_keepers() {

@@ -77,16 +77,25 @@ serves() {
   python3 "$T/ask.py" "$1" "$T" "$port" "$nginx_port"
 }
 
+family() { # pid: it and its children, nginx's workers
+  echo "$1"
+  pgrep -P "$1"
+}
+
 start_mpsup
 for p in "${programs[@]}"; do
   say "$p serves, also after its process was killed and after a restart"
   must serves "$p"
   pid=$(pid_of "$p")
+  family "$pid" >"$T/old"
   kill -KILL "$pid"
   must -t 15 serves "$p"
+  must all_gone "$T/old"
   must in_state "$p" RUNNING
   [ "$(pid_of "$p")" != "$pid" ] || fail "$p has the pid of the killed one"
+  family "$(pid_of "$p")" >"$T/old"
   mps_expect 0 restart "$p"
+  all_gone "$T/old" || fail "a process of the old $p lives on after restart"
   must serves "$p"
 done
 
@@ -96,6 +105,13 @@ if [[ " ${programs[*]} " == *" nginx "* ]]; then
   kill -KILL "$(pgrep -P "$pid" | head -n 1)"
   must serves nginx
   [ "$(pid_of nginx)" = "$pid" ] || fail "the master was restarted"
+  two_workers() { [ "$(pgrep -c -P "$pid")" = 2 ]; }
+  must two_workers
+  family "$pid" >"$T/old"
+  mps_expect 0 stop nginx
+  all_gone "$T/old" || fail "a worker of nginx lives on after stop"
+  mps_expect 0 start nginx
+  must serves nginx
 fi
 
 say "stop ends all of them, workers included"

@@ -111,3 +111,14 @@ case $answer in
 *) fail "start of nothing answers $answer" ;;
 esac
 shutdown_mpsup
+
+say "a pid file that cannot be written is told to who starts it, and does not keep it from starting"
+config <<Y
+[program:w]
+command=$W
+Y
+sed -i "s|^pidfile=.*|pidfile=$T/none/x.pid|" "$CONF"
+"$MPSUP" start -c "$CONF" >"$T/out" 2>"$T/err" || fail "start: $(cat "$T/err")"
+grep -qx "mpsup: could not write pidfile $T/none/x.pid: No such file or directory" "$T/err" || fail "$(cat "$T/err")"
+must in_state w RUNNING
+shutdown_mpsup

@@ -59,13 +59,13 @@ static void check_message(const struct keeper_message *m, bool to_keeper)
 	struct keeper_message again;
 	AUTO_BUF bytes = BUF_INIT;
 
-	must(m->instance < KEEPER_INSTANCES_MAX && m->blob_size <= KEEPER_BLOB_MAX);
+	must(m->instance < KEEPER_INSTANCES_MAX && m->first < KEEPER_INSTANCES_MAX);
 	keeper_encode(m, &bytes);
 	if (m->rest != NULL)
 		buf_add(&bytes, m->rest, m->rest_size);
 	must(keeper_decode(bytes.p, bytes.len, to_keeper, &again) == 0);
 	must(again.type == m->type && again.instance == m->instance && again.gen == m->gen);
-	must(again.blob_size == m->blob_size && again.rest_size == m->rest_size);
+	must(again.sent == m->sent && again.rest_size == m->rest_size);
 	must(again.time.ns == m->time.ns && again.status == m->status && again.code == m->code);
 }
 

@@ -19,26 +19,37 @@ static const struct row {
 	{ { .type = KEEPER_START,
 	    .instance = 7,
 	    .gen = 3,
-	    .start = { .leftovers = KEEPER_LEFT_KEEP, .grace = { 10 } },
-	    .blob = "blob",
-	    .blob_size = 4 },
+	    .start = { .leftovers = KEEPER_LEFT_KEEP, .grace = { 10 } } },
 	  true },
-	{ { .type = KEEPER_START_LONG, .instance = 7, .gen = 3, .blob = "", .blob_size = 0 },
-	  true },
+	{ { .type = KEEPER_START_LONG, .instance = 7, .gen = 3 }, true },
 	{ { .type = KEEPER_SIGNAL, .instance = 1, .gen = 2, .signal = 15, .scope = 2 }, true },
-	{ { .type = KEEPER_BLOB, .instance = 1, .blob = "xyz", .blob_size = 3 }, true },
-	{ { .type = KEEPER_KEEP, .instance = KEEPER_INSTANCES_MAX - 1 }, true },
+	{ { .type = KEEPER_KEEP, .instance = KEEPER_INSTANCES_MAX - 1, .first = 64 }, true },
 	{ { .type = KEEPER_FORGET, .instance = 0 }, true },
 	{ { .type = KEEPER_EXIT, .status = 255 }, true },
 	{ { .type = KEEPER_DETACH, .protocol = 1 }, true },
-	{ { .type = KEEPER_WELCOME, .protocol = 1, .pid = 99, .count = 4 }, false },
+	{ { .type = KEEPER_UPGRADE, .protocol = 1 }, true },
+	{ { .type = KEEPER_WELCOME,
+	    .protocol = 1,
+	    .pid = 99,
+	    .count = 4,
+	    .before = 98,
+	    .code = 2,
+	    .status = 9 },
+	  false },
+	{ { .type = KEEPER_KEPT, .instance = 3, .first = 64 }, false },
 	{ { .type = KEEPER_INSTANCE,
 	    .instance = 3,
+	    .gen = 4,
 	    .pid = 9,
+	    .state = KEEPER_IS_FAILED,
+	    .started = { 66 },
+	    .sent = UINT64_C(1) << 63,
 	    .code = 2,
-	    .blob = "",
-	    .blob_size = 0 },
+	    .status = 13,
+	    .time = { 88 } },
 	  false },
+	{ { .type = KEEPER_RETIRE, .protocol = 1 }, false },
+	{ { .type = KEEPER_REFUSED, .code = 1, .status = 2 }, false },
 	{ { .type = KEEPER_STARTED, .instance = 3, .gen = 4, .pid = 9, .time = { 77 } }, false },
 	{ { .type = KEEPER_FAILED, .instance = 3, .gen = 4, .code = 2, .status = 13 }, false },
 	{ { .type = KEEPER_EXITED,
@@ -61,8 +72,8 @@ static bool same(const struct keeper_message *a, const struct keeper_message *b)
 	       a->status == b->status && a->code == b->code && a->count == b->count &&
 	       a->pid == b->pid && a->tree_left == b->tree_left && a->time.ns == b->time.ns &&
 	       a->start.leftovers == b->start.leftovers && a->start.grace.ns == b->start.grace.ns &&
-	       a->blob_size == b->blob_size &&
-	       (a->blob_size == 0 || memcmp(a->blob, b->blob, a->blob_size) == 0);
+	       a->first == b->first && a->state == b->state && a->sent == b->sent &&
+	       a->before == b->before && a->started.ns == b->started.ns;
 }
 
 static bool has_rest(enum keeper_type type)
@@ -111,7 +122,6 @@ Test(message, is_refused_when_cut_or_followed_by_more)
 
 Test(message, is_refused_when_a_number_is_out_of_range)
 {
-	static char big[KEEPER_BLOB_MAX + 1];
 	const struct keeper_message bad[] = {
 		{ .type = KEEPER_FORGET, .instance = KEEPER_INSTANCES_MAX },
 		{ .type = KEEPER_SIGNAL, .signal = 65 },
@@ -120,7 +130,8 @@ Test(message, is_refused_when_a_number_is_out_of_range)
 		{ .type = KEEPER_START, .start.grace = { -1 } },
 		{ .type = KEEPER_START, .start.grace = { INT64_MAX } },
 		{ .type = KEEPER_HELLO, .time = { INT64_MIN } },
-		{ .type = KEEPER_BLOB, .blob = big, .blob_size = sizeof(big) },
+		{ .type = KEEPER_HELLO, .on_crash = KEEPER_CRASH_RESTART + 1 },
+		{ .type = KEEPER_KEEP, .first = KEEPER_INSTANCES_MAX },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {

@@ -1,0 +1,77 @@
+/*
+ * What a supervisor knows, where its successor finds it: a memfd, mapped and shared, that the keeper holds too. It is
+ * written before anything is done, so that whoever is killed at whatever instruction leaves it whole.
+ *
+ * A header; a record for each unit, by its number; rings that belong to them; texts. What changes is there twice: the
+ * new copy is written, and then one store says that it counts. Texts are added at the end, and what is behind the length
+ * that the header tells does not count.
+ */
+#ifndef SUP_STATE_H
+#define SUP_STATE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/wire.h"
+#include "sup/svc_state.h"
+
+struct err;
+
+/* Changes with struct state_whole, struct svc_record, or the meaning of anything in them. */
+#define STATE_VERSION 1
+
+/* Of the supervisor as a whole. */
+struct state_whole {
+	uint64_t text_at, text_len; /* where the texts are; written by state.c */
+	int64_t started, started_wall;
+	uint32_t phase; /* enum sup_phase */
+	int32_t exit_status;
+	uint32_t next_id;
+	uint8_t asked_to_end, kill_all;
+};
+
+enum state_kind {
+	STATE_CONF,	/* the files of the configuration in force, for conf_options.replay */
+	STATE_FDS,	/* strv: what the descriptors kept for instance 0 are, from the second on */
+	STATE_ERROR,	/* of a unit: spawn_error; empty = none */
+	STATE_AUTO_OUT, /* of a unit: paths of AUTO logs */
+	STATE_AUTO_ERR,
+};
+
+struct state {
+	int fd;
+	struct state_head *head; /* NULL = nothing is kept */
+	size_t size;
+	uint32_t capacity;
+	size_t garbage; /* bytes of texts that later ones have replaced, at most */
+};
+
+/* An empty one with room for units numbered below some number >= `n`. 0 or -errno with err. */
+int state_create(struct state *st, uint32_t n, struct err *err);
+/* That of another supervisor; fd becomes the state's. -EPROTO: another version's. */
+int state_open(struct state *st, int fd, struct err *err);
+void state_close(struct state *st);
+
+/* A copy of what counts; state_put_whole() leaves the place of the texts alone. */
+void state_get_whole(const struct state *st, struct state_whole *ret);
+void state_put_whole(struct state *st, const struct state_whole *whole);
+
+/* The record of a unit, all zero if there is none. id below capacity (asserted). */
+void state_get(const struct state *st, uint32_t id, struct svc_record *ret);
+void state_put(struct state *st, uint32_t id, const struct svc_record *r);
+struct svc_rings state_rings(const struct state *st, uint32_t id);
+
+/* Adds a text; the last of a kind and number counts. 0 or -errno. */
+int state_add_text(struct state *st, enum state_kind kind, uint32_t id, const void *p, size_t n);
+/* Puts one into a buffer for state_replace_texts(). */
+void state_encode_text(struct buf *to, enum state_kind kind, uint32_t id, const void *p, size_t n);
+/* All texts at once are those of the buffer. 0 or -errno. */
+int state_replace_texts(struct state *st, const struct buf *texts);
+/* All texts, on the heap; -errno. */
+int state_read_texts(const struct state *st, char **ret, size_t *ret_n);
+/* The next of them; false at the end. */
+bool state_next_text(struct wire *w, enum state_kind *kind, uint32_t *id, const char **p,
+		     size_t *n);
+
+#endif

@@ -1,0 +1,615 @@
+/*
+ * Following another supervisor, and leaving everything to one that follows us.
+ *
+ * What a service is to do is in its record before the keeper hears of it; the keeper tells of every instance as it is.
+ * Between the two there is no third thing, so whoever comes next compares: what has happened is fed to the service as if
+ * it were just reported, a start or a signal that never arrived is sent again. state.c is where it is written.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/limits.h"
+#include "base/sig.h"
+#include "base/wire.h"
+#include "base/xalloc.h"
+#include "proc/tag.h"
+#include "sup/control.h"
+#include "sup/sup_uv.h"
+
+/* What lib/keeper/keeper.h says of the descriptors that the keeper hands down. */
+enum { STDERR_FD = 5, KEPT_FD = 6 };
+
+enum { GARBAGE_MAX = 1 << 20 }; /* bytes of replaced texts */
+
+/* --------------------------------------------------------------------------------------- before there is a loop */
+
+/* Before anything else is opened: what is open was handed down. */
+static void look_around(struct sup_heritage *h)
+{
+	h->stderr_fd = fd_set_cloexec(STDERR_FD, true) == 0 ? STDERR_FD : -1;
+	for (h->end_fd = KEPT_FD; fd_set_cloexec(h->end_fd, true) == 0; h->end_fd++)
+		;
+}
+
+static int find_conf(const struct state *st, char **texts, const char **ret, size_t *ret_n)
+{
+	struct wire w = { 0 };
+	enum state_kind kind;
+	const char *p;
+	uint32_t id;
+	size_t n;
+	int r = state_read_texts(st, texts, &w.n);
+
+	w.p = *texts;
+	*ret = NULL;
+	while (r == 0 && state_next_text(&w, &kind, &id, &p, &n))
+		if (kind == STATE_CONF) {
+			*ret = p;
+			*ret_n = n;
+		}
+	return r < 0 ? r : *ret == NULL ? -EPROTO : 0;
+}
+
+int sup_load(const char *path, struct sup_heritage *h, struct conf **ret, struct err *err)
+{
+	struct conf_options o = { .record = &h->record };
+	AUTO_FREE char *texts = NULL;
+	int r;
+
+	*h = (struct sup_heritage){ .state.fd = -1 };
+	look_around(h);
+	if (h->end_fd == KEPT_FD) {
+		*ret = conf_load(path, &o);
+		return 0;
+	}
+	r = state_open(&h->state, KEPT_FD, err);
+	if (r < 0)
+		return r;
+	o.record = NULL;
+	r = find_conf(&h->state, &texts, &o.replay, &o.replay_size);
+	if (r < 0)
+		return err_set(err, r, "the state has no configuration: %s", strerror(-r));
+	*ret = conf_load(path, &o);
+	return 1;
+}
+
+/* --------------------------------------------------------------------------------------------- writing it down */
+
+void takeover_save_whole(struct sup *s)
+{
+	const struct state_whole whole = {
+		.started = s->started.ns,
+		.started_wall = s->started_wall.ns,
+		.phase = s->phase,
+		.exit_status = s->exit_status,
+		.next_id = (uint32_t)s->n_ids,
+		.asked_to_end = s->asked_to_end,
+		.kill_all = s->kill_all,
+	};
+
+	if (s->state.head != NULL)
+		state_put_whole(&s->state, &whole);
+}
+
+static uint32_t hash_error(const char *text)
+{
+	return text != NULL ? (uint32_t)svc_name_hash(text) | 1 : 0;
+}
+
+static void add_text(struct sup *s, enum state_kind kind, uint32_t id, const char *text)
+{
+	if (s->state.head == NULL)
+		return;
+	if (s->state.garbage > GARBAGE_MAX)
+		takeover_write_texts(s, NULL);
+	state_add_text(&s->state, kind, id, text, text != NULL ? strlen(text) : 0);
+}
+
+void takeover_save(struct unit *u)
+{
+	struct sup *s = u->sup;
+	struct svc_record before, now;
+	struct svc_rings rings;
+
+	if (s->state.head == NULL)
+		return;
+	if (hash_error(u->svc.spawn_error) != u->saved_error) {
+		u->saved_error = hash_error(u->svc.spawn_error);
+		add_text(s, STATE_ERROR, u->svc.id, u->svc.spawn_error);
+	}
+	rings = state_rings(&s->state, u->svc.id);
+	state_get(&s->state, u->svc.id, &before);
+	svc_save(&u->svc, &before, &now, &rings);
+	now.last_status = u->exit_status;
+	state_put(&s->state, u->svc.id, &now);
+}
+
+void takeover_save_auto(struct unit *u, bool is_err)
+{
+	add_text(u->sup, is_err ? STATE_AUTO_ERR : STATE_AUTO_OUT, u->svc.id,
+		 is_err ? u->auto_err : u->auto_out);
+}
+
+static void encode_unit(struct buf *b, const struct unit *u)
+{
+	const struct {
+		enum state_kind kind;
+		const char *text;
+	} rows[] = { { STATE_ERROR, u->svc.spawn_error },
+		     { STATE_AUTO_OUT, u->auto_out },
+		     { STATE_AUTO_ERR, u->auto_err } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		if (rows[i].text != NULL)
+			state_encode_text(b, rows[i].kind, u->svc.id, rows[i].text,
+					  strlen(rows[i].text));
+}
+
+/* Of the memory of the logs, in the order of sup->kept_logs. */
+static const char *const log_names[] = { "logs", "logs-out", "logs-in" };
+
+/* The descriptors of instance 0 but the state, with their names: "control", those of the logs, "fcgi:NAME". */
+static size_t list_fds(struct sup *s, int **ret_fds, struct buf *names)
+{
+	const int logs[] = { s->logs.memfd, s->logs.mid[0], s->logs.mid[1] };
+	AUTO_BUF list = BUF_INIT;
+	uint32_t n = 0;
+	int *fds = xmalloc((1 + ARRAY_SIZE(logs)) * sizeof(int));
+
+	fds[n++] = control_listener(s);
+	wire_put_str(&list, "control");
+	for (size_t i = 0; i < ARRAY_SIZE(logs); i++) {
+		fds[n++] = logs[i];
+		wire_put_str(&list, log_names[i]);
+	}
+	for (const struct socket_of *o = s->sockets; o != NULL; o = o->next) {
+		AUTO_FREE char *name = xasprintf("fcgi:%s", o->program);
+
+		fds = xrealloc(fds, (n + 1) * sizeof(int));
+		fds[n++] = o->fd;
+		wire_put_str(&list, name);
+	}
+	wire_put_u32(names, n);
+	buf_add(names, list.p, list.len);
+	*ret_fds = fds;
+	return n;
+}
+
+int takeover_write_texts(struct sup *s, const struct buf *conf)
+{
+	AUTO_FREE char *texts = NULL;
+	AUTO_FREE int *fds = NULL;
+	AUTO_BUF names = BUF_INIT;
+	AUTO_BUF all = BUF_INIT;
+	const char *p = conf != NULL ? conf->p : NULL;
+	size_t n = conf != NULL ? conf->len : 0;
+	int r = conf != NULL ? 0 : find_conf(&s->state, &texts, &p, &n);
+
+	if (r < 0)
+		return r;
+	state_encode_text(&all, STATE_CONF, 0, p, n);
+	list_fds(s, &fds, &names);
+	state_encode_text(&all, STATE_FDS, 0, names.p, names.len);
+	for (size_t i = 0; i < s->n_units; i++)
+		encode_unit(&all, s->units[i]);
+	if (all.failed || names.failed)
+		abort();
+	return state_replace_texts(&s->state, &all);
+}
+
+static void send_fds(struct sup *s, const int *fds, size_t n, size_t first)
+{
+	struct keeper_message m = { .type = KEEPER_KEEP, .first = (uint32_t)first };
+
+	link_send(s, &m, NULL, fds, n);
+}
+
+void takeover_keep(struct sup *s)
+{
+	AUTO_FREE int *fds = NULL;
+	AUTO_BUF names = BUF_INIT;
+	size_t n, step;
+
+	if (s->state.head == NULL)
+		return;
+	n = list_fds(s, &fds, &names);
+	state_add_text(&s->state, STATE_FDS, 0, names.p, names.len);
+	for (size_t at = 0; at < n; at += step) {
+		step = n - at < KEEPER_FDS_MAX ? n - at : KEEPER_FDS_MAX;
+		send_fds(s, fds + at, step, at + 1);
+	}
+}
+
+int takeover_open(struct sup *s, struct err *err)
+{
+	int r = state_create(&s->state, (uint32_t)s->n_ids, err);
+
+	if (r < 0)
+		return r;
+	r = takeover_write_texts(s, &s->options->heritage->record);
+	buf_fini(&s->options->heritage->record);
+	if (r < 0)
+		return err_set(err, r, "the state: %s", strerror(-r));
+	takeover_save_whole(s);
+	send_fds(s, &s->state.fd, 1, 0);
+	takeover_keep(s);
+	return 0;
+}
+
+/* ------------------------------------------------------------------------------------------------ taking over */
+
+struct takeover {
+	struct state_whole whole;
+	struct keeper_message welcome;
+	uint32_t left; /* INSTANCEs that are still to come */
+	int *fds;      /* of the unit whose INSTANCE comes next */
+	size_t n_fds;
+	uint32_t fds_of;
+	size_t n_running;
+};
+
+/* Numbers of records by the hash of their names. */
+struct by_name {
+	uint64_t name;
+	uint32_t id;
+};
+
+static int compare_names(const void *a, const void *b)
+{
+	uint64_t x = ((const struct by_name *)a)->name, y = ((const struct by_name *)b)->name;
+
+	return x < y ? -1 : x > y;
+}
+
+struct by_name *takeover_index(const struct sup *s, size_t *ret_n)
+{
+	struct by_name *list;
+	struct state_whole whole;
+	size_t n = 0;
+
+	state_get_whole(&s->state, &whole);
+	list = xcalloc(whole.next_id + 1, sizeof(*list));
+	for (uint32_t id = 1; id < whole.next_id && id < s->state.capacity; id++) {
+		struct svc_record r;
+
+		state_get(&s->state, id, &r);
+		if (r.name != 0)
+			list[n++] = (struct by_name){ r.name, id };
+	}
+	qsort(list, n, sizeof(*list), compare_names);
+	*ret_n = n;
+	return list;
+}
+
+uint32_t takeover_find(const struct by_name *list, size_t n, const char *name)
+{
+	const struct by_name key = { svc_name_hash(name), 0 };
+	const struct by_name *found = bsearch(&key, list, n, sizeof(key), compare_names);
+
+	return found != NULL ? found->id : 0;
+}
+
+void takeover_restore(struct unit *u)
+{
+	struct sup *s = u->sup;
+	const struct svc_rings rings = state_rings(&s->state, u->svc.id);
+	struct svc_record r;
+
+	state_get(&s->state, u->svc.id, &r);
+	if (r.name == 0 || !svc_restore(&u->svc, &r, &rings))
+		return;
+	u->exit_status = r.last_status;
+	u->restored_gen = u->svc.gen;
+	u->ended = svc_is_ended(&u->svc);
+	s->n_active += !u->ended;
+	s->n_active_foreground += !u->ended && !u->svc.conf->daemon;
+}
+
+static void take_fds(struct sup *s, struct wire *names)
+{
+	uint32_t n = wire_u32(names);
+
+	for (uint32_t i = 0; i < n; i++) {
+		const char *name = wire_str(names);
+		int fd = KEPT_FD + 1 + (int)i;
+
+		if (name == NULL || fd >= s->options->heritage->end_fd)
+			return;
+		for (size_t k = 0; k < ARRAY_SIZE(log_names); k++)
+			if (strcmp(name, log_names[k]) == 0)
+				s->kept_logs[k] = fd;
+		if (strcmp(name, "control") == 0)
+			s->kept_listener = fd;
+		else if (strncmp(name, "fcgi:", 5) == 0)
+			sup_add_socket(s, name + 5, fd);
+	}
+}
+
+static void take_text(struct unit *u, enum state_kind kind, const char *p, size_t n)
+{
+	char **at = kind == STATE_AUTO_OUT   ? &u->auto_out
+		    : kind == STATE_AUTO_ERR ? &u->auto_err
+					     : &u->svc.spawn_error;
+
+	free(*at);
+	*at = n > 0 ? xstrndup(p, n) : NULL;
+	u->saved_error = hash_error(u->svc.spawn_error);
+}
+
+/* Descriptors first: units_too is false before there are units. */
+static void take_texts(struct sup *s, bool units_too)
+{
+	AUTO_FREE char *texts = NULL;
+	struct wire w = { 0 }, names = { 0 };
+	enum state_kind kind;
+	const char *p;
+	uint32_t id;
+	size_t n;
+
+	if (state_read_texts(&s->state, &texts, &w.n) < 0)
+		return;
+	w.p = texts;
+	while (state_next_text(&w, &kind, &id, &p, &n)) {
+		if (kind == STATE_FDS)
+			names = (struct wire){ p, n, false };
+		else if (units_too && id > 0 && id < s->n_ids && s->by_id[id] != NULL)
+			take_text(s->by_id[id], kind, p, n);
+	}
+	if (!units_too)
+		take_fds(s, &names);
+}
+
+static bool is_known_fd(const struct sup *s, int fd)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(s->kept_logs); i++)
+		if (fd == s->kept_logs[i])
+			return true;
+	return fd == s->kept_listener || sup_has_socket(s, fd);
+}
+
+static void close_unknown_fds(struct sup *s)
+{
+	for (int fd = KEPT_FD + 1; fd < s->options->heritage->end_fd; fd++)
+		if (!is_known_fd(s, fd))
+			close(fd);
+}
+
+/* From here on the memory of the logs is ours: who had it is gone. */
+static int open_log(struct sup *s, struct err *err)
+{
+	int r;
+
+	if (s->options->heritage->stderr_fd >= 0) {
+		dup2(s->options->heritage->stderr_fd, STDERR_FILENO);
+		fd_close(&s->options->heritage->stderr_fd);
+	}
+	activity_fini(&s->log);
+	r = sup_open_log(s, err);
+	if (r >= 0 || s->kept_logs[0] < 0)
+		return r;
+	/* Better without what was under way than not at all. */
+	for (size_t i = 0; i < ARRAY_SIZE(s->kept_logs); i++)
+		s->kept_logs[i] = -1;
+	r = sup_open_log(s, err);
+	if (r < 0)
+		return r;
+	activity_log(&s->log, SVC_LOG_CRIT,
+		     "what was on its way to the logs cannot be read: it is lost");
+	takeover_keep(s);
+	return 0;
+}
+
+static void log_it(struct sup *s)
+{
+	const struct keeper_message *m = &s->takeover->welcome;
+	const char *how = m->code == CLD_EXITED ? "has exited with status" : "was ended by signal";
+
+	if (m->code == 0)
+		activity_log(&s->log, SVC_LOG_INFO,
+			     "supervisor (pid %d) has made room for pid %d, mpsup " MPSUP_VERSION
+			     ", which has taken over %zu programs",
+			     m->before, (int)getpid(), s->takeover->n_running);
+	else
+		activity_log(&s->log, SVC_LOG_CRIT,
+			     "supervisor (pid %d) %s %u; pid %d has taken over %zu programs",
+			     m->before, how, m->status, (int)getpid(), s->takeover->n_running);
+}
+
+static void finish(struct sup *s)
+{
+	struct takeover *t = s->takeover;
+	struct err err = ERR_INIT;
+
+	/* Of those that were never started the keeper knows nothing. */
+	for (size_t i = 0; i < s->n_units; i++)
+		if (!s->units[i]->reconciled)
+			unit_reconcile(s->units[i], &(struct keeper_message){ 0 });
+	logs_adopted(s);
+	takeover_write_texts(s, NULL);
+	log_it(s);
+	if (control_open(s, &err) < 0)
+		activity_log(&s->log, SVC_LOG_CRIT, "%s", err.text);
+	runtime_open(s);
+	if (t->whole.phase == SUP_STARTING)
+		sup_begin(s);
+	else if (t->whole.phase == SUP_STOPPING)
+		sup_resume_shutdown(s);
+	takeover_save_whole(s);
+	free(t->fds);
+	free(TAKE_PTR(s->takeover));
+}
+
+int takeover_begin(struct sup *s, const struct keeper_message *welcome)
+{
+	struct takeover *t = s->takeover = xcalloc(1, sizeof(*t));
+	struct err err = ERR_INIT;
+	int r;
+
+	t->welcome = *welcome;
+	t->left = welcome->count;
+	state_get_whole(&s->state, &t->whole);
+	s->started.ns = t->whole.started;
+	s->started_wall.ns = t->whole.started_wall;
+	s->exit_status = t->whole.exit_status;
+	s->asked_to_end = t->whole.asked_to_end;
+	s->kill_all = t->whole.kill_all;
+	s->phase = t->whole.phase == SUP_STOPPING ? SUP_STOPPING : SUP_RUNNING;
+	take_texts(s, false);
+	close_unknown_fds(s);
+	r = open_log(s, &err);
+	if (r == 0)
+		r = sup_make_programs(s, &err);
+	if (r < 0) {
+		activity_log(&s->log, SVC_LOG_CRIT, "cannot take over: %s", err.text);
+		return r;
+	}
+	take_texts(s, true);
+	if (t->left == 0)
+		finish(s);
+	return 0;
+}
+
+void takeover_on_kept(struct sup *s, const struct keeper_message *m, int *fds, size_t n)
+{
+	struct takeover *t = s->takeover;
+
+	if (t == NULL)
+		return;
+	t->fds = xrealloc(t->fds, (t->n_fds + n) * sizeof(int));
+	for (size_t i = 0; i < n; i++)
+		t->fds[t->n_fds++] = TAKE_FD(fds[i]);
+	t->fds_of = m->instance;
+}
+
+/* No program of the configuration: somebody has taken it out, and was killed before it was ended. */
+static void end_unknown(struct sup *s, const struct keeper_message *m)
+{
+	struct keeper_message kill = {
+		.type = KEEPER_SIGNAL,
+		.instance = m->instance,
+		.gen = m->gen,
+		.signal = SIGKILL,
+		.scope = KEEPER_SCOPE_TREE,
+	};
+
+	if (m->state <= KEEPER_IS_ENDING)
+		link_send(s, &kill, NULL, NULL, 0);
+	else
+		link_send(s,
+			  &(struct keeper_message){ .type = KEEPER_FORGET,
+						    .instance = m->instance },
+			  NULL, NULL, 0);
+}
+
+void takeover_on_instance(struct sup *s, const struct keeper_message *m)
+{
+	struct takeover *t = s->takeover;
+	struct unit *u = m->instance < s->n_ids ? s->by_id[m->instance] : NULL;
+
+	if (t == NULL)
+		return;
+	if (u != NULL && t->n_fds > 0 && t->fds_of == m->instance)
+		unit_adopt(u, t->fds, t->n_fds);
+	for (size_t i = 0; i < t->n_fds; i++)
+		fd_close(&t->fds[i]);
+	t->n_fds = 0;
+	t->n_running += m->state <= KEEPER_IS_ALIVE;
+	if (u != NULL)
+		unit_reconcile(u, m);
+	else
+		end_unknown(s, m);
+	if (--t->left == 0)
+		finish(s);
+}
+
+/* ------------------------------------------------------------------------------------------------- leaving */
+
+void takeover_retire(struct sup *s)
+{
+	/* Its successor reads what is written here, and the keeper what is in the socket. */
+	link_flush(s);
+	activity_flush(&s->log);
+	_exit(0);
+}
+
+enum { WORDS_MAX = 4096 }; /* of what the candidate has to say */
+
+static char *read_words(struct sup *s)
+{
+	AUTO_BUF b = BUF_INIT;
+	ssize_t n;
+	char *to;
+
+	while (s->upgrade_fd >= 0 && b.len < WORDS_MAX) {
+		to = buf_reserve(&b, 1024);
+		n = to != NULL ? read(s->upgrade_fd, to, 1024) : -1;
+		if (n <= 0)
+			break;
+		b.len += (size_t)n;
+		b.p[b.len] = '\0';
+	}
+	while (b.len > 0 && b.p[b.len - 1] == '\n')
+		b.p[--b.len] = '\0';
+	return xbuf_take(&b);
+}
+
+void takeover_on_refused(struct sup *s, const struct keeper_message *m)
+{
+	AUTO_FREE char *words = read_words(s);
+	AUTO_BUF how = BUF_INIT;
+	struct request *r = s->upgrade;
+
+	if (m->code == 0)
+		buf_adds(&how, "could not be started");
+	else if (m->code == CLD_EXITED)
+		buf_addf(&how, "has exited with status %u", m->status);
+	else
+		buf_addf(&how, "was ended by SIG%s%s", sig_name((int)m->status),
+			 m->status == SIGKILL ? ", perhaps because it was not ready in time" : "");
+	activity_log(&s->log, SVC_LOG_WARN, "upgrade: the new supervisor %s; this one goes on%s%s",
+		     how.p, words[0] != '\0' ? ": " : "", words);
+	fd_close(&s->upgrade_fd);
+	s->upgrade = NULL;
+	s->upgrading = false;
+	if (r == NULL)
+		return;
+	request_fail(r, FAULT_FAILED, "the new supervisor %s; the old one goes on%s%s", how.p,
+		     words[0] != '\0' ? "\n" : "", words);
+	request_end(r);
+}
+
+int takeover_upgrade(struct sup *s, struct request *r)
+{
+	const struct keeper_message m = { .type = KEEPER_UPGRADE };
+	AUTO_CLOSE int out = -1;
+	int ends[2], error;
+
+	if (s->upgrading)
+		return -EBUSY;
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return -errno;
+	out = ends[1];
+	fd_set_nonblock(ends[0], true);
+	error = link_send(s, &m, NULL, &out, 1);
+	if (error < 0) {
+		close(ends[0]);
+		return error;
+	}
+	s->upgrade_fd = ends[0];
+	s->upgrade = r;
+	s->upgrading = true;
+	return 0;
+}
+
+void takeover_forget(struct request *r)
+{
+	if (r->sup->upgrade == r)
+		r->sup->upgrade = NULL;
+}

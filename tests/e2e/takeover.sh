@@ -1,0 +1,144 @@
+#!/bin/bash
+# A supervisor that is killed is followed by another: programs keep their pids, none runs twice, no exit is missed.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+new_supervisor() { # another one answers
+  local now
+  now=$(role supervisor)
+  [ -n "$now" ] && [ "$now" != "$supervisor" ] && [ -n "$(state all)" ]
+}
+
+take_over() {
+  local t0
+  t0=$(now_ms)
+  kill -KILL "$supervisor"
+  must new_supervisor
+  say "  taken over and asked after $(($(now_ms) - t0)) ms"
+  supervisor=$(role supervisor)
+}
+
+config <<X
+[program:calm]
+command=$W --pidfile $T/calm.pids
+[program:piped]
+command=$W --pidfile $T/piped.pids
+log_prefix=auto
+stdout_logfile=$T/piped.log
+[program:oneoff]
+command=$W --pidfile $T/oneoff.pids
+autostart=false
+startsecs=0
+autorestart=false
+[program:slow]
+command=$W --ignore TERM --pidfile $T/slow.pids
+stopwaitsecs=2
+[program:waits]
+command=$W --pidfile $T/waits.pids --exit 3
+restart_delay=1000
+startretries=infinite
+[program:missing]
+command=/nonexistent/program
+startretries=0
+[program:auto]
+command=$W --pidfile $T/auto.pids
+stdout_logfile=AUTO
+X
+
+say "idle"
+export MPSUP_NO=crash_limit # this test kills faster than supervisors die
+mps start --no-wait >/dev/null 2>&1 || : # missing may have failed already
+supervisor=$(role supervisor)
+keeper=$(role keeper)
+must in_state calm RUNNING
+must in_state waits BACKOFF
+must in_state missing FATAL
+for p in calm piped slow auto; do must in_state $p RUNNING; done
+mps status --compat >"$T/before"
+before_pid=$(pid_of calm)
+auto_log=$(mps status --json auto | grep -o '"stdout_logfile": *"[^"]*"')
+take_over
+for p in calm piped slow auto; do in_state $p RUNNING || fail "$p is $(state $p)"; done
+[ "$(pid_of calm)" = "$before_pid" ] || fail "calm has another pid"
+in_state waits BACKOFF || fail "waits is $(state waits)"
+in_state missing FATAL || fail "missing is $(state missing)"
+[ "$(mps status --compat missing)" = "$(grep '^missing' "$T/before")" ] || fail "missing has lost its reason"
+[ "$auto_log" = "$(mps status --json auto | grep -o '"stdout_logfile": *"[^"]*"')" ] || fail "auto's log is another"
+contains "$LOG" "was ended by signal 9; pid $supervisor has taken over 4 programs" || fail "the log does not tell it"
+n_lines "$T/calm.pids" 2 && fail "calm was started twice"
+
+say "again and again, with what it has learned"
+take_over
+[ "$(pid_of calm)" = "$before_pid" ] || fail "calm has another pid"
+
+say "a program that dies while there is no supervisor"
+keeper_pid=$keeper
+mps_expect 0 start oneoff
+victim=$(pid_of oneoff)
+kill -STOP "$supervisor" # it reads no report any more
+kill -TERM "$victim"
+must gone "$victim"
+take_over
+must in_state oneoff EXITED
+mps status --json oneoff | grep -qE '"signal": *"(SIG)?TERM"' || fail "its exit was missed: $(mps status --json oneoff)"
+
+say "and is started again, where it is to be"
+victim=$(pid_of calm)
+kill -STOP "$supervisor"
+kill -KILL "$victim"
+must gone "$victim"
+take_over
+must in_state calm RUNNING
+[ "$(pid_of calm)" != "$victim" ] || fail "calm is said to have a dead pid"
+n_lines "$T/calm.pids" 2 || fail "calm was not started again"
+n_lines "$T/calm.pids" 3 && fail "calm was started twice"
+
+say "a stop that is under way goes on"
+victim=$(pid_of slow)
+mps_expect 0 stop --no-wait slow
+in_state slow STOPPING || fail "slow is $(state slow)"
+take_over
+in_state slow STOPPING || fail "slow is $(state slow)"
+must -t 4 in_state slow STOPPED
+gone "$victim" || fail "slow lives on"
+[ "$(role keeper)" = "$keeper_pid" ] || fail "there is another keeper"
+mps_expect 0 start slow
+
+say "connections are never refused"
+(
+  while [ ! -e "$T/enough" ]; do
+    "$MPSUP" pid -c "$CONF" calm 2>&1 || true
+  done >"$T/answers"
+) &
+asking=$!
+take_over
+touch "$T/enough"
+wait $asking
+contains "$T/answers" "no supervisor|[Cc]onnection refused" && fail "somebody was turned away"
+
+say "a shutdown that is under way goes on"
+mps_expect 0 shutdown --no-wait
+must in_state slow STOPPING
+kill -KILL "$supervisor"
+must -t 6 nothing_left
+[ ! -e "$T/mpsup.pid" ] || fail "the pid file is left"
+
+unset MPSUP_NO
+say "one that dies again and again is given up"
+config <<X
+[program:calm]
+command=$W --pidfile $T/loop.pids
+X
+start_mpsup
+for _ in 1 2 3 4; do take_over; done
+kill -KILL "$supervisor"
+must -t 3 nothing_left
+
+say "on_crash=stop"
+config_with on_crash=stop <<X
+[program:calm]
+command=$W --pidfile $T/stop.pids
+X
+start_mpsup
+kill -KILL "$supervisor"
+must -t 3 nothing_left
