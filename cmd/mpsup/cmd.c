@@ -297,6 +297,16 @@ void cmd_overview(FILE *to)
 		    "one.\n");
 }
 
+int cmd_takes_nothing(const struct cmd_context *ctx, const char *verb)
+{
+	struct err err;
+
+	if (ctx->argc == 0)
+		return EXIT_OK;
+	err_set(&err, 0, "%s takes no arguments: '%s'", verb, ctx->argv[0]);
+	return cmd_fail(EXIT_USAGE, &err);
+}
+
 int cmd_fail(int code, const struct err *err)
 {
 	fprintf(stderr, "mpsup: %s\n", err->text);

@@ -75,6 +75,9 @@ void cmd_overview(FILE *to);
 int cmd_options(const struct cmd *cmd, int argc, char **argv, struct cmd_context *ctx,
 		struct err *err);
 
+/* 0, or for a verb without arguments that was given some: EXIT_USAGE, and that is said. */
+int cmd_takes_nothing(const struct cmd_context *ctx, const char *verb);
+
 /* "mpsup: MESSAGE" on standard error; returns `code`, so that a verb may say `return cmd_fail(EXIT_GENERIC, &err)`. */
 int cmd_fail(int code, const struct err *err);
 

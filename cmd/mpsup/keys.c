@@ -265,13 +265,17 @@ static int run(struct cmd_context *ctx)
 	const struct section_kind *only = NULL;
 	struct err err = ERR_INIT;
 
+	if (ctx->argc > 1) {
+		err_set(&err, 0, "keys takes one section: '%s'", ctx->argv[1]);
+		return cmd_fail(EXIT_USAGE, &err);
+	}
 	for (const struct section_kind *k = section_kinds; ctx->argc > 0 && k->name; k++)
 		if (strcmp(k->name, ctx->argv[0]) == 0)
 			only = k;
-	if (ctx->argc > 1 || (ctx->argc == 1 && only == NULL)) {
-		const char *near = section_nearest(ctx->argv[ctx->argc - 1]);
+	if (ctx->argc == 1 && only == NULL) {
+		const char *near = section_nearest(ctx->argv[0]);
 
-		err_set(&err, 0, "there is no section '%s' (%s%s%s)", ctx->argv[ctx->argc - 1],
+		err_set(&err, 0, "there is no section '%s' (%s%s%s)", ctx->argv[0],
 			near ? "did you mean " : "such as ", near ? near : "program",
 			near ? "?" : "");
 		return cmd_fail(EXIT_USAGE, &err);

@@ -121,8 +121,11 @@ static void print_table(const json_t *all)
 static int run(struct cmd_context *ctx)
 {
 	AUTO_FREE char *base = client_runtime_base();
-	json_t *all = ask_all(base);
+	json_t *all;
 
+	if (cmd_takes_nothing(ctx, "ls") != EXIT_OK)
+		return EXIT_USAGE;
+	all = ask_all(base);
 	if (ctx->json) {
 		connect_print_json(json_pack("{s:o}", "supervisors", all));
 		return EXIT_OK;

@@ -8,6 +8,8 @@
 
 static int run(struct cmd_context *ctx)
 {
+	if (cmd_takes_nothing(ctx, "version") != EXIT_OK)
+		return EXIT_USAGE;
 	if (ctx->json)
 		printf("{\"version\":\"%s\"}\n", MPSUP_VERSION);
 	else

@@ -498,7 +498,7 @@ int control_open(struct sup *s, struct err *err)
 
 void control_serve(struct sup *s)
 {
-	if (s->control->listener != NULL)
+	if (s->control != NULL && s->control->listener != NULL)
 		on_connection((uv_stream_t *)s->control->listener, 0);
 }
 

@@ -59,20 +59,21 @@ static int make_directory(const char *dir, struct err *err)
 	return rundir_make(dir, geteuid(), getegid(), err);
 }
 
-static int make_lock(struct runtime *rt, struct err *err)
+static int take_lock(struct runtime *rt, struct err *err)
 {
 	struct sup *s = rt->sup;
-	int r, fd;
-
-	if (is_same(rt->lock_path, &rt->lock))
-		return 0;
-	r = rundir_lock(s->options->dir, s->options->name, &fd, err);
+	int fd, r = rundir_lock(s->options->dir, s->options->name, &fd, err);
 	if (r < 0)
 		return r;
 	fd_close(&rt->lock_fd);
 	rt->lock_fd = fd;
 	rundir_write_pid(fd, s->keeper_pid);
 	return 0;
+}
+
+static int make_lock(struct runtime *rt, struct err *err)
+{
+	return is_same(rt->lock_path, &rt->lock) ? 0 : take_lock(rt, err);
 }
 
 static int make_again(struct runtime *rt, struct err *err)
@@ -161,7 +162,11 @@ void runtime_open(struct sup *s)
 	rt->watch.data = rt->settle.data = rt;
 	s->runtime = rt;
 	watch_lowest(rt);
+	/* The keeper has it, unless it is one that the supervisor before us had to make. */
+	take_lock(rt, NULL);
 	remember(rt);
+	if (!is_whole(rt))
+		on_change(&rt->watch, NULL, 0, 0);
 }
 
 static void on_closed(uv_handle_t *handle)

@@ -326,11 +326,11 @@ void sup_on_welcome(struct sup *s, const struct keeper_message *m)
 	s->phase = SUP_RUNNING;
 	if (!follows_another(s)) {
 		sup_begin(s);
+		control_serve(s);
 	} else if (takeover_begin(s, m) < 0) {
 		activity_flush(&s->log);
 		_exit(1); /* whoever comes next may be luckier */
 	}
-	control_serve(s);
 }
 
 static void say_hello(struct sup *s)

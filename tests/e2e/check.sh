@@ -69,6 +69,8 @@ run 1 "JSON of errors" '"ok": false
 "key": "program:web.stopwaitsecs"' check -c "$dir/bad.conf" --json
 run 0 "common options before the verb" "1 program," -c "$dir/good.conf" check
 run 2 "a name is no file" "takes no names" check "$dir/good.conf"
+run 2 "ls of a name" "ls takes no arguments: 'x'" ls x
+run 2 "two sections" "keys takes one section: 'group'" keys program group
 run 2 "an unknown option" "did you mean --strict?" check --stict
 run 2 "an unknown verb" "did you mean check?" chekc
 run 2 "no verb" "usage: mpsup"

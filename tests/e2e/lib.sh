@@ -23,7 +23,11 @@ if [ "$(id -u)" != 0 ]; then
 else
   RUNTIME=/run/mpsup/$ID
 fi
-shm_before=$(ls /dev/shm)
+# The objects there that may be ours: others use it at the same time, under names of their own and for folders.
+in_shm() {
+  find /dev/shm -maxdepth 1 -type f -iname '*mps*' | sort
+}
+shm_before=$(in_shm)
 keeper=
 supervisor=
 # The words before each call of mpsup: setpriv and its options, after as_user.
@@ -254,8 +258,7 @@ finish() {
     show_left
     rc=1
   fi
-  # Others use /dev/shm at the same time, under names of their own; a benchmark is one of them.
-  new=$(comm -13 <(echo "$shm_before") <(ls /dev/shm) | grep -i mps | grep -v '^mpsup-bench\.')
+  new=$(comm -13 <(echo "$shm_before") <(in_shm))
   if [ $rc = 0 ] && [ -n "$new" ]; then
     echo "FAILED: left in /dev/shm: $new"
     rc=1

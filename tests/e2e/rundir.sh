@@ -39,6 +39,17 @@ removed "$RUNTIME"
 removed "$RUNTIME"
 contains "$LOG" "$RUNTIME or what was in it had been removed" || fail "the log says nothing of it"
 
+say "the supervisor that follows one that was killed has the lock too"
+kill -KILL "$supervisor"
+followed() {
+  answers && [ "$(role supervisor)" != "$supervisor" ]
+}
+must followed
+supervisor=$(role supervisor)
+expect 1 "$MPSUP" run -c "$CONF"
+contains "$T/err" "already running: $ID .pid $keeper" || fail "a second run says '$(cat "$T/err")'"
+removed "$RUNTIME"
+
 say "a client that is connected stays so, and programs are restarted meanwhile"
 python3 - "$RUNTIME" "$T/a" <<'Y' || fail "see above"
 import json, os, select, shutil, signal, socket, sys, time

@@ -142,3 +142,89 @@ X
 start_mpsup
 kill -KILL "$supervisor"
 must -t 3 nothing_left
+
+# ------------------------------------------------------------------------------------------------ mpsup upgrade
+
+script() { # the new "mpsup": a shell script
+  { echo '#!/bin/sh' && cat; } >"$T/bin/new"
+  chmod 755 "$T/bin/new"
+  mv "$T/bin/new" "$T/bin/mpsup"
+}
+
+again() { # the client is the good one, whatever lies where the supervisor came from
+  expect "$1" "$T/good" upgrade -c "$CONF" "${@:2}"
+}
+
+same_supervisor() {
+  [ "$(role supervisor)" = "$supervisor" ] || fail "the old supervisor is gone"
+  [ "$(pid_of calm)" = "$victim" ] || fail "calm has another pid"
+}
+
+say "upgrade: nobody notices"
+cp "$T/bin/mpsup" "$T/good"
+cp "$T/bin/mpsup-host" "$T/"
+MPSUP=$T/good
+config <<X
+[program:calm]
+command=$W --pidfile $T/upgrade.pids
+[program:waits]
+command=$W --exit 3
+restart_delay=1000
+startretries=infinite
+X
+expect 0 "$T/bin/mpsup" start --no-wait -c "$CONF"
+supervisor=$(role supervisor)
+keeper=$(role keeper)
+must in_state calm RUNNING
+must in_state waits BACKOFF
+victim=$(pid_of calm)
+cp "$T/good" "$T/bin/next" && mv "$T/bin/next" "$T/bin/mpsup"
+for _ in 1 2 3 4 5 6; do # these are no crashes
+  again 0
+  contains "$T/out" "^Upgraded from .* \\(pid $supervisor\\)" || fail "it does not say from what: $(cat "$T/out")"
+  supervisor=$(role supervisor)
+done
+again 0 --json
+contains "$T/out" '"supervisor_pid":' || fail "no JSON"
+supervisor=$(role supervisor)
+same_supervisor
+in_state waits BACKOFF || fail "waits is $(state waits)"
+[ "$(role keeper)" = "$keeper" ] || fail "there is another keeper"
+contains "$LOG" "has made room for pid $supervisor" || fail "the log does not tell it"
+
+say "upgrade: one that exits at once"
+script <<'X'
+echo "no such library" >&2
+exit 12
+X
+again 1
+contains "$T/err" "exited with status 12" || fail "the status is not told"
+contains "$T/err" "no such library" || fail "its words are not told"
+same_supervisor
+
+say "upgrade: one that cannot be executed"
+echo nonsense >"$T/bin/new" && mv "$T/bin/new" "$T/bin/mpsup"
+again 1
+same_supervisor
+
+say "upgrade: none at all"
+rm "$T/bin/mpsup"
+again 1
+same_supervisor
+
+say "upgrade: one that hangs"
+script <<'X'
+read line <&9
+sleep 1000
+X
+again 1
+contains "$T/err" "SIGKILL" || fail "it does not say how that ended: $(cat "$T/err")"
+same_supervisor
+
+say "upgrade: one that was there before everything else still takes over"
+cp "$T/good" "$T/bin/new" && mv "$T/bin/new" "$T/bin/mpsup"
+take_over
+same_supervisor
+n_lines "$T/upgrade.pids" 2 && fail "calm was started twice"
+mps_expect 0 shutdown
+must -t 5 nothing_left

@@ -1,11 +1,13 @@
 /*
  * Bytes become a program's settings and then events with passing time. The first byte decides whether the keeper is
- * an honest one (nothing ends before it was started) or says anything at any time. tests/svc_check.h holds what must
+ * an honest one (nothing ends before it was started) or says anything at any time, and whether another supervisor takes
+ * over after each event, which must make no difference. tests/svc_check.h holds what must
  * hold; an honest keeper must also be able to bring every service to rest after a stop.
  */
 #include "../svc_check.h"
 
 #include "base/cleanup.h"
+#include "sup/svc_state.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -18,6 +20,10 @@ struct input {
 struct keeper {
 	struct world w; /* first */
 	bool honest;
+	bool mortal; /* the supervisor */
+	struct svc_record record;
+	struct svc_past past[SVC_HISTORY];
+	struct mps_time limited[CONF_LIMIT_MAX];
 	bool asked; /* to start; no answer yet */
 	bool alive; /* exec has succeeded */
 	bool tree;  /* the main process has ended, others have not */
@@ -112,11 +118,31 @@ static void check_honest(const struct keeper *k)
 	MUST(svc_is_signallable(s) == (k->asked || k->alive || k->tree));
 }
 
+static void take_over(struct keeper *k)
+{
+	const struct svc_rings rings = { k->past, k->limited };
+	struct svc *s = &k->w.svc, next;
+	struct svc_record before = k->record, again;
+
+	svc_save(s, &before, &k->record, &rings);
+	svc_init(&next, s->id, s->name, s->conf, s->ops, s->user);
+	MUST(svc_restore(&next, &k->record, &rings));
+	next.spawn_error = s->spawn_error;
+	s->spawn_error = NULL;
+	s->timer_at.ns = 0; /* next has it */
+	svc_fini(s);
+	*s = next;
+	svc_save(s, &k->record, &again, &rings);
+	MUST(memcmp(&again, &k->record, sizeof(again)) == 0);
+}
+
 static void event(struct keeper *k, enum svc_event ev, const struct svc_arg *arg)
 {
 	if (k->honest && !keeper_says(k, ev, &arg->exit))
 		return;
 	world_event(&k->w, ev, arg);
+	if (k->mortal)
+		take_over(k);
 	if (k->w.starts != k->starts) {
 		MUST(!k->honest || (!k->asked && !k->alive && !k->tree));
 		k->starts = k->w.starts;
@@ -173,9 +199,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = { data, size };
 	struct keeper k = { 0 };
+	unsigned who = byte(&in);
 
 	world_init(&k.w, false);
-	k.honest = !(byte(&in) & 1);
+	k.honest = !(who & 1);
+	k.mortal = who & 2;
 	read_settings(&k.w.conf, &in);
 	while (in.left > 0)
 		read_event(&k, &in);
