@@ -305,10 +305,7 @@ void capture_close_sinks(struct sup *s)
 
 /* ------------------------------------------------------------------------------------------------- captures */
 
-/*
- * "auto" is "web:0  | ", on a terminal in a colour of its own, with all names padded to the longest. It is the default in
- * the foreground, but not in files.
- */
+/* By default "web:0  | " in the foreground, in a colour of its own, with all names padded to the longest; not in files. */
 static char *make_prefix(const struct unit *u, const struct outlet *o)
 {
 	static const char *const colours[] = { "36", "33", "32", "35", "34",
@@ -316,13 +313,12 @@ static char *make_prefix(const struct unit *u, const struct outlet *o)
 	const char *text = u->svc.conf->log_prefix;
 	size_t width = u->sup->name_width;
 
-	bool by_default = o != NULL && o->sink.kind != SINK_FILE && u->sup->options->foreground;
 
-	if (text != NULL && strcasecmp(text, "auto") != 0)
+	if (text != NULL)
 		return xstrdup(strcasecmp(text, "none") == 0 ? "" : text);
-	if (text == NULL && !by_default)
+	if (o == NULL || o->sink.kind == SINK_FILE || !u->sup->options->foreground)
 		return xstrdup("");
-	if (o == NULL || !o->is_tty || getenv("NO_COLOR") != NULL)
+	if (!o->is_tty || getenv("NO_COLOR") != NULL)
 		return xasprintf("%-*s | ", (int)width, u->svc.name);
 	return xasprintf("\033[%sm%-*s |\033[0m ", colours[u->svc.id % ARRAY_SIZE(colours)],
 			 (int)width, u->svc.name);
