@@ -313,7 +313,6 @@ static char *make_prefix(const struct unit *u, const struct outlet *o)
 	const char *text = u->svc.conf->log_prefix;
 	size_t width = u->sup->name_width;
 
-
 	if (text != NULL)
 		return xstrdup(strcasecmp(text, "none") == 0 ? "" : text);
 	if (o == NULL || o->sink.kind == SINK_FILE || !u->sup->options->foreground)
