@@ -24,7 +24,7 @@
 #include "base/mtime.h"
 #include "sup/client.h"
 
-enum { PROGRAMS = 50, KILLS = 1000, PATIENCE_S = 30, KEEPER_GROWTH_KB = 256 };
+enum { PROGRAMS = 50, KILLS = 1000, PATIENCE_S = 30, KEEPER_GROWTH_KB = 256, KEPT_KB = 1024 };
 
 static unsigned long long state;
 static char dir[256], config[300], mpsup[4096];
@@ -94,7 +94,7 @@ static void be_program(const char *folder, const char *number)
 	}
 	fstat(runs, &st);
 	state = (unsigned long long)getpid() * 7919 + (unsigned long long)st.st_size;
-	n_lines = dice(20);
+	n_lines = dice(32) == 0 ? dice(2000) : dice(20);
 	snprintf(line, sizeof(line), "%7d %7u\n", getpid(), n_lines); /* 16 bytes each */
 	if (write(runs, line, 16) != 16)
 		_exit(96);
@@ -104,7 +104,7 @@ static void be_program(const char *folder, const char *number)
 
 		if (write(STDOUT_FILENO, line, (size_t)len) != len)
 			_exit(95);
-		if (dice(4) == 0)
+		if (n_lines < 20 && dice(4) == 0)
 			pause_ms(dice(8));
 	}
 	pause_ms(dice(30));
@@ -124,11 +124,11 @@ static const char *const ways[8] = {
 	"stdout_logfile_maxbytes=0\nlog_prefix=p \n",
 	"",
 	"log_timestamp=true\n",
-	"stdout_logfile_maxbytes=2000\nstdout_logfile_backups=100000\n",
-	"stdout_logfile_maxbytes=4000\nstdout_logfile_backups=100000\nlog_timestamp=true\n",
+	"stdout_logfile_maxbytes=20000\nstdout_logfile_backups=100000\n",
+	"stdout_logfile_maxbytes=40000\nstdout_logfile_backups=100000\nlog_timestamp=true\n",
 	/* these two share a file */
-	"stdout_logfile_maxbytes=5000\nstdout_logfile_backups=100000\n",
-	"stdout_logfile_maxbytes=5000\nstdout_logfile_backups=100000\n",
+	"stdout_logfile_maxbytes=50000\nstdout_logfile_backups=100000\n",
+	"stdout_logfile_maxbytes=50000\nstdout_logfile_backups=100000\n",
 };
 
 static void write_config(const char *self)
@@ -237,6 +237,40 @@ static pid_t find_supervisor(pid_t keeper)
 	if (tasks != NULL)
 		closedir(tasks);
 	return found;
+}
+
+/* The memory files that it holds for the supervisor, in KiB. */
+static long kept_kb(pid_t pid)
+{
+	char path[300], target[64];
+	long sum = 0;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+	d = opendir(path);
+	for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
+		struct stat st;
+		ssize_t n = readlinkat(dirfd(d), e->d_name, target, sizeof(target) - 1);
+
+		target[n > 0 ? n : 0] = '\0';
+		if (strncmp(target, "/memfd:", 7) == 0 && fstatat(dirfd(d), e->d_name, &st, 0) == 0)
+			sum += (long)st.st_blocks / 2;
+	}
+	if (d != NULL)
+		closedir(d);
+	return sum;
+}
+
+/* Memory of the logs goes back when nothing has come for a while. */
+static void wait_for_memory(pid_t keeper)
+{
+	struct mps_time end = { mps_now().ns + PATIENCE_S * MPS_NS_PER_S };
+
+	while (kept_kb(keeper) > KEPT_KB)
+		if (mps_now().ns > end.ns)
+			fail("%ld KiB are kept for the supervisor", kept_kb(keeper));
+		else
+			pause_ms(50);
 }
 
 static unsigned count_fds(pid_t pid)
@@ -536,6 +570,7 @@ static void play(unsigned kills)
 		be_enough(true);
 		runs = settle(base);
 		twice = count_twice();
+		wait_for_memory(keeper);
 		grown = private_kb(keeper) - kb;
 		fds_grown = (int)count_fds(keeper) - (int)fds;
 		for (int i = 0; i < PROGRAMS; i += i % 8 == 6 ? 2 : 1)
