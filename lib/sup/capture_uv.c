@@ -213,7 +213,7 @@ int capture_open_log(struct sup *s, const char *path, struct sink **ret)
 
 	spec.fd = spec.path == NULL ? open_standard(files_standard_fd(path))
 				    : files_open_log(path, spec.mode);
-	if (spec.fd < 0)
+	if (spec.fd < 0 && (spec.path == NULL || s->takeover == NULL))
 		return spec.fd;
 	s->log_file = outlet_get(s, &spec);
 	if (s->log_file == NULL)
@@ -361,7 +361,8 @@ static int open_spec(struct unit *u, const struct conf_log *log, bool is_err,
 	return spec->fd;
 }
 
-static int open_outlets(struct capture *c, const struct conf_log *log)
+/* `adopted`: its program runs already, so a file that cannot be opened now is waited for. */
+static int open_outlets(struct capture *c, const struct conf_log *log, bool adopted)
 {
 	struct unit *u = c->unit;
 	struct sink_spec spec;
@@ -369,6 +370,8 @@ static int open_outlets(struct capture *c, const struct conf_log *log)
 
 	if (log->kind == CONF_LOG_FILE || log->kind == CONF_LOG_AUTO) {
 		r = open_spec(u, log, c->is_err, &spec);
+		if (adopted && spec.path != NULL)
+			r = 0;
 		if (r >= 0 && (c->out = outlet_get(u->sup, &spec)) == NULL)
 			r = -errno;
 	}
@@ -403,17 +406,17 @@ static void fill_tap(struct capture *c)
 	t->strip = u->sup->conf->supervisord.strip_ansi;
 }
 
-struct capture *capture_adopt(struct sup *s, struct unit *u, const struct conf_log *log,
-			      bool is_err, int read_end, int write_end)
+static struct capture *make(struct unit *u, bool is_err, const int ends[2], bool adopted)
 {
+	const struct conf_log *log = is_err ? &u->svc.conf->err : &u->svc.conf->out;
 	struct capture *c = xcalloc(1, sizeof(*c));
 	int r;
 
-	*c = (struct capture){ .unit = u, .is_err = is_err, .ends = { read_end, write_end } };
+	*c = (struct capture){ .unit = u, .is_err = is_err, .ends = { ends[0], ends[1] } };
 	fd_set_nonblock(c->ends[0], true);
-	r = open_outlets(c, log);
+	r = open_outlets(c, log, adopted);
 	if (r == 0)
-		r = uv_poll_init(&s->loop, &c->poll, c->ends[0]);
+		r = uv_poll_init(&u->sup->loop, &c->poll, c->ends[0]);
 	if (r < 0) {
 		if (c->out != NULL)
 			outlet_release(c->out);
@@ -441,9 +444,15 @@ static bool is_near_limit(int fd)
 	return getrlimit(RLIMIT_NOFILE, &l) == 0 && (rlim_t)fd + FDS_SPARED > l.rlim_cur;
 }
 
-/* The pipe is made once and outlives restarts; the keeper holds both ends, so that no worker sees it break. */
-struct capture *capture_new(struct sup *s, struct unit *u, const struct conf_log *log, bool is_err)
+struct capture *capture_adopt(struct unit *u, bool is_err, const int ends[2])
 {
+	return make(u, is_err, ends, true);
+}
+
+/* The pipe is made once and outlives restarts; the keeper holds both ends, so that no worker sees it break. */
+struct capture *capture_new(struct unit *u, bool is_err)
+{
+	struct sup *s = u->sup;
 	struct capture *c;
 	int ends[2];
 
@@ -456,7 +465,7 @@ struct capture *capture_new(struct sup *s, struct unit *u, const struct conf_log
 		return NULL;
 	}
 	logs_capture_drop(&s->logs, 2 * u->svc.id + is_err);
-	c = capture_adopt(s, u, log, is_err, ends[0], ends[1]);
+	c = make(u, is_err, ends, false);
 	if (c == NULL) {
 		fd_close(&ends[0]);
 		fd_close(&ends[1]);

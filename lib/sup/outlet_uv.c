@@ -238,6 +238,18 @@ static struct outlet *find(struct sup *s, dev_t dev, ino_t inode)
 	return o;
 }
 
+/* Somebody has moved its file away, and made another with this name: the lines of all go to the new one. */
+static struct outlet *find_path(struct sup *s, const char *path)
+{
+	struct outlet *o = NULL;
+
+	if (path != NULL)
+		HASH_FIND(hh_path, s->paths, path, strlen(path), o);
+	if (o != NULL)
+		sink_reopen(&o->sink);
+	return o;
+}
+
 static struct outlet *outlet_new(struct sup *s)
 {
 	struct outlet *o = xcalloc(1, sizeof(*o));
@@ -253,8 +265,12 @@ struct outlet *outlet_get(struct sup *s, const struct sink_spec *spec)
 	struct stat st;
 	int r;
 
-	if (fstat(spec->fd, &st) == 0 && (o = find(s, st.st_dev, st.st_ino)) != NULL) {
-		close(spec->fd);
+	o = fstat(spec->fd, &st) == 0 ? find(s, st.st_dev, st.st_ino) : NULL;
+	if (o == NULL)
+		o = find_path(s, spec->path);
+	if (o != NULL) {
+		if (spec->fd >= 0)
+			close(spec->fd);
 		o->users++;
 		return o;
 	}
@@ -273,7 +289,12 @@ struct outlet *outlet_get(struct sup *s, const struct sink_spec *spec)
 	if (!o->polls)
 		uv_timer_init(&s->loop, &o->wait.timer);
 	o->wait.handle.data = o;
-	add(o, o->sink.dev, o->sink.inode);
+	if (o->sink.fd >= 0)
+		add(o, o->sink.dev, o->sink.inode);
+	else
+		add(o, UINT64_MAX, (uintptr_t)o);
+	if (o->sink.kind == SINK_FILE)
+		HASH_ADD_KEYPTR(hh_path, s->paths, o->sink.path, strlen(o->sink.path), o);
 	compress_next(o);
 	if (window_len(&o->sink.window) > 0)
 		wait_for_room(o); /* left by the process before us */
@@ -311,6 +332,8 @@ static void outlet_close(struct outlet *o)
 	o->closing = true;
 	compress_stop(o);
 	HASH_DEL(o->sup->outlets, o);
+	if (o->sink.kind == SINK_FILE)
+		HASH_DELETE(hh_path, o->sup->paths, o);
 	uv_close(&o->wait.handle, on_closed);
 }
 

@@ -19,7 +19,7 @@ struct outlet {
 	struct sink sink;
 	struct sup *sup;
 	struct outlet_id id;
-	UT_hash_handle hh;
+	UT_hash_handle hh, hh_path; /* the second of files only */
 	unsigned users;
 	bool is_tty;
 	bool polls; /* a pipe or terminal: writable is an event; of a file nobody tells when there is room */
@@ -38,7 +38,10 @@ struct outlet {
 	} wait;
 };
 
-/* The outlet for this target, one user more; the descriptor is its. NULL with errno. */
+/*
+ * The outlet for this target, one user more; the descriptor is its. Two names of one file are one target, and so are two
+ * files that had the same name one after the other. NULL with errno.
+ */
 struct outlet *outlet_get(struct sup *s, const struct sink_spec *spec);
 /* The one for the system's log. */
 struct outlet *outlet_get_syslog(struct sup *s);

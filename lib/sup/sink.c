@@ -409,12 +409,12 @@ static void take_slot(struct sink *k)
 int sink_init(struct sink *k, struct logs *logs, const struct sink_spec *spec)
 {
 	int fd = spec->fd;
-	struct stat st;
+	struct stat st = { .st_mode = S_IFREG };
 
 	*k = (struct sink){
 		.logs = logs, .fd = -1, .gone = -1, .mode = spec->mode, .kind = SINK_STREAM
 	};
-	if (fstat(fd, &st) < 0) {
+	if (fd >= 0 && fstat(fd, &st) < 0) {
 		close(fd);
 		return -errno;
 	}
@@ -424,7 +424,9 @@ int sink_init(struct sink *k, struct logs *logs, const struct sink_spec *spec)
 	if (spec->path != NULL && S_ISREG(st.st_mode)) {
 		k->kind = SINK_FILE;
 		k->path = xstrdup(spec->path);
-		use_file(k, fd);
+		k->moved = fd < 0;
+		if (fd >= 0)
+			use_file(k, fd);
 	} else {
 		k->fd = fd;
 		k->dev = st.st_dev;

@@ -45,7 +45,7 @@ struct sink {
 };
 
 struct sink_spec {
-	int fd;		  /* open for appending; becomes the sink's */
+	int fd; /* open for appending; becomes the sink's. -1, with a path: opened when it can be */
 	const char *path; /* NULL: not a file of ours, so never opened again nor rotated */
 	mode_t mode;
 	int64_t maxbytes;

@@ -84,6 +84,7 @@ struct sup {
 	int kept_logs[3];	/* an earlier supervisor's memfd and mid of that; -1 = none */
 	uv_timer_t trim;	/* armed while windows of the logs hold memory */
 	struct outlet *outlets; /* uthash, by file */
+	struct outlet *paths;	/* the same, by name; of files */
 	struct outlet *log_file, *echo; /* of the activity log, two of them; NULL = none */
 	size_t echo_lost;		/* lines that the echo had no room for */
 
@@ -182,14 +183,13 @@ int logs_open(struct sup *s, int memfd, const int mid[2]);
 /* All captures of the earlier supervisor have come back. */
 void logs_adopted(struct sup *s);
 /* A pipe of its own. NULL with errno. */
-struct capture *capture_new(struct sup *s, struct unit *u, const struct conf_log *log, bool is_err);
+struct capture *capture_new(struct unit *u, bool is_err);
 /*
  * With the pipe of an earlier supervisor: what that had read is still there, in the memory of the logs. u->auto_out and
- * u->auto_err are set before. A program that has ended meanwhile needs a capture_drain(c, true). On failure the
- * descriptors stay the caller's.
+ * u->auto_err are set before. A program that has ended meanwhile needs a capture_drain(c, true). A file that cannot be
+ * opened now is waited for. On failure (NULL with errno) the descriptors stay the caller's.
  */
-struct capture *capture_adopt(struct sup *s, struct unit *u, const struct conf_log *log,
-			      bool is_err, int read_end, int write_end);
+struct capture *capture_adopt(struct unit *u, bool is_err, const int ends[2]);
 int capture_write_end(const struct capture *c);
 int capture_read_end(const struct capture *c);
 /* Takes what is in the pipe now. is_end: who wrote it is gone, so a last line that has no end gets one. */

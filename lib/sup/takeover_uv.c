@@ -392,7 +392,7 @@ static int open_log(struct sup *s, struct err *err)
 	}
 	activity_fini(&s->log);
 	r = sup_open_log(s, err);
-	if (r >= 0 || s->kept_logs[0] < 0)
+	if (r >= 0 || s->logs.head != NULL)
 		return r;
 	/* Better without what was under way than not at all. */
 	for (size_t i = 0; i < ARRAY_SIZE(s->kept_logs); i++)
