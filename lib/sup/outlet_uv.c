@@ -167,10 +167,11 @@ static void close_if_unused(struct outlet *o);
 void outlet_written(struct outlet *o, int error)
 {
 	struct sink *k = &o->sink;
+	bool has_moved = k->written != o->written;
 	int trouble = k->trouble;
 
 	k->trouble = 0;
-	if (k->written != o->written) {
+	if (has_moved) {
 		o->written = k->written;
 		o->progress = mps_now();
 	}
@@ -181,7 +182,7 @@ void outlet_written(struct outlet *o, int error)
 	}
 	if (error != 0 || trouble != 0)
 		complain(o, error != 0 ? error : trouble);
-	else
+	else if (has_moved)
 		o->complained = false;
 	if (error != 0)
 		wait_for_room(o);
