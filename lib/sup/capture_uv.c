@@ -26,7 +26,9 @@ enum {
 	STALL_ASKED_S = 3, /* the same when somebody waits for us to end */
 	LOOK_MS = 100,	   /* how often we look then */
 	FDS_SPARED = 32,   /* for clients, and for starts that need none for logs */
-	TRIM_MS = 2000,	   /* memory that was not used for so long is given back */
+	WIDE = 512
+	       << 10,	/* the pipe of a program that writes much, so that it seldom waits for us */
+	TRIM_MS = 2000, /* memory that was not used for so long is given back */
 };
 
 struct capture {
@@ -36,7 +38,7 @@ struct capture {
 	struct outlet *out, *syslog; /* NULL = none; not both */
 	uv_poll_t poll;
 	int ends[2];
-	bool is_err;
+	bool is_err, is_wide;
 	struct outlet *held_by;
 	struct capture *next_held;
 	char *prefix; /* before each line, with colour; "" = none */
@@ -91,6 +93,10 @@ static void capture_read(struct capture *c)
 	do
 		r = tap_pump(t);
 	while (r == TAP_MORE && t->ending);
+	if (r == TAP_MORE && !c->is_wide) {
+		c->is_wide = true;
+		fcntl(t->fd, F_SETPIPE_SZ, WIDE);
+	}
 	trim_later(c->unit->sup);
 	for (int i = 0; i < 2; i++) {
 		struct outlet *o = i ? c->syslog : c->out;
