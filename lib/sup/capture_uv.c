@@ -26,9 +26,8 @@ enum {
 	STALL_ASKED_S = 3, /* the same when somebody waits for us to end */
 	LOOK_MS = 100,	   /* how often we look then */
 	FDS_SPARED = 32,   /* for clients, and for starts that need none for logs */
-	WIDE = 512
-	       << 10,	/* the pipe of a program that writes much, so that it seldom waits for us */
-	TRIM_MS = 2000, /* memory that was not used for so long is given back */
+	WIDE = 512 << 10,  /* the pipe of one that writes much, so that it seldom waits for us */
+	TRIM_MS = 2000,	   /* memory that was not used for so long is given back */
 };
 
 struct capture {
