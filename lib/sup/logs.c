@@ -191,6 +191,8 @@ int logs_init(struct logs *l, int memfd, const int mid[2])
 		if (l->memfd < 0 || ftruncate(l->memfd, (off_t)TOTAL) < 0 ||
 		    pipe2(l->mid, O_CLOEXEC | O_NONBLOCK) < 0)
 			r = -errno;
+		else
+			fcntl(l->mid[1], F_SETPIPE_SZ, LOGS_READ_MAX); /* or less at a time */
 	}
 	if (r == 0)
 		r = map(l);

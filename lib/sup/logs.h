@@ -15,11 +15,11 @@
 #include <sys/types.h>
 
 enum {
-	LOGS_CAPTURE_SIZE = 128 << 10, /* the window of a capture */
-	LOGS_SINK_SIZE = 256 << 10,    /* the window of a sink */
+	LOGS_CAPTURE_SIZE = 256 << 10, /* the window of a capture */
+	LOGS_SINK_SIZE = 512 << 10,    /* the window of a sink */
 	LOGS_LINE_MAX =
 		64 << 10, /* a longer line that must be held until it ends goes on in pieces */
-	LOGS_READ_MAX = 64 << 10,
+	LOGS_READ_MAX = 128 << 10,
 	LOGS_COMMIT_MAX = 4,
 };
 
