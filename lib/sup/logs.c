@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -180,20 +181,44 @@ static int map(struct logs *l)
 	return 0;
 }
 
+/* It is mostly holes, but a limit of the size of files counts them. */
+static int set_size(int memfd)
+{
+	struct rlimit before, most;
+	int r;
+
+	getrlimit(RLIMIT_FSIZE, &before);
+	most = (struct rlimit){ before.rlim_max, before.rlim_max };
+	setrlimit(RLIMIT_FSIZE, &most);
+	r = ftruncate(memfd, (off_t)TOTAL) < 0 ? -errno : 0;
+	setrlimit(RLIMIT_FSIZE, &before);
+	return r;
+}
+
+static int create(struct logs *l)
+{
+	int r;
+
+	l->memfd = memfd_create("mpsup-logs", MFD_CLOEXEC);
+	if (l->memfd < 0)
+		return -errno;
+	r = set_size(l->memfd);
+	if (r < 0)
+		return r;
+	if (pipe2(l->mid, O_CLOEXEC | O_NONBLOCK) < 0)
+		return -errno;
+	fcntl(l->mid[1], F_SETPIPE_SZ, LOGS_READ_MAX); /* or less at a time */
+	return 0;
+}
+
 int logs_init(struct logs *l, int memfd, const int mid[2])
 {
 	bool is_new = memfd < 0;
 	int r = 0;
 
 	*l = (struct logs){ .memfd = memfd, .mid = { mid ? mid[0] : -1, mid ? mid[1] : -1 } };
-	if (is_new) {
-		l->memfd = memfd_create("mpsup-logs", MFD_CLOEXEC);
-		if (l->memfd < 0 || ftruncate(l->memfd, (off_t)TOTAL) < 0 ||
-		    pipe2(l->mid, O_CLOEXEC | O_NONBLOCK) < 0)
-			r = -errno;
-		else
-			fcntl(l->mid[1], F_SETPIPE_SZ, LOGS_READ_MAX); /* or less at a time */
-	}
+	if (is_new)
+		r = create(l);
 	if (r == 0)
 		r = map(l);
 	if (r == 0 && is_new)

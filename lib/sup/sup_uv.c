@@ -254,6 +254,7 @@ static void on_signal(uv_signal_t *handle, int sig)
 static void open_signals(struct sup *s)
 {
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* EFBIG is as good as a full disk */
 	for (size_t i = 0; i < ARRAY_SIZE(handled); i++) {
 		uv_signal_init(&s->loop, &s->signals[i]);
 		s->signals[i].data = s;

@@ -154,3 +154,22 @@ cat "$T/aside/err" "$T/logs/err" | cmp - <(seq -f 'line %.0f' 20) || fail "lines
 must contains "$LOG" 'has taken over'
 exec 5>&- 6>&-
 shutdown_mpsup
+
+say "a limit of the size of files is like a full disk"
+LOG=$T/mpsup.log
+config <<X
+[program:big]
+command=$W --write 60000
+stdout_logfile=$T/limited
+startsecs=0
+X
+(
+  ulimit -S -f 100
+  start_mpsup
+) || exit 1
+supervisor=$(role supervisor)
+must contains "$LOG" "CRIT cannot write output of programs to $T/limited: File too large"
+[ "$(stat -c %s "$T/limited")" = 102400 ] || fail "$(stat -c %s "$T/limited") bytes"
+prlimit --pid "$supervisor" --fsize=unlimited:
+must all_lines "$T/limited" 60000
+shutdown_mpsup
