@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/err.h"
 #include "base/fd.h"
 #include "base/limits.h"
 #include "base/xalloc.h"
@@ -205,7 +206,7 @@ static void flush_file(void *user)
 	trim_later(s);
 }
 
-int capture_open_log(struct sup *s, const char *path, struct sink **ret)
+static int open_file(struct sup *s, const char *path, struct sink **ret)
 {
 	const struct conf_supervisord *c = &s->conf->supervisord;
 	struct sink_spec spec = {
@@ -227,7 +228,8 @@ int capture_open_log(struct sup *s, const char *path, struct sink **ret)
 	return 0;
 }
 
-void capture_open_echo(struct sup *s)
+/* From here on the activity log goes through outlets, its echo in line with the programs' output. */
+static void open_echo(struct sup *s)
 {
 	struct sink_spec spec = { .fd = s->log.echo ? open_standard(STDERR_FILENO) : -1 };
 
@@ -237,6 +239,40 @@ void capture_open_echo(struct sup *s)
 	s->echo = spec.fd >= 0 ? outlet_get(s, &spec) : NULL;
 	if (s->echo != NULL)
 		s->log.echo_to = echo_to;
+}
+
+/* Better without what was under way than not at all. */
+static int open_memory(struct sup *s)
+{
+	int r = logs_init(&s->logs, s->kept_logs[0], s->kept_logs + 1);
+
+	if (r >= 0 || s->kept_logs[0] < 0)
+		return r;
+	for (size_t i = 0; i < ARRAY_SIZE(s->kept_logs); i++)
+		s->kept_logs[i] = -1;
+	r = logs_init(&s->logs, -1, NULL);
+	return r < 0 ? r : 1;
+}
+
+int capture_open(struct sup *s, struct err *err)
+{
+	const struct conf_supervisord *c = &s->conf->supervisord;
+	const char *path = activity_path(c, s->options->foreground);
+	struct sink *file = NULL;
+	int is_new = open_memory(s), r = 0;
+
+	if (is_new < 0)
+		return err_set(err, is_new, "memory for logs: %s", strerror(-is_new));
+	if (path != NULL)
+		r = open_file(s, path, &file);
+	if (r < 0)
+		return err_set(err, r, "logfile %s: %s", path, strerror(-r));
+	activity_init(&s->log, c, s->options->foreground, file);
+	open_echo(s);
+	if (is_new)
+		activity_log(&s->log, SVC_LOG_CRIT,
+			     "what was on its way to the logs cannot be read: it is lost");
+	return is_new;
 }
 
 void capture_reopen(struct sup *s)
@@ -506,16 +542,4 @@ void capture_close(struct capture *c)
 	if (c->syslog != NULL)
 		outlet_release(c->syslog);
 	uv_close((uv_handle_t *)&c->poll, on_capture_closed);
-}
-
-/* -------------------------------------------------------------------------------------------------- memory */
-
-int logs_open(struct sup *s, int memfd, const int mid[2])
-{
-	return logs_init(&s->logs, memfd, mid);
-}
-
-void logs_adopted(struct sup *s)
-{
-	logs_slots_adopted(&s->logs);
 }

@@ -438,24 +438,6 @@ static int go_to_directory(const struct sup *s, struct err *err)
 	return 0;
 }
 
-int sup_open_log(struct sup *s, struct err *err)
-{
-	const struct conf_supervisord *c = &s->conf->supervisord;
-	const char *path = activity_path(c, s->options->foreground);
-	struct sink *file = NULL;
-	int r = logs_open(s, s->kept_logs[0], s->kept_logs + 1);
-
-	if (r < 0)
-		return err_set(err, r, "memory for logs: %s", strerror(-r));
-	if (path != NULL)
-		r = capture_open_log(s, path, &file);
-	if (r < 0)
-		return err_set(err, r, "logfile %s: %s", path, strerror(-r));
-	activity_init(&s->log, c, s->options->foreground, file);
-	capture_open_echo(s);
-	return 0;
-}
-
 int sup_make_programs(struct sup *s, struct err *err)
 {
 	int r = open_sockets(s, err);
@@ -491,7 +473,7 @@ static int open_all(struct sup *s, struct err *err)
 	if (follows_another(s))
 		activity_init(&s->log, c, s->options->foreground, NULL);
 	else
-		r = sup_open_log(s, err);
+		r = capture_open(s, err);
 	if (r < 0)
 		return r;
 	if (!c->nocleanup && !follows_another(s))

@@ -130,8 +130,6 @@ void sup_shutdown(struct sup *s, int exit_status);
 void sup_on_welcome(struct sup *s, const struct keeper_message *m);
 /* The sockets and the units of the configuration. 0 or -errno with err. */
 int sup_make_programs(struct sup *s, struct err *err);
-/* The memory of the logs and the activity log, from here on in its place. */
-int sup_open_log(struct sup *s, struct err *err);
 /* Starts what is to be started, for the first time. */
 void sup_begin(struct sup *s);
 /* Goes on with a shutdown that a supervisor before us has begun. */
@@ -176,12 +174,11 @@ void link_close(struct sup *s);
 
 /* capture_uv.c */
 /*
- * The memory of the logs: new (memfd -1), or that of an earlier supervisor, whose unfinished work it finishes. Before any
- * other function here. 0 or -errno.
+ * The memory of the logs: new, or that of an earlier supervisor (s->kept_logs), whose unfinished work it finishes; and the
+ * activity log, from here on in its place. Before any other function here. 0, 1 = what was kept is of no use and a new
+ * one was made, or -errno with err.
  */
-int logs_open(struct sup *s, int memfd, const int mid[2]);
-/* All captures of the earlier supervisor have come back. */
-void logs_adopted(struct sup *s);
+int capture_open(struct sup *s, struct err *err);
 /* A pipe of its own. NULL with errno. */
 struct capture *capture_new(struct unit *u, bool is_err);
 /*
@@ -195,12 +192,8 @@ int capture_read_end(const struct capture *c);
 /* Takes what is in the pipe now. is_end: who wrote it is gone, so a last line that has no end gets one. */
 void capture_drain(struct capture *c, bool is_end);
 void capture_close(struct capture *c);
-/* Opens the file of the activity log. 0 or -errno. */
-int capture_open_log(struct sup *s, const char *path, struct sink **ret);
 /* All files again, after somebody has moved them away. */
 void capture_reopen(struct sup *s);
-/* From here on the activity log goes through outlets, its echo in line with the programs' output. */
-void capture_open_echo(struct sup *s);
 /* Nothing is written any more: what the pipes hold is the last. Idempotent. */
 void capture_end_all(struct sup *s);
 /* Something is left for a reader who may still take it. */

@@ -391,19 +391,10 @@ static int open_log(struct sup *s, struct err *err)
 		fd_close(&s->options->heritage->stderr_fd);
 	}
 	activity_fini(&s->log);
-	r = sup_open_log(s, err);
-	if (r >= 0 || s->logs.head != NULL)
-		return r;
-	/* Better without what was under way than not at all. */
-	for (size_t i = 0; i < ARRAY_SIZE(s->kept_logs); i++)
-		s->kept_logs[i] = -1;
-	r = sup_open_log(s, err);
-	if (r < 0)
-		return r;
-	activity_log(&s->log, SVC_LOG_CRIT,
-		     "what was on its way to the logs cannot be read: it is lost");
-	takeover_keep(s);
-	return 0;
+	r = capture_open(s, err);
+	if (r > 0)
+		takeover_keep(s);
+	return r < 0 ? r : 0;
 }
 
 static void log_it(struct sup *s)
@@ -431,7 +422,7 @@ static void finish(struct sup *s)
 	for (size_t i = 0; i < s->n_units; i++)
 		if (!s->units[i]->reconciled)
 			unit_reconcile(s->units[i], &(struct keeper_message){ 0 });
-	logs_adopted(s);
+	logs_slots_adopted(&s->logs);
 	takeover_write_texts(s, NULL);
 	log_it(s);
 	if (control_open(s, &err) < 0)
