@@ -369,12 +369,12 @@ if pid == 0:
 got = b""
 subprocess.run([mpsup, "restart", "-c", conf, "w:w_0"], stdout=subprocess.DEVNULL, check=True)
 end = time.monotonic() + 10
-while not re.search(rb"RUNNING.* from STARTING, pid \d+\r\n", got):
+while not re.search(rb"exit .*RUNNING.* from STARTING, pid \d+\r\n", got, re.S):
     if time.monotonic() > end:
         raise SystemExit("not in time: %r" % got)
     if select.select([fd], [], [], 0.1)[0]:
         got += os.read(fd, 65536)
-    elif b"STARTING" not in got:  # it did not listen yet
+    elif b"exit" not in got:  # it did not listen yet
         subprocess.run([mpsup, "restart", "-c", conf, "w:w_0"], stdout=subprocess.DEVNULL, check=True)
 os.kill(pid, 9)
 os.waitpid(pid, 0)
