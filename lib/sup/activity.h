@@ -33,6 +33,7 @@ int activity_open(struct activity *a, const struct conf_supervisord *conf, bool 
 		  struct err *err);
 /* Opens the file again, after somebody has moved it away. */
 void activity_reopen(struct activity *a);
+void activity_set_level(struct activity *a, enum conf_level level);
 void activity_close(struct activity *a);
 /* Lines are kept until activity_flush(), which the loop calls before it waits, so that a thousand need few writes. */
 void activity_flush(struct activity *a);

@@ -529,6 +529,12 @@ struct capture *capture_new(struct sup *s, struct unit *u, const struct conf_log
 	return c;
 }
 
+void capture_reconfigure(struct capture *c)
+{
+	free(c->prefix);
+	c->prefix = make_prefix(c->unit, c->sink);
+}
+
 int capture_write_end(const struct capture *c)
 {
 	return c->ends[1];
@@ -550,6 +556,19 @@ static void on_capture_closed(uv_handle_t *handle)
 	free(c);
 }
 
+/* One user less. What holds something yet is closed at the very end. */
+static void sink_release(struct sink *k)
+{
+	struct sink **at = &k->sup->sinks;
+
+	if (--k->users > 0 || k->out.len > 0 || k->waiting)
+		return;
+	while (*at != k)
+		at = &(*at)->next;
+	*at = k->next;
+	uv_close(&k->wait.handle, on_sink_closed);
+}
+
 void capture_close(struct capture *c)
 {
 	struct capture **at = &captures;
@@ -557,5 +576,6 @@ void capture_close(struct capture *c)
 	while (*at != c)
 		at = &(*at)->next;
 	*at = c->next;
+	sink_release(c->sink);
 	uv_close((uv_handle_t *)&c->poll, on_capture_closed);
 }

@@ -114,7 +114,7 @@ asking=$!
 take_over
 touch "$T/enough"
 wait $asking
-contains "$T/answers" "no supervisor|[Cc]onnection refused" && fail "somebody was turned away"
+contains "$T/answers" "no supervisor|[Cc]onnection refused" && fail "somebody was turned away: $(sort "$T/answers" | uniq -c)"
 
 say "a shutdown that is under way goes on"
 mps_expect 0 shutdown --no-wait
