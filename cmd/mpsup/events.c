@@ -126,7 +126,10 @@ static void add_reload(struct buf *b, const json_t *data)
 		size_t at;
 
 		json_array_foreach (list, at, name) {
-			buf_addf(b, "%s%s ", at == 0 ? "; " : ", ", at == 0 ? lists[i] : "");
+			if (at == 0)
+				buf_addf(b, "; %s ", lists[i]);
+			else
+				buf_adds(b, ", ");
 			add_clean(b, json_is_string(name) ? json_string_value(name) : "?");
 		}
 	}
@@ -178,12 +181,11 @@ static void print_line(struct listener *l, enum event_type type, const json_t *m
 	unsigned width;
 
 	add_clean(&name, text_of(data, "name"));
-	width = utf8_width(name.p, name.len);
+	width = name.len > 0 ? utf8_width(name.p, name.len) : 0;
 	if (width > l->width)
 		l->width = width;
 	add_time(&b, json_number_value(json_object_get(message, "time")));
-	buf_add(&b, name.p, name.len);
-	buf_addf(&b, "%*s  ", (int)(l->width - width), "");
+	buf_addf(&b, "%s%*s  ", name.len > 0 ? name.p : "", (int)(l->width - width), "");
 	adds[type](&b, data);
 	buf_addc(&b, '\n');
 	fwrite(b.p, 1, b.len, stdout);

@@ -75,7 +75,7 @@ void request_continue(struct request *r);
 bool request_is_lost(const struct request *r);
 /* The client of r gets what sub is for, in the place of an earlier subscription, until it goes. Takes sub. */
 void request_subscribe(struct request *r, struct subscription *sub);
-/* A line of n bytes, which is copied. A client that has more than `max` bytes to read is dropped instead. */
+/* A line of n bytes, which is copied. A client that has more than `max` bytes of events to read is dropped instead. */
 void client_tell(struct client *c, const char *line, size_t n, size_t max);
 
 /* method_uv.c: finds the method and runs it; every path ends in an answer, now or later. */

@@ -47,6 +47,7 @@ struct client {
 	struct request *requests;
 	size_t n_requests;
 	struct subscription *subscription; /* NULL = none */
+	size_t told;			   /* bytes of events that it has not taken yet */
 	bool ended;			   /* will say no more, but waits for answers */
 	bool closing;
 };
@@ -151,6 +152,7 @@ void request_end(struct request *r)
 struct write {
 	uv_write_t req;
 	char *text;
+	size_t told; /* of an event, else 0 */
 };
 
 static void on_written(uv_write_t *req, int status)
@@ -158,6 +160,7 @@ static void on_written(uv_write_t *req, int status)
 	struct write *w = (struct write *)req;
 	struct client *c = req->handle->data;
 
+	c->told -= w->told;
 	free(w->text);
 	free(w);
 	if (status < 0 || c->closing) {
@@ -175,15 +178,16 @@ static void on_written(uv_write_t *req, int status)
 	client_let_go(c);
 }
 
-/* Steals `text`, which has n bytes. */
-static void client_write(struct client *c, char *text, size_t n, size_t max)
+/* Steals `text`, which has n bytes. What is said and what is told do not count for one another. */
+static void client_write(struct client *c, char *text, size_t n, bool is_event)
 {
 	struct write *w = xcalloc(1, sizeof(*w));
 	uv_buf_t b = uv_buf_init(text, (unsigned)n);
 
 	w->text = text;
-	if (uv_stream_get_write_queue_size((uv_stream_t *)&c->pipe) > max ||
-	    uv_write(&w->req, (uv_stream_t *)&c->pipe, &b, 1, on_written) < 0) {
+	w->told = is_event ? n : 0;
+	c->told += w->told;
+	if (uv_write(&w->req, (uv_stream_t *)&c->pipe, &b, 1, on_written) < 0) {
 		free(w->text);
 		free(w);
 		client_drop(c);
@@ -192,8 +196,13 @@ static void client_write(struct client *c, char *text, size_t n, size_t max)
 
 void client_tell(struct client *c, const char *line, size_t n, size_t max)
 {
-	if (!c->closing)
-		client_write(c, memcpy(xmalloc(n), line, n), n, max);
+	if (c->closing)
+		return;
+	/* libuv says only at the next turn what was taken at once; of what waits it knows the sum. */
+	if (c->told > max && uv_stream_get_write_queue_size((uv_stream_t *)&c->pipe) > max)
+		client_drop(c);
+	else
+		client_write(c, memcpy(xmalloc(n), line, n), n, true);
 }
 
 /* Steals `line`. */
@@ -213,7 +222,12 @@ static void client_send(struct client *c, json_t *line)
 		abort(); /* out of memory: texts are UTF-8 by then */
 	n = strlen(text);
 	text[n] = '\n'; /* in place of the NUL: what is written has a length */
-	client_write(c, text, n + 1, CONTROL_OUT_MAX);
+	if (uv_stream_get_write_queue_size((uv_stream_t *)&c->pipe) > CONTROL_OUT_MAX + c->told) {
+		free(text);
+		client_drop(c);
+	} else {
+		client_write(c, text, n + 1, false);
+	}
 }
 
 void request_answer(struct request *r, json_t *result, bool more)

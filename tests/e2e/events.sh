@@ -358,6 +358,34 @@ wait "$listener"
 rc=$?
 [ $rc = 130 ] || fail "^C does not end it as any other"
 
+say "on a terminal: text, aligned"
+cat >"$T/terminal.py" <<'Y'
+import os, pty, re, select, subprocess, sys, time
+
+mpsup, conf = sys.argv[1:]
+pid, fd = pty.fork()
+if pid == 0:
+    os.execv(mpsup, [mpsup, "events", "-c", conf, "w:w_0", "w:w_1"])
+got = b""
+subprocess.run([mpsup, "restart", "-c", conf, "w:w_0"], stdout=subprocess.DEVNULL, check=True)
+end = time.monotonic() + 10
+while not re.search(rb"RUNNING.* from STARTING, pid \d+\r\n", got):
+    if time.monotonic() > end:
+        raise SystemExit("not in time: %r" % got)
+    if select.select([fd], [], [], 0.1)[0]:
+        got += os.read(fd, 65536)
+    elif b"STARTING" not in got:  # it did not listen yet
+        subprocess.run([mpsup, "restart", "-c", conf, "w:w_0"], stdout=subprocess.DEVNULL, check=True)
+os.kill(pid, 9)
+os.waitpid(pid, 0)
+for line in got.decode().splitlines():
+    if not re.match(r"\d\d:\d\d:\d\d\.\d{3}  w:w_0  (\x1b\[|exit      )", line):
+        raise SystemExit("what is this: %r" % line)
+if "exit      SIGTERM, expected, pid" not in got.decode():
+    raise SystemExit("no exit: %r" % got)
+Y
+TERM=xterm NO_COLOR='' python3 "$T/terminal.py" "$MPSUP" "$CONF" || fail "see above"
+
 say "the end of the supervisor is its end"
 mps_expect 0 shutdown
 for p in $all $one; do wait "$p" || fail "exit status $?"; done

@@ -30,6 +30,10 @@ fds() {
   find "/proc/$supervisor/fd" -mindepth 1 2>/dev/null | wc -l
 }
 
+new_supervisor() {
+  [ -n "$(role supervisor)" ] && [ "$(role supervisor)" != "$supervisor" ]
+}
+
 no_programs_but() {
   [ "$(workers)" = "$1" ]
 }
@@ -274,6 +278,41 @@ must no_programs_but "$a"
 if [ -z "${SAN:-}" ]; then
   [ $(($(rss) - memory)) -le 1024 ] || fail "grown by $(($(rss) - memory)) KiB in 180 reloads"
 fi
+
+say "one that takes over in the middle goes on"
+{ program a && deaf going && deaf change; } | config
+rm -f "$T"/pids.*
+reload 0
+for p in going change; do must n_lines "$T/pids.$p" 1; done
+going=$(pid_of going) change=$(pid_of change) a=$(pid_of a)
+{ program a && deaf change 'environment=K="2"' && program coming; } | config
+reload 0 --no-wait
+for _ in 1 2; do
+  kill -KILL "$supervisor"
+  must new_supervisor
+  supervisor=$(role supervisor)
+  must in_state change STOPPING
+  alive "$going" || fail "going ($going) was killed"
+  in_state coming RUNNING && fail "coming did not wait"
+done
+kill -KILL "$change"
+must n_lines "$T/pids.change" 2
+kill -KILL "$going"
+must in_state coming RUNNING
+must in_state change RUNNING
+same a "$a"
+mps_expect 1 pid going
+kill -KILL "$supervisor"
+must new_supervisor
+supervisor=$(role supervisor)
+must in_state coming RUNNING
+mps_expect 1 pid going
+[ "$(workers | wc -l)" = 3 ] || fail "workers: $(workers)"
+{ program a && program coming; } | config
+change=$(pid_of change)
+reload 0 --no-wait
+kill -KILL "$change"
+must gone "$change"
 
 say "while all is being stopped there is no reload"
 { program a && deaf stays; } | config
