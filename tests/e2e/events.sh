@@ -351,6 +351,19 @@ must has "$T/all" state '"name":"w:w_0"' '"state":"STOPPED"'
 n_lines "$T/all" $((base + 10)) || fail "what had been sent was lost too"
 mps_expect 0 start w:w_0
 
+say "a reload: which are new, and what those do that a pattern now means"
+listen "$T/pattern" --type state,reload 'w:*'
+sed -i 's/^numprocs=2$/numprocs=3/' "$CONF"
+mps_expect 0 reload
+must has "$T/all" reload '"added":["w:w_2"]' '"removed":[]'
+must has "$T/pattern" state '"name":"w:w_2"' '"state":"RUNNING"'
+sed -i 's/^numprocs=3$/numprocs=2/' "$CONF"
+mps_expect 0 reload
+must has "$T/pattern" reload '"removed":["w:w_2"]'
+must has "$T/pattern" state '"name":"w:w_2"' '"state":"STOPPED"'
+kill -TERM "$listener"
+wait "$listener"
+
 say "^C"
 listen "$T/ctrl_c"
 kill -INT "$listener"
