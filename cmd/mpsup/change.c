@@ -46,9 +46,10 @@ static void on_row(json_t *row, void *user)
 	json_array_append(run->rows, row);
 }
 
-static void on_event(json_t *data, void *user)
+static void on_event(json_t *message, void *user)
 {
 	struct running *run = user;
+	json_t *data = json_object_get(message, "data");
 	const char *name = json_string_value(json_object_get(data, "name"));
 	const char *from = json_string_value(json_object_get(data, "from"));
 

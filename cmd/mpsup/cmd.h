@@ -18,6 +18,7 @@ enum {
 	EXIT_DOWN = 3,	      /* status: something is down */
 	EXIT_UNREACHABLE = 4, /* status: unknown name or no supervisor */
 	EXIT_NOT_RUNNING = 7,
+	EXIT_TIMEOUT = 124, /* wait: not in time; as timeout(1) */
 };
 
 struct cmd_option {

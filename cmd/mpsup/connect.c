@@ -76,12 +76,11 @@ static void take_result(const json_t *result, const struct connect_on *on)
 static void on_part(json_t *message, void *user)
 {
 	const struct connect_on *on = user;
-	json_t *data = json_object_get(message, "data");
 
 	if (json_object_get(message, "event") == NULL)
 		take_result(json_object_get(message, "result"), on);
-	else if (on->event != NULL && data != NULL)
-		on->event(data, on->user);
+	else if (on->event != NULL)
+		on->event(message, on->user);
 }
 
 int connect_rows(struct client *client, const char *method, json_t *params,

@@ -24,8 +24,8 @@ int connect_exit_code(int r);
 /* What a result that is sent in parts is made of; each may be NULL. What they get is only lent. */
 struct connect_on {
 	void (*row)(json_t *row, void *user);
-	void (*error)(json_t *error, void *user); /* a target that status did not find */
-	void (*event)(json_t *data, void *user);
+	void (*error)(json_t *error, void *user);   /* a target that status did not find */
+	void (*event)(json_t *message, void *user); /* whole */
 	void *user;
 };
 

@@ -76,7 +76,7 @@ static int run(struct cmd_context *ctx)
 		err_set(&err, 0, "%s has errors; 'mpsup check' shows them", ctx->config);
 		r = cmd_fail(EXIT_GENERIC, &err);
 	} else {
-		r = supervise(conf, &heritage, is_ready_open);
+		return supervise(conf, &heritage, is_ready_open);
 	}
 	conf_free(conf);
 	return r;

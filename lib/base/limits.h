@@ -26,6 +26,8 @@
 #define CONTROL_CLIENTS_UID_MAX 512 /* connections of one uid other than our own */
 #define CONTROL_REQUESTS_MAX 64	    /* of one client that wait for services */
 #define CONTROL_OUT_MAX (4 << 20)   /* answers not yet read by a client; more and it is dropped */
+#define EVENTS_OUT_MAX (64 << 10)   /* events not yet read by a subscriber, and more by .. */
+#define EVENTS_OUT_UNIT_MAX 1024    /* .. so much for each process; more and it is dropped */
 #define CONTROL_JSON_DEPTH_MAX 32   /* nesting in a request */
 
 #endif

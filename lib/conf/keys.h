@@ -78,6 +78,9 @@ enum {
 	KEY_OWN = 1 << 5,	/* mpsup's, not supervisord's */
 	KEY_WHEN_USED = 1 << 6, /* the default counts only once a key that goes with it is set */
 	KEY_IDLE = 1 << 7,	/* read, checked, and without effect: check says so */
+	KEY_ELSEWHERE =
+		1
+		<< 8, /* a change shows elsewhere: in which processes there are, in other values */
 };
 
 struct key {

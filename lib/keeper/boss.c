@@ -139,6 +139,8 @@ void boss_on_hello(struct keeper *k, const struct keeper_message *m)
 	struct keeper_message answer = k->welcome;
 
 	(void)m;
+	if (k->boss.greeted)
+		return; /* its settings have changed */
 	k->boss.greeted = k->greeted = true;
 	answer.type = KEEPER_WELCOME;
 	answer.protocol = KEEPER_PROTOCOL;

@@ -210,12 +210,14 @@ int mps_spawn_result(int exec_fd, struct mps_failure *ret_failure)
 	struct mps_failure failure;
 	ssize_t n;
 
+	/* A failure may stand right behind the word that the table of descriptors is its own. */
 	do
 		n = read(exec_fd, &failure, sizeof(failure));
-	while (n < 0 && errno == EINTR);
+	while ((n < 0 && errno == EINTR) ||
+	       (n == sizeof(failure) && failure.step == MPS_STEP_FILES));
 	if (n == 0)
 		return 1;
-	if ((n < 0 && errno == EAGAIN) || (n == sizeof(failure) && failure.step == MPS_STEP_FILES))
+	if (n < 0 && errno == EAGAIN)
 		return 0;
 	if (n != sizeof(failure))
 		failure = (struct mps_failure){ MPS_STEP_NONE, EIO };

@@ -49,6 +49,11 @@ static int level_of(enum conf_level level)
 	return SVC_LOG_INFO;
 }
 
+void activity_set_level(struct activity *a, enum conf_level level)
+{
+	a->max_level = level_of(level);
+}
+
 static bool is_word(const char *path)
 {
 	return path == NULL || strcasecmp(path, "none") == 0 || strcasecmp(path, "off") == 0 ||

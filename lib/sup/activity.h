@@ -36,6 +36,7 @@ const char *activity_path(const struct conf_supervisord *conf, bool foreground);
 void activity_init(struct activity *a, const struct conf_supervisord *conf, bool foreground,
 		   struct sink *file);
 void activity_fini(struct activity *a);
+void activity_set_level(struct activity *a, enum conf_level level);
 /* Lines are kept until activity_flush(), which the loop calls before it waits, so that a thousand need few writes. */
 void activity_flush(struct activity *a);
 void activity_log(struct activity *a, enum svc_level level, const char *fmt, ...)

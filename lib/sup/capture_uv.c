@@ -275,6 +275,15 @@ int capture_open(struct sup *s, struct err *err)
 	return is_new;
 }
 
+void capture_reconfigure_log(struct sup *s)
+{
+	const struct conf_supervisord *c = &s->conf->supervisord;
+
+	if (s->log_file != NULL)
+		sink_set_rotation(&s->log_file->sink, c->logfile_maxbytes, c->logfile_backups,
+				  c->logfile_compress);
+}
+
 void capture_reopen(struct sup *s)
 {
 	outlet_reopen_all(s);
@@ -437,7 +446,6 @@ static void fill_tap(struct capture *c)
 	struct tap *t = &c->tap;
 
 	c->prefix = make_prefix(u, c->out);
-	tap_init(t, &u->sup->logs, 2 * u->svc.id + c->is_err);
 	t->fd = c->ends[0];
 	t->sink = c->out != NULL ? &c->out->sink : NULL;
 	t->syslog = c->syslog != NULL ? &c->syslog->sink : NULL;
@@ -468,6 +476,7 @@ static struct capture *make(struct unit *u, bool is_err, const int ends[2], bool
 		return NULL;
 	}
 	c->poll.data = c;
+	tap_init(&c->tap, &u->sup->logs, 2 * u->svc.id + is_err);
 	fill_tap(c);
 	c->next = captures;
 	captures = c;
@@ -512,6 +521,12 @@ struct capture *capture_new(struct unit *u, bool is_err)
 		fd_close(&ends[1]);
 	}
 	return c;
+}
+
+void capture_reconfigure(struct capture *c)
+{
+	free(c->prefix);
+	fill_tap(c);
 }
 
 int capture_write_end(const struct capture *c)

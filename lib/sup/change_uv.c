@@ -13,11 +13,14 @@
 
 /* ------------------------------------------------------------------------------------------------- waiters */
 
-static json_t *result_row(const struct unit *u, enum fault code, const char *message)
+json_t *change_row(const struct waiter *w)
 {
-	return json_pack("{s:o, s:i, s:s, s:o, s:s}", "name", method_text(u->svc.name), "code",
-			 (int)code, "status", fault_name(code), "message", method_text(message),
-			 "state", svc_state_name(u->svc.state));
+	const struct svc *s = w->unit != NULL ? &w->unit->svc : NULL;
+
+	return json_pack("{s:o, s:i, s:s, s:o, s:s}", "name",
+			 method_text(s != NULL ? s->name : w->name), "code", (int)w->code, "status",
+			 fault_name(w->code), "message", method_text(w->message), "state",
+			 svc_state_name(s != NULL ? s->state : SVC_STOPPED));
 }
 
 /* All results, in parts; unknown targets first. */
@@ -27,11 +30,8 @@ static void produce_results(struct request *r)
 	json_t *rows = r->at == 0 && r->rows != NULL ? json_incref(r->rows) : json_array();
 	bool more = end < r->n_waiters;
 
-	for (; r->at < end; r->at++) {
-		const struct waiter *w = r->waiters[r->at];
-
-		json_array_append_new(rows, result_row(w->unit, w->code, w->message));
-	}
+	for (; r->at < end; r->at++)
+		json_array_append_new(rows, change_row(r->waiters[r->at]));
 	request_answer(r, json_pack("{s:o}", "processes", rows), more);
 	if (more)
 		request_continue(r);
@@ -43,11 +43,11 @@ static void finish_if_done(struct request *r)
 {
 	if (r->n_pending > 0 || r->produce != NULL)
 		return;
-	r->produce = produce_results;
+	r->produce = r->results != NULL ? r->results : produce_results;
 	r->produce(r);
 }
 
-static struct waiter *add_waiter(struct request *r, struct unit *u, bool for_stop)
+struct waiter *change_wait(struct request *r, struct unit *u, bool for_stop)
 {
 	struct waiter *w = xcalloc(1, sizeof(*w));
 
@@ -80,11 +80,35 @@ void change_forget(struct request *r)
 		if (!r->waiters[i]->done)
 			settle(r->waiters[i], FAULT_FAILED, "");
 		free(r->waiters[i]->message);
+		free(r->waiters[i]->name);
 		free(r->waiters[i]);
 	}
 	free(r->waiters);
 	r->waiters = NULL;
 	r->n_waiters = 0;
+}
+
+void change_forget_removed(struct request *r)
+{
+	size_t n = r->at;
+
+	for (size_t i = r->at; i < r->n_list; i++)
+		if (!r->list[i]->removed || r->list[i]->leaving)
+			r->list[n++] = r->list[i];
+	if (r->at < r->n_list)
+		r->n_list = n;
+	for (size_t i = 0; i < r->n_waiters; i++) {
+		struct waiter *w = r->waiters[i];
+
+		if (w->unit == NULL || !w->unit->removed || w->unit->leaving)
+			continue;
+		if (!w->done)
+			settle(w, FAULT_NOT_RUNNING, "removed");
+		w->name = xstrdup(w->unit->svc.name);
+		w->unit = NULL;
+	}
+	if (r->all_told)
+		finish_if_done(r);
 }
 
 static void settle_failed_start(struct waiter *w)
@@ -116,7 +140,7 @@ static void check_start(struct waiter *w)
 			settle_failed_start(w);
 		break;
 	case SVC_STOPPED: /* a stop has taken the start back */
-		settle(w, FAULT_FAILED, "stopped meanwhile");
+		settle(w, FAULT_FAILED, w->unit->removed ? "removed" : "stopped meanwhile");
 		break;
 	case SVC_EXITED:
 		/* Whoever asks late finds a one-off that has been RUNNING and has done its work. */
@@ -168,7 +192,13 @@ void change_on_state(struct unit *u, enum svc_state from)
 	}
 }
 
-static bool wants_wait(const struct request *r)
+void change_all_told(struct request *r)
+{
+	r->all_told = true;
+	finish_if_done(r);
+}
+
+bool change_wants_wait(const struct request *r)
 {
 	return !json_is_false(json_object_get(r->params, "wait"));
 }
@@ -178,17 +208,17 @@ static void begin_wait(struct request *r, struct waiter *w, enum svc_event event
 	unit_event(w->unit, event, NULL);
 	if (!w->done)
 		check(w);
-	if (!w->done && !wants_wait(r))
+	if (!w->done && !change_wants_wait(r))
 		settle(w, FAULT_SUCCESS, w->for_stop ? "stopping" : "starting");
 }
 
 static void start_one(struct request *r, struct unit *u)
 {
 	enum svc_state state = u->svc.state;
-	struct waiter *w = add_waiter(r, u, false);
+	struct waiter *w = change_wait(r, u, false);
 	bool on_its_way = state == SVC_STARTING || (state == SVC_BACKOFF && u->svc.busy > 0);
 
-	if (on_its_way && wants_wait(r))
+	if (on_its_way && change_wants_wait(r))
 		w->begun = true; /* the answer is how it ends, as for one that we start */
 	else if (on_its_way || state == SVC_RUNNING || state == SVC_BACKOFF)
 		settle(w, FAULT_ALREADY_STARTED, "already started");
@@ -198,7 +228,7 @@ static void start_one(struct request *r, struct unit *u)
 
 static void stop_one(struct request *r, struct unit *u)
 {
-	struct waiter *w = add_waiter(r, u, true);
+	struct waiter *w = change_wait(r, u, true);
 
 	if (svc_is_stopped(&u->svc))
 		settle(w, FAULT_NOT_RUNNING, "not running");
@@ -208,7 +238,7 @@ static void stop_one(struct request *r, struct unit *u)
 
 static void restart_one(struct request *r, struct unit *u)
 {
-	struct waiter *w = add_waiter(r, u, false);
+	struct waiter *w = change_wait(r, u, false);
 
 	begin_wait(r, w, SVC_EV_RESTART);
 }
@@ -222,8 +252,7 @@ static void for_each_target(struct request *r, void (*one)(struct request *r, st
 	r->progress = json_is_true(json_object_get(r->params, "progress"));
 	for (size_t i = 0; i < r->n_list; i++)
 		one(r, r->list[i]);
-	r->all_told = true;
-	finish_if_done(r);
+	change_all_told(r);
 }
 
 /* With no targets: waits for what is on its way up, which is what a fresh supervisor's client wants. */
@@ -235,15 +264,14 @@ static void wait_for_starting(struct request *r)
 		if (!u->svc.conf->autostart)
 			continue;
 		r->progress = json_is_true(json_object_get(r->params, "progress"));
-		add_waiter(r, u, false)->begun = true;
+		change_wait(r, u, false)->begun = true;
 	}
 	for (size_t i = 0; i < r->n_waiters; i++) {
 		check(r->waiters[i]);
-		if (!r->waiters[i]->done && !wants_wait(r))
+		if (!r->waiters[i]->done && !change_wants_wait(r))
 			settle(r->waiters[i], FAULT_SUCCESS, "starting");
 	}
-	r->all_told = true;
-	finish_if_done(r);
+	change_all_told(r);
 }
 
 void method_start(struct request *r)
@@ -269,7 +297,7 @@ void method_restart(struct request *r)
 
 static void signal_one(struct request *r, struct unit *u)
 {
-	struct waiter *w = add_waiter(r, u, false);
+	struct waiter *w = change_wait(r, u, false);
 
 	if (!svc_is_signallable(&u->svc)) {
 		settle(w, FAULT_NOT_RUNNING, "not running");

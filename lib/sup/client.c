@@ -270,6 +270,11 @@ int client_call(struct client *c, const char *method, json_t *params, client_on_
 	return r;
 }
 
+int client_next(struct client *c, json_t **ret_message, struct err *err)
+{
+	return read_message(c, ret_message, err);
+}
+
 int client_wait_closed(struct client *c)
 {
 	char drop[4096];

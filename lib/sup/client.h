@@ -53,6 +53,12 @@ typedef void client_on_part(struct json_t *message, void *user);
 int client_call(struct client *client, const char *method, struct json_t *params,
 		client_on_part *on_part, void *user, struct json_t **ret_result, struct err *err);
 
+/*
+ * The next line, for who has subscribed to events; *ret_message is the caller's. 0, or what client_call() returns; after
+ * -ETIMEDOUT it can be called again.
+ */
+int client_next(struct client *client, struct json_t **ret_message, struct err *err);
+
 /* Blocks until the server closes the connection (after shutdown). 0 or -errno. */
 int client_wait_closed(struct client *client);
 

@@ -13,14 +13,18 @@
 #include "sup/svc.h"
 
 struct client;
+struct report;
 struct request;
+struct subscription;
 struct sup;
 struct unit;
 
 /* A request that waits for the state of a service. */
 struct waiter {
 	struct waiter *next; /* of the same service */
-	struct unit *unit;
+	struct unit *
+		unit; /* NULL once a reload has taken it away; then it is done, and `name` is set */
+	char *name;   /* owned */
 	struct request *request;
 	bool for_stop; /* else for RUNNING */
 	bool begun;    /* the start that it waits for has begun */
@@ -35,6 +39,8 @@ struct waiter {
  */
 struct request {
 	struct request *next; /* of the same client */
+	struct request *next_all,
+		*prev_all; /* of all clients, also of those that are being closed */
 	struct client *client;
 	struct sup *sup;
 	json_t *id;
@@ -47,6 +53,9 @@ struct request {
 	json_t *rows; /* of targets that are no service */
 	/* An answer in parts: called until it has said the last. */
 	void (*produce)(struct request *r);
+	/* What `produce` becomes when the last waiter is done; NULL = a row for each. */
+	void (*results)(struct request *r);
+	struct report *report; /* of a reload */
 	struct unit **list;
 	size_t n_list, at;
 	uint64_t fields; /* of a row of status, a bit each */
@@ -62,13 +71,25 @@ void request_end(struct request *r);
 /* Calls produce again when the client has taken what was sent. */
 void request_continue(struct request *r);
 
+/* Its client has been dropped: what is said to it is not heard. */
+bool request_is_lost(const struct request *r);
+/* The client of r gets what sub is for, in the place of an earlier subscription, until it goes. Takes sub. */
+void request_subscribe(struct request *r, struct subscription *sub);
+/* A line of n bytes, which is copied. A client that has more than `max` bytes of events to read is dropped instead. */
+void client_tell(struct client *c, const char *line, size_t n, size_t max);
+
 /* method_uv.c: finds the method and runs it; every path ends in an answer, now or later. */
 void method_run(struct request *r, const char *name);
 
 /* change_uv.c */
 /* Lets go of the services that r waits for. */
 void change_forget(struct request *r);
+/* The same for those that a reload takes away now. May be the end of r. */
+void change_forget_removed(struct request *r);
 /* A service has changed its state. */
 void change_on_state(struct unit *u, enum svc_state from);
+
+/* reload_uv.c */
+void report_free(struct report *report);
 
 #endif

@@ -17,6 +17,7 @@
 #include "base/limits.h"
 #include "base/xalloc.h"
 #include "sup/control.h"
+#include "sup/events.h"
 #include "sup/sup_uv.h"
 
 enum { WRITE_LOW = 256 << 10 }; /* an answer in parts goes on when less than this is waiting */
@@ -26,6 +27,7 @@ struct control {
 	uv_pipe_t *listener; /* frees itself when it is closed */
 	struct client *clients;
 	size_t n_clients;
+	struct request *requests;
 };
 
 struct client {
@@ -44,15 +46,42 @@ struct client {
 	size_t scanned; /* in.p[0..scanned) holds no line end */
 	struct request *requests;
 	size_t n_requests;
-	bool ended; /* will say no more, but waits for answers */
+	struct subscription *subscription; /* NULL = none */
+	size_t told;			   /* bytes of events that it has not taken yet */
+	bool ended;			   /* will say no more, but waits for answers */
 	bool closing;
 };
 
 /* ------------------------------------------------------------------------------------------------- closing */
 
+static void join_all(struct request *r)
+{
+	struct control *control = r->sup->control;
+
+	r->next_all = control->requests;
+	if (r->next_all != NULL)
+		r->next_all->prev_all = r;
+	control->requests = r;
+}
+
+/* At the very end the list itself is gone already. */
+static void leave_all(struct request *r)
+{
+	struct control *control = r->sup->control;
+
+	if (r->next_all != NULL)
+		r->next_all->prev_all = r->prev_all;
+	if (r->prev_all != NULL)
+		r->prev_all->next_all = r->next_all;
+	else if (control != NULL)
+		control->requests = r->next_all;
+}
+
 static void request_free(struct request *r)
 {
+	leave_all(r);
 	change_forget(r);
+	report_free(r->report);
 	json_decref(r->id);
 	json_decref(r->params);
 	json_decref(r->rows);
@@ -91,6 +120,7 @@ static void client_drop(struct client *c)
 		at = &(*at)->next;
 	*at = c->next;
 	control->n_clients--;
+	events_unsubscribe(TAKE_PTR(c->subscription));
 	if (c->hangup_fd >= 0)
 		uv_close((uv_handle_t *)&c->hangup, on_client_closed);
 	uv_close((uv_handle_t *)&c->pipe, on_client_closed);
@@ -99,7 +129,7 @@ static void client_drop(struct client *c)
 /* A client that has said all is let go when it has been told all. */
 static void client_let_go(struct client *c)
 {
-	if (c->ended && c->requests == NULL &&
+	if (c->ended && c->requests == NULL && c->subscription == NULL &&
 	    uv_stream_get_write_queue_size((uv_stream_t *)&c->pipe) == 0)
 		client_drop(c);
 }
@@ -122,6 +152,7 @@ void request_end(struct request *r)
 struct write {
 	uv_write_t req;
 	char *text;
+	size_t told; /* of an event, else 0 */
 };
 
 static void on_written(uv_write_t *req, int status)
@@ -129,6 +160,7 @@ static void on_written(uv_write_t *req, int status)
 	struct write *w = (struct write *)req;
 	struct client *c = req->handle->data;
 
+	c->told -= w->told;
 	free(w->text);
 	free(w);
 	if (status < 0 || c->closing) {
@@ -146,31 +178,55 @@ static void on_written(uv_write_t *req, int status)
 	client_let_go(c);
 }
 
+/* Steals `text`, which has n bytes. What is said and what is told do not count for one another. */
+static void client_write(struct client *c, char *text, size_t n, bool is_event)
+{
+	struct write *w = xcalloc(1, sizeof(*w));
+	uv_buf_t b = uv_buf_init(text, (unsigned)n);
+
+	w->text = text;
+	w->told = is_event ? n : 0;
+	c->told += w->told;
+	if (uv_write(&w->req, (uv_stream_t *)&c->pipe, &b, 1, on_written) < 0) {
+		free(w->text);
+		free(w);
+		client_drop(c);
+	}
+}
+
+void client_tell(struct client *c, const char *line, size_t n, size_t max)
+{
+	if (c->closing)
+		return;
+	/* libuv says only at the next turn what was taken at once; of what waits it knows the sum. */
+	if (c->told > max && uv_stream_get_write_queue_size((uv_stream_t *)&c->pipe) > max)
+		client_drop(c);
+	else
+		client_write(c, memcpy(xmalloc(n), line, n), n, true);
+}
+
 /* Steals `line`. */
 static void client_send(struct client *c, json_t *line)
 {
-	struct write *w;
-	uv_buf_t b;
+	char *text;
 	size_t n;
 
 	if (c->closing) {
 		json_decref(line);
 		return;
 	}
-	w = xcalloc(1, sizeof(*w));
 	/* Seconds since the epoch with three decimals; 17 digits would cost more than all the rest. */
-	w->text = json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(13));
+	text = json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(13));
 	json_decref(line);
-	if (w->text == NULL)
+	if (text == NULL)
 		abort(); /* out of memory: texts are UTF-8 by then */
-	n = strlen(w->text);
-	w->text[n] = '\n'; /* in place of the NUL: what is written has a length */
-	b = uv_buf_init(w->text, (unsigned)n + 1);
-	if (uv_stream_get_write_queue_size((uv_stream_t *)&c->pipe) > CONTROL_OUT_MAX ||
-	    uv_write(&w->req, (uv_stream_t *)&c->pipe, &b, 1, on_written) < 0) {
-		free(w->text);
-		free(w);
+	n = strlen(text);
+	text[n] = '\n'; /* in place of the NUL: what is written has a length */
+	if (uv_stream_get_write_queue_size((uv_stream_t *)&c->pipe) > CONTROL_OUT_MAX + c->told) {
+		free(text);
 		client_drop(c);
+	} else {
+		client_write(c, text, n + 1, false);
 	}
 }
 
@@ -211,6 +267,17 @@ void request_fail(struct request *r, enum fault code, const char *fmt, ...)
 	client_fail(r->client, r->id, code, err.text);
 }
 
+bool request_is_lost(const struct request *r)
+{
+	return r->client->closing;
+}
+
+void request_subscribe(struct request *r, struct subscription *sub)
+{
+	events_unsubscribe(r->client->subscription);
+	r->client->subscription = sub;
+}
+
 void request_continue(struct request *r)
 {
 	if (!r->client->closing &&
@@ -246,6 +313,7 @@ static void start_request(struct client *c, json_t *line)
 	r->params = params != NULL ? json_incref(params) : json_object();
 	r->next = c->requests;
 	c->requests = r;
+	join_all(r);
 	method_run(r, method);
 }
 
@@ -517,6 +585,18 @@ void control_close(struct sup *s)
 
 void control_on_state(struct unit *u, enum svc_state from)
 {
+	events_state(u, from);
 	if (u->waiters != NULL)
 		change_on_state(u, from);
+}
+
+void control_forget_removed(struct sup *s)
+{
+	struct control *control = s->control;
+
+	for (struct request *r = control != NULL ? control->requests : NULL, *next; r != NULL;
+	     r = next) {
+		next = r->next_all;
+		change_forget_removed(r);
+	}
 }

@@ -236,17 +236,38 @@ static int open_tcp(const char *address, struct err *err)
 	return fd;
 }
 
+static const char *unix_path(const struct conf_proc *proc)
+{
+	return str_is_prefix("unix://", proc->socket) ? proc->socket + strlen("unix://") : NULL;
+}
+
+static int start_listening(const struct conf_proc *proc, int fd, struct err *err)
+{
+	if (listen(fd, proc->socket_backlog > 0 ? proc->socket_backlog : SOMAXCONN) == 0)
+		return 0;
+	return err_set(err, -errno, "socket %s: listen: %s", proc->socket, strerror(errno));
+}
+
+int files_adjust_socket(const struct conf_proc *proc, int fd, struct err *err)
+{
+	const char *path = unix_path(proc);
+	int r = path != NULL ? own_socket(proc, path, err) : 0;
+
+	return r < 0 ? r : start_listening(proc, fd, err);
+}
+
 int files_open_socket(const struct conf_proc *proc, struct err *err)
 {
+	const char *path = unix_path(proc);
 	AUTO_CLOSE int fd = -1;
+	int r;
 
-	if (str_is_prefix("unix://", proc->socket))
-		fd = open_unix(proc, proc->socket + strlen("unix://"), err);
+	if (path != NULL)
+		fd = open_unix(proc, path, err);
 	else
 		fd = open_tcp(proc->socket + strlen("tcp://"), err);
 	if (fd < 0)
 		return TAKE_FD(fd);
-	if (listen(fd, proc->socket_backlog > 0 ? proc->socket_backlog : SOMAXCONN) < 0)
-		return err_set(err, -errno, "socket %s: listen: %s", proc->socket, strerror(errno));
-	return TAKE_FD(fd);
+	r = start_listening(proc, fd, err);
+	return r < 0 ? r : TAKE_FD(fd);
 }

@@ -31,5 +31,7 @@ int files_write_pid(const char *path, pid_t pid);
 
 /* The listening socket of a [fcgi-program:x]: an existing unix socket is replaced. The descriptor, or -errno with err. */
 int files_open_socket(const struct conf_proc *proc, struct err *err);
+/* Gives one that is open the backlog of proc and, where it is a unix one, its owner and mode. 0 or -errno with err. */
+int files_adjust_socket(const struct conf_proc *proc, int fd, struct err *err);
 
 #endif

@@ -1,6 +1,6 @@
 /*
  * The methods of the control protocol: one table, and those that are about the whole. status_uv.c answers what is asked,
- * change_uv.c does what is told.
+ * change_uv.c does what is told, events_uv.c tells what happens.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -151,7 +151,8 @@ static const struct method {
 	{ "info", method_info, false },		{ "status", method_status, false },
 	{ "start", method_start, true },	{ "stop", method_stop, false },
 	{ "restart", method_restart, true },	{ "signal", method_signal, false },
-	{ "shutdown", method_shutdown, false }, { "upgrade", method_upgrade, true },
+	{ "reload", method_reload, true },	{ "upgrade", method_upgrade, true },
+	{ "shutdown", method_shutdown, false }, { "events", method_events, false },
 };
 
 void method_run(struct request *r, const char *name)

@@ -55,6 +55,7 @@ struct sink_spec {
 
 /* Takes what an earlier process has left for the same target. 0 or -errno; the descriptor is the sink's in any case. */
 int sink_init(struct sink *k, struct logs *logs, const struct sink_spec *spec);
+void sink_set_rotation(struct sink *k, int64_t maxbytes, int backups, bool compress);
 /* What still waits in its window is lost, unless `keep`: then the slot stays for who comes after us. */
 void sink_fini(struct sink *k, bool keep);
 

@@ -28,12 +28,12 @@ struct state_whole {
 	uint32_t phase; /* enum sup_phase */
 	int32_t exit_status;
 	uint32_t next_id;
-	uint8_t asked_to_end, kill_all;
+	uint8_t asked_to_end, kill_all, reloading;
 };
 
 enum state_kind {
-	STATE_CONF,	/* the files of the configuration in force, for conf_options.replay */
-	STATE_FDS,	/* strv: what the descriptors kept for instance 0 are, from the second on */
+	STATE_CONF, /* the files of the configuration in force, for conf_options.replay */
+	STATE_FDS, /* strings: what is kept for instance 0 beside the state, by the number of the inode */
 	STATE_ERROR,	/* of a unit: spawn_error; empty = none */
 	STATE_AUTO_OUT, /* of a unit: paths of AUTO logs */
 	STATE_AUTO_ERR,

@@ -11,7 +11,7 @@
 #include "base/xalloc.h"
 #include "sup/method.h"
 
-static void set_exit(json_t *row, int code, int status)
+void method_set_exit(json_t *row, int code, int status)
 {
 	if (code == CLD_EXITED)
 		json_object_set_new(row, "code", json_integer(status));
@@ -94,7 +94,7 @@ static json_t *get_exit(const struct row *r)
 	if (r->svc->last_exit.code == 0)
 		return NULL;
 	e = json_object();
-	set_exit(e, r->svc->last_exit.code, r->svc->last_exit.status);
+	method_set_exit(e, r->svc->last_exit.code, r->svc->last_exit.status);
 	return e;
 }
 
@@ -178,7 +178,7 @@ static json_t *get_history(const struct row *r)
 		json_t *one = json_pack("{s:f, s:f}", "ended", method_seconds(p->ended), "uptime",
 					(double)p->uptime_ns / (double)MPS_NS_PER_S);
 
-		set_exit(one, p->code, p->status);
+		method_set_exit(one, p->code, p->status);
 		json_array_append_new(list, one);
 	}
 	return list;
@@ -210,7 +210,7 @@ static json_t *get_compat(const struct row *r)
 					   : "Exited too quickly (process log may have details)");
 	case SVC_STOPPED:
 	case SVC_EXITED:
-		if (s->gen == 0)
+		if (svc_is_fresh(s))
 			return json_string("Not started");
 		localtime_r(&at, &tm);
 		strftime(buffer, sizeof(buffer), "%b %d %I:%M %p", &tm);

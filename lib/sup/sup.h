@@ -29,7 +29,7 @@ struct sup_heritage {
 int sup_load(const char *path, struct sup_heritage *h, struct conf **ret, struct err *err);
 
 struct sup_options {
-	struct conf *conf;	       /* checked, without errors; stays the caller's */
+	struct conf *conf;	       /* checked, without errors; sup_run() takes it over */
 	struct sup_heritage *heritage; /* from sup_load() */
 	const char *name;	       /* of the instance */
 	const char *dir;	       /* its runtime directory */

@@ -103,6 +103,13 @@ static void on_later(uv_timer_t *timer)
 	}
 	if (s->phase == SUP_STOPPING)
 		stop_next_level(s);
+	else
+		reload_go_on(s);
+}
+
+void sup_later(struct sup *s)
+{
+	uv_timer_start(&s->later, on_later, 0, 0);
 }
 
 void sup_defer(struct sup *s, struct unit *u, char *failure, bool passes)
@@ -111,12 +118,13 @@ void sup_defer(struct sup *s, struct unit *u, char *failure, bool passes)
 	u->failure_passes = passes;
 	u->next_failed = s->failed;
 	s->failed = u;
-	uv_timer_start(&s->later, on_later, 0, 0);
+	sup_later(s);
 }
 
 void sup_resume_shutdown(struct sup *s)
 {
 	s->stop_from = s->n_units;
+	events_shutdown(s);
 	/* Not from here: we may be inside an event of a service that is to stop. */
 	uv_timer_start(&s->later, on_later, 0, 0);
 	uv_timer_start(&s->report, on_report, 0, REPORT_MS); /* and this after it */
@@ -168,16 +176,25 @@ static bool is_named(const struct unit *u, const char *name)
 		strcmp(u->svc.conf->group, name) == 0);
 }
 
+void sup_check_all_ended(struct sup *s, bool by_request)
+{
+	if (s->phase != SUP_RUNNING || s->reload != NULL)
+		return;
+	if (s->conf->supervisord.exit_on == CONF_EXIT_ALL && s->n_active == 0) {
+		activity_log(&s->log, SVC_LOG_INFO, "all programs have ended (exit_on=all)");
+		sup_shutdown(s, status_of_all(s, true));
+	} else if (!by_request && s->options->foreground && s->has_foreground &&
+		   s->n_active_foreground == 0) {
+		activity_log(&s->log, SVC_LOG_INFO, "the last program with daemon=no has ended");
+		sup_shutdown(s, status_of_all(s, false));
+	}
+}
+
 static void check_exit_on(struct sup *s, const struct unit *u)
 {
 	const struct conf_supervisord *c = &s->conf->supervisord;
 
-	if (c->exit_on == CONF_EXIT_ALL && s->n_active == 0) {
-		activity_log(&s->log, SVC_LOG_INFO, "all programs have ended (exit_on=all)");
-		sup_shutdown(s, status_of_all(s, true));
-	} else if (u->svc.state == SVC_STOPPED) {
-		return; /* by a request: who asked for it may ask for a start */
-	} else if (c->exit_on == CONF_EXIT_FATAL && u->svc.state == SVC_FATAL) {
+	if (c->exit_on == CONF_EXIT_FATAL && u->svc.state == SVC_FATAL) {
 		activity_log(&s->log, SVC_LOG_WARN, "%s is FATAL: ending all (exit_on=fatal)",
 			     u->svc.name);
 		sup_shutdown(s, status_of(u));
@@ -185,9 +202,6 @@ static void check_exit_on(struct sup *s, const struct unit *u)
 		activity_log(&s->log, SVC_LOG_INFO, "%s has ended: ending all (exit_on=exit:%s)",
 			     u->svc.name, c->exit_on_name);
 		sup_shutdown(s, status_of(u));
-	} else if (s->options->foreground && s->has_foreground && s->n_active_foreground == 0) {
-		activity_log(&s->log, SVC_LOG_INFO, "the last program with daemon=no has ended");
-		sup_shutdown(s, status_of_all(s, false));
 	}
 }
 
@@ -203,8 +217,11 @@ static void count(struct unit *u)
 	s->n_active += step;
 	if (!u->svc.conf->daemon)
 		s->n_active_foreground += step;
-	if (ended && s->phase == SUP_RUNNING)
+	if (!ended || s->phase != SUP_RUNNING)
+		return;
+	if (u->svc.state != SVC_STOPPED)
 		check_exit_on(s, u);
+	sup_check_all_ended(s, u->svc.state == SVC_STOPPED);
 }
 
 void sup_on_state(struct unit *u, enum svc_state from)
@@ -215,10 +232,11 @@ void sup_on_state(struct unit *u, enum svc_state from)
 		u->exit_status = 0;
 	control_on_state(u, from);
 	count(u);
+	reload_on_state(u);
 	if (u->stop_counted && svc_is_stopped(&u->svc)) {
 		u->stop_counted = false;
 		if (--s->level_left == 0)
-			uv_timer_start(&s->later, on_later, 0, 0);
+			sup_later(s);
 	}
 }
 
@@ -244,8 +262,11 @@ static void on_signal(uv_signal_t *handle, int sig)
 			     "received SIGUSR2 indicating log reopen request");
 		capture_reopen(s);
 		activity_log(&s->log, SVC_LOG_INFO, "supervisord logreopen");
-	} else if (sig == SIGHUP || sig == SIGUSR1) {
-		activity_log(&s->log, SVC_LOG_INFO, "received SIG%s: nothing to do", sig_name(sig));
+	} else if (sig == SIGHUP) {
+		activity_log(&s->log, SVC_LOG_INFO, "received SIGHUP indicating reload request");
+		reload_on_signal(s);
+	} else if (sig == SIGUSR1) {
+		activity_log(&s->log, SVC_LOG_INFO, "received SIGUSR1: nothing to do");
 	} else {
 		on_end_signal(s, sig);
 	}
@@ -286,7 +307,7 @@ static void be_ready(struct sup *s)
 	}
 }
 
-static void start_all(struct sup *s)
+void sup_start_new(struct sup *s)
 {
 	for (size_t i = 0; i < s->n_units; i++)
 		if (s->units[i]->svc.conf->autostart && s->units[i]->svc.gen == 0)
@@ -314,7 +335,7 @@ void sup_begin(struct sup *s)
 		complain_of_pidfile(s, -r);
 	activity_log(&s->log, SVC_LOG_INFO, "supervisord started with pid %d", s->keeper_pid);
 	be_ready(s);
-	start_all(s);
+	sup_start_new(s);
 	takeover_save_whole(s);
 }
 
@@ -352,87 +373,13 @@ static void say_hello(struct sup *s)
 	link_send(s, &hello, &rest, NULL, 0);
 }
 
-void sup_add_socket(struct sup *s, const char *program, int fd)
-{
-	struct socket_of *o = xmalloc(sizeof(*o));
-
-	*o = (struct socket_of){ s->sockets, xstrdup(program), fd };
-	s->sockets = o;
-}
-
-bool sup_has_socket(const struct sup *s, int fd)
-{
-	for (const struct socket_of *o = s->sockets; o != NULL; o = o->next)
-		if (o->fd == fd)
-			return true;
-	return false;
-}
-
-int sup_socket_of(struct sup *s, const struct conf_proc *conf)
-{
-	for (struct socket_of *o = s->sockets; o != NULL; o = o->next)
-		if (strcmp(o->program, conf->program) == 0)
-			return o->fd;
-	return -1;
-}
-
-static int open_sockets(struct sup *s, struct err *err)
-{
-	for (size_t i = 0; i < s->conf->n_procs; i++) {
-		const struct conf_proc *p = &s->conf->procs[i];
-		int fd;
-
-		if (p->kind != CONF_FCGI_PROGRAM || sup_socket_of(s, p) >= 0)
-			continue;
-		fd = files_open_socket(p, err);
-		if (fd < 0)
-			return err_prefix(err, fd, "%s:%d: ", p->place.file, p->place.line);
-		sup_add_socket(s, p->program, fd);
-	}
-	return 0;
-}
-
-/* A unit for each process, with the number that its name had in the supervisor before us. */
-static void make_units(struct sup *s)
-{
-	size_t n = s->conf->n_procs, n_known = 0;
-	AUTO_FREE struct by_name *known = NULL;
-	struct state_whole whole = { .next_id = 1 };
-
-	s->n_units = n;
-	s->units = xcalloc(n, sizeof(*s->units));
-	if (follows_another(s)) {
-		known = takeover_index(s, &n_known);
-		state_get_whole(&s->state, &whole);
-	}
-	s->n_ids = whole.next_id;
-	s->by_id = xcalloc(s->n_ids + n, sizeof(struct unit *));
-	s->services = xcalloc(n, sizeof(*s->services));
-	for (size_t i = 0; i < n; i++) {
-		struct unit *u = unit_new(s, &s->conf->procs[i]);
-		uint32_t id = known != NULL ? takeover_find(known, n_known, u->svc.name) : 0;
-
-		u->svc.id = id != 0 ? id : (uint32_t)s->n_ids++;
-		u->ended = true;
-		if (id != 0)
-			takeover_restore(u);
-		s->by_id[u->svc.id] = u;
-		s->services[i] = &u->svc;
-		s->has_foreground = s->has_foreground || !u->svc.conf->daemon;
-		if (strlen(u->svc.name) > s->name_width)
-			s->name_width = strlen(u->svc.name);
-	}
-	order_sort(s->services, n);
-	for (size_t i = 0; i < n; i++)
-		s->units[i] = s->services[i]->user;
-	s->index = order_index_new(s->services, n);
-}
-
-static int go_to_directory(const struct sup *s, struct err *err)
+static int go_to_directory(struct sup *s, struct err *err)
 {
 	const struct conf_supervisord *c = &s->conf->supervisord;
 
 	umask((mode_t)(c->umask >= 0 ? c->umask : 022));
+	/* A reload reads relative paths from where we stood at the start. */
+	s->start_dir = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (c->directory != NULL && chdir(c->directory) < 0)
 		return err_set(err, -errno, "directory %s: %s", c->directory, strerror(errno));
 	return 0;
@@ -440,10 +387,12 @@ static int go_to_directory(const struct sup *s, struct err *err)
 
 int sup_make_programs(struct sup *s, struct err *err)
 {
-	int r = open_sockets(s, err);
+	struct socket_of *kept = TAKE_PTR(s->sockets);
+	int r = sockets_open(s->conf, kept, &s->sockets, err);
 
+	sockets_free(kept);
 	if (r == 0)
-		make_units(s);
+		units_make(s);
 	return r;
 }
 
@@ -458,6 +407,25 @@ static int open_new(struct sup *s, struct err *err)
 		return r;
 	runtime_open(s);
 	return takeover_open(s, err);
+}
+
+/*
+ * The one place where a configuration comes into force, but for the programs' own settings, which their units take over
+ * one by one. The old one is the caller's again.
+ */
+struct conf *sup_use_conf(struct sup *s, struct conf *conf)
+{
+	struct conf *old = s->conf;
+	bool tell = conf->supervisord.orphan_grace != old->supervisord.orphan_grace ||
+		    conf->supervisord.on_crash != old->supervisord.on_crash;
+
+	s->conf = conf;
+	worker_base_use_conf(&s->base, conf);
+	activity_set_level(&s->log, conf->supervisord.loglevel);
+	capture_reconfigure_log(s);
+	if (tell)
+		say_hello(s);
+	return old;
 }
 
 static int open_all(struct sup *s, struct err *err)
@@ -524,26 +492,18 @@ static void close_all(struct sup *s)
 
 static void fini(struct sup *s)
 {
-	while (s->sockets != NULL) {
-		struct socket_of *o = s->sockets;
-
-		s->sockets = o->next;
-		fd_close(&o->fd);
-		free(o->program);
-		free(o);
-	}
-	if (s->index != NULL)
-		order_index_free(s->index);
+	reload_free(s);
+	sockets_free(s->sockets);
+	units_free(s);
 	worker_base_fini(&s->base);
+	fd_close(&s->start_dir);
 	activity_fini(&s->log);
 	logs_fini(&s->logs);
-	free(s->units);
-	free(s->by_id);
-	free(s->services);
 	free(s->socket_path);
 	free(s->pidfile);
 	state_close(&s->state);
 	fd_close(&s->upgrade_fd);
+	conf_free(s->conf);
 }
 
 int sup_run(const struct sup_options *options, struct err *err)
@@ -554,7 +514,8 @@ int sup_run(const struct sup_options *options, struct err *err)
 			 .logs.memfd = -1,
 			 .kept_logs = { -1, -1, -1 },
 			 .kept_listener = -1,
-			 .upgrade_fd = -1 };
+			 .upgrade_fd = -1,
+			 .start_dir = -1 };
 	const struct conf_supervisord *c = &options->conf->supervisord;
 	int r;
 

@@ -1,8 +1,9 @@
 /*
  * What the supervisor's files share. sup_uv.c: life of the whole. unit_uv.c: one service's effects. keeper_uv.c: the
- * socket to the keeper. capture_uv.c: log pipes; outlet_uv.c: where they go. control_uv.c: connections.
- * method_uv.c, status_uv.c, change_uv.c: requests. runtime_uv.c: the runtime directory.
- * worker.c: from a configured program to a struct mps_spawn. activity.c: the activity log.
+ * socket to the keeper. capture_uv.c: log pipes; outlet_uv.c: where they go. control_uv.c: connections. method_uv.c, status_uv.c,
+ * change_uv.c: requests. events_uv.c: who is told of what happens. units_uv.c: the list of the services. reload_uv.c:
+ * another configuration. runtime_uv.c: the runtime directory. worker.c: from a configured program to a struct mps_spawn.
+ * activity.c: the activity log.
  */
 #ifndef SUP_SUP_UV_H
 #define SUP_SUP_UV_H
@@ -17,8 +18,10 @@
 #include "conf/conf.h"
 #include "keeper/message.h"
 #include "sup/activity.h"
+#include "sup/events.h"
 #include "sup/logs.h"
 #include "sup/order.h"
+#include "sup/sockets.h"
 #include "sup/state.h"
 #include "sup/sup.h"
 #include "sup/svc.h"
@@ -43,7 +46,12 @@ struct unit {
 	char *failure; /* a start failed before it reached the keeper: told at the next turn */
 	bool failure_passes;
 	struct unit *next_failed;
-	struct unit *next_busy; /* list of those that wait for a resource */
+	const struct conf_proc *next_conf; /* of a reload: in force once it has no process */
+	bool next_logs;			   /* and its output goes elsewhere then */
+	bool leaving;			   /* a reload removes it, and it is not at rest yet */
+	bool removed;			   /* a reload removes it: no name means it any more */
+	bool start_later;		   /* a reload has added it, and starts it at its end */
+	struct unit *next_busy;		   /* list of those that wait for a resource */
 	bool in_busy;
 	struct unit *next_start; /* list of those whose start waits for room in the socket */
 	bool in_start;
@@ -70,14 +78,18 @@ enum sup_phase { SUP_STARTING, SUP_RUNNING, SUP_STOPPING, SUP_DONE };
 
 struct sup {
 	const struct sup_options *options;
-	const struct conf *conf;
+	struct conf *conf; /* in force; ours */
 	uv_loop_t loop;
 	struct link link;
 	uv_signal_t signals[6];
 	uv_timer_t later;  /* armed for 0 ms when `failed` is not empty */
 	uv_timer_t report; /* armed while all is being stopped */
 	struct control *control;
+	struct events events;
 	struct runtime *runtime;
+	struct reload *reload; /* at work */
+	bool reload_again;     /* a signal asked for another meanwhile, or while we took over */
+	int start_dir;	       /* where we stood at the start */
 	struct activity log;
 	struct worker_base base;
 	struct logs logs;
@@ -89,11 +101,13 @@ struct sup {
 	size_t echo_lost;		/* lines that the echo had no room for */
 
 	struct unit **units; /* in the order of starting */
+	size_t cap_units;
 	struct unit **by_id; /* by the instance's number; 0 is the supervisor's own at the keeper */
-	size_t n_ids;
+	size_t n_ids, cap_ids;
+	struct free_id *free_ids; /* of units that have gone */
+	size_t n_free_ids, cap_free_ids;
 	size_t name_width;	   /* of the longest name, for prefixes */
 	struct socket_of *sockets; /* of fcgi programs */
-	struct svc **services;
 	size_t n_units;
 	struct order_index *index;
 	struct unit *failed;
@@ -128,28 +142,55 @@ struct sup {
 /* Stops level after level, then tells the keeper; idempotent. */
 void sup_shutdown(struct sup *s, int exit_status);
 void sup_on_welcome(struct sup *s, const struct keeper_message *m);
-/* The sockets and the units of the configuration. 0 or -errno with err. */
+/* The sockets and the units of the configuration; what is in s->sockets is used before others are opened. 0 or -errno. */
 int sup_make_programs(struct sup *s, struct err *err);
 /* Starts what is to be started, for the first time. */
 void sup_begin(struct sup *s);
+/* Starts what is to be started by itself and never was. */
+void sup_start_new(struct sup *s);
 /* Goes on with a shutdown that a supervisor before us has begun. */
 void sup_resume_shutdown(struct sup *s);
-struct socket_of {
-	struct socket_of *next;
-	char *program; /* owned */
-	int fd;
-};
-void sup_add_socket(struct sup *s, const char *program, int fd);
-bool sup_has_socket(const struct sup *s, int fd);
-/* The listening socket of a fcgi program. */
-int sup_socket_of(struct sup *s, const struct conf_proc *conf);
+/* Puts conf in force, which is ours from then on; the one before it is handed back. */
+struct conf *sup_use_conf(struct sup *s, struct conf *conf);
+/* Ends the whole where exit_on or mpsup run wants it, since nothing runs. Not in the middle of a reload, which starts some. */
+void sup_check_all_ended(struct sup *s, bool by_request);
 void sup_on_state(struct unit *u, enum svc_state from);
 void sup_defer(struct sup *s, struct unit *u, char *failure, bool passes);
+/* What waits for the next turn is looked at then. */
+void sup_later(struct sup *s);
+
+/* units_uv.c */
+/* Those of s->conf, as the supervisor before us has left them; none is started. */
+void units_make(struct sup *s);
+struct unit *units_add(struct sup *s, const struct conf_proc *conf);
+/* n more could be added. */
+bool units_have_room(const struct sup *s, size_t n);
+/*
+ * After additions, or a change of what orders them: brings lists, index and counters up to date. Units that are removed
+ * are out of the index at once, and when they are no longer leaving they are taken away and closed.
+ */
+void units_arrange(struct sup *s);
+/* The lists only: the units are closed by then. */
+void units_free(struct sup *s);
+
+/* reload_uv.c */
+void reload_on_signal(struct sup *s);
+void reload_on_state(struct unit *u);
+/* At a turn of its own: finishes what has come to rest. */
+void reload_go_on(struct sup *s);
+void reload_free(struct sup *s);
+/* Of the configuration before, while a reload is at work; else NULL. */
+const struct socket_of *reload_old_sockets(const struct sup *s);
 
 /* unit_uv.c */
-/* Its number, svc.id, is the caller's to give. */
-struct unit *unit_new(struct sup *s, const struct conf_proc *conf);
+/* As people write it: "web", "web:web_00". Heap string. */
+char *unit_name(const struct conf_proc *conf);
+struct unit *unit_new(struct sup *s, uint32_t id, const struct conf_proc *conf);
 void unit_close(struct unit *u);
+/* Its settings from here on; the old ones are not looked at again. */
+void unit_use_conf(struct unit *u, const struct conf_proc *conf);
+/* Its log pipes are let go, also by the keeper: it has no process, and the next may log elsewhere. */
+void unit_close_logs(struct unit *u);
 void unit_event(struct unit *u, enum svc_event event, const struct svc_arg *arg);
 /* A start failed before or in the keeper. */
 void unit_fail(struct unit *u, const char *text, bool passes);
@@ -192,6 +233,10 @@ int capture_read_end(const struct capture *c);
 /* Takes what is in the pipe now. is_end: who wrote it is gone, so a last line that has no end gets one. */
 void capture_drain(struct capture *c, bool is_end);
 void capture_close(struct capture *c);
+/* The settings of its unit, or the width of the names, have changed. */
+void capture_reconfigure(struct capture *c);
+/* The same of the activity log. */
+void capture_reconfigure_log(struct sup *s);
 /* All files again, after somebody has moved them away. */
 void capture_reopen(struct sup *s);
 /* Nothing is written any more: what the pipes hold is the last. Idempotent. */
@@ -214,6 +259,8 @@ void control_close(struct sup *s);
 /* Serves a connected stream socket like one that was accepted, and takes it over. 0, or -errno: then fd is the caller's. */
 int control_add_client(struct sup *s, int fd);
 void control_on_state(struct unit *u, enum svc_state from);
+/* No request holds a unit that is removed and no longer leaving any more. */
+void control_forget_removed(struct sup *s);
 
 /* runtime_uv.c */
 /* From here on the lock and the control socket are made again when somebody removes them. */
@@ -226,6 +273,8 @@ int takeover_open(struct sup *s, struct err *err);
 /* To be called whenever a unit has changed, before the keeper is told of it. */
 void takeover_save(struct unit *u);
 void takeover_save_auto(struct unit *u, bool is_err);
+/* A unit is gone, which was started `gen` times: its number is free. */
+void takeover_save_gone(struct sup *s, uint32_t id, uint32_t gen);
 /* The same for the supervisor as a whole. */
 void takeover_save_whole(struct sup *s);
 /* All texts anew; conf: another configuration is in force, NULL = the same. 0 or -errno. */

@@ -43,6 +43,11 @@ bool svc_is_stopped(const struct svc *s)
 	return (STOPPED | EXITED | FATAL | UNKNOWN) & SVC_BIT(s->state);
 }
 
+bool svc_is_fresh(const struct svc *s)
+{
+	return s->changed.ns == 0;
+}
+
 bool svc_is_ended(const struct svc *s)
 {
 	return svc_is_stopped(s) && !s->passing;
@@ -210,10 +215,22 @@ static enum svc_state run_ended(struct svc *s, struct svc_step *t)
 	return SVC_STOPPING;
 }
 
+/* STARTING: old enough, only its timer has not been heard yet. */
+static bool is_grown_up(const struct svc *s, struct mps_time now)
+{
+	return s->timer_at.ns != 0 && now.ns >= s->timer_at.ns;
+}
+
+bool svc_exit_is_wanted(const struct svc *s, const struct svc_exit *e, struct mps_time now)
+{
+	bool up = s->state == SVC_RUNNING || (s->state == SVC_STARTING && is_grown_up(s, now));
+
+	return s->state == SVC_STOPPING || (up && svc_exit_is_expected(s, e));
+}
+
 static enum svc_state start_ended(struct svc *s, struct svc_step *t)
 {
-	/* Old enough, only its timer has not been heard yet. */
-	if (s->timer_at.ns != 0 && t->now.ns >= s->timer_at.ns) {
+	if (is_grown_up(s, t->now)) {
 		svc_pass_through(s, t, succeed(s));
 		return run_ended(s, t);
 	}

@@ -165,6 +165,8 @@ const char *svc_event_name(enum svc_event event);
 bool svc_is_signallable(const struct svc *s);
 /* STOPPED, EXITED, FATAL, UNKNOWN. */
 bool svc_is_stopped(const struct svc *s);
+/* Never started. (gen may go on from where another unit with this number at the keeper ended.) */
+bool svc_is_fresh(const struct svc *s);
 /* Nothing will start it again by itself: stopped as above and no restart due. */
 bool svc_is_ended(const struct svc *s);
 
@@ -182,6 +184,8 @@ char *svc_exit_text(const struct svc_exit *e);
 
 /* True where the exit is one of exitcodes=. */
 bool svc_exit_is_expected(const struct svc *s, const struct svc_exit *e);
+/* Before EXITED of e at `now`: it is expected and the program has come up, or is being stopped. */
+bool svc_exit_is_wanted(const struct svc *s, const struct svc_exit *e, struct mps_time now);
 
 /*
  * The table, for tests and documentation: the states that `event` in `state` may lead to or pass through, one bit each

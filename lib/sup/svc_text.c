@@ -165,7 +165,7 @@ char *svc_info(const struct svc *s, struct mps_time now, struct mps_time wall)
 
 	switch (s->state) {
 	case SVC_STOPPED:
-		if (s->gen == 0)
+		if (svc_is_fresh(s))
 			buf_adds(&b, "Not started");
 		/* fall through */
 	case SVC_FATAL:

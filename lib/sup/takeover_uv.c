@@ -7,8 +7,10 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -92,6 +94,7 @@ void takeover_save_whole(struct sup *s)
 		.next_id = (uint32_t)s->n_ids,
 		.asked_to_end = s->asked_to_end,
 		.kill_all = s->kill_all,
+		.reloading = s->reload != NULL || s->reload_again,
 	};
 
 	if (s->state.head != NULL)
@@ -137,6 +140,14 @@ void takeover_save_auto(struct unit *u, bool is_err)
 		 is_err ? u->auto_err : u->auto_out);
 }
 
+void takeover_save_gone(struct sup *s, uint32_t id, uint32_t gen)
+{
+	const struct svc_record r = { .gen = gen };
+
+	if (s->state.head != NULL)
+		state_put(&s->state, id, &r);
+}
+
 static void encode_unit(struct buf *b, const struct unit *u)
 {
 	const struct {
@@ -152,42 +163,62 @@ static void encode_unit(struct buf *b, const struct unit *u)
 					  strlen(rows[i].text));
 }
 
-/* Of the memory of the logs, in the order of sup->kept_logs. */
-static const char *const log_names[] = { "logs", "logs-out", "logs-in" };
+/*
+ * The descriptors of instance 0 but the state, and what they are: "INODE control", "INODE fcgi ADDRESS", and those of the
+ * memory of the logs.
+ */
+struct fd_list {
+	int *fds;
+	size_t n;
+	struct buf names;
+};
 
-/* The descriptors of instance 0 but the state, with their names: "control", those of the logs, "fcgi:NAME". */
-static size_t list_fds(struct sup *s, int **ret_fds, struct buf *names)
+static void list_fd(struct fd_list *l, int fd, const char *what, const char *address)
 {
-	const int logs[] = { s->logs.memfd, s->logs.mid[0], s->logs.mid[1] };
-	AUTO_BUF list = BUF_INIT;
-	uint32_t n = 0;
-	int *fds = xmalloc((1 + ARRAY_SIZE(logs)) * sizeof(int));
+	AUTO_FREE char *name = NULL;
+	struct stat st;
 
-	fds[n++] = control_listener(s);
-	wire_put_str(&list, "control");
-	for (size_t i = 0; i < ARRAY_SIZE(logs); i++) {
-		fds[n++] = logs[i];
-		wire_put_str(&list, log_names[i]);
-	}
-	for (const struct socket_of *o = s->sockets; o != NULL; o = o->next) {
-		AUTO_FREE char *name = xasprintf("fcgi:%s", o->program);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return;
+	name = xasprintf("%ju %s %s", (uintmax_t)st.st_ino, what, address);
+	l->fds = xrealloc(l->fds, (l->n + 1) * sizeof(int));
+	l->fds[l->n++] = fd;
+	wire_put_str(&l->names, name);
+}
 
-		fds = xrealloc(fds, (n + 1) * sizeof(int));
-		fds[n++] = o->fd;
-		wire_put_str(&list, name);
-	}
-	wire_put_u32(names, n);
-	buf_add(names, list.p, list.len);
-	*ret_fds = fds;
-	return n;
+static void list_sockets(struct fd_list *l, const struct socket_of *o)
+{
+	for (; o != NULL; o = o->next)
+		list_fd(l, o->fd, "fcgi", o->address);
+}
+
+/* While a reload is at work both are needed: whoever follows begins it anew. */
+static struct fd_list list_fds(struct sup *s)
+{
+	struct fd_list l = { .names = BUF_INIT };
+
+	list_fd(&l, s->kept_listener >= 0 ? s->kept_listener : control_listener(s), "control", "");
+	list_fd(&l, s->logs.memfd, "logs", "");
+	list_fd(&l, s->logs.mid[0], "logs", "");
+	list_fd(&l, s->logs.mid[1], "logs", "");
+	list_sockets(&l, s->sockets);
+	list_sockets(&l, reload_old_sockets(s));
+	if (l.names.failed)
+		abort();
+	return l;
+}
+
+static void fd_list_fini(struct fd_list *l)
+{
+	free(l->fds);
+	buf_fini(&l->names);
 }
 
 int takeover_write_texts(struct sup *s, const struct buf *conf)
 {
 	AUTO_FREE char *texts = NULL;
-	AUTO_FREE int *fds = NULL;
-	AUTO_BUF names = BUF_INIT;
 	AUTO_BUF all = BUF_INIT;
+	struct fd_list l;
 	const char *p = conf != NULL ? conf->p : NULL;
 	size_t n = conf != NULL ? conf->len : 0;
 	int r = conf != NULL ? 0 : find_conf(&s->state, &texts, &p, &n);
@@ -195,11 +226,13 @@ int takeover_write_texts(struct sup *s, const struct buf *conf)
 	if (r < 0)
 		return r;
 	state_encode_text(&all, STATE_CONF, 0, p, n);
-	list_fds(s, &fds, &names);
-	state_encode_text(&all, STATE_FDS, 0, names.p, names.len);
+	l = list_fds(s);
+	state_encode_text(&all, STATE_FDS, 0, l.names.p, l.names.len);
+	fd_list_fini(&l);
 	for (size_t i = 0; i < s->n_units; i++)
-		encode_unit(&all, s->units[i]);
-	if (all.failed || names.failed)
+		if (!s->units[i]->removed)
+			encode_unit(&all, s->units[i]);
+	if (all.failed)
 		abort();
 	return state_replace_texts(&s->state, &all);
 }
@@ -213,18 +246,17 @@ static void send_fds(struct sup *s, const int *fds, size_t n, size_t first)
 
 void takeover_keep(struct sup *s)
 {
-	AUTO_FREE int *fds = NULL;
-	AUTO_BUF names = BUF_INIT;
-	size_t n, step;
+	struct fd_list l;
 
 	if (s->state.head == NULL)
 		return;
-	n = list_fds(s, &fds, &names);
-	state_add_text(&s->state, STATE_FDS, 0, names.p, names.len);
-	for (size_t at = 0; at < n; at += step) {
-		step = n - at < KEEPER_FDS_MAX ? n - at : KEEPER_FDS_MAX;
-		send_fds(s, fds + at, step, at + 1);
+	l = list_fds(s);
+	state_add_text(&s->state, STATE_FDS, 0, l.names.p, l.names.len);
+	for (size_t at = 0, step; at < l.n; at += step) {
+		step = l.n - at < KEEPER_FDS_MAX ? l.n - at : KEEPER_FDS_MAX;
+		send_fds(s, l.fds + at, step, at + 1);
 	}
+	fd_list_fini(&l);
 }
 
 int takeover_open(struct sup *s, struct err *err)
@@ -308,27 +340,53 @@ void takeover_restore(struct unit *u)
 	u->exit_status = r.last_status;
 	u->restored_gen = u->svc.gen;
 	u->ended = svc_is_ended(&u->svc);
-	s->n_active += !u->ended;
-	s->n_active_foreground += !u->ended && !u->svc.conf->daemon;
+}
+
+/* A descriptor that was handed down, by its inode: the list and the descriptors are not always of the same moment. */
+static int find_fd(const struct sup *s, uintmax_t ino)
+{
+	struct stat st;
+
+	for (int fd = KEPT_FD + 1; fd < s->options->heritage->end_fd; fd++)
+		if (fstat(fd, &st) == 0 && st.st_ino == ino)
+			return fd;
+	return -1;
+}
+
+/* The memory, and both ends of its pipe, which have the same inode. */
+static void take_logs(struct sup *s, uintmax_t ino)
+{
+	struct stat st;
+
+	for (int fd = KEPT_FD + 1; fd < s->options->heritage->end_fd; fd++) {
+		if (fstat(fd, &st) < 0 || st.st_ino != ino)
+			continue;
+		if (!S_ISFIFO(st.st_mode))
+			s->kept_logs[0] = fd;
+		else if ((fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY)
+			s->kept_logs[1] = fd;
+		else
+			s->kept_logs[2] = fd;
+	}
 }
 
 static void take_fds(struct sup *s, struct wire *names)
 {
-	uint32_t n = wire_u32(names);
+	const char *name;
 
-	for (uint32_t i = 0; i < n; i++) {
-		const char *name = wire_str(names);
-		int fd = KEPT_FD + 1 + (int)i;
+	while (names->n > 0 && (name = wire_str(names)) != NULL) {
+		char *what;
+		uintmax_t ino = strtoumax(name, &what, 10);
+		int fd = find_fd(s, ino);
 
-		if (name == NULL || fd >= s->options->heritage->end_fd)
-			return;
-		for (size_t k = 0; k < ARRAY_SIZE(log_names); k++)
-			if (strcmp(name, log_names[k]) == 0)
-				s->kept_logs[k] = fd;
-		if (strcmp(name, "control") == 0)
+		if (fd < 0)
+			continue;
+		if (strcmp(what, " logs ") == 0)
+			take_logs(s, ino);
+		else if (strcmp(what, " control ") == 0)
 			s->kept_listener = fd;
-		else if (strncmp(name, "fcgi:", 5) == 0)
-			sup_add_socket(s, name + 5, fd);
+		else if (strncmp(what, " fcgi ", 6) == 0)
+			sockets_add(&s->sockets, what + 6, fd);
 	}
 }
 
@@ -366,12 +424,19 @@ static void take_texts(struct sup *s, bool units_too)
 		take_fds(s, &names);
 }
 
+static bool is_socket(const struct socket_of *o, int fd)
+{
+	while (o != NULL && o->fd != fd)
+		o = o->next;
+	return o != NULL;
+}
+
 static bool is_known_fd(const struct sup *s, int fd)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(s->kept_logs); i++)
 		if (fd == s->kept_logs[i])
 			return true;
-	return fd == s->kept_listener || sup_has_socket(s, fd);
+	return fd == s->kept_listener || is_socket(s->sockets, fd);
 }
 
 static void close_unknown_fds(struct sup *s)
@@ -417,6 +482,7 @@ static void finish(struct sup *s)
 {
 	struct takeover *t = s->takeover;
 	struct err err = ERR_INIT;
+	bool again;
 
 	/* Of those that were never started the keeper knows nothing. */
 	for (size_t i = 0; i < s->n_units; i++)
@@ -425,6 +491,7 @@ static void finish(struct sup *s)
 	logs_slots_adopted(&s->logs);
 	takeover_write_texts(s, NULL);
 	log_it(s);
+	events_takeover(s, &t->welcome);
 	if (control_open(s, &err) < 0)
 		activity_log(&s->log, SVC_LOG_CRIT, "%s", err.text);
 	runtime_open(s);
@@ -432,9 +499,15 @@ static void finish(struct sup *s)
 		sup_begin(s);
 	else if (t->whole.phase == SUP_STOPPING)
 		sup_resume_shutdown(s);
-	takeover_save_whole(s);
+	again = t->whole.reloading || s->reload_again;
 	free(t->fds);
 	free(TAKE_PTR(s->takeover));
+	if (again && s->phase == SUP_RUNNING) {
+		s->reload_again = false;
+		sup_start_new(s); /* which it had added */
+		reload_on_signal(s);
+	}
+	takeover_save_whole(s);
 }
 
 int takeover_begin(struct sup *s, const struct keeper_message *welcome)

@@ -163,7 +163,7 @@ static int fill_table(struct unit *u, struct table *t, struct err *err)
 	int r;
 
 	if (conf->kind == CONF_FCGI_PROGRAM)
-		put_fd(t, 0, sup_socket_of(u->sup, conf), false);
+		put_fd(t, 0, sockets_find(u->sup->sockets, conf), false);
 	else
 		put_role(t, 0, conf->stdin_mode == CONF_STDIN_NULL ? MPS_FD_NULL : MPS_FD_IDLE);
 	r = put_stream(u, t, false, err);
@@ -386,6 +386,9 @@ void unit_fail(struct unit *u, const char *text, bool passes)
 {
 	struct svc_arg arg = { .text = text };
 
+	/* Not one that was being stopped before it was there, nor each further try for a resource. */
+	if (u->svc.state == SVC_STARTING && u->svc.pid == 0 && (!passes || u->svc.busy == 0))
+		events_spawn_error(u, text);
 	unit_event(u, passes ? SVC_EV_SPAWN_BUSY : SVC_EV_SPAWN_FAILED, &arg);
 	if (passes && u->svc.state == SVC_BACKOFF)
 		join_busy(u);
@@ -419,6 +422,8 @@ static void on_exited(struct unit *u, const struct keeper_message *m)
 	u->exit_status = arg.exit.code == CLD_EXITED ? arg.exit.status : 128 + arg.exit.status;
 	/* What is left of its tree may be in the middle of a line. */
 	drain(u, !m->tree_left);
+	if (svc_is_signallable(&u->svc) && !u->svc.exited)
+		events_exit(u, m->pid, &arg.exit);
 	unit_event(u, SVC_EV_EXITED, &arg);
 	unit_relief(u->sup);
 }
@@ -557,22 +562,22 @@ void unit_reconcile(struct unit *u, const struct keeper_message *m)
 
 /* ------------------------------------------------------------------------------------------- life of a unit */
 
-static char *display_name(const struct conf_proc *conf)
+char *unit_name(const struct conf_proc *conf)
 {
 	if (strcmp(conf->group, conf->name) == 0)
 		return xstrdup(conf->name);
 	return xasprintf("%s:%s", conf->group, conf->name);
 }
 
-struct unit *unit_new(struct sup *s, const struct conf_proc *conf)
+struct unit *unit_new(struct sup *s, uint32_t id, const struct conf_proc *conf)
 {
 	struct unit *u = xcalloc(1, sizeof(*u));
-	AUTO_FREE char *name = display_name(conf);
+	AUTO_FREE char *name = unit_name(conf);
 
 	u->sup = s;
 	uv_timer_init(&s->loop, &u->timer);
 	u->timer.data = u;
-	svc_init(&u->svc, 0, name, conf, &ops, u);
+	svc_init(&u->svc, id, name, conf, &ops, u);
 	return u;
 }
 
@@ -585,6 +590,30 @@ static void on_timer_closed(uv_handle_t *handle)
 	free(u->auto_err);
 	free(u->failure);
 	free(u);
+}
+
+void unit_close_logs(struct unit *u)
+{
+	struct keeper_message m = { .type = KEEPER_KEEP, .instance = u->svc.id };
+
+	if (u->out != NULL)
+		capture_close(TAKE_PTR(u->out));
+	if (u->err != NULL)
+		capture_close(TAKE_PTR(u->err));
+	link_send(u->sup, &m, NULL, NULL, 0);
+}
+
+void unit_use_conf(struct unit *u, const struct conf_proc *conf)
+{
+	bool was_daemon = u->svc.conf->daemon;
+
+	u->svc.conf = conf;
+	if (!u->ended && was_daemon != conf->daemon)
+		u->sup->n_active_foreground += conf->daemon ? (size_t)-1 : 1;
+	if (u->out != NULL)
+		capture_reconfigure(u->out);
+	if (u->err != NULL)
+		capture_reconfigure(u->err);
 }
 
 void unit_close(struct unit *u)

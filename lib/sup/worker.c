@@ -40,6 +40,7 @@ void worker_base_init(struct worker_base *base, const struct conf *conf, const c
 
 	*base = (struct worker_base){ .conf = conf, .name = name, .socket = socket };
 	base->cwd = getcwd(NULL, 0);
+	base->umask = conf->supervisord.umask;
 	if (getrlimit(RLIMIT_NOFILE, &r) == 0)
 		base->nofile = r.rlim_cur;
 }
@@ -54,7 +55,7 @@ static void user_free(struct worker_user *u)
 	free(u);
 }
 
-void worker_base_fini(struct worker_base *base)
+static void forget_users(struct worker_base *base)
 {
 	while (base->users != NULL) {
 		struct worker_user *u = base->users;
@@ -62,6 +63,17 @@ void worker_base_fini(struct worker_base *base)
 		base->users = u->next;
 		user_free(u);
 	}
+}
+
+void worker_base_use_conf(struct worker_base *base, const struct conf *conf)
+{
+	base->conf = conf;
+	forget_users(base);
+}
+
+void worker_base_fini(struct worker_base *base)
+{
+	forget_users(base);
 	free(base->cwd);
 	base->cwd = NULL;
 }
@@ -365,7 +377,7 @@ int worker_prepare(struct worker_base *base, const struct conf_proc *proc, const
 		.envp = w.envp,
 		.cwd = w.cwd,
 		.session = MPS_SESSION_NEW,
-		.umask = proc->umask >= 0 ? proc->umask : base->conf->supervisord.umask,
+		.umask = proc->umask >= 0 ? proc->umask : base->umask,
 		.nofile = base->nofile,
 		.pdeathsig = SIGKILL,
 	};

@@ -21,11 +21,14 @@ struct worker_base {
 	const char *socket; /* path of the control socket */
 	char *cwd;	    /* of the supervisor: relative paths of programs start there */
 	uint64_t nofile;
+	int umask;		   /* of programs that set none */
 	struct worker_user *users; /* looked up already */
 };
 
 void worker_base_init(struct worker_base *base, const struct conf *conf, const char *name,
 		      const char *socket);
+/* Another configuration; also looks up users anew. */
+void worker_base_use_conf(struct worker_base *base, const struct conf *conf);
 void worker_base_fini(struct worker_base *base);
 
 /* A spawn and the memory that it points to; fds are the caller's to fill. */

@@ -56,6 +56,11 @@ while read -r field; do
   contains "$T/row" "^\.(It )?Ic (.* )?$field( |\$)" || fail "$field is not in mpsup-ipc(7)"
 done <"$T/fields"
 
+say "the events are those of mpsup-ipc(7)"
+sed -n 's/^\tX([A-Z_]*, "\([a-z_]*\)").*/\1/p' "$here/lib/sup/events.h" >"$T/left"
+sed -n '/^\.Sh EVENTS/,/^\.Sh FAULT/s/^\.It Ic \([a-z_]*\).*/\1/p' "$man/mpsup-ipc.7" >"$T/right"
+same events
+
 say "the examples are accepted"
 expect 0 "$MPSUP" check --strict -c "$here/supervisor.ini.example"
 contains "$T/out" ' 0 errors, 0 warnings' || fail "warnings in supervisor.ini.example"

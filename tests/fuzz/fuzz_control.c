@@ -23,7 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 enum { UNITS = 4 };
 
 static struct sup sup = {
-	.link.fd = -1, .phase = SUP_RUNNING, .kept_listener = -1, .upgrade_fd = -1
+	.link.fd = -1, .phase = SUP_RUNNING, .kept_listener = -1, .upgrade_fd = -1, .start_dir = -1
 };
 static struct unit units[UNITS], *list[UNITS];
 static struct svc *services[UNITS];
@@ -84,7 +84,6 @@ static void init_once(void)
 	sup.conf = &conf;
 	sup.options = &options;
 	sup.units = list;
-	sup.services = services;
 	sup.n_units = UNITS;
 	check(uv_loop_init(&sup.loop) == 0);
 	uv_timer_init(&sup.loop, &sup.later);
@@ -116,6 +115,7 @@ static void begin(void)
 
 	sup.phase = SUP_RUNNING;
 	sup.stop_from = sup.level_left = 0;
+	sup.events = (struct events){ 0 };
 	for (uint32_t i = 0; i < UNITS; i++) {
 		units[i] = (struct unit){ .sup = &sup };
 		svc_init(&units[i].svc, i, procs[i].name, &procs[i], &ops, &units[i]);
@@ -131,6 +131,7 @@ static void end(void)
 	uv_timer_stop(&sup.report);
 	control_close(&sup);
 	uv_run(&sup.loop, UV_RUN_DEFAULT);
+	check(sup.events.first == NULL);
 	for (int i = 0; i < UNITS; i++) {
 		check(units[i].waiters == NULL);
 		svc_fini(&units[i].svc);

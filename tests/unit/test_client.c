@@ -275,6 +275,29 @@ Test(client, gives_up_on_one_that_hangs_when_told_to)
 	close(fds[1]);
 }
 
+Test(client, an_event_that_comes_in_two_halves_survives_a_timeout)
+{
+	struct client *client;
+	json_t *message = NULL;
+	int fds[2];
+
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	client = client_new(fds[0]);
+	cr_expect_eq(client_set_timeout(client, 10), 0);
+	cr_assert_eq(fd_write_all(fds[1], "{\"seq\":1}\n{\"se", 14), 0);
+	cr_expect_eq(client_next(client, &message, NULL), 0);
+	cr_expect_eq(json_integer_value(json_object_get(message, "seq")), 1);
+	json_decref(message);
+	cr_expect_eq(client_next(client, &message, NULL), -ETIMEDOUT);
+	cr_assert_eq(fd_write_all(fds[1], "q\":2}\n", 6), 0);
+	cr_expect_eq(client_next(client, &message, NULL), 0);
+	cr_expect_eq(json_integer_value(json_object_get(message, "seq")), 2);
+	json_decref(message);
+	close(fds[1]);
+	cr_expect_eq(client_next(client, &message, NULL), -ECONNRESET);
+	client_close(client);
+}
+
 Test(client, waits_for_the_end)
 {
 	struct client *client;

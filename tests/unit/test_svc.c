@@ -491,3 +491,32 @@ Test(svc, fini_disarms_and_takes_zeroes)
 	world_fini(&w);
 	cr_expect_eq(w.timer.ns, 0);
 }
+
+Test(svc, an_exit_is_wanted_of_what_has_come_up_or_is_to_stop)
+{
+	static const struct {
+		const char *script;
+		int code, status;
+		bool want;
+	} rows[] = {
+		{ "start up timer", CLD_EXITED, 0, true },
+		{ "start up timer", CLD_EXITED, 1, false },
+		{ "start up timer", CLD_KILLED, SIGTERM, false },
+		{ "start up", CLD_EXITED, 0, false },
+		{ "start up +60000", CLD_EXITED, 0, true }, /* the timer was not heard */
+		{ "start up +60000", CLD_EXITED, 1, false },
+		{ "start up timer stop", CLD_KILLED, SIGTERM, true },
+		{ "start up stop", CLD_EXITED, 1, true },
+		{ "start up timer restart", CLD_DUMPED, SIGSEGV, true },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct svc_exit e = { .code = rows[i].code, .status = rows[i].status };
+		struct world w;
+
+		play(&w, "startsecs=1 exitcode=0", rows[i].script);
+		cr_expect_eq(svc_exit_is_wanted(&w.svc, &e, w.now), rows[i].want, "row %zu: %s", i,
+			     rows[i].script);
+		world_fini(&w);
+	}
+}
