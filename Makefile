@@ -9,6 +9,9 @@ LIBEXECDIR ?= $(PREFIX)/libexec/mpsup
 MANDIR ?= $(PREFIX)/share/man
 SYSCONFDIR ?= /etc
 DOCDIR ?= $(PREFIX)/share/doc/mpsup
+BASHDIR ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
+FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
 
 CC := $(if $(filter default,$(origin CC)),gcc,$(CC))
 SAN ?=
@@ -47,8 +50,9 @@ BENCH := $(patsubst tests/bench/%.c,$(B)/bench/%,$(call srcs,tests/bench))
 FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 HELPERS := $(patsubst tests/e2e/%.c,$(B)/e2e/%,$(call srcs,tests/e2e))
 
+SHELLS := bash zsh fish
 .PHONY: all
-all: $(B)/mpsup $(B)/mpsup-host links
+all: $(B)/mpsup $(B)/mpsup-host links $(addprefix $(B)/completion.,$(SHELLS))
 
 # build/mpsup is always the default build's.
 .PHONY: links
@@ -80,6 +84,10 @@ $(B)/mpsup: $(call objs,cmd/mpsup) $(call archives,$(SUP_FLOORS))
 $(B)/mpsup-host: $(call objs,cmd/mpsup-host) $(call archives,$(HOST_FLOORS))
 	$(link)
 	$(Q)$(CC) $(ALL_LDFLAGS) -pthread -o $@ $^
+
+# What shells need to complete command lines comes from the program's own tables.
+$(B)/completion.%: $(B)/mpsup
+	$(Q)$(B)/mpsup completion $* >$@.new && mv $@.new $@
 
 # ------------------------------------------------------------------------------------------------ tests
 $(B)/unit/%: $(B)/obj/tests/unit/test_%.o $(call archives,$(SUP_FLOORS))
@@ -172,8 +180,12 @@ install: all
 	install -m 755 $(B)/mpsup-host $(DESTDIR)$(LIBEXECDIR)/mpsup-host
 	install -m 644 README.md CHANGES.md LICENSE supervisor.ini.example $(DESTDIR)$(DOCDIR)
 	for p in man/*.[1-9]; do s=$${p##*.}; install -D -m 644 $$p $(DESTDIR)$(MANDIR)/man$$s/$${p##*/} || exit 1; done
+	install -D -m 644 $(B)/completion.bash $(DESTDIR)$(BASHDIR)/mpsup
+	install -D -m 644 $(B)/completion.zsh $(DESTDIR)$(ZSHDIR)/_mpsup
+	install -D -m 644 $(B)/completion.fish $(DESTDIR)$(FISHDIR)/mpsup.fish
 uninstall:
 	rm -f $(DESTDIR)$(BINDIR)/mpsup
+	rm -f $(DESTDIR)$(BASHDIR)/mpsup $(DESTDIR)$(ZSHDIR)/_mpsup $(DESTDIR)$(FISHDIR)/mpsup.fish
 	rm -rf $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(DOCDIR)
 	for p in man/*.[1-9]; do s=$${p##*.}; rm -f $(DESTDIR)$(MANDIR)/man$$s/$${p##*/}; done
 dist:
@@ -186,7 +198,7 @@ help:
 #? make run        install what is missing, build, run supervisor.ini.example in the foreground; ^C ends it
 #? make test       install what is missing, build, run all tests: those of unit, corpus and e2e
 #? make            build: build/mpsup, build/mpsup-host
-#? make install    into PREFIX=/usr/local, under DESTDIR=; also BINDIR LIBEXECDIR MANDIR DOCDIR
+#? make install    into PREFIX=/usr/local, under DESTDIR=; also BINDIR LIBEXECDIR MANDIR DOCDIR BASHDIR ZSHDIR FISHDIR
 #? make uninstall  remove what make install put there, given the same variables
 #?
 #? make unit       Criterion tests of the modules         make e2e     scripts that run the real program

@@ -14,10 +14,9 @@
 #include "mpsup/verbs.h"
 
 const struct cmd *const cmds[] = {
-	&cmd_run,     &cmd_start,    &cmd_stop,	     &cmd_restart, &cmd_reload,
-	&cmd_status,  &cmd_signal,   &cmd_pid,	     &cmd_wait,	   &cmd_events,
-	&cmd_upgrade, &cmd_shutdown, &cmd_ls,	     &cmd_check,   &cmd_keys,
-	&cmd_help,    &cmd_version,  &cmd_supervise, NULL,
+	&cmd_run,    &cmd_start, &cmd_stop, &cmd_restart, &cmd_reload,	  &cmd_status,	   &cmd_top,
+	&cmd_signal, &cmd_pid,	 &cmd_wait, &cmd_events,  &cmd_upgrade,	  &cmd_shutdown,   &cmd_ls,
+	&cmd_check,  &cmd_keys,	 &cmd_help, &cmd_version, &cmd_supervise, &cmd_completion, NULL,
 };
 
 /* The options that several verbs share; a verb takes those that its flags name. */
@@ -36,15 +35,15 @@ static const struct common_option {
 };
 static const struct cmd_option version_option = { 'V', "version", NULL, "print the version" };
 
-enum { LONG_BASE = 1000, OPTIONS_MAX = 40 };
+enum { LONG_BASE = 1000 };
 
 /* The options of one verb, its own first: an own letter hides a common one. */
 struct option_set {
-	const struct cmd_option *all[OPTIONS_MAX];
+	const struct cmd_option *all[CMD_OPTIONS_MAX];
 	size_t n;
 	size_t n_own;
-	struct option longs[OPTIONS_MAX + 1];
-	char shorts[2 * OPTIONS_MAX + 3];
+	struct option longs[CMD_OPTIONS_MAX + 1];
+	char shorts[2 * CMD_OPTIONS_MAX + 3];
 };
 
 static void set_fill(struct option_set *set, const struct cmd *cmd)
@@ -237,6 +236,15 @@ const struct cmd *cmd_find(const char *name, struct err *err)
 	else
 		err_set(err, EXIT_USAGE, "unknown verb '%s' ('mpsup help' lists them)", name);
 	return NULL;
+}
+
+size_t cmd_list_options(const struct cmd *cmd, const struct cmd_option **ret_all)
+{
+	struct option_set set;
+
+	set_fill(&set, cmd);
+	memcpy(ret_all, set.all, set.n * sizeof(*ret_all));
+	return set.n;
 }
 
 /* "-c, --config FILE": what stands left of the explanation. */

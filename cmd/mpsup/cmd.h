@@ -62,6 +62,10 @@ extern const struct cmd *const cmds[]; /* NULL-terminated, in the order of help 
 /* By name or unique prefix; NULL with err ("unknown verb ...", "ambiguous: ...") otherwise. */
 const struct cmd *cmd_find(const char *name, struct err *err);
 
+/* What the verb takes, NULL = what may stand before one; its own come first, and their letters count. How many. */
+enum { CMD_OPTIONS_MAX = 40 };
+size_t cmd_list_options(const struct cmd *cmd, const struct cmd_option **ret_all);
+
 void cmd_usage(const struct cmd *cmd, FILE *to);
 
 /* The list of verbs: what `mpsup help` and `mpsup --help` print. */

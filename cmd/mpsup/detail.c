@@ -109,21 +109,6 @@ static void add_clean(struct buf *out, const char *text)
 	}
 }
 
-/* One line; what is wider than the terminal is cut. */
-static void add_line(struct buf *out, const char *text)
-{
-	unsigned width = terminal_width(), used;
-	size_t n = strlen(text);
-
-	if (width == 0 || utf8_width(text, n) <= width) {
-		buf_adds(out, text);
-	} else {
-		buf_add(out, text, utf8_fit(text, n, width - 1, &used));
-		buf_adds(out, "\xe2\x80\xa6");
-	}
-	buf_addc(out, '\n');
-}
-
 static void add_field(struct buf *out, const char *title, const char *value)
 {
 	AUTO_BUF line = BUF_INIT;
@@ -132,7 +117,7 @@ static void add_field(struct buf *out, const char *title, const char *value)
 		return;
 	buf_addf(&line, "  %-11s ", title);
 	add_clean(&line, value);
-	add_line(out, line.p != NULL ? line.p : "");
+	terminal_add_line(out, line.p != NULL ? line.p : "");
 }
 
 static void add_heading(struct buf *out, const char *text)
@@ -219,7 +204,7 @@ static void add_tree(struct buf *out, const json_t *tree)
 		for (; depth > 0; depth--)
 			buf_adds(&line, depth > 1 ? "   " : "\xe2\x94\x94\xe2\x94\x80 ");
 		add_clean(&line, text_of(process, "command"));
-		add_line(out, line.p != NULL ? line.p : "");
+		terminal_add_line(out, line.p != NULL ? line.p : "");
 	}
 }
 
@@ -275,7 +260,7 @@ static void add_log(struct buf *out, const json_t *lines)
 		AUTO_BUF text = BUF_INIT;
 
 		buf_addf(&text, "  %s", json_string_value(line));
-		add_line(out, text.p != NULL ? text.p : "");
+		terminal_add_line(out, text.p != NULL ? text.p : "");
 	}
 }
 

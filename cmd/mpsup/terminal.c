@@ -8,7 +8,9 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/utf8.h"
 
 bool terminal_is_tty(void)
 {
@@ -57,4 +59,18 @@ const char *terminal_state_sgr(const char *state)
 		if (strcmp(colours[i].state, state) == 0)
 			return colours[i].sgr;
 	return NULL;
+}
+
+void terminal_add_line(struct buf *out, const char *text)
+{
+	unsigned width = terminal_width(), used;
+	size_t n = strlen(text);
+
+	if (width == 0 || utf8_width(text, n) <= width) {
+		buf_adds(out, text);
+	} else {
+		buf_add(out, text, utf8_fit(text, n, width - 1, &used));
+		buf_adds(out, "\xe2\x80\xa6");
+	}
+	buf_addc(out, '\n');
 }

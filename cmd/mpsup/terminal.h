@@ -6,6 +6,8 @@
 
 #include <stdbool.h>
 
+struct buf;
+
 bool terminal_is_tty(void);
 
 /* Columns and lines; 0 columns = no terminal, nothing is cut. */
@@ -17,5 +19,8 @@ bool terminal_has_colours(void);
 
 /* The colour of a state's name ("31"), NULL = none. */
 const char *terminal_state_sgr(const char *state);
+
+/* One line, in plain characters; what is wider than the terminal is cut. */
+void terminal_add_line(struct buf *out, const char *text);
 
 #endif

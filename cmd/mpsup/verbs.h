@@ -12,6 +12,7 @@ extern const struct cmd cmd_stop;
 extern const struct cmd cmd_restart;
 extern const struct cmd cmd_status;
 extern const struct cmd cmd_reload;
+extern const struct cmd cmd_top;
 extern const struct cmd cmd_signal;
 extern const struct cmd cmd_pid;
 extern const struct cmd cmd_wait;
@@ -23,6 +24,7 @@ extern const struct cmd cmd_check;
 extern const struct cmd cmd_keys;
 extern const struct cmd cmd_supervise;
 extern const struct cmd cmd_version;
+extern const struct cmd cmd_completion;
 extern const struct cmd cmd_help;
 
 #endif

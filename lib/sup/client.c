@@ -98,6 +98,11 @@ int client_set_timeout(struct client *c, int ms)
 	return 0;
 }
 
+int client_fd(const struct client *c)
+{
+	return c->fd;
+}
+
 static int lost(int code, struct err *err)
 {
 	if (code == -EAGAIN)

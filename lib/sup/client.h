@@ -40,6 +40,9 @@ void client_close(struct client *client);
 /* Calls fail with -ETIMEDOUT after ms without a byte; 0 = wait for ever, which a new client does. 0 or -errno. */
 int client_set_timeout(struct client *client, int ms);
 
+/* The socket, to be polled between calls: it is readable when the server has gone. */
+int client_fd(const struct client *client);
+
 /* Called for each line that arrives before the last answer: rows of a result that is sent in parts, and events. */
 typedef void client_on_part(struct json_t *message, void *user);
 
