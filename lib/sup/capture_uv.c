@@ -535,8 +535,8 @@ void capture_use_conf(struct sup *s)
 	const struct conf_supervisord *c = &s->conf->supervisord;
 
 	if (s->log_file != NULL)
-		sink_limit(&s->log_file->sink, c->logfile_maxbytes, c->logfile_backups,
-			   c->logfile_compress);
+		sink_set_rotation(&s->log_file->sink, c->logfile_maxbytes, c->logfile_backups,
+				  c->logfile_compress);
 }
 
 int capture_write_end(const struct capture *c)

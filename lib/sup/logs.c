@@ -156,8 +156,8 @@ static int64_t take_left(struct logs *l, struct log_left *left)
 
 static int adopt(struct logs *l)
 {
-	if (l->head->magic != LOGS_MAGIC || l->head->used > N_SLOTS ||
-	    l->head->n_words > LOGS_COMMIT_MAX)
+	if (l->mid[0] < 0 || l->mid[1] < 0 || l->head->magic != LOGS_MAGIC ||
+	    l->head->used > N_SLOTS || l->head->n_words > LOGS_COMMIT_MAX)
 		return -EINVAL;
 	finish_commit(l->head);
 	for (uint32_t i = 0; i < l->head->used; i++) {

@@ -273,6 +273,7 @@ struct outlet *outlet_get(struct sup *s, const struct sink_spec *spec)
 	if (o != NULL) {
 		if (spec->fd >= 0)
 			close(spec->fd);
+		sink_set_rotation(&o->sink, spec->maxbytes, spec->backups, spec->compress);
 		o->users++;
 		return o;
 	}

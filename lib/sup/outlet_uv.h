@@ -41,7 +41,7 @@ struct outlet {
 
 /*
  * The outlet for this target, one user more; the descriptor is its. Two names of one file are one target, and so are two
- * files that had the same name one after the other. NULL with errno.
+ * files that had the same name one after the other; the last one who comes says how it is rotated. NULL with errno.
  */
 struct outlet *outlet_get(struct sup *s, const struct sink_spec *spec);
 /* The one for the system's log. */

@@ -406,7 +406,7 @@ static void take_slot(struct sink *k)
 	logs_touch(k->logs, &k->window);
 }
 
-void sink_limit(struct sink *k, int64_t maxbytes, int backups, bool compress)
+void sink_set_rotation(struct sink *k, int64_t maxbytes, int backups, bool compress)
 {
 	k->maxbytes = k->limit = maxbytes;
 	k->backups = backups;
@@ -425,7 +425,7 @@ int sink_init(struct sink *k, struct logs *logs, const struct sink_spec *spec)
 		close(fd);
 		return -errno;
 	}
-	sink_limit(k, spec->maxbytes, spec->backups, spec->compress);
+	sink_set_rotation(k, spec->maxbytes, spec->backups, spec->compress);
 	if (spec->path != NULL && S_ISREG(st.st_mode)) {
 		k->kind = SINK_FILE;
 		k->path = xstrdup(spec->path);

@@ -55,6 +55,8 @@ struct sink_spec {
 
 /* Takes what an earlier process has left for the same target. 0 or -errno; the descriptor is the sink's in any case. */
 int sink_init(struct sink *k, struct logs *logs, const struct sink_spec *spec);
+/* How it is rotated from here on. */
+void sink_set_rotation(struct sink *k, int64_t maxbytes, int backups, bool compress);
 /* What still waits in its window is lost, unless `keep`: then the slot stays for who comes after us. */
 void sink_fini(struct sink *k, bool keep);
 
@@ -75,9 +77,6 @@ static inline int sink_flush(struct sink *k)
 bool sink_add(struct sink *k, const char *p, size_t n);
 /* Room behind what waits, and where it begins. */
 size_t sink_room(struct sink *k, char **ret_at);
-
-/* From here on it is rotated so. */
-void sink_limit(struct sink *k, int64_t maxbytes, int backups, bool compress);
 
 /* Somebody wants the file opened again (a rotation by others): now, or when the line under way has been written. */
 void sink_reopen(struct sink *k);
