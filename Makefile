@@ -48,7 +48,7 @@ UNITS := $(patsubst tests/unit/test_%.c,$(B)/unit/%,$(call srcs,tests/unit))
 STRESS := $(patsubst tests/stress/%.c,$(B)/stress/%,$(call srcs,tests/stress))
 BENCH := $(patsubst tests/bench/%.c,$(B)/bench/%,$(call srcs,tests/bench))
 FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
-HELPERS := $(patsubst tests/e2e/%.c,$(B)/e2e/%,$(call srcs,tests/e2e))
+HELPERS := $(patsubst tests/e2e/%.c,$(B)/e2e/%,$(call srcs,tests/e2e)) $(B)/e2e/worker.so
 
 SHELLS := bash zsh fish
 .PHONY: all
@@ -107,6 +107,12 @@ $(B)/e2e/%: tests/e2e/%.c $(B)/flags
 	@mkdir -p $(@D)
 	$(link)
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 $(WARN) -static -o $@ $<
+
+# The same as a shared object, whose main is an entry.
+$(B)/e2e/%.so: tests/e2e/%.c $(B)/flags
+	@mkdir -p $(@D)
+	$(link)
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 $(WARN) -fPIC -shared -o $@ $<
 
 .PHONY: test unit e2e stress corpus bench
 test: | $(filter lint,$(MAKECMDGOALS))

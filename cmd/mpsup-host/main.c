@@ -1,5 +1,6 @@
 /*
- * mpsup-host: the small image that plays the roles which must stay small. For now one: the keeper.
+ * mpsup-host: the small image that plays the roles which must stay small: the keeper, a forkserver, and the worker that is
+ * an entry of a shared object.
  * It is started by mpsup, not by people; it links neither an event loop nor a JSON library.
  */
 #include <errno.h>
@@ -10,8 +11,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/title.h"
 #include "keeper/keeper.h"
+#include "proc/entry.h"
+#include "proc/forkserver.h"
 
 static void note(const char *text)
 {
@@ -65,6 +69,33 @@ static int run_keeper(int argc, char **argv)
 	return keeper_run(&o);
 }
 
+/* entry FD OBJECT SYMBOL ARGV0 [ARG...]: see MPS_ENTRY_ROOM. */
+static int run_entry(int argc, char **argv)
+{
+	int fd = argc >= 5 ? parse_fd(argv[1]) : -1;
+
+	if (fd < 0)
+		return usage();
+	mps_entry_run(argv[2], argv[3], argv + 4, fd);
+}
+
+/* forkserver NAME [OBJECT...] */
+static int run_forkserver(int argc, char **argv)
+{
+	if (argc < 2 || parse_fd("3") != FORKSERVER_FD)
+		return usage();
+	return forkserver_run(argv + 1, FORKSERVER_FD);
+}
+
+static const struct {
+	const char *name;
+	int (*run)(int argc, char **argv);
+} roles[] = {
+	{ "keeper", run_keeper },
+	{ "entry", run_entry },
+	{ "forkserver", run_forkserver },
+};
+
 int main(int argc, char **argv)
 {
 	/* Descriptors 0 to 2 are always open, so that nothing else ever gets their numbers. */
@@ -73,8 +104,10 @@ int main(int argc, char **argv)
 			close(fd);
 			break;
 		}
-	if (argc < 2 || strcmp(argv[1], "keeper") != 0)
-		return usage();
-	title_init(argc, argv);
-	return run_keeper(argc - 1, argv + 1);
+	for (size_t i = 0; argc > 1 && i < ARRAY_SIZE(roles); i++)
+		if (strcmp(argv[1], roles[i].name) == 0) {
+			title_init(argc, argv);
+			return roles[i].run(argc - 1, argv + 1);
+		}
+	return usage();
 }

@@ -150,6 +150,27 @@ static void add_process_line(struct buf *out, const json_t *row)
 	add_field(out, "pid", text);
 }
 
+static void add_forkserver(struct buf *out, const json_t *server)
+{
+	json_t *preload = json_object_get(server, "preload"), *object;
+	json_int_t pid = json_integer_value(json_object_get(server, "pid"));
+	AUTO_BUF text = BUF_INIT;
+	size_t i;
+
+	if (!json_is_object(server))
+		return;
+	buf_addf(&text, "%s, ", text_of(server, "name"));
+	if (pid > 0)
+		buf_addf(&text, "pid %lld, ", (long long)pid);
+	buf_addf(&text, "%lld started",
+		 (long long)json_integer_value(json_object_get(server, "started")));
+	json_array_foreach (preload, i, object)
+		buf_addf(&text, "%s%s", i == 0 ? "; has loaded " : ", ",
+			 json_is_string(object) ? json_string_value(object) : "");
+	if (!text.failed)
+		add_field(out, "forkserver", text.p);
+}
+
 static void add_head(struct buf *out, const json_t *row)
 {
 	static const struct {
@@ -157,6 +178,8 @@ static void add_head(struct buf *out, const json_t *row)
 	} fields[] = {
 		{ "info", "info" },
 		{ "command", "command" },
+		{ "entry", "entry" },
+		{ "args", "args" },
 		{ "directory", "directory" },
 		{ "config", "config" },
 		{ "started by", "start_method" },
@@ -185,6 +208,7 @@ static void add_head(struct buf *out, const json_t *row)
 		add_field(out, "error", text_of(row, "spawnerr"));
 	for (size_t i = 0; i < ARRAY_SIZE(fields); i++)
 		add_field(out, fields[i].title, text_of(row, fields[i].key));
+	add_forkserver(out, json_object_get(row, "forkserver"));
 }
 
 static void add_tree(struct buf *out, const json_t *tree)

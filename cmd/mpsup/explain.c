@@ -208,6 +208,11 @@ json_t *explain_proc(const struct conf_proc *p)
 	set_int(o, "process_num", p->process_num);
 	set_int(o, "numprocs", p->numprocs);
 	set_string(o, "command", p->command);
+	set_string(o, "entry", p->entry);
+	set_string(o, "args", p->args);
+	set_string(o, "start_method", conf_method_word(p->start_method));
+	set_string(o, "forkserver", p->forkserver);
+	set_list(o, "preload", p->preload);
 	set_string(o, "directory", p->directory);
 	set_octal(o, "umask", p->umask);
 	set_string(o, "user", p->user);
@@ -252,6 +257,7 @@ static json_t *explain_supervisord(const struct conf_supervisord *s)
 	set_bool(o, "strip_ansi", s->strip_ansi);
 	set_environment(o, s->environment);
 	set_string(o, "identifier", s->identifier);
+	set_string(o, "start_method", conf_method_word(s->start_method));
 	if (s->exit_on == CONF_EXIT_NAME)
 		buf_addf(&exit_on, "exit:%s", s->exit_on_name);
 	set_string(o, "exit_on", s->exit_on == CONF_EXIT_NAME ? exit_on.p : exit_words[s->exit_on]);

@@ -177,42 +177,52 @@ static void print_json(const struct section_kind *only)
 static const struct {
 	const char *key;
 	const char *value;
+	bool alternative; /* does not go with the others: stays a comment when the ; is removed */
 } examples[] = {
-	{ "childlogdir", "/tmp" },
-	{ "chown", "root" },
-	{ "command", "/bin/cat" },
-	{ "directory", "/" },
-	{ "env_file", "-/etc/default/web" },
-	{ "environment", "LANG=\"C.UTF-8\",MODE=\"production\"" },
-	{ "events", "PROCESS_STATE" },
-	{ "exit_on", "fatal" },
-	{ "file", "/run/supervisor.sock" },
-	{ "files", "conf.d/*.conf" },
-	{ "history_file", "~/.supervisorctl_history" },
-	{ "killasgroup", "false" },
-	{ "log_prefix", "auto" },
-	{ "password", "secret" },
-	{ "port", "127.0.0.1:9001" },
-	{ "programs", "web" },
-	{ "serverurl", "AUTO" },
-	{ "socket", "unix:///run/web.sock" },
-	{ "socket_backlog", "128" },
-	{ "socket_owner", "root" },
-	{ "supervisor.ctl_factory", "package.module:function" },
-	{ "supervisor.rpcinterface_factory", "supervisor.rpcinterface:make_main_rpcinterface" },
-	{ "umask", "022" },
-	{ "user", "root" },
-	{ "username", "admin" },
+	{ "args", "--verbose", true },
+	{ "childlogdir", "/tmp", false },
+	{ "chown", "root", false },
+	{ "command", "/bin/cat", false },
+	{ "directory", "/", false },
+	{ "entry", "./worker.so:main", true },
+	{ "env_file", "-/etc/default/web", false },
+	{ "environment", "LANG=\"C.UTF-8\",MODE=\"production\"", false },
+	{ "events", "PROCESS_STATE", false },
+	{ "exit_on", "fatal", false },
+	{ "file", "/run/supervisor.sock", false },
+	{ "files", "conf.d/*.conf", false },
+	{ "forkserver", "models", true },
+	{ "history_file", "~/.supervisorctl_history", false },
+	{ "killasgroup", "false", false },
+	{ "log_prefix", "auto", false },
+	{ "password", "secret", false },
+	{ "port", "127.0.0.1:9001", false },
+	{ "preload", "/usr/lib/libmodels.so", false },
+	{ "programs", "web", false },
+	{ "serverurl", "AUTO", false },
+	{ "socket", "unix:///run/web.sock", false },
+	{ "socket_backlog", "128", false },
+	{ "socket_owner", "root", false },
+	{ "start_method", "spawn", false },
+	{ "supervisor.ctl_factory", "package.module:function", false },
+	{ "supervisor.rpcinterface_factory", "supervisor.rpcinterface:make_main_rpcinterface",
+	  false },
+	{ "umask", "022", false },
+	{ "user", "root", false },
+	{ "username", "admin", false },
 };
 
-static const char *example_value(const struct key *key)
+static void print_example_line(const struct key *key)
 {
-	if (key->def)
-		return key->def;
-	for (size_t i = 0; i < ARRAY_SIZE(examples); i++)
-		if (strcmp(examples[i].key, key->name) == 0)
-			return examples[i].value;
-	return "";
+	const char *value = key->def ? key->def : "";
+	bool alternative = false;
+
+	for (size_t i = 0; key->def == NULL && i < ARRAY_SIZE(examples); i++)
+		if (strcmp(examples[i].key, key->name) == 0) {
+			value = examples[i].value;
+			alternative = examples[i].alternative;
+		}
+	printf("# %s\n;%s%s=%s\n", key->doc, alternative ? ";" : "", key->name, value);
 }
 
 static const char *example_name(const struct section_kind *kind)
@@ -226,6 +236,8 @@ static const char *example_name(const struct section_kind *kind)
 		return ":frontend";
 	case SECTION_RPC:
 		return ":supervisor";
+	case SECTION_FORKSERVER:
+		return ":models";
 	case SECTION_CTLPLUGIN:
 		return ":plugin";
 	case SECTION_PROGRAM:
@@ -253,8 +265,7 @@ static void print_example(const struct section_kind *only)
 			printf("# (all keys of a program, and)\n;command=/bin/cat\n");
 		for (size_t i = 0; i < n_keys; i++)
 			if (is_listed(&keys[i], k))
-				printf("# %s\n;%s=%s\n", keys[i].doc, keys[i].name,
-				       example_value(&keys[i]));
+				print_example_line(&keys[i]);
 	}
 }
 

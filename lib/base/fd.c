@@ -105,7 +105,7 @@ int fd_read_file(const char *path, size_t max, char **ret_text, size_t *ret_len)
 
 union fd_control {
 	struct cmsghdr align;
-	char space[CMSG_SPACE(sizeof(int) * KEEPER_FDS_MAX)];
+	char space[CMSG_SPACE(sizeof(int) * FORKSERVER_FDS_MAX)];
 };
 
 int fd_send(int sock, const struct iovec *iov, size_t iovcnt, const int *fds, size_t nfds)
@@ -113,7 +113,7 @@ int fd_send(int sock, const struct iovec *iov, size_t iovcnt, const int *fds, si
 	union fd_control control;
 	struct msghdr msg = { .msg_iov = (struct iovec *)iov, .msg_iovlen = iovcnt };
 
-	if (nfds > KEEPER_FDS_MAX)
+	if (nfds > FORKSERVER_FDS_MAX)
 		return -EINVAL;
 	if (nfds > 0) {
 		struct cmsghdr *c;

@@ -20,6 +20,12 @@
 #define KEEPER_INSTANCES_MAX 200000 /* instances in all */
 #define KEEPER_FDS_MAX 64	    /* descriptors in one message; the kernel's limit is 253 */
 
+/* Start methods. */
+#define SPAWN_TEXT_MAX 504  /* why an object could not be loaded, with its NUL */
+#define FORKSERVERS_MAX 256 /* forkservers in all */
+#define FORKSERVER_FDS_MAX                                                                         \
+	(KEEPER_FDS_MAX + 4) /* of one request: the table, the pipe for failures, a memfd */
+
 /* Control protocol. */
 #define CONTROL_LINE_MAX (1 << 20)  /* one request or answer */
 #define CONTROL_CLIENTS_MAX 1024    /* connections in all */

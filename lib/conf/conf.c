@@ -147,6 +147,7 @@ static void load_other(struct loader *l, struct ini_section *sec, const struct s
 	case SECTION_FCGI:
 	case SECTION_LISTENER:
 	case SECTION_GROUP:
+	case SECTION_FORKSERVER:
 		break;
 	}
 }
@@ -176,7 +177,8 @@ static void load_others(struct loader *l)
 
 		if (kind == NULL)
 			unknown_section(l, sec);
-		else if (!(kind->kind & (SECTION_SUPERVISORD | SECTION_PROC | SECTION_GROUP)))
+		else if (!(kind->kind & (SECTION_SUPERVISORD | SECTION_PROC | SECTION_GROUP |
+					 SECTION_FORKSERVER)))
 			load_other(l, sec, kind);
 	}
 }
@@ -225,6 +227,7 @@ static struct conf *loader_fini(struct loader *l)
 
 	report_finish(&l->report, conf);
 	programs_fini(l);
+	forkservers_fini(l);
 	ini_fini(&l->ini);
 	free(l->node);
 	store_seal(conf->store);
@@ -242,6 +245,7 @@ struct conf *conf_load(const char *path, const struct conf_options *options)
 	load_files(&l, l.conf->path);
 	load_supervisord(&l);
 	load_groups(&l);
+	load_forkservers(&l);
 	load_programs(&l);
 	load_others(&l);
 	check_defaults(&l);
@@ -303,6 +307,13 @@ const char *conf_kind_word(enum conf_kind kind)
 const char *conf_autorestart_word(enum conf_autorestart v)
 {
 	static const char *const words[] = { "false", "true", "unexpected" };
+
+	return words[v];
+}
+
+const char *conf_method_word(enum conf_method v)
+{
+	static const char *const words[] = { "spawn", "fork", "forkserver" };
 
 	return words[v];
 }

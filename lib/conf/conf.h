@@ -24,6 +24,7 @@ enum conf_kind { CONF_PROGRAM, CONF_FCGI_PROGRAM, CONF_EVENTLISTENER };
 enum conf_autorestart { CONF_RESTART_FALSE, CONF_RESTART_TRUE, CONF_RESTART_UNEXPECTED };
 enum conf_log_kind { CONF_LOG_NONE, CONF_LOG_AUTO, CONF_LOG_SYSLOG, CONF_LOG_FILE };
 enum conf_kill_mode { CONF_KILL_TREE, CONF_KILL_GROUP, CONF_KILL_PROCESS };
+enum conf_method { CONF_METHOD_SPAWN, CONF_METHOD_FORK, CONF_METHOD_FORKSERVER };
 enum conf_stdin { CONF_STDIN_PIPE, CONF_STDIN_NULL };
 enum conf_on_crash { CONF_CRASH_STOP, CONF_CRASH_RESTART };
 enum conf_level {
@@ -62,14 +63,19 @@ struct conf_proc {
 	int process_num;
 	int numprocs;
 	int numprocs_start;
-	struct conf_place place;	 /* of the section */
-	struct conf_place place_command; /* of these keys, for messages of a failed start */
+	struct conf_place place; /* of the section */
+	struct conf_place
+		place_command; /* of these keys (command or entry), for messages of a failed start */
 	struct conf_place place_directory;
 	struct conf_place place_user;
 	struct conf_place place_env_file;
 
-	char *command; /* text as in the file after expansion; argv below */
-	char **argv; /* NULL-terminated; NULL when command cannot be split: then argv_error says why */
+	char *entry; /* as in the file; NULL = a command */
+	char *args;
+	char *forkserver; /* CONF_METHOD_FORKSERVER: never NULL once it is loaded */
+	char **preload;	  /* of that server; NULL-terminated, or NULL */
+	char *command;	  /* text as in the file after expansion; argv below */
+	char **argv; /* of an entry it begins with that; NULL-terminated; NULL when command or args cannot be split: then argv_error says why */
 	char *argv_error;
 	char *directory;
 	int umask; /* CONF_UNSET = inherit */
@@ -97,6 +103,7 @@ struct conf_proc {
 	int64_t restart_delay_max; /* ns, CONF_UNSET likewise; the table's default counts once either is set */
 	int restart_limit_count; /* 0 = no limit */
 	int restart_limit_secs;
+	enum conf_method start_method;
 	bool daemon;	  /* default yes; no = mpsup run waits for it */
 	char *log_prefix; /* NULL = default ("auto": name in run, none in files), "none", or a text */
 	bool log_timestamp;
@@ -140,6 +147,7 @@ struct conf_supervisord {
 	bool identifier_set;
 
 	/* mpsup's own */
+	enum conf_method start_method;
 	enum conf_exit_on exit_on;
 	char *exit_on_name; /* CONF_EXIT_NAME: "group:name" or "name" as written */
 	enum conf_on_crash on_crash;
@@ -207,6 +215,7 @@ void conf_strv_free(char **strv);
 /* The words as the file writes them ("true", "unexpected", "tree" ...). */
 const char *conf_kind_word(enum conf_kind kind);
 const char *conf_autorestart_word(enum conf_autorestart v);
+const char *conf_method_word(enum conf_method v);
 const char *conf_kill_mode_word(enum conf_kill_mode v);
 const char *conf_level_word(enum conf_level v);
 

@@ -167,6 +167,7 @@ static bool (*const same[N_KEY_TYPES])(const struct pair *p) = {
 	[KEY_LIMIT] = same_limit,
 	[KEY_EXIT_ON] = same_exit_on,
 	[KEY_ENV_FILE] = same_env_file,
+	[KEY_ENTRY] = same_string,
 };
 
 /* ------------------------------------------------------------------------------------------------ structs */
@@ -219,7 +220,7 @@ static void compare_procs(struct diff_row *row)
 {
 	struct found f = { .n = 0 };
 
-	compare(SECTION_PROC, row->from, row->to, &f);
+	compare(SECTION_PROC | SECTION_FORKSERVER, row->from, row->to, &f);
 	compare_group_priority(row->from, row->to, &f);
 	row->kind = f.n > 0 ? DIFF_LIVE : DIFF_SAME;
 	for (size_t i = 0; i < f.n; i++)

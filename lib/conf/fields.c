@@ -528,6 +528,20 @@ static int put_env_file(const struct value *v, struct err *err)
 	return 0;
 }
 
+/* The last colon counts: a path may have some. */
+static int put_entry(const struct value *v, struct err *err)
+{
+	const char *colon = strrchr(v->text, ':');
+
+	if (colon == NULL || colon == v->text || colon[1] == '\0' ||
+	    colon[1 + strspn(colon + 1, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+					"0123456789_$")] != '\0')
+		return err_set(err, -EINVAL,
+			       "'" SHOWN "' is not FILE:FUNCTION (such as ./worker.so:main)",
+			       v->text);
+	return put_string(v, err);
+}
+
 static int (*const parsers[N_KEY_TYPES])(const struct value *v, struct err *err) = {
 	[KEY_STRING] = put_string,
 	[KEY_PATH] = put_path,
@@ -556,6 +570,7 @@ static int (*const parsers[N_KEY_TYPES])(const struct value *v, struct err *err)
 	[KEY_LIMIT] = put_limit,
 	[KEY_EXIT_ON] = put_exit_on,
 	[KEY_ENV_FILE] = put_env_file,
+	[KEY_ENTRY] = put_entry,
 };
 
 int type_parse(const struct key *key, const char *text, void *base, const struct type_context *tc,

@@ -20,6 +20,8 @@ const struct section_kind section_kinds[] = {
 	{ SECTION_LISTENER, "eventlistener", true, false, false,
 	  "a program that reads events on its standard input" },
 	{ SECTION_GROUP, "group", true, false, false, "programs that are handled together" },
+	{ SECTION_FORKSERVER, "forkserver", true, false, false,
+	  "a process that has loaded what programs need, and forks them" },
 	{ SECTION_INCLUDE, "include", false, false, false, "further files" },
 	{ SECTION_UNIX_HTTP, "unix_http_server", false, true, false, "supervisord's HTTP door" },
 	{ SECTION_INET_HTTP, "inet_http_server", false, true, false, "supervisord's HTTP door" },
@@ -58,6 +60,7 @@ const struct section_kind section_kinds[] = {
 #define C_KEY_LIMIT int
 #define C_KEY_EXIT_ON unsigned int
 #define C_KEY_ENV_FILE char *
+#define C_KEY_ENTRY char *
 
 /* offsetof, but a field of another type than the key's does not compile (an array of -1 elements). */
 #define FIELD(s, field, c_type)                                                                    \
@@ -84,6 +87,7 @@ const struct section_kind section_kinds[] = {
 #define EACH KEY_PER_PROCESS
 #define OWN KEY_OWN
 #define LIVE KEY_LIVE
+#define METHODS "spawn|fork|forkserver"
 
 /* clang-format off */
 const struct key keys[] = {
@@ -105,11 +109,16 @@ const struct key keys[] = {
 	SUPER("strip_ansi", KEY_BOOL, strip_ansi, "false", 0, 0, NULL, LIVE, "strip terminal escape sequences from logs of programs"),
 	SUPER("environment", KEY_ENVIRONMENT, environment, NULL, 0, 0, NULL, KEY_ELSEWHERE, "variables for all programs"),
 	SUPER("identifier", KEY_STRING, identifier, "supervisor", 0, 0, NULL, 0, "name of this supervisor"),
+	SUPER("start_method", KEY_CHOICE, start_method, "spawn", 0, 0, METHODS, OWN | KEY_ELSEWHERE, "how programs are started that do not say it"),
 	SUPER("exit_on", KEY_EXIT_ON, exit_on, NULL, 0, 0, NULL, OWN | LIVE, "end with the programs: fatal, exit:NAME or all"),
 	SUPER("on_crash", KEY_CHOICE, on_crash, "restart", 0, 0, "stop|restart", OWN | LIVE, "the supervisor has crashed: stop all programs, or start another supervisor, which takes them over"),
 	SUPER("orphan_grace", KEY_TIME, orphan_grace, "0.5", 0, 0, NULL, OWN | LIVE, "time between TERM and KILL when the supervisor is gone"),
 
-	PROC("command", KEY_STRING, command, NULL, 0, 0, NULL, EACH | KEY_REQUIRED, "the command line; quotes as in a shell, no shell"),
+	PROC("command", KEY_STRING, command, NULL, 0, 0, NULL, EACH, "the command line; quotes as in a shell, no shell"),
+	PROC("entry", KEY_ENTRY, entry, NULL, 0, 0, NULL, OWN | EACH, "in place of a command: FILE.so:FUNCTION, an int f(int argc, char **argv)"),
+	PROC("args", KEY_STRING, args, NULL, 0, 0, NULL, OWN | EACH, "what the entry gets as arguments; quotes as in a shell"),
+	PROC("start_method", KEY_CHOICE, start_method, NULL, 0, 0, METHODS, OWN, "how it is started (default: that of [supervisord])"),
+	PROC("forkserver", KEY_NAME, forkserver, NULL, 0, 0, NULL, OWN, "which forkserver starts it (default: one of its own for all that name none)"),
 	PROC("process_name", KEY_NAME, name, "%(program_name)s", 0, 0, NULL, EACH | LIVE | KEY_ELSEWHERE, "name of each process"),
 	PROC("numprocs", KEY_INT, numprocs, "1", INT_MIN, CONF_PROGRAMS_MAX, NULL, LIVE | KEY_ELSEWHERE, "how many processes"),
 	PROC("numprocs_start", KEY_INT, numprocs_start, "0", 0, 0, NULL, LIVE | KEY_ELSEWHERE, "the first process_num"),
@@ -164,6 +173,8 @@ const struct key keys[] = {
 
 	OTHER(SECTION_GROUP, "programs", KEY_LIST, programs, NULL, KEY_REQUIRED, "names of programs, with commas"),
 	OTHER(SECTION_GROUP, "priority", KEY_INT, priority, "999", LIVE, "lower starts first and stops last"),
+
+	ONLY(SECTION_FORKSERVER, "preload", KEY_LIST, preload, NULL, 0, 0, OWN, "shared objects that it loads, with commas"),
 
 	OTHER(SECTION_INCLUDE, "files", KEY_STRING, files, NULL, KEY_REQUIRED, "patterns of file names, with blanks"),
 
@@ -266,7 +277,7 @@ static const char *const type_texts[N_KEY_TYPES] = {
 	[KEY_OWNER] = "user[:group]",	 [KEY_URL] = "url",
 	[KEY_SOCKET] = "address",	 [KEY_INET] = "address",
 	[KEY_LIMIT] = "N/SECONDS",	 [KEY_EXIT_ON] = "event",
-	[KEY_ENV_FILE] = "path",
+	[KEY_ENV_FILE] = "path",	 [KEY_ENTRY] = "file:function",
 };
 
 const char *key_type_text(const struct key *key)

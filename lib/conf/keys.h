@@ -22,6 +22,7 @@ enum conf_section {
 	SECTION_CTL = 1 << 8,
 	SECTION_RPC = 1 << 9,
 	SECTION_CTLPLUGIN = 1 << 10,
+	SECTION_FORKSERVER = 1 << 11,
 };
 #define SECTION_PROC (SECTION_PROGRAM | SECTION_FCGI | SECTION_LISTENER)
 
@@ -66,6 +67,7 @@ enum key_type {
 	KEY_LIMIT,  /* N/SECONDS */
 	KEY_EXIT_ON,
 	KEY_ENV_FILE,
+	KEY_ENTRY, /* file.so:function */
 	N_KEY_TYPES
 };
 

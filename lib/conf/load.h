@@ -15,6 +15,7 @@
 #include "conf/types.h"
 
 struct group_member;
+struct forkserver_of;
 
 struct loader {
 	struct conf *conf;
@@ -23,8 +24,9 @@ struct loader {
 	struct source source;
 	char *node; /* uname -n */
 	const char *last_user;
-	struct group_member *members; /* uthash: program -> the groups that name it */
-	struct conf_proc defaults[3]; /* by enum conf_kind */
+	struct group_member *members;	   /* uthash: program -> the groups that name it */
+	struct forkserver_of *forkservers; /* list, in the order of the file */
+	struct conf_proc defaults[3];	   /* by enum conf_kind */
 	size_t cap_procs;
 	const char *last_command; /* many processes share a command: its argv is made once */
 	char **last_argv;
@@ -75,7 +77,17 @@ void section_say(const struct scope *s, enum conf_severity level, const struct i
 /* 0 with the expanded text in out, or -EINVAL after a message. */
 int section_expand(struct scope *s, const char *text, struct buf *out);
 
+/* entries.c */
+void load_forkservers(struct loader *l);
+void forkservers_fini(struct loader *l);
+/* What the keys of one program say about how it is started. The number of errors. */
+int entries_check(struct scope *s, const struct slots *slots, struct conf_proc *p);
+/* The argv of an entry. */
+void entries_make_argv(struct scope *s, struct conf_proc *p);
+
 /* programs.c */
+/* Blanks around a name are no part of it ([program: web]); NULL after a message. */
+char *program_name(struct scope *s, const char *name);
 void load_groups(struct loader *l);
 void load_programs(struct loader *l);
 void programs_fini(struct loader *l);

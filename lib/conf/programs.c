@@ -32,8 +32,7 @@ static const struct {
 	{ SECTION_LISTENER, CONF_EVENTLISTENER },
 };
 
-/* Blanks around a name are no part of it ([program: web]); NULL after a message. */
-static char *check_name(struct scope *s, const char *name)
+char *program_name(struct scope *s, const char *name)
 {
 	size_t len;
 	const char *bad;
@@ -107,7 +106,7 @@ void load_groups(struct loader *l)
 		section_defaults(l, SECTION_GROUP, &group);
 		section_collect(&s, &slots);
 		section_apply_all(&s, &slots, &group);
-		name = check_name(&s, name);
+		name = program_name(&s, name);
 		if (name == NULL)
 			continue;
 		if (group.programs == NULL || group.programs[0] == NULL)
@@ -222,10 +221,16 @@ static void finish_process(struct scope *s, const struct slots *slots, struct co
 	p->environment = merge_environment(s->l, s->own_env);
 	if (p->log_prefix && strcasecmp(p->log_prefix, "auto") == 0)
 		p->log_prefix = NULL;
-	share_argv(s, p);
-	if (p->argv == NULL)
-		section_say(s, CONF_WARNING, slot_of(slots, s, "command"), "command",
+	if (p->entry != NULL)
+		entries_make_argv(s, p);
+	else
+		share_argv(s, p);
+	if (p->argv == NULL) {
+		const char *key = p->entry != NULL ? "args" : "command";
+
+		section_say(s, CONF_WARNING, slot_of(slots, s, key), key,
 			    "%s: it cannot be started", p->argv_error);
+	}
 	if (p->redirect_stderr) {
 		if (err_entry && p->err.kind == CONF_LOG_FILE)
 			section_say(s, CONF_WARNING, err_entry, "stderr_logfile",
@@ -402,7 +407,7 @@ static void load_program(struct loader *l, struct ini_section *sec, const struct
 	struct group_member *m = NULL;
 	struct slots slots;
 	int errors = 0;
-	char *program = check_name(&s, name);
+	char *program = program_name(&s, name);
 
 	section_collect(&s, &slots);
 	if (program == NULL)
@@ -414,12 +419,15 @@ static void load_program(struct loader *l, struct ini_section *sec, const struct
 	require_keys(&s, &slots, &errors);
 	all.program = program;
 	all.place = sec->place;
-	all.place_command = place_of(&s, slot_of(&slots, &s, "command"));
+	all.place_command =
+		place_of(&s,
+			 slot_of(&slots, &s, slot_of(&slots, &s, "entry") ? "entry" : "command"));
 	all.place_directory = place_of(&s, slot_of(&slots, &s, "directory"));
 	all.place_user = place_of(&s, slot_of(&slots, &s, "user"));
 	all.place_env_file = place_of(&s, slot_of(&slots, &s, "env_file"));
 	errors += apply_keys(&s, &slots, true, &all);
 	errors += check_together(&s, &slots, &all);
+	errors += entries_check(&s, &slots, &all);
 	errors += set_restart_delays(&s, &slots, &all);
 	if (errors > 0) {
 		struct conf_proc first = all;

@@ -26,30 +26,6 @@ static void on_hello(struct keeper *k, const struct keeper_message *m)
 	boss_on_hello(k, m);
 }
 
-/* Maps the memfd that carries what is too long for a datagram. NULL with *ret_error. */
-static void *map_long(const struct keeper *k, size_t *ret_size, int *ret_error)
-{
-	const int wanted = F_SEAL_SHRINK | F_SEAL_WRITE;
-	int seals;
-	off_t size;
-	void *p;
-
-	*ret_error = EBADMSG;
-	if (k->n_fds == 0)
-		return NULL;
-	size = lseek(k->fds[k->n_fds - 1], 0, SEEK_END);
-	if (size <= 0 || size > KEEPER_SPAWN_MAX)
-		return NULL;
-	/* Sealed by the sender, so that it neither shrinks nor changes under us; what is no memfd says -1. */
-	seals = fcntl(k->fds[k->n_fds - 1], F_GET_SEALS);
-	if (seals < 0 || (seals & wanted) != wanted)
-		return NULL;
-	p = mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, k->fds[k->n_fds - 1], 0);
-	*ret_error = errno;
-	*ret_size = (size_t)size;
-	return p == MAP_FAILED ? NULL : p;
-}
-
 static void on_start(struct keeper *k, const struct keeper_message *m, bool cut)
 {
 	struct wire w = { m->rest, m->rest_size, false };
@@ -57,16 +33,15 @@ static void on_start(struct keeper *k, const struct keeper_message *m, bool cut)
 	struct mps_spawn spawn;
 	size_t size = 0;
 	void *map = NULL;
-	int r = 0, error = 0;
+	int r = 0;
 
 	if (cut) { /* our table was full: the kernel dropped descriptors */
 		slot_refuse(k, &m->start, MPS_STEP_RECEIVE, EMFILE);
 		return;
 	}
 	if (is_long) {
-		map = map_long(k, &size, &error);
+		r = k->n_fds > 0 ? mps_unseal(k->fds[k->n_fds - 1], &map, &size) : -EBADMSG;
 		w = (struct wire){ map, size, false };
-		r = map == NULL ? -error : 0;
 	}
 	if (r == 0)
 		r = mps_spawn_decode(&w, k->n_fds - is_long, &k->scratch, &spawn);
@@ -156,6 +131,7 @@ static void on_message(struct keeper *k, const struct keeper_message *m, bool cu
 	case KEEPER_REAPED:
 	case KEEPER_RETIRE:
 	case KEEPER_REFUSED:
+	case KEEPER_SERVER:
 		break; /* ours to say: the decoder has refused them */
 	}
 }

@@ -35,6 +35,7 @@ void end_begin(struct keeper *k, int status)
 	boss_close_ready(k);
 	if (k->next.pid > 0)
 		pidfd_signal(k->next.pidfd, k->next.pid, SIGKILL);
+	server_end_all(k);
 	signal_mains(k, SIGTERM);
 }
 
@@ -51,7 +52,8 @@ void end_hard(struct keeper *k)
 bool end_reached(const struct keeper *k)
 {
 	return k->finishing && !k->sweep && k->boss.pid == 0 && k->next.pid == 0 &&
-	       k->n_live == 0 && stray_count(k) == 0 && k->first_ending == NO_SLOT;
+	       k->n_live == 0 && !server_any(k) && stray_count(k) == 0 &&
+	       k->first_ending == NO_SLOT;
 }
 
 void end_unlink(const struct keeper *k)

@@ -1,7 +1,7 @@
 /*
  * The keeper's state, shared by its files: keeper.c (loop, signals, deadlines), boss.c (the supervisor's process),
- * dispatch.c (messages), end.c (the end of all), slot.c (one instance: start, exec, exit, signals, reports) and stray.c
- * (orphans: whose they are, reaping and ending them).
+ * dispatch.c (messages), end.c (the end of all), slot.c (one instance: start, exec, exit, signals, reports), server.c
+ * (forkservers) and stray.c (orphans: whose they are, reaping and ending them).
  */
 #ifndef KEEPER_INTERNAL_H
 #define KEEPER_INTERNAL_H
@@ -39,9 +39,12 @@ enum {
 
 #define NO_SLOT UINT32_MAX
 
+struct ask;
+struct server;
+
 struct slot {
 	uint32_t gen;
-	pid_t pid;
+	pid_t pid; /* 0 in EXEC: a forkserver has not made it yet */
 	int pidfd;
 	int exec_fd;
 	uint8_t state;
@@ -54,8 +57,10 @@ struct slot {
 	bool reaped;		 /* a stray of it, in the sweep of now */
 	bool failed;		 /* IDLE: it was never started */
 	struct birth_room *room; /* lent until the exec; NULL = none */
+	struct ask *ask;	 /* of a forkserver, until the child is there */
 	uint32_t n_left;	 /* strays of it, counted by the sweep */
 	int32_t fail_step, fail_error;
+	char *fail_text; /* NULL = fail_error says it */
 	uint32_t refused_gen;
 	int16_t refused_step, refused_error;
 	int32_t exit_code, exit_status;
@@ -135,8 +140,14 @@ struct keeper {
 	uint32_t first_ending;
 	uint32_t first_report, last_report;
 	uint32_t kept_sent; /* descriptors of first_report */
+	bool server_news;   /* something about forkservers is to be told */
 	bool sock_full;
 	struct mps_time send_again; /* the kernel refused descriptors; ns 0 = it has not */
+
+	struct server **servers; /* for good, in the order in which they were needed */
+	uint32_t n_servers;
+	bool reap_again;      /* one has spoken, and there are no pidfds: others may be behind it */
+	unsigned n_under_way; /* children that servers may have made and that have not spoken */
 
 	struct pids children_now;
 	struct stray *strays;
@@ -171,12 +182,16 @@ enum watch {
 	WATCH_PIDFD,
 	WATCH_NEXT,
 	WATCH_NEXT_SOCK,
+	WATCH_SERVER, /* `slot` is the server's index */
+	WATCH_SERVER_SOCK,
 };
 int keeper_watch(struct keeper *k, int fd, uint32_t events, enum watch what, uint32_t slot,
 		 uint32_t gen);
 
 /* Moves *fd above those that children need, where it may stay for long. */
 void keeper_lift(int *fd);
+/* Kernels without pidfds: asks who has ended. */
+void keeper_reap_without_pidfds(struct keeper *k);
 /* Stops watching *fd and closes it. */
 void keeper_unwatch(struct keeper *k, int *fd);
 
@@ -241,6 +256,38 @@ void slot_flush_reports(struct keeper *k);
 uint32_t slot_of_pid(const struct keeper *k, pid_t pid);
 /* Sends k->out; false when the socket is full. */
 bool keeper_send(struct keeper *k, const int *fds, size_t n);
+
+/* A start that has no process yet has failed. */
+void slot_fail(struct keeper *k, uint32_t index, const struct mps_failure *failure);
+
+/* server.c */
+/*
+ * A start by a forkserver, made if need be: the ask and a struct mps_child that has an exec_fd only. What came with the
+ * START is the ask's then. 0, or -errno with *ret_step. Nothing is done before server_go_on().
+ */
+int server_ask(struct keeper *k, uint32_t slot, const struct mps_spawn *spawn, struct ask **ret_ask,
+	       struct mps_child *ret_child, enum mps_step *ret_step);
+/* Its exec_fd has ended and there is no child: another one, or -errno (-EAGAIN: this has been tried often enough). */
+int server_ask_again(struct keeper *k, struct ask *a);
+/* It waits in line, and the slot is ready for what comes of it. */
+void server_go_on(struct keeper *k, const struct ask *a);
+/* The child is there, the ask is no more; the signals that it is to get, bit n - 1. */
+uint64_t server_on_born(struct keeper *k, struct ask *a);
+/* A signal for the child. False: there will be none. */
+bool server_signal(struct ask *a, int sig);
+void server_forget(struct keeper *k, struct ask *a);
+void server_on_word(struct keeper *k, uint32_t index);
+void server_on_exit(struct keeper *k, uint32_t index);
+bool server_has_pid(const struct keeper *k, pid_t pid, uint32_t *ret_index);
+struct mps_time server_next_deadline(const struct keeper *k);
+void server_check_deadlines(struct keeper *k, struct mps_time now);
+void server_end_all(struct keeper *k);
+bool server_any(const struct keeper *k);
+/* A new supervisor is to hear of all of them. */
+void server_tell_all(struct keeper *k);
+/* What is to be told, into k->out; and that it was. */
+void server_encode_news(struct keeper *k);
+void server_news_told(struct keeper *k);
 
 /* stray.c */
 void stray_sweep(struct keeper *k, struct mps_time now);

@@ -87,13 +87,13 @@ static bool note_boss(struct boss *b, const siginfo_t *si)
  * Kernels without pidfds tell of an exit by SIGCHLD alone. Only this thread's children are asked for: mains, the
  * supervisor, and siblings that a main has made (CLONE_PARENT), which must not hide those behind them.
  */
-static void reap_without_pidfds(struct keeper *k)
+void keeper_reap_without_pidfds(struct keeper *k)
 {
 	const int look = WEXITED | WNOHANG | __WNOTHREAD;
 	siginfo_t si;
 
 	for (;;) {
-		uint32_t index;
+		uint32_t index, server;
 
 		memset(&si, 0, sizeof(si));
 		if (waitid(P_ALL, 0, &si, look | WNOWAIT) < 0 || si.si_pid == 0)
@@ -103,6 +103,14 @@ static void reap_without_pidfds(struct keeper *k)
 			slot_on_exit(k, index);
 			continue;
 		}
+		if (server_has_pid(k, si.si_pid, &server)) {
+			server_on_exit(k, server);
+			continue;
+		}
+		/* Perhaps a forkserver's that has not said its number yet: when it has, we are called again. */
+		if (index == NO_SLOT && k->n_under_way > 0 && si.si_pid != k->boss.pid &&
+		    si.si_pid != k->next.pid)
+			return;
 		waitid(P_PID, (id_t)si.si_pid, &si, WEXITED | WNOHANG);
 		if (note_boss(&k->boss, &si))
 			k->gone_pid = si.si_pid;
@@ -123,7 +131,7 @@ static void read_signals(struct keeper *k)
 			boss_signal(k, (int)si[i].ssi_signo);
 	}
 	if (k->sweep && !k->have_pidfd)
-		reap_without_pidfds(k);
+		keeper_reap_without_pidfds(k);
 	if (k->boss.pid < 0)
 		boss_on_gone(k, &k->boss);
 	if (k->next.pid < 0)
@@ -151,6 +159,7 @@ static int next_timeout(const struct keeper *k, struct mps_time now)
 		earliest(&best, k->finish_deadline);
 	earliest(&best, k->next_deadline);
 	earliest(&best, k->send_again);
+	earliest(&best, server_next_deadline(k));
 	if (k->sweep && stray_sweep_is_urgent(k))
 		return 0;
 	if (k->sweep)
@@ -176,6 +185,7 @@ static void check_deadlines(struct keeper *k, struct mps_time now)
 	if (k->send_again.ns != 0 && now.ns >= k->send_again.ns)
 		k->send_again.ns = 0;
 	boss_check_deadline(k, now);
+	server_check_deadlines(k, now);
 }
 
 static void on_event(struct keeper *k, const struct epoll_event *e)
@@ -204,6 +214,12 @@ static void on_event(struct keeper *k, const struct epoll_event *e)
 	case WATCH_NEXT_SOCK:
 		boss_on_next(k);
 		break;
+	case WATCH_SERVER:
+		server_on_exit(k, index);
+		break;
+	case WATCH_SERVER_SOCK:
+		server_on_word(k, index);
+		break;
 	case WATCH_EXEC:
 		if (current && k->slots[index].exec_fd >= 0)
 			slot_on_exec(k, index);
@@ -229,6 +245,10 @@ static void *loop(void *user)
 		for (int i = 0; i < n; i++)
 			on_event(k, &events[i]);
 		check_deadlines(k, mps_now());
+		if (k->reap_again) {
+			k->reap_again = false;
+			keeper_reap_without_pidfds(k);
+		}
 		if (k->sweep)
 			stray_sweep(k, mps_now());
 		slot_flush_reports(k);
@@ -311,7 +331,8 @@ static int start_thread(struct keeper *k)
 	int r;
 
 	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, 256 << 10);
+	/* Room for the main of an entry, which begins here as a copy of us; what is not touched costs nothing. */
+	pthread_attr_setstacksize(&attr, 8 << 20);
 	r = pthread_create(&thread, &attr, start_and_loop, k);
 	pthread_attr_destroy(&attr);
 	if (r == 0)

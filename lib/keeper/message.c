@@ -12,7 +12,7 @@
 #include "base/limits.h"
 #include "base/wire.h"
 
-enum kind { U32, U64, BOOL, TIME, REST };
+enum kind { U32, U64, BOOL, TIME, TEXT, REST };
 
 struct field {
 	enum kind kind;
@@ -20,7 +20,7 @@ struct field {
 };
 
 #define M(member) offsetof(struct keeper_message, member)
-#define FIELDS_MAX 9
+#define FIELDS_MAX 10
 
 static const struct shape {
 	bool to_keeper;
@@ -67,7 +67,7 @@ static const struct shape {
 			       { U32, M(status) } } },
 	[KEEPER_KEPT] = { false, 2, { { U32, M(instance) }, { U32, M(first) } } },
 	[KEEPER_INSTANCE] = { false,
-			      9,
+			      10,
 			      { { U32, M(instance) },
 				{ U32, M(gen) },
 				{ U32, M(pid) },
@@ -76,7 +76,8 @@ static const struct shape {
 				{ U64, M(sent) },
 				{ U32, M(code) },
 				{ U32, M(status) },
-				{ TIME, M(time) } } },
+				{ TIME, M(time) },
+				{ TEXT, M(text) } } },
 	[KEEPER_STARTED] = { false,
 			     4,
 			     { { U32, M(instance) },
@@ -84,11 +85,12 @@ static const struct shape {
 			       { U32, M(pid) },
 			       { TIME, M(time) } } },
 	[KEEPER_FAILED] = { false,
-			    4,
+			    5,
 			    { { U32, M(instance) },
 			      { U32, M(gen) },
 			      { U32, M(code) },
-			      { U32, M(status) } } },
+			      { U32, M(status) },
+			      { TEXT, M(text) } } },
 	[KEEPER_EXITED] = { false,
 			    7,
 			    { { U32, M(instance) },
@@ -102,6 +104,7 @@ static const struct shape {
 	[KEEPER_REAPED] = { false, 3, { { U32, M(pid) }, { U32, M(code) }, { U32, M(status) } } },
 	[KEEPER_RETIRE] = { false, 1, { { U32, M(protocol) } } },
 	[KEEPER_REFUSED] = { false, 2, { { U32, M(code) }, { U32, M(status) } } },
+	[KEEPER_SERVER] = { false, 3, { { TEXT, M(text) }, { U32, M(pid) }, { U32, M(count) } } },
 };
 
 _Static_assert(sizeof(enum keeper_leftovers) == sizeof(uint32_t) &&
@@ -131,6 +134,9 @@ void keeper_encode(const struct keeper_message *m, struct buf *to)
 		case U64:
 			wire_put_u64(to, *(const uint64_t *)(const void *)at);
 			break;
+		case TEXT:
+			wire_put_str(to, *(char *const *)(const void *)at);
+			break;
 		case REST:
 			break;
 		}
@@ -155,6 +161,9 @@ static void decode_field(struct wire *w, const struct field *field, struct keepe
 		break;
 	case U64:
 		*(uint64_t *)(void *)at = wire_u64(w);
+		break;
+	case TEXT:
+		*(const char **)(void *)at = wire_str(w);
 		break;
 	case REST:
 		m->rest = w->p;

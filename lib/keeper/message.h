@@ -20,7 +20,7 @@ struct buf;
 struct wire;
 struct mps_spawn;
 
-#define KEEPER_PROTOCOL 2
+#define KEEPER_PROTOCOL 3
 
 enum keeper_type {
 	/* supervisor -> keeper */
@@ -48,16 +48,17 @@ enum keeper_type {
 	/*
 	 * An instance as it is now; what is not reported yet is in it. u32 instance, u32 gen, u32 pid, u32 state, u64 time
 	 * of its exec (monotonic), u64 signals that SIGNAL has sent it (bit n - 1), and as in EXITED or FAILED u32 code,
-	 * u32 status, u64 wall time
+	 * u32 status, u64 wall time, str text
 	 */
 	KEEPER_INSTANCE,
 	KEEPER_STARTED, /* u32 instance, u32 gen, u32 pid, u64 time: exec succeeded */
-	KEEPER_FAILED,	/* u32 instance, u32 gen, u32 step, u32 errno */
+	KEEPER_FAILED, /* u32 instance, u32 gen, u32 step, u32 errno, str text (or NULL) that says more */
 	KEEPER_EXITED, /* u32 instance, u32 gen, u32 pid, u32 si_code, u32 si_status, u32 tree_left, u64 wall time */
 	KEEPER_GONE, /* u32 instance, u32 gen: the last process of its tree is gone */
 	KEEPER_REAPED, /* u32 pid, u32 si_code, u32 si_status: a stranger's zombie; sent if there is room, else dropped */
 	KEEPER_RETIRE, /* u32 protocol: the next supervisor is there; touch nothing any more, and exit */
 	KEEPER_REFUSED, /* u32 si_code, u32 si_status: how the next one ended before it was there */
+	KEEPER_SERVER, /* a forkserver: str name, u32 pid (0 = none now), u32 how many it and those before it have started */
 };
 
 /* What INSTANCE tells. */
@@ -98,7 +99,7 @@ struct keeper_message {
 	uint32_t scope;
 	uint32_t status; /* EXIT's status, EXITED's si_status, FAILED's errno */
 	uint32_t code;	 /* EXITED's si_code, FAILED's step */
-	uint32_t count;	 /* WELCOME's */
+	uint32_t count;	 /* WELCOME's, SERVER's */
 	uint32_t first;	 /* KEEP's and KEPT's */
 	uint32_t state;	 /* enum keeper_instance */
 	uint64_t sent;	 /* INSTANCE's signals */
@@ -108,6 +109,7 @@ struct keeper_message {
 	struct mps_time time;	 /* HELLO's grace, STARTED's monotonic time, EXITED's wall time */
 	struct mps_time started; /* INSTANCE's */
 	struct keeper_start start;
+	const char *text; /* FAILED's and INSTANCE's, or NULL; SERVER's name */
 	const char *rest; /* START: the encoded spawn; HELLO: the encoded list of files */
 	size_t rest_size;
 };

@@ -41,6 +41,8 @@ uint32_t slot_of_pid(const struct keeper *k, pid_t pid)
 {
 	uint32_t ended = NO_SLOT;
 
+	if (pid <= 0)
+		return NO_SLOT;
 	for (uint32_t i = 0; i < k->n_slots; i++) {
 		if (k->slots[i].state == SLOT_IDLE || k->slots[i].pid != pid)
 			continue;
@@ -88,6 +90,7 @@ static void describe(const struct slot *s, uint32_t index, unsigned report,
 		m->type = KEEPER_FAILED;
 		m->code = (uint32_t)s->fail_step;
 		m->status = (uint32_t)s->fail_error;
+		m->text = s->fail_text;
 		break;
 	case REPORT_EXITED:
 		m->type = KEEPER_EXITED;
@@ -126,8 +129,8 @@ bool keeper_send(struct keeper *k, const int *fds, size_t n)
 	return false;
 }
 
-/* One slot's messages are at most 160 bytes. */
-enum { REPORTS_A_DATAGRAM = 128 };
+/* One slot's messages are at most 160 bytes and a text. */
+enum { REPORTS_A_DATAGRAM = 128, REPORTS_SIZE = KEEPER_MSG_MAX - SPAWN_TEXT_MAX - 1024 };
 
 static enum keeper_instance instance_state(const struct slot *s)
 {
@@ -157,6 +160,7 @@ static void describe_instance(const struct slot *s, uint32_t index, struct keepe
 		.code = (uint32_t)(s->failed ? s->fail_step : s->exit_code),
 		.status = (uint32_t)(s->failed ? s->fail_error : s->exit_status),
 		.time = s->ended_wall,
+		.text = s->failed ? s->fail_text : NULL,
 	};
 }
 
@@ -222,21 +226,23 @@ static void count_as_told(struct keeper *k, uint32_t n)
 /* As many as fit go together; they count as told only when the socket has taken them. */
 void slot_flush_reports(struct keeper *k)
 {
-	while (k->first_report != NO_SLOT && !k->sock_full && k->send_again.ns == 0 &&
-	       k->boss.greeted) {
+	while ((k->first_report != NO_SLOT || k->server_news) && !k->sock_full &&
+	       k->send_again.ns == 0 && k->boss.greeted) {
 		uint32_t index = k->first_report, n = 0;
 
-		if (has_kept_to_send(&k->slots[index]) && !send_kept(k, index))
+		if (index != NO_SLOT && has_kept_to_send(&k->slots[index]) && !send_kept(k, index))
 			return;
 		buf_reset(&k->out);
-		do {
+		server_encode_news(k);
+		while (index != NO_SLOT && n < REPORTS_A_DATAGRAM && k->out.len < REPORTS_SIZE &&
+		       (n == 0 || !has_kept_to_send(&k->slots[index]))) {
 			encode_reports(k, index);
 			index = k->slots[index].next_report;
 			n++;
-		} while (index != NO_SLOT && n < REPORTS_A_DATAGRAM &&
-			 !has_kept_to_send(&k->slots[index]));
+		}
 		if (!keeper_send(k, NULL, 0))
 			return;
+		server_news_told(k);
 		count_as_told(k, n);
 	}
 }
@@ -245,6 +251,7 @@ uint32_t slot_report_all(struct keeper *k)
 {
 	uint32_t n = 0;
 
+	server_tell_all(k);
 	k->first_report = NO_SLOT;
 	k->kept_sent = 0;
 	for (uint32_t i = 0; i < k->n_slots; i++) {
@@ -259,6 +266,14 @@ uint32_t slot_report_all(struct keeper *k)
 }
 
 /* --------------------------------------------------------------------------------------------------- start */
+
+static void set_failure(struct slot *s, const struct mps_failure *failure)
+{
+	free(s->fail_text);
+	s->fail_text = failure->text[0] != '\0' ? strdup(failure->text) : NULL;
+	s->fail_step = failure->step;
+	s->fail_error = failure->error;
+}
 
 void slot_refuse(struct keeper *k, const struct keeper_start *start, enum mps_step step, int error)
 {
@@ -277,8 +292,7 @@ void slot_refuse(struct keeper *k, const struct keeper_start *start, enum mps_st
 	s->reports &= (uint8_t)~REPORT_FAILED;
 	s->gen = start->gen;
 	s->failed = true;
-	s->fail_step = (int32_t)step;
-	s->fail_error = error;
+	set_failure(s, &(struct mps_failure){ (int32_t)step, error, "" });
 	slot_report(k, start->instance, REPORT_FAILED);
 }
 
@@ -358,11 +372,22 @@ static void return_room(struct keeper *k, struct slot *s)
 	s->room = NULL;
 }
 
+/* Out of descriptors or of watches: then SIGCHLD has to do, from here on and for all. */
+static void watch_process(struct keeper *k, uint32_t index)
+{
+	struct slot *s = &k->slots[index];
+
+	if (s->pidfd < 0 || keeper_watch(k, s->pidfd, EPOLLIN, WATCH_PIDFD, index, s->gen) < 0)
+		k->have_pidfd = false;
+}
+
 void slot_start(struct keeper *k, const struct keeper_start *start, struct mps_spawn *spawn,
 		bool lend)
 {
 	struct slot *s = slot_at(k, start->instance);
-	struct birth_room *room = lend ? free_room(k) : NULL;
+	bool by_server = spawn->method == MPS_METHOD_FORKSERVER;
+	struct birth_room *room = lend && !by_server ? free_room(k) : NULL;
+	struct ask *ask = NULL;
 	struct mps_child child = MPS_CHILD_INIT;
 	enum mps_step step = MPS_STEP_NONE;
 	bool refused = k->finishing; /* it would only be ended again */
@@ -376,7 +401,9 @@ void slot_start(struct keeper *k, const struct keeper_start *start, struct mps_s
 			room->spawn = *spawn;
 			spawn = &room->spawn;
 		}
-		r = mps_spawn_start(spawn, room != NULL ? room->stack : NULL, &child, &step);
+		r = by_server ? server_ask(k, start->instance, spawn, &ask, &child, &step)
+			      : mps_spawn_start(spawn, room != NULL ? room->stack : NULL, &child,
+						&step);
 	}
 	if (r < 0) {
 		slot_refuse(k, start, step, -r);
@@ -386,6 +413,7 @@ void slot_start(struct keeper *k, const struct keeper_start *start, struct mps_s
 	s->pid = child.pid;
 	s->pidfd = child.pidfd;
 	s->exec_fd = child.exec_fd;
+	s->ask = ask;
 	keeper_lift(&s->pidfd);
 	keeper_lift(&s->exec_fd);
 	s->state = SLOT_EXEC;
@@ -401,10 +429,10 @@ void slot_start(struct keeper *k, const struct keeper_start *start, struct mps_s
 	if (child.shares_memory)
 		lend_room(k, s, room, &child);
 	keeper_watch(k, s->exec_fd, EPOLLIN, WATCH_EXEC, start->instance, s->gen);
-	/* Out of descriptors or of watches: then SIGCHLD has to do, from here on and for all. */
-	if (s->pidfd < 0 ||
-	    keeper_watch(k, s->pidfd, EPOLLIN, WATCH_PIDFD, start->instance, s->gen) < 0)
-		k->have_pidfd = false;
+	if (ask != NULL)
+		server_go_on(k, ask);
+	else
+		watch_process(k, start->instance);
 }
 
 static void close_kept(struct slot *s, uint32_t from)
@@ -437,21 +465,76 @@ void slot_keep(struct keeper *k, uint32_t index, uint32_t first, const int *fds,
 
 /* ---------------------------------------------------------------------------------------------------- exit */
 
+/* A forkserver has made it. False when it is no child of ours. */
+static bool on_born(struct keeper *k, uint32_t index, pid_t pid)
+{
+	struct slot *s = &k->slots[index];
+	siginfo_t si;
+	uint32_t server;
+	uint64_t early;
+
+	if (s->ask == NULL || pid <= 1 || pid == k->boss.pid || pid == k->next.pid ||
+	    server_has_pid(k, pid, &server) ||
+	    waitid(P_PID, (id_t)pid, &si, WEXITED | WNOHANG | WNOWAIT) < 0)
+		return false;
+	s->pid = pid;
+	s->pidfd = pidfd_open_child(pid);
+	keeper_lift(&s->pidfd);
+	watch_process(k, index);
+	early = server_on_born(k, TAKE_PTR(s->ask));
+	for (int sig = 1; early != 0 && sig <= 64; sig++)
+		if (early & UINT64_C(1) << (sig - 1))
+			slot_signal(k, index, sig,
+				    sig == SIGKILL ? KEEPER_SCOPE_TREE : KEEPER_SCOPE_MAIN);
+	return true;
+}
+
+/* The pipe has ended and no child has spoken: none was made. False when none will be. */
+static bool ask_again(struct keeper *k, uint32_t index)
+{
+	struct slot *s = &k->slots[index];
+	int fd = server_ask_again(k, s->ask);
+
+	if (fd < 0) {
+		set_failure(s, &(struct mps_failure){
+				       MPS_STEP_SERVER, -fd,
+				       "it ends, or does not answer, again and again" });
+		return false;
+	}
+	keeper_lift(&fd);
+	s->exec_fd = fd;
+	keeper_watch(k, s->exec_fd, EPOLLIN, WATCH_EXEC, index, s->gen);
+	server_go_on(k, s->ask);
+	return true;
+}
+
 /* The exec's outcome is known: reads it. False when the process never became what it should. */
 static bool settle_exec(struct keeper *k, uint32_t index, bool exited)
 {
 	struct slot *s = &k->slots[index];
 	struct mps_failure failure;
-	int r = mps_spawn_result(s->exec_fd, &failure);
+	bool was_born = false;
+	int r;
 
+	while ((r = mps_spawn_result(s->exec_fd, &failure)) == 2) {
+		if (!on_born(k, index, failure.error)) {
+			failure = (struct mps_failure){ MPS_STEP_SERVER, EPROTO, "" };
+			r = -1;
+			break;
+		}
+		was_born = true;
+	}
+	if (was_born && !k->have_pidfd)
+		k->reap_again = true;
 	if (r == 0 && !exited)
 		return true;
 	keeper_unwatch(k, &s->exec_fd);
 	if (r < 0) { /* it is about to _exit, and stands on its room until then */
-		s->fail_step = failure.step;
-		s->fail_error = failure.error;
+		set_failure(s, &failure);
 		return false;
 	}
+	if (s->ask != NULL)
+		return ask_again(k, index);
 	return_room(k, s);
 	s->state = SLOT_ALIVE;
 	s->started = mps_now();
@@ -461,17 +544,23 @@ static bool settle_exec(struct keeper *k, uint32_t index, bool exited)
 
 void slot_on_exec(struct keeper *k, uint32_t index)
 {
-	struct slot *s = &k->slots[index];
 
 	/* A failure is reported when the child is reaped, so that its slot is free by then. */
-	s->fail_step = -1;
 	if (!settle_exec(k, index, false))
 		slot_on_exit(k, index);
+}
+
+void slot_fail(struct keeper *k, uint32_t index, const struct mps_failure *failure)
+{
+	keeper_unwatch(k, &k->slots[index].exec_fd);
+	set_failure(&k->slots[index], failure);
+	slot_on_exit(k, index);
 }
 
 static void forget_process(struct keeper *k, struct slot *s)
 {
 	return_room(k, s);
+	server_forget(k, TAKE_PTR(s->ask));
 	keeper_unwatch(k, &s->pidfd);
 	keeper_unwatch(k, &s->exec_fd);
 	k->n_live--;
@@ -521,7 +610,7 @@ void slot_on_exit(struct keeper *k, uint32_t index)
 	/* While the zombie holds the number, its process group can be no other's. */
 	if (s->kill && s->state == SLOT_ALIVE && s->leftovers != KEEPER_LEFT_KEEP)
 		kill(-s->pid, SIGKILL);
-	if (!reap(s, &si))
+	if (s->pid != 0 && !reap(s, &si))
 		return;
 	if (s->exec_fd >= 0)
 		failed = !settle_exec(k, index, true);
@@ -570,12 +659,25 @@ static void signal_group(const struct slot *s, int sig)
 		pidfd_signal(s->pidfd, s->pid, sig);
 }
 
+/* It gets it when it is there; one that is to be killed need not be made. */
+static void signal_unborn(struct keeper *k, uint32_t index, int sig)
+{
+	const struct mps_failure stopped = { MPS_STEP_SERVER, ECANCELED, "" };
+
+	if (!server_signal(k->slots[index].ask, sig))
+		slot_fail(k, index, &stopped);
+}
+
 void slot_signal(struct keeper *k, uint32_t index, int sig, enum keeper_scope scope)
 {
 	struct slot *s = &k->slots[index];
 
 	if (s->state == SLOT_IDLE)
 		return;
+	if (s->ask != NULL) {
+		signal_unborn(k, index, sig);
+		return;
+	}
 	if (scope == KEEPER_SCOPE_TREE && sig == SIGKILL) {
 		s->kill = true;
 		k->sweep = true;

@@ -134,6 +134,16 @@ static bool reserve(struct keeper *k, size_t n)
 	return true;
 }
 
+/* A forkserver has made it, and it has not said its number yet. */
+static bool is_unborn(const struct keeper *k, pid_t pid)
+{
+	uint32_t index, gen;
+	uint16_t keeper;
+
+	return k->n_under_way > 0 && tag_parse(tag_get(pid), &keeper, &index, &gen) &&
+	       keeper == k->id && index < k->n_slots && k->slots[index].ask != NULL;
+}
+
 /* Without the leader's list we see all children: leaves out those that are no strays. */
 static void drop_mains(struct keeper *k)
 {
@@ -141,10 +151,10 @@ static void drop_mains(struct keeper *k)
 
 	for (size_t i = 0; i < k->children_now.n; i++) {
 		pid_t pid = k->children_now.p[i];
-		uint32_t index = slot_of_pid(k, pid);
+		uint32_t index = slot_of_pid(k, pid), server;
 
-		if (pid == k->boss.pid || pid == k->next.pid ||
-		    (index != NO_SLOT && k->slots[index].state != SLOT_ENDING))
+		if (pid == k->boss.pid || pid == k->next.pid || server_has_pid(k, pid, &server) ||
+		    is_unborn(k, pid) || (index != NO_SLOT && k->slots[index].state != SLOT_ENDING))
 			continue;
 		k->children_now.p[n++] = pid;
 	}

@@ -1,6 +1,7 @@
 /*
  * The child between fork and exec: applies a struct mps_spawn by system calls alone (no allocation, no locks, no errno:
- * it may share our memory), and reports the step that failed. See signal-safety(7).
+ * it may share our memory), and reports the step that failed. See signal-safety(7). What calls an entry in place of the
+ * exec has memory of its own.
  */
 #include "proc/spawn.h"
 
@@ -15,6 +16,7 @@
 
 #include "base/limits.h"
 #include "proc/close.h"
+#include "proc/entry.h"
 #include "proc/raw.h"
 
 /* The kernel's struct sigaction with everything 0: SIG_DFL. Larger than any machine's. */
@@ -22,15 +24,27 @@ static const uint64_t default_action[8];
 
 enum { KERNEL_SIGSET_SIZE = 8 };
 
+static void tell(int error_fd, const struct mps_failure *what)
+{
+	while (raw3(SYS_write, error_fd, RAW(what), sizeof(*what)) == -EINTR)
+		;
+}
+
+void mps_child_fail(int error_fd, enum mps_step step, int error, const char *text)
+{
+	struct mps_failure failure = { step, error, "" };
+
+	for (size_t i = 0; text != NULL && text[i] != '\0' && i + 1 < sizeof(failure.text); i++)
+		failure.text[i] = text[i];
+	tell(error_fd, &failure);
+	for (;;)
+		raw1(SYS_exit_group, 127);
+}
+
 static void fail(int error_fd, enum mps_step step, long error) __attribute__((noreturn));
 static void fail(int error_fd, enum mps_step step, long error)
 {
-	struct mps_failure failure = { step, (int32_t)-error };
-
-	while (raw3(SYS_write, error_fd, RAW(&failure), sizeof(failure)) == -EINTR)
-		;
-	for (;;)
-		raw1(SYS_exit_group, 127);
+	mps_child_fail(error_fd, step, (int)-error, NULL);
 }
 
 void mps_reset_signals(void)
@@ -78,11 +92,11 @@ static size_t add_number(char *to, size_t at, unsigned n)
 	return at;
 }
 
-/* Through the parent's folder, whose entries the kernel has at hand; a new process' own would have to be made. */
-static long open_again(int fd, pid_t parent)
+/* Through the maker's folder, whose entries the kernel has at hand; a new process' own would have to be made. */
+static long open_again(int fd, pid_t maker)
 {
 	char path[48] = "/proc/";
-	size_t at = add_number(path, 6, (unsigned)parent);
+	size_t at = add_number(path, 6, (unsigned)maker);
 	long flags = raw2(SYS_fcntl, fd, F_GETFL);
 
 	if (flags < 0)
@@ -94,10 +108,10 @@ static long open_again(int fd, pid_t parent)
 }
 
 /* A copy of fd at or above `floor`, so that filling the table cannot overwrite a source that is still needed. */
-static long lift(int fd, int floor, unsigned flags, pid_t parent)
+static long lift(int fd, int floor, unsigned flags, pid_t maker)
 {
 	if (flags & MPS_FD_REOPEN) {
-		long again = open_again(fd, parent);
+		long again = open_again(fd, maker);
 
 		if (again >= floor)
 			return again;
@@ -117,7 +131,7 @@ static long copy_to(int fd, int child)
  * Fills the table and closes all else. Rows are lifted above the table only where a target would hit them; *error_fd
  * moves out of the way too.
  */
-static long set_fds(const struct mps_spawn *s, int *error_fd, pid_t parent)
+static long set_fds(const struct mps_spawn *s, int *error_fd, pid_t maker)
 {
 	int end = s->n_fds > 0 ? s->fds[s->n_fds - 1].child + 1 : 0;
 	int moved[KEEPER_FDS_MAX];
@@ -135,7 +149,7 @@ static long set_fds(const struct mps_spawn *s, int *error_fd, pid_t parent)
 		moved[i] = s->fds[i].fd;
 		if (moved[i] >= end && !(s->fds[i].flags & MPS_FD_REOPEN))
 			continue;
-		r = lift(s->fds[i].fd, end, s->fds[i].flags, parent);
+		r = lift(s->fds[i].fd, end, s->fds[i].flags, maker);
 		if (r < 0)
 			return r;
 		moved[i] = (int)r;
@@ -181,44 +195,90 @@ static long set_pdeathsig(int sig, pid_t parent)
  */
 static long take_files(int error_fd, _Atomic int *files)
 {
-	static const struct mps_failure done = { MPS_STEP_FILES, 0 };
+	static const struct mps_failure done = { MPS_STEP_FILES, 0, "" };
 	long r = raw3(SYS_close_range, MPS_LOW_FDS, -1, CLOSE_RANGE_UNSHARE);
 
 	if (r < 0)
 		return r;
 	if (atomic_exchange(files, MPS_FILES_OWN) == MPS_FILES_AWAITED)
-		raw3(SYS_write, error_fd, RAW(&done), sizeof(done));
+		tell(error_fd, &done);
 	return 0;
 }
 
-void mps_child_run(const struct mps_spawn *s, int error_fd, pid_t parent, _Atomic int *files)
+/* What becomes of an entry's process must not differ by whether an exec has come between: exec(2) makes it dumpable. */
+static void call_entry(const struct mps_spawn *s, int error_fd) __attribute__((noreturn));
+static void call_entry(const struct mps_spawn *s, int error_fd)
+{
+	if (s->set_user)
+		raw2(SYS_prctl, PR_SET_DUMPABLE, 1);
+	environ = (char **)s->envp;
+	mps_entry_run(s->path, s->symbol, s->argv, error_fd);
+}
+
+/* A fresh image that does as much: it gets the pipe for failures across the exec. */
+static long exec_host(const struct mps_spawn *s, int error_fd)
+{
+	char **argv = s->argv - MPS_ENTRY_ROOM;
+	char number[12];
+
+	add_number(number, 0, (unsigned)error_fd);
+	argv[0] = (char *)"mpsup-host";
+	argv[1] = (char *)"entry";
+	argv[2] = number;
+	argv[3] = (char *)s->path;
+	argv[4] = (char *)s->symbol;
+	raw3(SYS_fcntl, error_fd, F_SETFD, 0);
+	return raw3(SYS_execve, RAW(MPS_HOST_PATH), RAW(argv), RAW(s->envp));
+}
+
+static void announce(int error_fd)
+{
+	const struct mps_failure born = { MPS_STEP_BORN, (int32_t)raw0(SYS_getpid), "" };
+
+	tell(error_fd, &born);
+}
+
+static void apply(const struct mps_spawn *s, const struct mps_birth *birth, int *error_fd)
 {
 	static const uint64_t no_signals[2];
 	enum mps_step step;
 	long r;
 
-	if (files != NULL && (r = take_files(error_fd, files)) < 0)
-		fail(error_fd, MPS_STEP_FD, r);
 	if (!s->signals_are_default)
 		mps_reset_signals();
 	if ((r = enter_session(s->session)) < 0)
-		fail(error_fd, MPS_STEP_SESSION, r);
+		fail(*error_fd, MPS_STEP_SESSION, r);
 	if (s->tag != 0)
 		set_soft_limit(RLIMIT_LOCKS, s->tag); /* without it we find less, but it runs */
-	if ((r = set_fds(s, &error_fd, parent)) < 0)
-		fail(error_fd, MPS_STEP_FD, r);
+	if ((r = set_fds(s, error_fd, birth->maker)) < 0)
+		fail(*error_fd, MPS_STEP_FD, r);
 	/* Not before: the parent may have more open than the child may, and then no copy could be made. */
 	if (s->nofile != 0 && (r = set_soft_limit(RLIMIT_NOFILE, s->nofile)) < 0)
-		fail(error_fd, MPS_STEP_LIMIT, r);
+		fail(*error_fd, MPS_STEP_LIMIT, r);
 	if (s->set_user && (r = set_user(s, &step)) < 0)
-		fail(error_fd, step, r);
-	if (s->pdeathsig != 0 && (r = set_pdeathsig(s->pdeathsig, parent)) < 0)
-		fail(error_fd, MPS_STEP_PDEATHSIG, r);
+		fail(*error_fd, step, r);
+	if (s->pdeathsig != 0 && (r = set_pdeathsig(s->pdeathsig, birth->parent)) < 0)
+		fail(*error_fd, MPS_STEP_PDEATHSIG, r);
 	if (s->cwd != NULL && (r = raw1(SYS_chdir, RAW(s->cwd))) < 0)
-		fail(error_fd, MPS_STEP_CHDIR, r);
+		fail(*error_fd, MPS_STEP_CHDIR, r);
 	if (s->umask >= 0)
 		raw1(SYS_umask, s->umask);
 	raw4(SYS_rt_sigprocmask, SIG_SETMASK, RAW(no_signals), 0, KERNEL_SIGSET_SIZE);
-	r = raw3(SYS_execve, RAW(s->path), RAW(s->argv), RAW(s->envp));
+}
+
+void mps_child_run(const struct mps_spawn *s, const struct mps_birth *birth)
+{
+	int error_fd = birth->error_fd;
+	long r;
+
+	if (birth->files != NULL && (r = take_files(error_fd, birth->files)) < 0)
+		fail(error_fd, MPS_STEP_FD, r);
+	if (birth->announces)
+		announce(error_fd);
+	apply(s, birth, &error_fd);
+	if (s->symbol != NULL && s->method != MPS_METHOD_SPAWN)
+		call_entry(s, error_fd);
+	r = s->symbol != NULL ? exec_host(s, error_fd)
+			      : raw3(SYS_execve, RAW(s->path), RAW(s->argv), RAW(s->envp));
 	fail(error_fd, MPS_STEP_EXEC, r);
 }

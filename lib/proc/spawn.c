@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -49,23 +50,22 @@ bool mps_error_passes(int error)
 /* What the child needs to know; lies at the bottom of its stack. */
 struct birth {
 	const struct mps_spawn *s;
-	int error_fd;
-	pid_t parent;
+	struct mps_birth b;
 	_Atomic int files; /* enum mps_files */
 };
 
 static int born(void *user)
 {
 	struct birth *birth = user;
-	bool shares = atomic_load(&birth->files) != MPS_FILES_OWN; /* awaited already, perhaps */
-
-	mps_child_run(birth->s, birth->error_fd, birth->parent, shares ? &birth->files : NULL);
+	if (atomic_load(&birth->files) != MPS_FILES_OWN) /* awaited already, perhaps */
+		birth->b.files = &birth->files;
+	mps_child_run(birth->s, &birth->b);
 }
 
 /* Everything that the child needs lies where its own table will begin with. */
 static bool can_share_files(const struct birth *birth)
 {
-	if (!close_can_unshare() || birth->error_fd >= MPS_LOW_FDS)
+	if (!close_can_unshare() || birth->b.error_fd >= MPS_LOW_FDS)
 		return false;
 	for (size_t i = 0; i < birth->s->n_fds; i++)
 		if (birth->s->fds[i].fd >= MPS_LOW_FDS || birth->s->fds[i].child >= MPS_LOW_FDS)
@@ -97,8 +97,7 @@ static pid_t clone_shared(const struct birth *birth, void *stack, struct mps_chi
 	if (!RAW_IS_PURE || stack == NULL || !birth->s->signals_are_default)
 		return -ENOSYS;
 	copy->s = birth->s;
-	copy->error_fd = birth->error_fd;
-	copy->parent = birth->parent;
+	copy->b = birth->b;
 	atomic_store(&copy->files, files ? MPS_FILES_SHARED : MPS_FILES_OWN);
 	pid = clone(born, (char *)stack + MPS_STACK_SIZE, flags | (files ? CLONE_FILES : 0), copy,
 		    &pidfd);
@@ -106,7 +105,7 @@ static pid_t clone_shared(const struct birth *birth, void *stack, struct mps_chi
 		return errno == EINVAL || errno == EPERM ? -ENOSYS : -errno;
 	ret->pidfd = pidfd;
 	ret->shares_memory = true;
-	ret->error_fd = files ? birth->error_fd : -1;
+	ret->error_fd = files ? birth->b.error_fd : -1;
 	return pid;
 }
 
@@ -143,6 +142,21 @@ static pid_t clone_copied(int *ret_pidfd)
 	return pid;
 }
 
+/*
+ * For an entry: libc and the object shall find all in order, so nothing but its own fork() will do. The pidfd is that of
+ * our child, which nobody reaps before we have it.
+ */
+static pid_t fork_copied(int *ret_pidfd)
+{
+	pid_t pid = fork();
+
+	if (pid < 0)
+		return -errno;
+	if (pid > 0)
+		*ret_pidfd = pidfd_open_child(pid);
+	return pid;
+}
+
 /* In the child of a copying start this does not return. */
 static pid_t make_child(const struct birth *birth, void *stack, struct mps_child *ret)
 {
@@ -153,6 +167,12 @@ static pid_t make_child(const struct birth *birth, void *stack, struct mps_child
 		have_pidfd = feature_allowed(FEATURE_PIDFD);
 		can_share = have_pidfd && feature_allowed(FEATURE_CLONE_VM) && dumps_core_alone();
 		close_prepare();
+	}
+	if (birth->s->symbol != NULL && birth->s->method == MPS_METHOD_FORK) {
+		pid = fork_copied(&ret->pidfd);
+		if (pid == 0)
+			mps_child_run(birth->s, &birth->b);
+		return pid;
 	}
 	if (can_share)
 		pid = clone_shared(birth, stack, ret);
@@ -169,7 +189,7 @@ static pid_t make_child(const struct birth *birth, void *stack, struct mps_child
 			ret->pidfd = pidfd_open_child(pid);
 	}
 	if (pid == 0)
-		mps_child_run(birth->s, birth->error_fd, birth->parent, NULL);
+		mps_child_run(birth->s, &birth->b);
 	return pid;
 }
 
@@ -177,7 +197,7 @@ int mps_spawn_start(const struct mps_spawn *s, void *stack, struct mps_child *re
 		    enum mps_step *ret_step)
 {
 	struct mps_child child = MPS_CHILD_INIT;
-	struct birth birth = { .s = s, .parent = getpid() };
+	struct birth birth = { .s = s, .b = { .maker = getpid(), .parent = getpid() } };
 	sigset_t all, old;
 	int ends[2];
 
@@ -185,7 +205,7 @@ int mps_spawn_start(const struct mps_spawn *s, void *stack, struct mps_child *re
 		*ret_step = MPS_STEP_PIPE;
 		return -errno;
 	}
-	birth.error_fd = ends[1];
+	birth.b.error_fd = ends[1];
 	/* No handler of ours may run in the child. */
 	sigfillset(&all);
 	if (!s->signals_are_default)
@@ -220,7 +240,53 @@ int mps_spawn_result(int exec_fd, struct mps_failure *ret_failure)
 	if (n < 0 && errno == EAGAIN)
 		return 0;
 	if (n != sizeof(failure))
-		failure = (struct mps_failure){ MPS_STEP_NONE, EIO };
+		failure = (struct mps_failure){ MPS_STEP_NONE, EIO, "" };
+	failure.text[sizeof(failure.text) - 1] = '\0';
 	*ret_failure = failure;
-	return -1;
+	return failure.step == MPS_STEP_BORN ? 2 : -1;
+}
+
+/*
+ * CLONE_PARENT, which libc's fork() does not know: one fork where a double fork would be two, and the child falls to the
+ * thread that started us, as if it had been started there. Its exit signal is that of ours (clone(2)). CLONE_CHILD_SETTID
+ * does for libc's cached thread id what fork() does; where the kernel cannot tell where that lies (it is built without
+ * CONFIG_CHECKPOINT_RESTORE) it stays stale.
+ */
+static pid_t clone_sibling(void)
+{
+	struct clone_args args;
+	int *tid = NULL;
+
+	memset(&args, 0, sizeof(args));
+	args.flags = CLONE_PARENT;
+	if (prctl(PR_GET_TID_ADDRESS, &tid) == 0 && tid != NULL) {
+		args.flags |= CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID;
+		args.child_tid = (uintptr_t)tid;
+	}
+	return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+}
+
+int mps_spawn_sibling(const struct mps_spawn *s, int error_fd)
+{
+	const struct mps_birth birth = {
+		.error_fd = error_fd,
+		.maker = getpid(),
+		.parent = getppid(),
+		.announces = true,
+	};
+	sigset_t all, old;
+	pid_t pid;
+	int r = 0;
+
+	close_prepare();
+	/* What was loaded may have handlers. */
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, &old);
+	pid = clone_sibling();
+	if (pid == 0)
+		mps_child_run(s, &birth);
+	if (pid < 0)
+		r = -errno;
+	sigprocmask(SIG_SETMASK, &old, NULL);
+	return r;
 }

@@ -1,7 +1,8 @@
 /*
  * Starting a process: one complete, fixed description, one child path. The description holds everything that the child
  * needs, resolved before the fork (users, paths), because nothing that can fail before should be done after.
- * spawn.c forks, child.c applies the description between fork and exec, spawn_code.c puts it into a message.
+ * spawn.c forks, child.c applies the description between fork and exec, entry.c calls a function of a shared object where
+ * nothing is to be executed, forkserver.c is the process that forks for others, spawn_code.c puts all of it into messages.
  */
 #ifndef PROC_SPAWN_H
 #define PROC_SPAWN_H
@@ -10,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+#include "base/limits.h"
 
 struct buf;
 struct wire;
@@ -36,11 +39,24 @@ struct mps_fd {
 
 enum mps_session { MPS_SESSION_NEW, MPS_SESSION_GROUP, MPS_SESSION_KEEP };
 
+/* How the process comes to be. What it then is, is the same for all. */
+enum mps_method {
+	MPS_METHOD_SPAWN,      /* a fresh image */
+	MPS_METHOD_FORK,       /* an entry: a copy of the starter */
+	MPS_METHOD_FORKSERVER, /* a copy of a process that has loaded what is needed */
+};
+
 struct mps_spawn {
-	const char *
-		path; /* execve's first argument: absolute, or relative to the starter's directory */
-	char **argv;  /* NULL-terminated */
-	char **envp;  /* NULL-terminated, complete: nothing is inherited */
+	/* What is executed: absolute, or relative to the starter's directory. With `symbol`: a shared object. */
+	const char *path;
+	/*
+	 * NULL, or the function of the object that is called in place of an exec: int f(int argc, char **argv), whose
+	 * result is the exit status.
+	 */
+	const char *symbol;
+	/* NULL-terminated. With `symbol` the MPS_ENTRY_ROOM pointers in front of argv[0] are the child's to use. */
+	char **argv;
+	char **envp;		  /* NULL-terminated, complete: nothing is inherited */
 	const char *cwd;	  /* NULL = stay */
 	const struct mps_fd *fds; /* exactly these; all others are closed */
 	size_t n_fds;
@@ -52,6 +68,11 @@ struct mps_spawn {
 	const gid_t *groups;
 	size_t n_groups;
 	uint64_t nofile; /* soft RLIMIT_NOFILE of the child, 0 = inherit */
+	enum mps_method method;
+	/* Of the forkserver: its name, the objects that it has loaded, and whether they must be those on disk now. */
+	const char *server;
+	char **preload;
+	bool renew;
 	int pdeathsig; /* signal when the starting thread dies, 0 = none; prctl(2) PR_SET_PDEATHSIG */
 	uint64_t tag; /* mark of lineage, 0 = none; see tag.h */
 	bool signals_are_default; /* the starter promises that it ignores and catches nothing: 64 system calls less */
@@ -62,6 +83,7 @@ struct mps_spawn {
 	X(NONE, "start")                                                                           \
 	X(RECEIVE, "receive descriptors")                                                          \
 	X(PIPE, "pipe")                                                                            \
+	X(SERVER, "forkserver")                                                                    \
 	X(FORK, "fork")                                                                            \
 	X(SESSION, "setsid")                                                                       \
 	X(FD, "set up descriptors")                                                                \
@@ -71,7 +93,8 @@ struct mps_spawn {
 	X(UID, "setuid")                                                                           \
 	X(PDEATHSIG, "prctl")                                                                      \
 	X(CHDIR, "chdir")                                                                          \
-	X(EXEC, "exec")
+	X(EXEC, "exec")                                                                            \
+	X(ENTRY, "entry")
 
 enum mps_step {
 #define X(name, word) MPS_STEP_##name,
@@ -88,8 +111,15 @@ bool mps_error_passes(int error);
 /* What a child between fork and exec writes when it cannot go on. */
 struct mps_failure {
 	int32_t step;
-	int32_t error; /* errno */
+	int32_t error;		   /* errno, 0 = text says it */
+	char text[SPAWN_TEXT_MAX]; /* "" = strerror() says it */
 };
+_Static_assert(sizeof(struct mps_failure) <= 4096, "a pipe takes and gives it whole: PIPE_BUF");
+
+/* The image that loads entries and is a forkserver: mpsup-host, which is what the starter runs; also when it was replaced. */
+#define MPS_HOST_PATH "/proc/self/exe"
+/* "mpsup-host", "entry", descriptor, object, symbol: what stands before the argv of an entry that gets an image of its own. */
+#define MPS_ENTRY_ROOM 5
 
 /*
  * What a child that shares our memory until its exec stands on: its stack, which the caller lends. It, and all that the
@@ -113,6 +143,8 @@ enum mps_files {
 
 /* A struct mps_failure with this step is none: the child has its own table. */
 #define MPS_STEP_FILES (-1)
+/* Nor is one with this step: a child that another than its parent has made says its pid in `error`. */
+#define MPS_STEP_BORN (-2)
 
 struct mps_child {
 	pid_t pid;
@@ -146,18 +178,45 @@ int mps_spawn_start(const struct mps_spawn *s, void *stack, struct mps_child *re
  */
 bool mps_child_has_files(void *stack, bool about_to_wait);
 
-/* Reads exec_fd: 1 = exec succeeded, 0 = not known yet, -1 = failed, then *ret_failure is set. */
-int mps_spawn_result(int exec_fd, struct mps_failure *ret_failure);
+/*
+ * fork() for a child of our parent, where that has asked for it: no number is ours to reap. Tells its pid on error_fd and
+ * applies s. 0 or -errno. Single-threaded callers only.
+ */
+int mps_spawn_sibling(const struct mps_spawn *s, int error_fd);
 
 /*
- * The child's side: applies s, execs, never returns. error_fd takes the struct mps_failure. `files` is NULL, or where the
- * child says that it has a table of its own. Async-signal-safe.
+ * Reads exec_fd: 1 = exec succeeded (or nobody was there to do it), 0 = not known yet, -1 = failed, then *ret_failure is
+ * set; 2 = a child that a forkserver makes is there, ret_failure->error is its pid: more is to be read.
  */
-void mps_child_run(const struct mps_spawn *s, int error_fd, pid_t parent, _Atomic int *files)
+int mps_spawn_result(int exec_fd, struct mps_failure *ret_failure);
+
+/* What a child knows of its birth. */
+struct mps_birth {
+	int error_fd;	    /* takes the struct mps_failure */
+	pid_t maker;	    /* whose descriptors it has copies of */
+	pid_t parent;	    /* the same, or who is told of its end */
+	bool announces;	    /* says MPS_STEP_BORN */
+	_Atomic int *files; /* NULL, or where it says that it has a table of its own */
+};
+
+/* The child's side: applies s, execs or calls, never returns. Async-signal-safe up to the call of an entry. */
+void mps_child_run(const struct mps_spawn *s, const struct mps_birth *birth)
+	__attribute__((noreturn));
+
+/* Writes a failure with its text (NULL = none), and ends. For a child. */
+void mps_child_fail(int error_fd, enum mps_step step, int error, const char *text)
 	__attribute__((noreturn));
 
 /* Every signal's disposition to default, also the two that libc keeps for itself. Async-signal-safe. */
 void mps_reset_signals(void);
+
+/*
+ * A message that is too long for a datagram travels in a memfd, sealed so that it neither shrinks nor changes under its
+ * reader. mps_seal(): the descriptor or -errno. mps_unseal(): 0 with the mapped bytes (munmap), or -errno (-EBADMSG: no
+ * such memfd).
+ */
+int mps_seal(const void *p, size_t n);
+int mps_unseal(int fd, void **ret_p, size_t *ret_n);
 
 /* Puts s into a message (descriptors as the indexes that s->fds holds). */
 void mps_spawn_encode(const struct mps_spawn *s, struct buf *to);

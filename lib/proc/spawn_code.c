@@ -1,11 +1,16 @@
 /*
- * A struct mps_spawn in a message and back. The decoder trusts nothing: every length is checked, every descriptor index
+ * A struct mps_spawn in a message and back, and a message that is too long for a datagram. The decoder trusts nothing: every length is checked, every descriptor index
  * is bounded by what travelled, rows must be sorted.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/fd.h"
 #include "base/limits.h"
 #include "base/wire.h"
 #include "proc/spawn.h"
@@ -32,11 +37,16 @@ void mps_spawn_encode(const struct mps_spawn *s, struct buf *to)
 	}
 	wire_put_strv(to, s->argv);
 	wire_put_strv(to, s->envp);
+	wire_put_str(to, s->symbol);
+	wire_put_u32(to, s->method);
+	wire_put_u32(to, s->renew);
+	wire_put_str(to, s->server);
+	wire_put_strv(to, s->preload);
 }
 
 /* Offsets into the scratch buffer while it may still move; pointers once all is there. */
 struct layout {
-	size_t fds, groups, argv, envp;
+	size_t fds, groups, argv, envp, preload;
 };
 
 static void align_scratch(struct buf *scratch)
@@ -94,13 +104,16 @@ static size_t decode_groups(struct wire *from, struct buf *scratch, struct mps_s
 	return at;
 }
 
-static size_t decode_strv(struct wire *from, struct buf *scratch, size_t min)
+/* `room` pointers in front of the first are left free. */
+static size_t decode_strv(struct wire *from, struct buf *scratch, size_t min, size_t room)
 {
 	uint32_t n = wire_u32(from);
 	const char *s = NULL;
 	size_t at;
 
 	align_scratch(scratch);
+	while (room-- > 0)
+		buf_add(scratch, &s, sizeof(s));
 	at = scratch->len;
 	/* A string takes five bytes at least, so a count that lies ends here. */
 	if (n < min || n > from->n / 5)
@@ -130,19 +143,63 @@ int mps_spawn_decode(struct wire *from, size_t n_fds, struct buf *scratch, struc
 	s.pdeathsig = (int)wire_u32(from);
 	at.fds = decode_fds(from, n_fds, scratch, &s);
 	at.groups = decode_groups(from, scratch, &s);
-	at.argv = decode_strv(from, scratch, 1);
-	at.envp = decode_strv(from, scratch, 0);
+	at.argv = decode_strv(from, scratch, 1, MPS_ENTRY_ROOM);
+	at.envp = decode_strv(from, scratch, 0, 0);
+	s.symbol = wire_str(from);
+	s.method = wire_u32(from);
+	s.renew = wire_u32(from) != 0;
+	s.server = wire_str(from);
+	at.preload = decode_strv(from, scratch, 0, 0);
 	if (scratch->failed) {
 		buf_fini(scratch);
 		return -ENOMEM;
 	}
 	if (!wire_done(from) || s.path == NULL || s.session > MPS_SESSION_KEEP || s.umask > 0777 ||
-	    s.umask < -1 || s.pdeathsig < 0 || s.pdeathsig > 64)
+	    s.umask < -1 || s.pdeathsig < 0 || s.pdeathsig > 64 ||
+	    s.method > MPS_METHOD_FORKSERVER ||
+	    (s.method == MPS_METHOD_FORKSERVER) != (s.server != NULL))
 		return -EBADMSG;
 	s.fds = (const struct mps_fd *)(const void *)(scratch->p + at.fds);
 	s.groups = (const gid_t *)(const void *)(scratch->p + at.groups);
 	s.argv = (char **)(void *)(scratch->p + at.argv);
 	s.envp = (char **)(void *)(scratch->p + at.envp);
+	s.preload = (char **)(void *)(scratch->p + at.preload);
 	*ret_s = s;
+	return 0;
+}
+
+#define SEALS (F_SEAL_SHRINK | F_SEAL_WRITE)
+
+int mps_seal(const void *p, size_t n)
+{
+	AUTO_CLOSE int fd = memfd_create("mpsup-start", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int r;
+
+	if (fd < 0)
+		return -errno;
+	r = fd_write_all(fd, p, n);
+	if (r < 0)
+		return r;
+	if (fcntl(fd, F_ADD_SEALS, SEALS | F_SEAL_GROW) < 0)
+		return -errno;
+	return TAKE_FD(fd);
+}
+
+int mps_unseal(int fd, void **ret_p, size_t *ret_n)
+{
+	off_t size = lseek(fd, 0, SEEK_END);
+	int seals;
+	void *p;
+
+	if (size <= 0 || size > KEEPER_SPAWN_MAX)
+		return -EBADMSG;
+	seals = fcntl(fd, F_GET_SEALS); /* what is no memfd says -1 */
+	if (seals < 0 || (seals & SEALS) != SEALS)
+		return -EBADMSG;
+	p = mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (p == MAP_FAILED)
+		return -errno;
+	*ret_p = p;
+	*ret_n = (size_t)size;
 	return 0;
 }

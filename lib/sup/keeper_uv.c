@@ -7,7 +7,6 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -16,6 +15,7 @@
 #include "base/limits.h"
 #include "base/wire.h"
 #include "base/xalloc.h"
+#include "proc/spawn.h"
 #include "proc/tag.h"
 #include "sup/sup_uv.h"
 
@@ -118,18 +118,6 @@ static void flush(struct link *l)
 	unit_start_waiting(l->poll.data);
 }
 
-/* The spawn in a sealed memfd, for one that is too long for a datagram. -1 when there is none to be had. */
-static int make_long(const struct buf *rest)
-{
-	AUTO_CLOSE int fd = memfd_create("mpsup-start", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-
-	if (fd < 0 || fd_write_all(fd, rest->p, rest->len) < 0)
-		return -1;
-	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
-		return -1;
-	return TAKE_FD(fd);
-}
-
 static int link_put(struct link *l, const struct buf *b, const int *fds, size_t n_fds)
 {
 	struct iovec iov = { b->p, b->len };
@@ -183,9 +171,9 @@ int link_send(struct sup *s, const struct keeper_message *m, const struct buf *r
 	if (n_fds > 0)
 		memcpy(all, fds, n_fds * sizeof(*fds));
 	if (rest != NULL && rest->len > KEEPER_MSG_MAX - 64) {
-		memfd = make_long(rest);
+		memfd = mps_seal(rest->p, rest->len);
 		if (memfd < 0)
-			return -errno;
+			return memfd;
 		all[n_fds++] = memfd;
 		head.type = KEEPER_START_LONG;
 		rest = NULL;

@@ -122,10 +122,41 @@ static json_t *get_config(const struct row *r)
 	return method_text(text);
 }
 
+static json_t *get_entry(const struct row *r)
+{
+	return method_text(r->svc->conf->entry);
+}
+
+static json_t *get_args(const struct row *r)
+{
+	return method_text(r->svc->conf->args);
+}
+
 static json_t *get_start_method(const struct row *r)
 {
-	(void)r;
-	return json_string("spawn");
+	return json_string(conf_method_word(r->svc->conf->start_method));
+}
+
+/* Of one that is not there (yet) the pid is 0. */
+static json_t *get_forkserver(const struct row *r)
+{
+	const struct conf_proc *conf = r->svc->conf;
+	const struct server_of *server;
+	json_t *o, *preload = json_array();
+
+	if (conf->start_method != CONF_METHOD_FORKSERVER) {
+		json_decref(preload);
+		return json_null();
+	}
+	server = servers_find(&r->unit->sup->servers, conf->forkserver);
+	for (char **p = conf->preload; p != NULL && *p != NULL; p++)
+		json_array_append_new(preload, method_text(*p));
+	o = json_object();
+	json_object_set_new(o, "name", method_text(conf->forkserver));
+	json_object_set_new(o, "pid", json_integer(server != NULL ? server->pid : 0));
+	json_object_set_new(o, "preload", preload);
+	json_object_set_new(o, "started", json_integer(server != NULL ? server->n_started : 0));
+	return o;
 }
 
 json_t *status_path(const struct sup *s, const char *path)
@@ -251,7 +282,10 @@ static const struct field {
 	{ "command", ROW_DETAIL, get_command },
 	{ "directory", ROW_DETAIL, get_directory },
 	{ "config", ROW_DETAIL, get_config },
+	{ "entry", ROW_DETAIL, get_entry },
+	{ "args", ROW_DETAIL, get_args },
 	{ "start_method", ROW_DETAIL, get_start_method },
+	{ "forkserver", ROW_DETAIL, get_forkserver },
 	{ "history", ROW_DETAIL, get_history },
 	{ "compat", ROW_COMPAT, get_compat },
 };

@@ -494,6 +494,7 @@ static void fini(struct sup *s)
 {
 	reload_free(s);
 	sockets_free(s->sockets);
+	servers_fini(&s->servers);
 	units_free(s);
 	worker_base_fini(&s->base);
 	fd_close(&s->start_dir);

@@ -21,6 +21,7 @@
 #include "sup/events.h"
 #include "sup/logs.h"
 #include "sup/order.h"
+#include "sup/servers.h"
 #include "sup/sockets.h"
 #include "sup/state.h"
 #include "sup/sup.h"
@@ -81,6 +82,7 @@ struct sup {
 	struct conf *conf; /* in force; ours */
 	uv_loop_t loop;
 	struct link link;
+	struct servers servers; /* the keeper's */
 	uv_signal_t signals[6];
 	uv_timer_t later;  /* armed for 0 ms when `failed` is not empty */
 	uv_timer_t report; /* armed while all is being stopped */

@@ -213,6 +213,8 @@ static void start_now(struct unit *u)
 	int r;
 
 	r = worker_prepare(&u->sup->base, svc->conf, svc->name, svc->gen, &w, &err);
+	/* Who asks for a start wants what is on disk now; one that has only crashed goes on with what it had. */
+	w.spawn.renew = svc->restarts == 0 && svc->backoff == 0;
 	if (r == 0)
 		r = fill_table(u, &t, &err);
 	if (r == 0) {
@@ -397,7 +399,7 @@ void unit_fail(struct unit *u, const char *text, bool passes)
 static void on_failed(struct unit *u, const struct keeper_message *m)
 {
 	AUTO_FREE char *text = worker_failure_text(&u->sup->base, u->svc.conf,
-						   (enum mps_step)m->code, (int)m->status);
+						   (enum mps_step)m->code, (int)m->status, m->text);
 
 	unit_fail(u, text, mps_error_passes((int)m->status));
 }
@@ -464,6 +466,8 @@ void unit_on_message(struct sup *s, const struct keeper_message *m)
 		on_reaped(s, m);
 	else if (m->type == KEEPER_INSTANCE)
 		takeover_on_instance(s, m);
+	else if (m->type == KEEPER_SERVER && m->text != NULL)
+		servers_set(&s->servers, m->text, m->pid, m->count);
 	else if (m->type == KEEPER_RETIRE)
 		takeover_retire(s);
 	else if (m->type == KEEPER_REFUSED)

@@ -302,6 +302,37 @@ static int find_executable(const struct worker_base *base, const char *name, cha
 	return search_path(name, env_get(env, "PATH"), ret, err);
 }
 
+/* Of FILE in FILE:FUNCTION. */
+static size_t object_length(const struct conf_proc *proc)
+{
+	return (size_t)(strrchr(proc->entry, ':') - proc->entry);
+}
+
+/* As a command: relative to where the supervisor stands. A bare name that is not there is left to the dynamic loader. */
+static char *find_object(const struct worker_base *base, const char *name)
+{
+	AUTO_FREE char *here = NULL;
+
+	if (name[0] == '/')
+		return xstrdup(name);
+	here = xasprintf("%s/%s", base->cwd != NULL ? base->cwd : ".", name);
+	return strchr(name, '/') != NULL || access(here, F_OK) == 0 ? TAKE_PTR(here)
+								    : xstrdup(name);
+}
+
+static char **find_objects(const struct worker_base *base, char *const *names)
+{
+	size_t n = 0;
+	char **v;
+
+	while (names != NULL && names[n] != NULL)
+		n++;
+	v = xcalloc(n + 1, sizeof(*v));
+	for (size_t i = 0; i < n; i++)
+		v[i] = find_object(base, names[i]);
+	return v;
+}
+
 /* ------------------------------------------------------------------------------------------------------ all */
 
 /* "conf.d/web.conf:4": the file relative to the main one's folder where it lies below that. */
@@ -350,6 +381,32 @@ static void apply_user(const struct worker_user *user, struct mps_spawn *s)
 	s->n_groups = (size_t)user->n_groups;
 }
 
+/* For a command a copy of the keeper would be for nothing: it is replaced at once. */
+static enum mps_method method_of(const struct conf_proc *proc)
+{
+	switch (proc->start_method) {
+	case CONF_METHOD_SPAWN:
+		return MPS_METHOD_SPAWN;
+	case CONF_METHOD_FORK:
+		return proc->entry != NULL ? MPS_METHOD_FORK : MPS_METHOD_SPAWN;
+	case CONF_METHOD_FORKSERVER:
+		return MPS_METHOD_FORKSERVER;
+	}
+	return MPS_METHOD_SPAWN;
+}
+
+static int find_path(struct worker_base *base, const struct conf_proc *proc, struct worker_spawn *w,
+		     struct err *err)
+{
+	AUTO_FREE char *object = NULL;
+
+	if (proc->entry == NULL)
+		return find_executable(base, proc->argv[0], w->envp, &w->path, err);
+	object = xstrndup(proc->entry, object_length(proc));
+	w->path = find_object(base, object);
+	return 0;
+}
+
 int worker_prepare(struct worker_base *base, const struct conf_proc *proc, const char *display,
 		   uint32_t gen, struct worker_spawn *ret, struct err *err)
 {
@@ -365,14 +422,20 @@ int worker_prepare(struct worker_base *base, const struct conf_proc *proc, const
 	r = make_environment(base, proc, display, gen, user, &w.envp, err);
 	if (r < 0)
 		return fail_at(base, &proc->place_env_file, r, err);
-	r = find_executable(base, proc->argv[0], w.envp, &w.path, err);
+	r = find_path(base, proc, &w, err);
 	if (r < 0) {
 		worker_spawn_fini(&w);
 		return fail_at(base, &proc->place_command, r, err);
 	}
 	w.cwd = working_directory(base, proc);
+	if (proc->start_method == CONF_METHOD_FORKSERVER)
+		w.preload = find_objects(base, proc->preload);
 	w.spawn = (struct mps_spawn){
 		.path = w.path,
+		.symbol = proc->entry != NULL ? proc->entry + object_length(proc) + 1 : NULL,
+		.method = method_of(proc),
+		.server = proc->start_method == CONF_METHOD_FORKSERVER ? proc->forkserver : NULL,
+		.preload = w.preload,
 		.argv = proc->argv,
 		.envp = w.envp,
 		.cwd = w.cwd,
@@ -388,6 +451,9 @@ int worker_prepare(struct worker_base *base, const struct conf_proc *proc, const
 
 void worker_spawn_fini(struct worker_spawn *w)
 {
+	for (char **p = w->preload; p != NULL && *p != NULL; p++)
+		free(*p);
+	free(w->preload);
 	free(w->envp);
 	free(w->path);
 	free(w->cwd);
@@ -454,36 +520,44 @@ static void add_exec_error(const char *path, int error, struct buf *b)
 
 /* "chdir /srv: Permission denied" without the first word. Where the key stands that is to blame. */
 static const struct conf_place *add_cause(struct worker_base *base, const struct conf_proc *proc,
-					  enum mps_step step, int error, struct buf *b)
+					  enum mps_step step, int error, const char *text,
+					  struct buf *b)
 {
 	const struct conf_place *place = &proc->place;
 
-	if (step == MPS_STEP_EXEC) {
+	if (step == MPS_STEP_EXEC && proc->entry == NULL) {
 		AUTO_FREE char *path = path_of(base, proc);
 
 		buf_addf(b, " %s", path);
 		add_exec_error(path, error, b);
 		return &proc->place_command;
 	}
-	if (step == MPS_STEP_CHDIR) {
+	if (step == MPS_STEP_EXEC) {
+		buf_adds(b, " mpsup-host");
+	} else if (step == MPS_STEP_ENTRY) {
+		buf_addf(b, " %.*s", (int)object_length(proc), proc->entry);
+		place = &proc->place_command;
+	} else if (step == MPS_STEP_SERVER) {
+		buf_addf(b, " %s", proc->forkserver);
+	} else if (step == MPS_STEP_CHDIR) {
 		buf_addf(b, " %s", proc->directory);
 		place = &proc->place_directory;
 	} else if (step == MPS_STEP_GROUPS || step == MPS_STEP_GID || step == MPS_STEP_UID) {
 		buf_addf(b, " (user %s)", proc->user);
 		place = &proc->place_user;
 	}
-	buf_addf(b, ": %s", strerror(error));
+	buf_addf(b, ": %s", text != NULL ? text : strerror(error));
 	return place;
 }
 
 char *worker_failure_text(struct worker_base *base, const struct conf_proc *proc,
-			  enum mps_step step, int error)
+			  enum mps_step step, int error, const char *text)
 {
 	const struct conf_place *place;
 	struct buf b = BUF_INIT;
 
 	buf_adds(&b, mps_step_word(step));
-	place = add_cause(base, proc, step, error, &b);
+	place = add_cause(base, proc, step, error, text, &b);
 	add_place(base, place, &b);
 	return xbuf_take(&b);
 }

@@ -37,6 +37,7 @@ struct worker_spawn {
 	char **envp;
 	char *path;
 	char *cwd;
+	char **preload; /* and what it points to */
 };
 
 /*
@@ -49,9 +50,10 @@ void worker_spawn_fini(struct worker_spawn *w);
 
 /*
  * What people read when the start failed in the keeper or the child: "exec /opt/x: No such file or directory
- * (conf.d/legacy.conf:3)", "exec /srv/a.sh: its interpreter /usr/bin/pyton3 does not exist (...)". Heap string.
+ * (conf.d/legacy.conf:3)", "exec /srv/a.sh: its interpreter /usr/bin/pyton3 does not exist (...)", "entry ./a.so:
+ * undefined symbol: main (...)". `text` says more than the number, or is NULL. Heap string.
  */
 char *worker_failure_text(struct worker_base *base, const struct conf_proc *proc,
-			  enum mps_step step, int error);
+			  enum mps_step step, int error, const char *text);
 
 #endif

@@ -15,7 +15,7 @@ LOG=$T/mpsup.log
 # What a test starts carries this in its environment, or its image or directory lies in $T.
 export MPSUP_TEST=$T
 unset SUPERVISOR_ENABLED SUPERVISOR_PROCESS_NAME SUPERVISOR_GROUP_NAME SUPERVISOR_SERVER_URL NOTIFY_SOCKET
-mkdir "$T/bin" && cp "$B/mpsup" "$B/mpsup-host" "$B/e2e/worker" "$T/bin/" || exit 1
+mkdir "$T/bin" && cp "$B/mpsup" "$B/mpsup-host" "$B/e2e/worker" "$B/e2e/worker.so" "$T/bin/" || exit 1
 if [ "$(id -u)" != 0 ]; then
   export XDG_RUNTIME_DIR=$T/run
   mkdir -m 700 "$XDG_RUNTIME_DIR"

@@ -28,6 +28,11 @@ static void same_words(char **a, char **b)
 	must(*a == NULL && *b == NULL);
 }
 
+static void same_text(const char *a, const char *b)
+{
+	must((a == NULL) == (b == NULL) && (a == NULL || strcmp(a, b) == 0));
+}
+
 static void check_spawn(const struct keeper_message *m, size_t n_fds)
 {
 	struct wire w = { m->rest, m->rest_size, false }, again;
@@ -52,6 +57,10 @@ static void check_spawn(const struct keeper_message *m, size_t n_fds)
 	must(s.n_groups == 0 || memcmp(s.groups, t.groups, s.n_groups * sizeof(gid_t)) == 0);
 	same_words(s.argv, t.argv);
 	same_words(s.envp, t.envp);
+	same_words(s.preload, t.preload);
+	same_text(s.symbol, t.symbol);
+	same_text(s.server, t.server);
+	must(s.method == t.method && s.renew == t.renew);
 }
 
 static void check_message(const struct keeper_message *m, bool to_keeper)
@@ -66,6 +75,7 @@ static void check_message(const struct keeper_message *m, bool to_keeper)
 	must(keeper_decode(bytes.p, bytes.len, to_keeper, &again) == 0);
 	must(again.type == m->type && again.instance == m->instance && again.gen == m->gen);
 	must(again.sent == m->sent && again.rest_size == m->rest_size);
+	same_text(again.text, m->text);
 	must(again.time.ns == m->time.ns && again.status == m->status && again.code == m->code);
 }
 

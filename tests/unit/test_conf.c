@@ -204,6 +204,23 @@ static const struct {
 	const char *says;
 } messages[] = {
 	{ "[program:x]\n", CONF_ERROR, 1, "command= is missing" },
+	{ "[program:x]\ncommand=a\nentry=b.so:c\n", CONF_ERROR, 3,
+	  "in place of command= (line 2)" },
+	{ "[program:x]\nentry=b.so\n", CONF_ERROR, 2, "is not FILE:FUNCTION" },
+	{ "[program:x]\nentry=:f\n", CONF_ERROR, 2, "is not FILE:FUNCTION" },
+	{ "[program:x]\nentry=b.so:a b\n", CONF_ERROR, 2, "is not FILE:FUNCTION" },
+	{ "[program:x]\nentry=b.so:f\nargs='\n", CONF_WARNING, 3, "can't parse args" },
+	{ "[program:x]\ncommand=a\nargs=b\n", CONF_WARNING, 3, "arguments of a command" },
+	{ "[program:x]\ncommand=a\nstart_method=exec\n", CONF_ERROR, 3,
+	  "none of spawn|fork|forkserver" },
+	{ "[program:x]\ncommand=a\nforkserver=y\n", CONF_WARNING, 3, "start_method is spawn" },
+	{ "[program:x]\ncommand=a\nstart_method=forkserver\nforkserver=modles\n[forkserver:models]"
+	  "\n",
+	  CONF_ERROR, 4, "did you mean models?" },
+	{ "[program:x]\ncommand=a\nstart_method=forkserver\nforkserver=y\n", CONF_ERROR, 4,
+	  "there is no [forkserver:y]" },
+	{ "[forkserver]\npreload=a.so\n", CONF_WARNING, 1, "needs a name" },
+	{ "[forkserver:x]\npreloda=a.so\n", CONF_WARNING, 2, "did you mean preload" },
 	{ "[program:]\ncommand=a\n", CONF_ERROR, 1, "has no name" },
 	{ "[program:a b]\ncommand=a\n", CONF_ERROR, 1, "' ' must not be in it" },
 	{ "[program:x]\ncommand=a\nautostrat=1\n", CONF_WARNING, 3, "did you mean autostart" },
@@ -449,4 +466,28 @@ Test(conf, ten_thousand_programs_fit_into_ten_megabytes)
 	cr_expect_lt(sizeof(struct conf_proc), 512);
 	conf_free(conf);
 	buf_fini(&text);
+}
+
+Test(conf, a_program_is_started_as_it_says_or_as_all_are)
+{
+	struct conf *conf = load_text("[supervisord]\nstart_method=forkserver\n"
+				      "[program:a]\nentry=./w:x.so:main\nargs=1 'b c'\n"
+				      "[program:b]\ncommand=x\nforkserver=two\n"
+				      "[program:c]\ncommand=x\nstart_method=fork\n"
+				      "[forkserver:two]\npreload=a.so, b.so\n"
+				      "[forkserver:default]\npreload=c.so\n");
+	const struct conf_proc *p = conf->procs;
+
+	cr_assert_eq(conf->n_procs, 3);
+	cr_expect_str_eq(p[0].entry, "./w:x.so:main");
+	cr_expect_str_eq(p[0].argv[0], "./w:x.so:main");
+	cr_expect_str_eq(p[0].argv[2], "b c");
+	cr_expect_null(p[0].argv[3]);
+	cr_expect_str_eq(p[0].forkserver, "default");
+	cr_expect_str_eq(p[0].preload[0], "c.so");
+	cr_expect_str_eq(p[1].forkserver, "two");
+	cr_expect_str_eq(p[1].preload[1], "b.so");
+	cr_expect_eq(p[2].start_method, CONF_METHOD_FORK);
+	cr_expect_null(p[2].forkserver);
+	conf_free(conf);
 }

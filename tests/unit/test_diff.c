@@ -159,6 +159,7 @@ static const struct {
 	{ KEY_LIMIT, "1/2", "1/3" },
 	{ KEY_EXIT_ON, "exit:a", "exit:b" },
 	{ KEY_ENV_FILE, "/x", "-/x" },
+	{ KEY_ENTRY, "a.so:f", "a.so:g" },
 };
 
 static const char *value_of(const struct key *key, bool second)

@@ -262,7 +262,7 @@ Test(keeper, starts_more_than_a_worker_may_have_open)
 Test(slot, is_not_held_up_by_a_child_that_was_stopped_before_its_exit, .timeout = 20)
 {
 	static struct keeper k;
-	struct mps_failure failure = { MPS_STEP_CHDIR, ENOTDIR };
+	struct mps_failure failure = { .step = MPS_STEP_CHDIR, .error = ENOTDIR };
 	struct slot *s;
 	siginfo_t si;
 	int ends[2];

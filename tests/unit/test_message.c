@@ -62,6 +62,14 @@ static const struct row {
 	    .time = { 88 } },
 	  false },
 	{ { .type = KEEPER_GONE, .instance = 3, .gen = 4 }, false },
+	{ { .type = KEEPER_FAILED,
+	    .instance = 3,
+	    .gen = 4,
+	    .code = 2,
+	    .status = 0,
+	    .text = "a: no" },
+	  false },
+	{ { .type = KEEPER_SERVER, .text = "one", .pid = 9, .count = 7 }, false },
 	{ { .type = KEEPER_REAPED, .pid = 9, .code = 1, .status = 2 }, false },
 };
 
@@ -73,7 +81,9 @@ static bool same(const struct keeper_message *a, const struct keeper_message *b)
 	       a->pid == b->pid && a->tree_left == b->tree_left && a->time.ns == b->time.ns &&
 	       a->start.leftovers == b->start.leftovers && a->start.grace.ns == b->start.grace.ns &&
 	       a->first == b->first && a->state == b->state && a->sent == b->sent &&
-	       a->before == b->before && a->started.ns == b->started.ns;
+	       a->before == b->before && a->started.ns == b->started.ns &&
+	       (a->text == NULL) == (b->text == NULL) &&
+	       (a->text == NULL || strcmp(a->text, b->text) == 0);
 }
 
 static bool has_rest(enum keeper_type type)

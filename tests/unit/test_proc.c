@@ -140,7 +140,7 @@ static int start(const struct mps_spawn *s, const struct way *way, struct mps_ch
 	int r = mps_spawn_start(s, way->shared ? stack : NULL, child, &step);
 
 	if (r < 0) {
-		*ret = (struct mps_failure){ (int32_t)step, -r };
+		*ret = (struct mps_failure){ .step = (int32_t)step, .error = -r };
 		return -1;
 	}
 	MUST(child->pidfd >= 0 || strstr(way->no, "pidfd") != NULL);
@@ -161,7 +161,7 @@ static void reap(struct mps_child *child, int status)
 static void tells(struct mps_spawn *s, const struct way *way, struct buf *ret)
 {
 	struct mps_child child = MPS_CHILD_INIT;
-	struct mps_failure failure = { 0, 0 };
+	struct mps_failure failure = { 0 };
 	char text[4096];
 	int out[2], r;
 	struct mps_fd rows[8];
@@ -370,7 +370,7 @@ static void failures(const struct way *way)
 		static const struct mps_fd fds[] = { { 0, 0, 0 }, { 1, 1, 0 }, { 2, 2, 0 } };
 		struct mps_child child = MPS_CHILD_INIT;
 		struct mps_spawn s = description();
-		struct mps_failure f = { 0, 0 };
+		struct mps_failure f = { 0 };
 
 		s.path = rows[i].path;
 		s.cwd = rows[i].cwd;
@@ -393,7 +393,7 @@ static void no_descriptors(const struct way *way)
 	struct rlimit r = { 3, 3 };
 	struct mps_child child = MPS_CHILD_INIT;
 	struct mps_spawn s = description();
-	struct mps_failure f = { 0, 0 };
+	struct mps_failure f = { 0 };
 
 	for (int fd = 3; fd < 1024; fd++)
 		close(fd);
@@ -414,7 +414,7 @@ static void bad_row(const struct way *way)
 	const struct mps_fd rows[] = { { 0, 0, 0 }, { 1, 63, 0 } };
 	struct mps_child child = MPS_CHILD_INIT;
 	struct mps_spawn s = description();
-	struct mps_failure f = { 0, 0 };
+	struct mps_failure f = { 0 };
 
 	close(63);
 	s.fds = rows;

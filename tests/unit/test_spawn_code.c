@@ -13,6 +13,7 @@
 
 static char *argv_[] = { (char *)"/bin/x", (char *)"", (char *)"-c", NULL };
 static char *envp_[] = { (char *)"A=1", (char *)"B=", NULL };
+static char *preload_[] = { (char *)"a.so", (char *)"/b.so", NULL };
 static const gid_t groups_[] = { 5, 6, 7 };
 
 /* Three rows, of which one is a role; two descriptors travel. */
@@ -34,6 +35,11 @@ static struct mps_spawn whole(const struct mps_fd *fds)
 		.n_groups = 3,
 		.nofile = 1234,
 		.pdeathsig = 9,
+		.symbol = "main",
+		.method = MPS_METHOD_FORKSERVER,
+		.server = "one",
+		.preload = preload_,
+		.renew = true,
 	};
 }
 
@@ -69,6 +75,17 @@ Test(spawn_code, comes_back_whole)
 	cr_expect_eq(memcmp(r.groups, groups_, sizeof(groups_)), 0);
 	cr_expect(r.session == s.session && r.umask == 027 && r.uid == 1 && r.gid == 2);
 	cr_expect(r.set_user && r.nofile == 1234 && r.pdeathsig == 9);
+	cr_expect_str_eq(r.symbol, "main");
+	cr_expect_str_eq(r.server, "one");
+	cr_expect(r.method == MPS_METHOD_FORKSERVER && r.renew);
+	cr_expect_str_eq(r.preload[1], "/b.so");
+	cr_expect_null(r.preload[2]);
+	/* The room in front of argv is there: nothing else changes when it is used. */
+	for (size_t i = 1; i <= MPS_ENTRY_ROOM; i++)
+		r.argv[-(ptrdiff_t)i] = (char *)"x";
+	cr_expect_eq(memcmp(r.fds, good_fds, sizeof(good_fds)), 0);
+	cr_expect_eq(memcmp(r.groups, groups_, sizeof(groups_)), 0);
+	cr_expect_str_eq(r.argv[0], argv_[0]);
 }
 
 Test(spawn_code, what_is_not_set_comes_back_unset)
@@ -80,6 +97,7 @@ Test(spawn_code, what_is_not_set_comes_back_unset)
 
 	mps_spawn_encode(&s, &b);
 	cr_assert_eq(decode(&b, b.len, &scratch, &r), 0);
+	cr_expect(r.symbol == NULL && r.server == NULL && r.preload[0] == NULL);
 	cr_expect(r.cwd == NULL && r.umask == -1 && !r.set_user && r.n_fds == 0);
 	cr_expect_null(r.envp[0]);
 }
@@ -153,6 +171,9 @@ Test(spawn_code, a_command_without_words_or_path_is_refused)
 		{ .path = "x", .argv = argv_, .envp = none, .umask = -2 },
 		{ .path = "x", .argv = argv_, .envp = none, .pdeathsig = 65 },
 		{ .path = "x", .argv = argv_, .envp = none, .session = (enum mps_session)3 },
+		{ .path = "x", .argv = argv_, .envp = none, .method = (enum mps_method)3 },
+		{ .path = "x", .argv = argv_, .envp = none, .method = MPS_METHOD_FORKSERVER },
+		{ .path = "x", .argv = argv_, .envp = none, .server = "one" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {

@@ -247,19 +247,33 @@ Test(worker, a_failed_start_names_step_subject_and_place)
 		enum mps_step step;
 		int error;
 		const char *text;
+		const char *says;
 	} rows[] = {
-		{ MPS_STEP_EXEC, ENOENT, "exec /opt/x: No such file or directory (main.conf:2)" },
-		{ MPS_STEP_CHDIR, EACCES, "chdir /srv: Permission denied (main.conf:3)" },
-		{ MPS_STEP_UID, EPERM, "setuid (user bob): Operation not permitted (main.conf:4)" },
-		{ MPS_STEP_FORK, EAGAIN, "fork: Resource temporarily unavailable (main.conf:1)" },
+		{ MPS_STEP_EXEC, ENOENT, "exec /opt/x: No such file or directory (main.conf:2)",
+		  NULL },
+		{ MPS_STEP_CHDIR, EACCES, "chdir /srv: Permission denied (main.conf:3)", NULL },
+		{ MPS_STEP_UID, EPERM, "setuid (user bob): Operation not permitted (main.conf:4)",
+		  NULL },
+		{ MPS_STEP_FORK, EAGAIN, "fork: Resource temporarily unavailable (main.conf:1)",
+		  NULL },
+		{ MPS_STEP_ENTRY, 0, "entry ./w.so: undefined symbol: f (main.conf:2)",
+		  "undefined symbol: f" },
+		{ MPS_STEP_SERVER, 0, "forkserver one: preload a.so: no (main.conf:1)",
+		  "preload a.so: no" },
+		{ MPS_STEP_SERVER, EAGAIN,
+		  "forkserver one: Resource temporarily unavailable (main.conf:1)", NULL },
 	};
 	struct conf_proc p = program();
 
 	argv_[0] = (char *)"/opt/x";
 	p.directory = (char *)"/srv";
 	p.user = (char *)"bob";
+	p.forkserver = (char *)"one";
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		AUTO_FREE char *text = worker_failure_text(&base, &p, rows[i].step, rows[i].error);
+		AUTO_FREE char *text = NULL;
+
+		p.entry = rows[i].step == MPS_STEP_ENTRY ? (char *)"./w.so:f" : NULL;
+		text = worker_failure_text(&base, &p, rows[i].step, rows[i].error, rows[i].says);
 
 		cr_expect_str_eq(text, rows[i].text);
 	}
@@ -295,7 +309,7 @@ Test(worker, a_failed_exec_names_the_file_that_was_tried_and_what_it_lacks)
 		AUTO_FREE char *text = NULL;
 
 		put_file("tool", rows[i].content, 0700);
-		text = worker_failure_text(&base, &p, MPS_STEP_EXEC, rows[i].error);
+		text = worker_failure_text(&base, &p, MPS_STEP_EXEC, rows[i].error, NULL);
 		cr_expect_str_eq(text, want);
 	}
 }

@@ -1,0 +1,311 @@
+#!/bin/bash
+# Start methods: whatever way a program comes to be, it is started with the same, ends the same, fails with the same words,
+# and is ended with its whole tree; and what becomes of a forkserver is not the workers' business.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+METHODS='spawn fork forkserver'
+KINDS='command entry'
+SO=$T/bin/worker.so
+is_root=
+[ "$(id -u)" != 0 ] || is_root=1
+
+# program NAME KIND METHOD FILE ARGUMENTS: FILE is the worker's, or another's
+program() {
+  printf '[program:%s]\nstart_method=%s\nstartretries=0\nautorestart=false\nautostart=false\nstartsecs=0\n' "$1" "$3"
+  if [ "$2" = command ]; then
+    printf 'command=%s %s\n' "$4" "$5"
+  else
+    printf 'entry=%s:main\nargs=%s\n' "$4" "$5"
+  fi
+}
+
+file_of() { # kind
+  [ "$1" = command ] && echo "$W" || echo "$SO"
+}
+
+# What can be seen of all, without their places in the file, for seen().
+look() {
+  mps status --json >"$T/rows.json"
+  python3 -c '
+import json, re, sys
+for row in json.load(sys.stdin)["processes"]:
+    said = re.sub(r" \(mpsup\.conf:\d+\)", "", row.get("spawnerr") or "")
+    print(row["name"], row["state"], row.get("exit"), said)' <"$T/rows.json" >"$T/rows"
+}
+
+seen() { # name
+  sed -n "s/^$1 //p" "$T/rows"
+}
+
+cp "$W" "$T/bin/closed" && cp "$SO" "$T/bin/closed.so" && chmod 0 "$T/bin/closed" "$T/bin/closed.so"
+{
+  for kind in $KINDS; do
+    for method in $METHODS; do
+      cell=$kind-$method
+      file=$(file_of $kind)
+      closed=$T/bin/closed${file#"$W"}
+      program "exit-$cell" $kind $method "$file" "--exit 3"
+      program "crash-$cell" $kind $method "$file" "--signal SEGV"
+      program "kill-$cell" $kind $method "$file" ""
+      program "dump-$cell" $kind $method "$file" "--dump $T/dump.$cell"
+      printf 'environment=A="1"\ndirectory=/\numask=027\n'
+      program "missing-$cell" $kind $method "$T/bin/missing.so" ""
+      program "closed-$cell" $kind $method "$closed" ""
+      [ -z "$is_root" ] || printf 'user=nobody\n'
+      program "folder-$cell" $kind $method "$file" ""
+      printf 'directory=/nonexistent\n'
+      if [ -n "$is_root" ]; then
+        program "user-$cell" $kind $method "$file" "--dump $T/open/dump-user.$cell"
+        printf 'user=nobody\n'
+      fi
+      program "tree-$cell" $kind $method "$file" "--pidfile $T/tree.$cell --tree 3 --daemonize { --pidfile $T/tree.$cell }"
+      printf 'stopwaitsecs=1\n'
+    done
+  done
+  for method in $METHODS; do
+    program "symbol-entry-$method" entry $method "$SO" "" | sed 's/:main$/:no_such_function/'
+  done
+} | config
+mkdir -m 777 "$T/open"
+start_mpsup
+
+# same NAME: what is seen of NAME-KIND-METHOD is the same for all of the kinds.
+same() { # name, kinds
+  local name=$1 kind method first now
+  shift
+  first=
+  for kind in "$@"; do
+    for method in $METHODS; do
+      now=$(seen "$name-$kind-$method")
+      [ -n "$first" ] || first=$now
+      [ "$now" = "$first" ] || fail "$name-$kind-$method: '$now', not '$first'"
+    done
+  done
+  echo "$first"
+}
+
+all_of() { # name, kinds: the names
+  local name=$1 kind method
+  shift
+  for kind in "$@"; do
+    for method in $METHODS; do
+      echo "$name-$kind-$method"
+    done
+  done
+}
+
+in_states() { # states, names
+  local states=$1 name
+  shift
+  look
+  for name in "$@"; do
+    case "|$states|" in *"|$(seen "$name" | cut -d' ' -f1)|"*) ;; *) return 1 ;; esac
+  done
+}
+
+say "an exit, a crash and a kill are the same for all"
+for name in exit crash kill; do
+  # shellcheck disable=SC2046 # names
+  mps start $(all_of $name command entry) >"$T/out" 2>"$T/err"
+done
+for name in $(all_of kill command entry); do
+  kill -KILL "$(pid_of "$name")"
+done
+for name in exit crash kill; do
+  # shellcheck disable=SC2046 # names
+  must in_states EXITED $(all_of $name command entry)
+done
+look
+case $(same exit command entry) in "EXITED {'code': 3} ") ;; *) fail "exit: $(seen exit-entry-fork)" ;; esac
+case $(same crash command entry) in "EXITED {'signal': 'SEGV',"*) ;; *) fail "crash: $(seen crash-entry-fork)" ;; esac
+case $(same kill command entry) in "EXITED {'signal': 'KILL',"*) ;; *) fail "kill: $(seen kill-entry-fork)" ;; esac
+
+say "what cannot be started is told in the same words, with the place"
+for name in missing closed folder; do
+  # shellcheck disable=SC2046 # names
+  mps start $(all_of $name command entry) >"$T/out" 2>"$T/err" && fail "start exits 0"
+done
+mps start symbol-entry-spawn symbol-entry-fork symbol-entry-forkserver >"$T/out" 2>"$T/err" && fail "start exits 0"
+look
+[ "$(same missing command)" = "FATAL None exec $T/bin/missing.so: No such file or directory" ] || fail "$(seen missing-command-spawn)"
+[ "$(same missing entry)" = "FATAL None entry $T/bin/missing.so: cannot open shared object file: No such file or directory" ] ||
+  fail "$(seen missing-entry-spawn)"
+[ "$(same closed command)" = "FATAL None exec $T/bin/closed: Permission denied" ] || fail "$(seen closed-command-spawn)"
+[ "$(same closed entry)" = "FATAL None entry $T/bin/closed.so: cannot open shared object file: Permission denied" ] ||
+  fail "$(seen closed-entry-spawn)"
+[ "$(same symbol entry)" = "FATAL None entry $SO: undefined symbol: no_such_function" ] || fail "$(seen symbol-entry-spawn)"
+[ "$(same folder command entry)" = "FATAL None chdir /nonexistent: No such file or directory" ] || fail "$(seen folder-entry-fork)"
+mps status symbol-entry-fork >"$T/out"
+line=$(grep -n 'program:symbol-entry-fork\]' "$CONF" | cut -d: -f1)
+contains "$T/out" "no_such_function \(mpsup.conf:$((line + 6))\)" || fail "no place"
+
+say "all are started with the same"
+# shellcheck disable=SC2046 # names
+mps_expect 0 start $(all_of dump command entry)
+# Without what differs between any two processes. A copy of the keeper, which has threads, has libc's handler of signal 33.
+plain() { # file
+  sed -E "s/(dump|A)[-.](user[-.])?(command|entry)-(spawn|fork|forkserver)/\1/g; /^(pid|pgid|sid|pgrp|session|NSpid|start)[ =:]/d; /^env MPSUP_INSTANCE=/d; s/(command|entry)-(spawn|fork|forkserver)//g; s/(pipe|socket):.*/\1/; s/^(SigCgt:.0{7})1/\10/" "$1" | sort
+}
+for name in $(all_of dump command entry); do
+  must test -s "$T/dump.${name#dump-}"
+  diff <(plain "$T/dump.command-spawn") <(plain "$T/dump.${name#dump-}") >"$T/out" || fail "$name is started with something else"
+done
+if [ -n "$is_root" ]; then
+  # shellcheck disable=SC2046 # names
+  mps_expect 0 start $(all_of user command entry)
+  for name in $(all_of user command entry); do
+    must test -s "$T/open/dump-user.${name#user-}"
+    diff <(plain "$T/open/dump-user.command-spawn") <(plain "$T/open/dump-user.${name#user-}") >"$T/out" ||
+      fail "$name is started with something else"
+    [ "$(stat -c %U "/proc/$(pid_of "$name")")" = nobody ] || fail "$name is $(stat -c %U "/proc/$(pid_of "$name")")'s"
+  done
+fi
+
+say "stop ends the whole tree"
+# shellcheck disable=SC2046 # names
+mps_expect 0 start $(all_of tree command entry)
+for name in $(all_of tree command entry); do
+  must n_lines "$T/tree.${name#tree-}" 2
+done
+# shellcheck disable=SC2046 # names
+mps_expect 0 stop $(all_of tree command entry)
+for name in $(all_of tree command entry); do
+  all_gone "$T/tree.${name#tree-}" || fail "something of $name is left"
+done
+shutdown_mpsup
+
+# ------------------------------------------------------------------------------------------------ forkservers
+
+server() { # name: its pid
+  local p
+  for p in $(ours); do
+    case $(tr '\0' ' ' 2>/dev/null <"/proc/$p/cmdline") in
+    "mpsup: forkserver $1 "* | "mpsup: forkserver $1")
+      echo "$p"
+      return
+      ;;
+    esac
+  done
+  return 1
+}
+
+is_other() { # name, pid: the server is there, and another
+  local now
+  now=$(server "$1") && [ "$now" != "$2" ]
+}
+
+forkserver_of() { # program: what status says
+  mps status "$1" | sed -n 's/^  forkserver  *//p'
+}
+
+cp "$SO" "$T/bin/loaded.so"
+config <<X
+[forkserver:one]
+preload=$T/bin/loaded.so
+
+[program:a]
+entry=$T/bin/loaded.so:main
+start_method=forkserver
+forkserver=one
+startsecs=0
+
+[program:b]
+entry=$T/bin/loaded.so:main
+args=--signal SEGV
+start_method=forkserver
+forkserver=one
+startsecs=0
+autorestart=false
+autostart=false
+
+[program:c]
+command=$W
+start_method=forkserver
+startsecs=0
+X
+start_mpsup
+must in_state a RUNNING
+must in_state c RUNNING
+a=$(pid_of a)
+one=$(server one) || fail "no forkserver"
+
+say "status tells of the server"
+[ "$(forkserver_of a)" = "one, pid $one, 1 started; has loaded $T/bin/loaded.so" ] || fail "it says '$(forkserver_of a)'"
+[ "$(forkserver_of c)" = "default, pid $(server default), 1 started" ] || fail "it says '$(forkserver_of c)'"
+[ "$(sed -n 's/^PPid:\t//p' "/proc/$a/status")" = "$keeper" ] || fail "the worker is not the keeper's child"
+
+say "a crash in preloaded code is that of the worker alone"
+mps start b >"$T/out" 2>"$T/err"
+must in_state b EXITED
+[ "$(server one)" = "$one" ] || fail "the server has gone too"
+alive "$a" && alive "$keeper" || fail "others have gone too"
+
+say "a server that dies is followed by another, and nobody notices"
+kill -KILL "$one"
+must -t 2 is_other one "$one"
+alive "$a" || fail "a has gone with the server"
+[ "$(pid_of a)" = "$a" ] || fail "a is another"
+one=$(server one)
+kill -KILL "$one"
+t=$(now_ms)
+mps_expect 0 restart a
+[ $(($(now_ms) - t)) -lt 2000 ] || fail "the restart has taken $(($(now_ms) - t)) ms"
+is_other one "$one" || fail "no other server"
+
+say "one that does not answer is replaced"
+one=$(server one)
+kill -STOP "$one"
+mps_expect 0 restart a
+is_other one "$one" || fail "no other server"
+
+say "a stop does not wait for a server that says nothing"
+one=$(server one)
+kill -STOP "$one"
+mps stop a >"$T/out" 2>"$T/err"
+mps_expect 0 start a
+must in_state a RUNNING
+
+say "a preloaded file that has changed is loaded anew when a start is asked for, not before"
+must server one
+one=$(server one)
+cp "$SO" "$T/bin/new.so" && mv "$T/bin/new.so" "$T/bin/loaded.so"
+a=$(pid_of a)
+kill -KILL "$a"
+must in_state a RUNNING
+must test "$(pid_of a)" != "$a"
+[ "$(server one)" = "$one" ] || fail "a crash has made another server"
+mps_expect 0 restart a
+must is_other one "$one"
+one=$(server one)
+mps_expect 0 restart a
+[ "$(server one)" = "$one" ] || fail "made another server without need"
+
+say "the supervisor's death is nothing to the server"
+a=$(pid_of a)
+before=$(forkserver_of a)
+kill -KILL "$supervisor"
+followed() {
+  local now
+  now=$(role supervisor) && [ -n "$now" ] && [ "$now" != "$supervisor" ] && in_state a RUNNING
+}
+must followed
+supervisor=$(role supervisor)
+[ "$(server one)" = "$one" ] || fail "the server is another"
+[ "$(pid_of a)" = "$a" ] || fail "a is another"
+[ "$(forkserver_of a)" = "$before" ] || fail "it says '$(forkserver_of a)', not '$before'"
+
+say "a server that cannot load what it should fails the starts, and says why"
+sed -i "s,^preload=.*,preload=$T/bin/loaded.so\, $T/bin/none.so," "$CONF"
+mps reload >"$T/out" 2>"$T/err"
+must in_state a 'BACKOFF|FATAL'
+mps status a >"$T/out"
+contains "$T/out" "forkserver one: preload $T/bin/none.so: cannot open shared object file" || fail "status does not say it"
+sed -i "s,^preload=.*,preload=$T/bin/loaded.so," "$CONF"
+mps_expect 0 reload
+mps start a >"$T/out" 2>"$T/err"
+must in_state a RUNNING
+
+say "the keeper's death takes all along"
+kill -KILL "$keeper"
+must -t 5 nothing_left
