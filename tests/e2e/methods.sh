@@ -43,28 +43,28 @@ cp "$W" "$T/bin/closed" && cp "$SO" "$T/bin/closed.so" && chmod 0 "$T/bin/closed
   for kind in $KINDS; do
     for method in $METHODS; do
       cell=$kind-$method
-      file=$(file_of $kind)
+      file=$(file_of "$kind")
       closed=$T/bin/closed${file#"$W"}
-      program "exit-$cell" $kind $method "$file" "--exit 3"
-      program "crash-$cell" $kind $method "$file" "--signal SEGV"
-      program "kill-$cell" $kind $method "$file" ""
-      program "dump-$cell" $kind $method "$file" "--dump $T/dump.$cell"
+      program "exit-$cell" "$kind" "$method" "$file" "--exit 3"
+      program "crash-$cell" "$kind" "$method" "$file" "--signal SEGV"
+      program "kill-$cell" "$kind" "$method" "$file" ""
+      program "dump-$cell" "$kind" "$method" "$file" "--dump $T/dump.$cell"
       printf 'environment=A="1"\ndirectory=/\numask=027\n'
-      program "missing-$cell" $kind $method "$T/bin/missing.so" ""
-      program "closed-$cell" $kind $method "$closed" ""
+      program "missing-$cell" "$kind" "$method" "$T/bin/missing.so" ""
+      program "closed-$cell" "$kind" "$method" "$closed" ""
       [ -z "$is_root" ] || printf 'user=nobody\n'
-      program "folder-$cell" $kind $method "$file" ""
+      program "folder-$cell" "$kind" "$method" "$file" ""
       printf 'directory=/nonexistent\n'
       if [ -n "$is_root" ]; then
-        program "user-$cell" $kind $method "$file" "--dump $T/open/dump-user.$cell"
+        program "user-$cell" "$kind" "$method" "$file" "--dump $T/open/dump-user.$cell"
         printf 'user=nobody\n'
       fi
-      program "tree-$cell" $kind $method "$file" "--pidfile $T/tree.$cell --tree 3 --daemonize { --pidfile $T/tree.$cell }"
+      program "tree-$cell" "$kind" "$method" "$file" "--pidfile $T/tree.$cell --tree 3 --daemonize { --pidfile $T/tree.$cell }"
       printf 'stopwaitsecs=1\n'
     done
   done
   for method in $METHODS; do
-    program "symbol-entry-$method" entry $method "$SO" "" | sed 's/:main$/:no_such_function/'
+    program "symbol-entry-$method" entry "$method" "$SO" "" | sed 's/:main$/:no_such_function/'
   done
 } | config
 mkdir -m 777 "$T/open"
@@ -239,7 +239,8 @@ say "a crash in preloaded code is that of the worker alone"
 mps start b >"$T/out" 2>"$T/err"
 must in_state b EXITED
 [ "$(server one)" = "$one" ] || fail "the server has gone too"
-alive "$a" && alive "$keeper" || fail "others have gone too"
+alive "$a" || fail "another worker has gone too"
+alive "$keeper" || fail "the keeper has gone too"
 
 say "a server that dies is followed by another, and nobody notices"
 kill -KILL "$one"
