@@ -149,7 +149,7 @@ static void read_signals(struct keeper *k)
 
 /* ---------------------------------------------------------------------------------------------------- loop */
 
-static void earliest(struct mps_time *best, struct mps_time t)
+void keeper_earliest(struct mps_time *best, struct mps_time t)
 {
 	if (t.ns != 0 && (best->ns == 0 || t.ns < best->ns))
 		*best = t;
@@ -161,17 +161,15 @@ static int next_timeout(const struct keeper *k, struct mps_time now)
 	struct mps_time best = { 0 };
 	int64_t ms;
 
-	for (uint32_t i = k->first_ending; i != NO_SLOT; i = k->slots[i].next_ending)
-		if (!k->slots[i].kill)
-			earliest(&best, k->slots[i].deadline);
+	keeper_earliest(&best, k->ending_deadline);
 	if (k->finishing && !k->finish_kill)
-		earliest(&best, k->finish_deadline);
-	earliest(&best, k->next_deadline);
-	earliest(&best, k->send_again);
-	if (k->sweep && stray_sweep_is_urgent(k))
+		keeper_earliest(&best, k->finish_deadline);
+	keeper_earliest(&best, k->next_deadline);
+	keeper_earliest(&best, k->send_again);
+	if (k->sweep && stray_sweep_due(k).ns <= now.ns)
 		return 0;
 	if (k->sweep)
-		earliest(&best, k->sweep_not_before);
+		keeper_earliest(&best, stray_sweep_due(k));
 	if (best.ns == 0)
 		return -1;
 	if (best.ns <= now.ns)
@@ -180,14 +178,24 @@ static int next_timeout(const struct keeper *k, struct mps_time now)
 	return ms < INT_MAX ? (int)ms : INT_MAX;
 }
 
-static void check_deadlines(struct keeper *k, struct mps_time now)
+static void check_ending(struct keeper *k, struct mps_time now)
 {
+	if (k->ending_deadline.ns == 0 || now.ns < k->ending_deadline.ns)
+		return;
+	k->ending_deadline.ns = 0;
 	for (uint32_t i = k->first_ending; i != NO_SLOT; i = k->slots[i].next_ending) {
 		struct slot *s = &k->slots[i];
 
 		if (!s->kill && s->deadline.ns != 0 && now.ns >= s->deadline.ns)
 			s->kill = k->sweep = true;
+		if (!s->kill)
+			keeper_earliest(&k->ending_deadline, s->deadline);
 	}
+}
+
+static void check_deadlines(struct keeper *k, struct mps_time now)
+{
+	check_ending(k, now);
 	if (k->finishing && now.ns >= k->finish_deadline.ns)
 		end_hard(k);
 	if (k->send_again.ns != 0 && now.ns >= k->send_again.ns)
