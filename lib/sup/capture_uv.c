@@ -266,6 +266,8 @@ int capture_open(struct sup *s, struct err *err)
 		return err_set(err, is_new, "memory for logs: %s", strerror(-is_new));
 	if (path != NULL)
 		r = open_file(s, path, &file);
+	else if (activity_is_for_syslog(c))
+		file = &(s->log_file = outlet_get_syslog(s))->sink;
 	if (r < 0)
 		return err_set(err, r, "logfile %s: %s", path, strerror(-r));
 	activity_init(&s->log, c, s->options->foreground, file);
