@@ -104,9 +104,11 @@ startsecs=0
 [program:bad]
 command=$W --exit 3
 startsecs=0
+autostart=false
 autorestart=false
 X
 start_mpsup
+mps start --no-wait bad >/dev/null 2>&1
 must got "$head [0-9-]{10} [0-9:]{8},[0-9]{3} INFO spawned: 'x' with pid [0-9]+$" 1
 must got "${head/14/12} [0-9-]{10} [0-9:]{8},[0-9]{3} WARN exited: bad \(exit status 3; not expected\)$" 1
 kill -KILL "$supervisor"
