@@ -24,7 +24,7 @@ B ?= build/$(VARIANT)
 Q := $(if $(V),,@)
 
 OPT ?= -O2 -g
-PKGS := libuv inih jansson
+PKGS := libuv inih jansson zlib
 PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wwrite-strings \

@@ -47,6 +47,39 @@ int connect_open(const struct cmd_context *ctx, struct client **ret_client, stru
 	return client_connect(path, ret_client, err);
 }
 
+static int ask_once(const char *path, int timeout_ms, const char *method, json_t *params,
+		    struct client **ret_client, json_t **ret_result, struct err *err)
+{
+	struct client *client;
+	int r = client_connect(path, &client, err);
+
+	if (r < 0)
+		return r;
+	r = client_set_timeout(client, timeout_ms);
+	if (r < 0)
+		err_set(err, r, "the connection's timeout: %s", strerror(-r));
+	else
+		r = client_call(client, method, json_incref(params), NULL, NULL, ret_result, err);
+	if (r == 0)
+		*ret_client = client;
+	else
+		client_close(client);
+	return r;
+}
+
+enum { ATTEMPTS = 32 }; /* of which each found somebody who went away */
+
+int connect_ask(const char *path, int timeout_ms, const char *method, json_t *params,
+		struct client **ret_client, json_t **ret_result, struct err *err)
+{
+	int r = -ECONNRESET;
+
+	for (int i = 0; i < ATTEMPTS && r == -ECONNRESET; i++)
+		r = ask_once(path, timeout_ms, method, params, ret_client, ret_result, err);
+	json_decref(params);
+	return r;
+}
+
 int connect_exit_code(int r)
 {
 	if (r == -ENOENT)

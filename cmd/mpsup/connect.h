@@ -18,6 +18,14 @@ int connect_socket_path(const struct cmd_context *ctx, char **ret_path, struct e
  */
 int connect_open(const struct cmd_context *ctx, struct client **ret_client, struct err *err);
 
+/*
+ * Connects to the socket at path and calls the method, with client_call()'s params and result. Where the connection ends
+ * before the answer it does so again: the supervisor was being replaced, and the keeper holds the socket for the next.
+ * No byte for timeout_ms (0 = for ever) is -ETIMEDOUT.
+ */
+int connect_ask(const char *path, int timeout_ms, const char *method, json_t *params,
+		struct client **ret_client, json_t **ret_result, struct err *err);
+
 /* The exit code of a verb other than status that could not connect or call: 7 nobody there, 4 not allowed, else 1. */
 int connect_exit_code(int r);
 

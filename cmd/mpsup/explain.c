@@ -125,6 +125,8 @@ static void set_log(json_t *o, const char *stream, const struct conf_log *log)
 	set_int(o, key, log->maxbytes);
 	snprintf(key, sizeof(key), "%s_logfile_backups", stream);
 	set_int(o, key, log->backups);
+	snprintf(key, sizeof(key), "%s_logfile_compress", stream);
+	set_bool(o, key, log->compress);
 	snprintf(key, sizeof(key), "%s_capture_maxbytes", stream);
 	set_int(o, key, log->capture_maxbytes);
 	snprintf(key, sizeof(key), "%s_events_enabled", stream);
@@ -235,6 +237,7 @@ static json_t *explain_supervisord(const struct conf_supervisord *s)
 	set_string(o, "logfile", s->logfile);
 	set_int(o, "logfile_maxbytes", s->logfile_maxbytes);
 	set_int(o, "logfile_backups", s->logfile_backups);
+	set_bool(o, "logfile_compress", s->logfile_compress);
 	set_string(o, "loglevel", conf_level_word(s->loglevel));
 	set_string(o, "pidfile", s->pidfile);
 	set_octal(o, "umask", s->umask);

@@ -1,40 +1,46 @@
 /*
- * Following events. See follow.h. The keeper holds the listening socket: between two supervisors one can connect, and
- * waits in line for the next.
+ * Following events. See follow.h.
  */
 #include "mpsup/follow.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "mpsup/connect.h"
 #include "sup/client.h"
 
-enum {
-	ATTEMPTS = 32, /* connections in a row that end before they have told anything */
-};
-
 bool follow_is_over(int r)
 {
 	return r == -ENOENT || r == -ECONNREFUSED;
 }
 
-static int set_timeout(struct follow *f, struct mps_time until, struct err *err)
+/* Milliseconds until then, or until the deadline if that is earlier; 0 = no limit, -ETIMEDOUT: it has come. */
+static int time_left(const struct follow *f, struct mps_time until, struct err *err)
 {
-	int64_t ms = 0, at = until.ns;
-	int r;
+	int64_t ms, at = until.ns;
 
 	if (f->deadline.ns != 0 && (at == 0 || f->deadline.ns < at))
 		at = f->deadline.ns;
-	if (at != 0) {
-		ms = (at - mps_now().ns + MPS_NS_PER_MS - 1) / MPS_NS_PER_MS;
-		if (ms <= 0)
-			return err_set(err, -ETIMEDOUT, "not in time");
-	}
-	r = client_set_timeout(f->client, ms < INT32_MAX ? (int)ms : INT32_MAX);
-	return r < 0 ? err_set(err, r, "the connection's timeout cannot be set") : 0;
+	if (at == 0)
+		return 0;
+	ms = (at - mps_now().ns + MPS_NS_PER_MS - 1) / MPS_NS_PER_MS;
+	if (ms <= 0)
+		return err_set(err, -ETIMEDOUT, "not in time");
+	return ms < INT32_MAX ? (int)ms : INT32_MAX;
+}
+
+static int set_timeout(struct follow *f, struct mps_time until, struct err *err)
+{
+	int r = time_left(f, until, err);
+
+	if (r >= 0)
+		r = client_set_timeout(f->client, r);
+	return r < 0 && r != -ETIMEDOUT
+		       ? err_set(err, r, "the connection's timeout: %s", strerror(-r))
+		       : r;
 }
 
 static void on_event(json_t *message, void *user)
@@ -91,15 +97,14 @@ static void take_answer(struct follow *f, const json_t *result)
 
 static int subscribe(struct follow *f, struct err *err)
 {
-	json_t *params = json_pack("{s:I, s:O*, s:O*}", "supervisor_pid", f->supervisor_pid,
-				   "types", f->types, "targets", f->targets);
-	json_t *result;
-	int r = set_timeout(f, (struct mps_time){ 0 }, err);
+	int r = time_left(f, (struct mps_time){ 0 }, err);
+	json_t *params, *result;
 
-	if (r == 0)
-		r = client_call(f->client, "events", params, NULL, NULL, &result, err);
-	else
-		json_decref(params);
+	if (r < 0)
+		return r;
+	params = json_pack("{s:I, s:O*, s:O*}", "supervisor_pid", f->supervisor_pid, "types",
+			   f->types, "targets", f->targets);
+	r = connect_ask(f->path, r, "events", params, &f->client, &result, err);
 	if (r != 0)
 		return r;
 	take_answer(f, result);
@@ -107,16 +112,15 @@ static int subscribe(struct follow *f, struct err *err)
 	return f->fields != NULL ? follow_look(f, err) : 0;
 }
 
+/* Again also where it went away while we looked. */
 static int connect_again(struct follow *f, struct err *err)
 {
-	int r = -ECONNRESET;
+	int r;
 
-	for (int i = 0; i < ATTEMPTS && r == -ECONNRESET; i++) {
+	do {
 		client_close(TAKE_PTR(f->client));
-		r = client_connect(f->path, &f->client, err);
-		if (r == 0)
-			r = subscribe(f, err);
-	}
+		r = subscribe(f, err);
+	} while (r == -ECONNRESET && f->client != NULL);
 	return r;
 }
 

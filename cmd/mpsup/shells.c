@@ -14,6 +14,8 @@
 #include "conf/keys.h"
 #include "mpsup/cmd.h"
 #include "mpsup/listing.h"
+#include "sup/events.h"
+#include "sup/goal.h"
 
 /* ---------------------------------------------------------------------------------------------------- words */
 
@@ -43,10 +45,22 @@ static void add_sections(struct buf *out)
 		buf_addf(out, " %s", k->name);
 }
 
+/* In small letters, as people write them behind an option. */
 static void add_states(struct buf *out)
 {
-	for (size_t i = 0; listing_states[i] != NULL; i++)
-		buf_addf(out, " %s", listing_states[i]);
+	const char *word;
+
+	for (size_t i = 0; (word = goal_word(i)) != NULL; i++) {
+		buf_addc(out, ' ');
+		for (; *word != '\0'; word++)
+			buf_addc(out, (char)tolower((unsigned char)*word));
+	}
+}
+
+static void add_events(struct buf *out)
+{
+	for (enum event_type t = 0; t < N_EVENT_TYPES; t++)
+		buf_addf(out, " %s", event_name(t));
 }
 
 /* What a word in capitals stands for; one that is not here is free text. */
@@ -58,33 +72,40 @@ static const struct kind {
 	{ "NAME", NAMES, NULL },       { "FILE", FILES, NULL },
 	{ "PATH", FILES, NULL },       { "SIGNAL", LIST, add_signals },
 	{ "KEY", LIST, add_sorts },    { "SECTION", LIST, add_sections },
-	{ "STATE", LIST, add_states }, { "VERB", LIST, add_verbs },
+	{ "STATE", LIST, add_states }, { "TYPE", LIST, add_events },
+	{ "VERB", LIST, add_verbs },
 };
 
-static const struct kind *kind_find(const char *name, size_t n)
+/* By the capitals at the front of `text`, *ret_end = what follows them. NULL: free text. */
+static const struct kind *kind_find(const char *text, const char **ret_end)
 {
+	size_t n = 0;
+
+	while (isupper((unsigned char)text[n]))
+		n++;
+	*ret_end = text + n;
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
-		if (strlen(kinds[i].name) == n && memcmp(kinds[i].name, name, n) == 0)
+		if (strlen(kinds[i].name) == n && memcmp(kinds[i].name, text, n) == 0)
 			return &kinds[i];
 	return NULL;
 }
 
 static const struct kind *kind_of(const struct cmd_option *o)
 {
-	return kind_find(o->arg, strlen(o->arg));
+	const char *end;
+
+	return kind_find(o->arg, &end);
 }
 
 /* The next word of a verb's usage, "[NAME...|all]": its kind (NULL: free text) and whether it repeats. False: no more. */
 static bool next_word(const char **at, const struct kind **ret_kind, bool *ret_repeats)
 {
-	const char *word = *at + strspn(*at, " ["), *end = word;
+	const char *word = *at + strspn(*at, " ["), *end;
 
 	if (*word == '\0')
 		return false;
-	while (isupper((unsigned char)*end))
-		end++;
 	*at = word + strcspn(word, " ");
-	*ret_kind = kind_find(word, (size_t)(end - word));
+	*ret_kind = kind_find(word, &end);
 	*ret_repeats = strncmp(end, "...", 3) == 0;
 	return true;
 }
@@ -149,18 +170,22 @@ static void bash_options(struct buf *out, const struct cmd *cmd)
 	buf_adds(out, " ;;\n");
 }
 
+/* Free text is a TEXT: of that there is no list. */
 static void bash_values(struct buf *out, const struct cmd *cmd)
 {
 	const struct cmd_option *all[CMD_OPTIONS_MAX];
 	size_t n = cmd_list_options(cmd, all);
 
 	for (size_t i = 0; i < n; i++) {
+		const struct kind *kind = all[i]->arg != NULL ? kind_of(all[i]) : NULL;
+
 		if (all[i]->arg == NULL)
 			continue;
 		buf_adds(out, "  ");
 		if (letter_of(all, i) != 0)
 			buf_addf(out, "%s:-%c | ", name_of(cmd), all[i]->letter);
-		buf_addf(out, "%s:--%s) echo %s ;;\n", name_of(cmd), all[i]->name, all[i]->arg);
+		buf_addf(out, "%s:--%s) echo %s ;;\n", name_of(cmd), all[i]->name,
+			 kind != NULL ? kind->name : "TEXT");
 	}
 }
 

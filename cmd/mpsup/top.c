@@ -131,7 +131,7 @@ static int reach(struct top *t, struct err *err)
 	return 0;
 }
 
-static int fetch(struct top *t, struct listing *l, struct err *err)
+static int ask(struct top *t, struct listing *l, struct err *err)
 {
 	int r = t->client != NULL ? 0 : reach(t, err);
 	json_t *params;
@@ -142,6 +142,20 @@ static int fetch(struct top *t, struct listing *l, struct err *err)
 	if (!t->ctx->json)
 		listing_only_table(params);
 	return listing_fetch(l, t->client, params, err);
+}
+
+/* Who connects to the socket between two supervisors is answered by the second. */
+static int fetch(struct top *t, struct listing *l, struct err *err)
+{
+	bool known = t->client != NULL;
+	int r = ask(t, l, err);
+
+	if (r != -ECONNRESET || !known)
+		return r;
+	lose(t);
+	listing_fini(l);
+	listing_init(l);
+	return ask(t, l, err);
 }
 
 /* 0, or what client_call() returns: then what was shown stays. */
@@ -415,16 +429,11 @@ static void watch(struct top *t, struct screen *s)
 			screen_signal(s);
 			redraw(t);
 		}
-		if (p[SUPERVISOR].revents != 0) {
-			lose(t);
-			err_set(&t->message, 0,
-				"the supervisor has gone; each refresh looks for another");
-			draw(t);
-		}
 		/* Before the refresh, which takes its time where the supervisor hangs. */
 		if (p[KEYS].revents != 0)
 			on = take_keys(t, s);
-		if (on && p[TIMER].revents != 0 && read(t->timer, &times, sizeof(times)) > 0)
+		if (on && (p[SUPERVISOR].revents != 0 ||
+			   (p[TIMER].revents != 0 && read(t->timer, &times, sizeof(times)) > 0)))
 			refresh_screen(t);
 	}
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "base/cleanup.h"
 #include "mpsup/cmd.h"
 #include "mpsup/connect.h"
 #include "mpsup/verbs.h"
@@ -14,11 +15,12 @@ struct supervisor {
 	char version[32];
 };
 
-static int ask(struct client *client, struct supervisor *ret, struct err *err)
+static int ask(const char *path, struct client **ret_client, struct supervisor *ret,
+	       struct err *err)
 {
-	json_t *info = NULL;
 	const char *version;
-	int r = client_call(client, "info", NULL, NULL, NULL, &info, err);
+	json_t *info;
+	int r = connect_ask(path, 0, "info", NULL, ret_client, &info, err);
 
 	if (r != 0)
 		return r;
@@ -30,19 +32,16 @@ static int ask(struct client *client, struct supervisor *ret, struct err *err)
 }
 
 /* The old one goes without an answer; who is there then tells whether it was replaced. */
-static int look_again(struct cmd_context *ctx, const struct supervisor *old)
+static int look_again(struct cmd_context *ctx, const char *path, const struct supervisor *old)
 {
 	struct supervisor now = { 0 };
 	struct err err = ERR_INIT;
 	struct client *client;
-	int r = connect_open(ctx, &client, &err);
+	int r = ask(path, &client, &now, &err);
 
-	if (r < 0)
-		return cmd_fail(connect_exit_code(r), &err);
-	r = ask(client, &now, &err);
-	client_close(client);
 	if (r != 0)
 		return cmd_fail(connect_exit_code(r), &err);
+	client_close(client);
 	if (now.pid == old->pid) {
 		err_set(&err, 0,
 			"the connection was lost; the supervisor is still the old one (pid %lld)",
@@ -61,6 +60,7 @@ static int look_again(struct cmd_context *ctx, const struct supervisor *old)
 
 static int run(struct cmd_context *ctx)
 {
+	AUTO_FREE char *path = NULL;
 	struct supervisor old = { 0 };
 	struct err err = ERR_INIT;
 	struct client *client;
@@ -71,15 +71,17 @@ static int run(struct cmd_context *ctx)
 		err_set(&err, 0, "upgrade takes no names");
 		return cmd_fail(EXIT_USAGE, &err);
 	}
-	r = connect_open(ctx, &client, &err);
+	r = connect_socket_path(ctx, &path, &err);
 	if (r < 0)
+		return cmd_fail(EXIT_GENERIC, &err);
+	r = ask(path, &client, &old, &err);
+	if (r != 0)
 		return cmd_fail(connect_exit_code(r), &err);
-	r = ask(client, &old, &err);
-	if (r == 0)
-		r = client_call(client, "upgrade", NULL, NULL, NULL, &result, &err);
+	r = client_call(client, "upgrade", NULL, NULL, NULL, &result, &err);
 	client_close(client);
 	json_decref(result);
-	return r == -ECONNRESET ? look_again(ctx, &old) : cmd_fail(connect_exit_code(r), &err);
+	return r == -ECONNRESET ? look_again(ctx, path, &old)
+				: cmd_fail(connect_exit_code(r), &err);
 }
 
 const struct cmd cmd_upgrade = {

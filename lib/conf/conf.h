@@ -45,6 +45,7 @@ struct conf_log {
 	char *path; /* CONF_LOG_FILE only; absolute or relative to the supervisor's directory, ~ expanded */
 	int64_t maxbytes; /* <= 0 = no rotation */
 	int backups;
+	bool compress; /* gzip for backups */
 	int64_t capture_maxbytes;
 	bool events_enabled;
 	bool syslog; /* also to syslog(3) */
@@ -120,6 +121,7 @@ struct conf_supervisord {
 	bool logfile_set;
 	int64_t logfile_maxbytes;
 	int logfile_backups;
+	bool logfile_compress;
 	enum conf_level loglevel;
 	char *pidfile;
 	bool pidfile_set;

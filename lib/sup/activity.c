@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -18,7 +19,7 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/xalloc.h"
-#include "sup/files.h"
+#include "sup/sink.h"
 
 static const struct {
 	const char *word;
@@ -59,47 +60,27 @@ static bool is_word(const char *path)
 	       strcasecmp(path, "syslog") == 0;
 }
 
-int activity_open(struct activity *a, const struct conf_supervisord *conf, bool foreground,
-		  struct err *err)
+const char *activity_path(const struct conf_supervisord *conf, bool foreground)
 {
-	*a = (struct activity){ .fd = -1, .max_level = level_of(conf->loglevel) };
-	a->echo = foreground && !conf->silent;
-	a->colour = a->echo && isatty(STDERR_FILENO) && getenv("NO_COLOR") == NULL;
 	/* In the foreground the terminal, or the container's log, is the place; a file only where one was asked for. */
 	if (is_word(conf->logfile) || (foreground && !conf->logfile_set))
-		return 0;
-	a->path = xstrdup(conf->logfile);
-	a->fd = files_open_log(a->path, 0644);
-	if (a->fd >= 0)
-		return 0;
-	return err_set(err, a->fd, "logfile %s: %s", a->path, strerror(-a->fd));
+		return NULL;
+	return conf->logfile;
 }
 
-void activity_reopen(struct activity *a)
+void activity_init(struct activity *a, const struct conf_supervisord *conf, bool foreground,
+		   struct sink *file)
 {
-	int fd;
-
-	activity_flush(a);
-	if (a->path == NULL)
-		return;
-	fd = files_open_log(a->path, 0644);
-	if (fd < 0) {
-		activity_log(a, SVC_LOG_CRIT, "logfile %s: %s; the old one stays open", a->path,
-			     strerror(-fd));
-		return;
-	}
-	fd_close(&a->fd);
-	a->fd = fd;
+	*a = (struct activity){ .file = file, .max_level = level_of(conf->loglevel) };
+	a->echo = foreground && !conf->silent;
+	a->colour = a->echo && isatty(STDERR_FILENO) && getenv("NO_COLOR") == NULL;
 }
 
-void activity_close(struct activity *a)
+void activity_fini(struct activity *a)
 {
 	activity_flush(a);
-	buf_fini(&a->file_lines);
+	buf_fini(&a->line);
 	buf_fini(&a->echo_lines);
-	fd_close(&a->fd);
-	free(a->path);
-	a->path = NULL;
 }
 
 /* A line must stay one line, whatever a program's name or an error text holds. */
@@ -125,16 +106,9 @@ static void stamp(struct activity *a, struct buf *b)
 }
 
 enum {
-	LINES_MAX = 32 << 10, /* bytes kept before they are written in any case */
+	LINES_MAX = 32 << 10, /* bytes of the echo kept before they are written in any case */
 	LAST_WAIT_MS = 1000,
 };
-
-static void flush_to(int fd, struct buf *lines)
-{
-	if (lines->len > 0 && fd >= 0)
-		fd_write_all(fd, lines->p, lines->len);
-	buf_reset(lines);
-}
 
 /* In pieces that a pipe takes as a whole: what nobody reads must hold neither the start nor the end for ever. */
 static void write_echo(const char *p, size_t n)
@@ -165,23 +139,73 @@ static void flush_echo(struct activity *a)
 		write_echo(lines.p, lines.len);
 }
 
+static void flush_file(struct activity *a)
+{
+	if (a->file != NULL && a->flush_file != NULL)
+		a->flush_file(a->user);
+	else if (a->file != NULL)
+		sink_flush(a->file);
+}
+
 void activity_flush(struct activity *a)
 {
-	flush_to(a->fd, &a->file_lines);
+	flush_file(a);
 	flush_echo(a);
+}
+
+static bool add_to_file(struct activity *a, const char *p, size_t n)
+{
+	if (sink_add(a->file, p, n))
+		return true;
+	flush_file(a);
+	return sink_add(a->file, p, n);
+}
+
+/* Once some are lost, they are told of before the next that finds room: on a full disk nothing waits for us. */
+static void to_file(struct activity *a)
+{
+	char note[160];
+	AUTO_BUF stamped = BUF_INIT;
+
+	if (a->file == NULL)
+		return;
+	if (a->lost > 0) {
+		stamp(a, &stamped);
+		snprintf(note, sizeof(note),
+			 "%sWARN %zu lines are missing here: no room to write them\n",
+			 stamped.p != NULL ? stamped.p : "", a->lost);
+		if (!add_to_file(a, note, strlen(note))) {
+			a->lost++;
+			return;
+		}
+		a->lost = 0;
+	}
+	if (!add_to_file(a, a->line.p, a->line.len))
+		a->lost++;
+}
+
+static void to_echo(struct activity *a, enum svc_level level)
+{
+	if (!a->echo)
+		return;
+	if (a->colour)
+		buf_addf(&a->echo_lines, "%s%.*s\033[0m\n", levels[level].colour,
+			 (int)a->line.len - 1, a->line.p);
+	else
+		buf_add(&a->echo_lines, a->line.p, a->line.len);
+	if (a->echo_lines.failed)
+		abort();
 }
 
 void activity_log(struct activity *a, enum svc_level level, const char *fmt, ...)
 {
-	struct buf *b = a->fd >= 0 ? &a->file_lines : &a->echo_lines;
-	size_t start, text;
+	struct buf *b = &a->line;
+	size_t text;
 	va_list ap;
 
-	if ((int)level > a->max_level || (a->fd < 0 && !a->echo))
+	if ((int)level > a->max_level || (a->file == NULL && !a->echo))
 		return;
-	if (b == &a->echo_lines && a->colour)
-		buf_adds(b, levels[level].colour);
-	start = b->len;
+	buf_reset(b);
 	stamp(a, b);
 	buf_addf(b, "%s ", levels[level].word);
 	text = b->len;
@@ -191,10 +215,9 @@ void activity_log(struct activity *a, enum svc_level level, const char *fmt, ...
 	if (b->failed)
 		abort();
 	flatten(b, text);
-	if (b == &a->file_lines && a->echo)
-		buf_addf(&a->echo_lines, "%s%.*s%s\n", a->colour ? levels[level].colour : "",
-			 (int)(b->len - start), b->p + start, a->colour ? "\033[0m" : "");
-	buf_adds(b, b == &a->echo_lines && a->colour ? "\033[0m\n" : "\n");
-	if (b->len > LINES_MAX || level == SVC_LOG_CRIT)
+	buf_addc(b, '\n');
+	to_file(a);
+	to_echo(a, level);
+	if (a->echo_lines.len > LINES_MAX || level == SVC_LOG_CRIT)
 		activity_flush(a);
 }

@@ -1,7 +1,7 @@
 /*
- * Log pipes: where a prefix or a time belongs before each line, the supervisor reads what the program writes. A sink is
- * where lines go; several captures share one when they write to the same file, so that lines stay whole. Nothing is
- * dropped: when a sink does not take more, its captures stop reading and the pipe holds the programs back.
+ * Log pipes: where somebody has to look at the bytes, the supervisor reads what the program writes. What a pipe is to
+ * the loop is here; what happens to the bytes is in tap.c, where they go in outlet_uv.c. Nothing is dropped: when an
+ * outlet does not take more, its captures stop reading and the pipe holds the programs back.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -10,171 +10,158 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/err.h"
 #include "base/fd.h"
+#include "base/limits.h"
 #include "base/xalloc.h"
 #include "sup/files.h"
-#include "sup/sup_uv.h"
+#include "sup/outlet_uv.h"
+#include "sup/tap.h"
 
 enum {
-	READ_SIZE = 64 << 10,
-	SINK_HIGH = 256 << 10,	  /* captures of a sink stop reading above */
-	LINE_MAX_HELD = 64 << 10, /* a longer line is passed on in pieces */
-	RETRY_MS = 100,		  /* a full disk tells nobody when it has room again */
-	ECHO_HIGH = 1 << 20,	  /* above, lines of the activity log are left out of the echo */
 	STALL_S = 30,	   /* at the end, a reader that takes nothing for so long gets no more */
 	STALL_ASKED_S = 3, /* the same when somebody waits for us to end */
-};
-
-struct sink {
-	struct sink *next;
-	struct sup *sup;
-	dev_t dev;
-	ino_t ino;
-	int fd;
-	bool is_tty;
-	bool polls; /* a pipe or terminal: writable is an event; a file is not */
-	bool waiting;
-	bool complained;
-	bool writing; /* sink_write() is at work: a line that it logs must not start another */
-	bool holds;   /* some of its captures have stopped reading */
-	struct mps_time progress; /* when it last took something, or the end began */
-	struct buf out;
-	unsigned users;
-	union {
-		uv_handle_t handle;
-		uv_poll_t poll;
-		uv_timer_t timer;
-	} wait;
+	LOOK_MS = 100,	   /* how often we look then */
+	FDS_SPARED = 32,   /* for clients, and for starts that need none for logs */
+	WIDE = 512 << 10,  /* the pipe of one that writes much, so that it seldom waits for us */
+	TRIM_MS = 2000,	   /* memory that was not used for so long is given back */
 };
 
 struct capture {
 	struct capture *next; /* of all captures of the supervisor */
 	struct unit *unit;
-	struct sink *sink;
+	struct tap tap;
+	struct outlet *out, *syslog; /* NULL = none; not both */
 	uv_poll_t poll;
 	int ends[2];
-	bool is_err;
-	bool reading;
-	char *prefix;	 /* before each line, with colour; "" = none */
-	struct buf line; /* what has come of a line without its end */
-	bool ending; /* who wrote it is gone: `owed` more bytes of the pipe, then the line ends */
-	size_t owed;
+	bool is_err, is_wide;
+	struct outlet *held_by;
+	struct capture *next_held;
+	char *prefix; /* before each line, with colour; "" = none */
 };
 
 static struct capture *captures;
 
-/* --------------------------------------------------------------------------------------------------- sinks */
+/* ------------------------------------------------------------------------------------------------- reading */
 
-static void sink_write(struct sink *k);
-static void tell_lost(struct sink *k);
 static void on_readable(uv_poll_t *poll, int status, int events);
 
-/* Only lets the loop look again: reading from here would come back to sink_write(). */
-static void resume(struct sink *k)
+static void on_trim(uv_timer_t *timer)
 {
-	if (!k->holds)
-		return;
-	k->holds = false;
-	for (struct capture *c = captures; c != NULL; c = c->next)
-		if (c->sink == k && !c->reading) {
-			c->reading = true;
-			uv_poll_start(&c->poll, UV_READABLE, on_readable);
-		}
+	struct sup *s = timer->data;
+
+	if (logs_trim(&s->logs))
+		uv_timer_start(&s->trim, on_trim, TRIM_MS, 0);
 }
 
-static void on_writable(uv_poll_t *poll, int status, int events)
+static void trim_later(struct sup *s)
+{
+	if (!uv_is_active((uv_handle_t *)&s->trim))
+		uv_timer_start(&s->trim, on_trim, TRIM_MS, 0);
+}
+
+static void hold(struct capture *c, struct outlet *by)
+{
+	if (c->held_by != NULL)
+		return;
+	c->held_by = by;
+	c->next_held = by->held;
+	by->held = c;
+	uv_poll_stop(&c->poll);
+}
+
+static void let_go(struct capture *c)
+{
+	struct capture **at = &c->held_by->held;
+
+	while (*at != c)
+		at = &(*at)->next_held;
+	*at = c->next_held;
+	c->held_by = NULL;
+}
+
+static void capture_read(struct capture *c)
+{
+	struct tap *t = &c->tap;
+	enum tap_result r;
+
+	t->shared = c->out != NULL && c->out->users > 1;
+	do
+		r = tap_pump(t);
+	while (r == TAP_MORE && t->ending);
+	if (r == TAP_MORE && !c->is_wide) {
+		c->is_wide = true;
+		fcntl(t->fd, F_SETPIPE_SZ, WIDE);
+	}
+	trim_later(c->unit->sup);
+	for (int i = 0; i < 2; i++) {
+		struct outlet *o = i ? c->syslog : c->out;
+
+		if (o != NULL)
+			outlet_written(o, r == TAP_HELD && t->failed == &o->sink ? t->error : 0);
+		if (o != NULL && r == TAP_HELD && t->failed == &o->sink)
+			hold(c, o);
+	}
+}
+
+static void on_readable(uv_poll_t *poll, int status, int events)
 {
 	(void)status;
 	(void)events;
-	sink_write(poll->data);
+	capture_read(poll->data);
 }
 
-static void on_retry(uv_timer_t *timer)
+static void tell_lost(struct outlet *o)
 {
-	sink_write(timer->data);
-}
+	struct sup *s = o->sup;
+	size_t n = s->echo_lost;
 
-static void sink_wait(struct sink *k)
-{
-	k->waiting = true;
-	if (k->polls)
-		uv_poll_start(&k->wait.poll, UV_WRITABLE, on_writable);
-	else
-		uv_timer_start(&k->wait.timer, on_retry, RETRY_MS, 0);
-}
-
-static void sink_stop_waiting(struct sink *k)
-{
-	if (!k->waiting)
+	if (s->echo != o || n == 0)
 		return;
-	k->waiting = false;
-	if (k->polls)
-		uv_poll_stop(&k->wait.poll);
-	else
-		uv_timer_stop(&k->wait.timer);
+	s->echo_lost = 0;
+	activity_log(&s->log, SVC_LOG_WARN,
+		     "%zu lines are missing here: standard error was not read", n);
 }
 
-/* True while it is worth trying again. */
-static bool sink_failed(struct sink *k, int error)
+/* Those that are held again come into a new list. */
+void capture_resume(struct outlet *o)
 {
-	if (error == EAGAIN || error == EINTR)
-		return true;
-	if (!k->complained) {
-		k->complained = true;
-		activity_log(&k->sup->log, SVC_LOG_CRIT, "cannot write output of programs: %s",
-			     strerror(error));
+	struct capture *c, *list = NULL;
+
+	tell_lost(o);
+	while ((c = o->held) != NULL) {
+		o->held = c->next_held;
+		c->next_held = list;
+		c->held_by = NULL;
+		list = c;
 	}
-	if (error == ENOSPC || error == EDQUOT || error == EIO)
-		return true;
-	buf_reset(&k->out); /* EPIPE: whoever read it is gone for good */
-	return false;
+	while ((c = list) != NULL) {
+		list = c->next_held;
+		uv_poll_start(&c->poll, UV_READABLE, on_readable);
+		capture_read(c);
+	}
 }
 
-/* False when it takes no more now. */
-static bool sink_put(struct sink *k)
+void capture_drain(struct capture *c, bool is_end)
 {
-	while (k->out.len > 0) {
-		ssize_t n = write(k->fd, k->out.p, k->out.len);
-
-		if (n >= 0) {
-			buf_drop(&k->out, (size_t)n);
-			k->complained = false;
-			k->progress = mps_now();
-		} else if (sink_failed(k, errno)) {
-			return false;
-		}
-	}
-	return true;
+	if (is_end)
+		tap_end(&c->tap);
+	if (c->held_by == NULL)
+		capture_read(c);
 }
 
-static void sink_write(struct sink *k)
-{
-	bool all;
-
-	if (k->writing)
-		return;
-	k->writing = true;
-	all = sink_put(k);
-	k->writing = false;
-	if (!all) {
-		sink_wait(k);
-		return;
-	}
-	sink_stop_waiting(k);
-	tell_lost(k);
-	resume(k);
-}
+/* ------------------------------------------------------------------------------------------- the activity log */
 
 /*
  * Our own description of what standard output is, so that O_NONBLOCK is not seen by the shell that shares it. Not of a
  * file, where the shared offset is what keeps writers apart, nor of a socket, which cannot be opened anew.
  */
-static int open_again(int fd)
+static int open_standard(int fd)
 {
 	char path[32];
 	struct stat st;
@@ -184,60 +171,6 @@ static int open_again(int fd)
 	if (fstat(fd, &st) == 0 && !S_ISREG(st.st_mode))
 		again = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
 	return again >= 0 ? again : fcntl(fd, F_DUPFD_CLOEXEC, 3);
-}
-
-static int sink_open_fd(struct unit *u, const struct conf_log *log, bool is_err)
-{
-	const char *path = log->path;
-	int standard;
-
-	if (log->kind == CONF_LOG_AUTO && !u->sup->options->foreground) {
-		char **name = is_err ? &u->auto_err : &u->auto_out;
-
-		return *name != NULL ? files_open_log(*name, 0600)
-				     : files_make_auto(u->sup->conf, u->svc.conf->name,
-						       is_err ? "stderr" : "stdout", name);
-	}
-	if (log->kind == CONF_LOG_AUTO)
-		path = is_err ? "/dev/stderr" : "/dev/stdout";
-	standard = files_standard_fd(path);
-	return standard >= 0 ? open_again(standard) : files_open_log(path, 0644);
-}
-
-static struct sink *sink_find(struct sup *s, const struct stat *st)
-{
-	for (struct sink *k = s->sinks; k != NULL; k = k->next)
-		if (k->dev == st->st_dev && k->ino == st->st_ino)
-			return k;
-	return NULL;
-}
-
-/* Takes fd. */
-static struct sink *sink_get(struct sup *s, int fd)
-{
-	struct sink *k;
-	struct stat st;
-
-	if (fstat(fd, &st) < 0) {
-		fd_close(&fd);
-		return NULL;
-	}
-	k = sink_find(s, &st);
-	if (k != NULL) {
-		fd_close(&fd);
-		k->users++;
-		return k;
-	}
-	k = xcalloc(1, sizeof(*k));
-	*k = (struct sink){ .sup = s, .fd = fd, .dev = st.st_dev, .ino = st.st_ino, .users = 1 };
-	k->is_tty = isatty(fd);
-	k->polls = !S_ISREG(st.st_mode) && uv_poll_init(&s->loop, &k->wait.poll, fd) == 0;
-	if (!k->polls)
-		uv_timer_init(&s->loop, &k->wait.timer);
-	k->wait.handle.data = k;
-	k->next = s->sinks;
-	s->sinks = k;
-	return k;
 }
 
 static size_t count_lines(const char *p, size_t n)
@@ -252,197 +185,135 @@ static size_t count_lines(const char *p, size_t n)
 static void echo_to(void *user, const char *p, size_t n)
 {
 	struct sup *s = user;
-	struct sink *k = s->echo;
+	struct outlet *o = s->echo;
 
 	/* Once some are lost, all are until they can be told of: a log with many holes is worse than with one. */
-	if (s->echo_lost > 0 || k->out.len + n > ECHO_HIGH) {
+	if (s->echo_lost > 0 || !sink_add(&o->sink, p, n)) {
 		s->echo_lost += count_lines(p, n);
 		return;
 	}
-	buf_add(&k->out, p, n);
-	if (!k->waiting)
-		sink_write(k);
+	if (!o->waiting)
+		outlet_flush(o);
+	trim_later(s);
 }
 
-static void tell_lost(struct sink *k)
+static void flush_file(void *user)
 {
-	struct sup *s = k->sup;
-	size_t n = s->echo_lost;
+	struct sup *s = user;
 
-	if (s->echo != k || n == 0)
+	if (s->log_file->waiting || window_len(&s->log_file->sink.window) == 0)
 		return;
-	s->echo_lost = 0;
-	activity_log(&s->log, SVC_LOG_WARN,
-		     "%zu lines are missing here: standard error was not read", n);
+	outlet_flush(s->log_file);
+	trim_later(s);
 }
 
-void capture_open_echo(struct sup *s)
+static int open_file(struct sup *s, const char *path, struct sink **ret)
 {
-	int fd = s->log.echo ? open_again(STDERR_FILENO) : -1;
+	const struct conf_supervisord *c = &s->conf->supervisord;
+	struct sink_spec spec = {
+		.path = files_standard_fd(path) < 0 ? path : NULL,
+		.mode = 0644,
+		.maxbytes = c->logfile_maxbytes,
+		.backups = c->logfile_backups,
+		.compress = c->logfile_compress,
+	};
 
-	s->echo = fd >= 0 ? sink_get(s, fd) : NULL;
-	if (s->echo == NULL)
-		return;
-	s->log.echo_to = echo_to;
+	spec.fd = spec.path == NULL ? open_standard(files_standard_fd(path))
+				    : files_open_log(path, spec.mode);
+	if (spec.fd < 0 && (spec.path == NULL || s->takeover == NULL))
+		return spec.fd;
+	s->log_file = outlet_get(s, &spec);
+	if (s->log_file == NULL)
+		return -errno;
+	*ret = &s->log_file->sink;
+	return 0;
+}
+
+/* From here on the activity log goes through outlets, its echo in line with the programs' output. */
+static void open_echo(struct sup *s)
+{
+	struct sink_spec spec = { .fd = s->log.echo ? open_standard(STDERR_FILENO) : -1 };
+
 	s->log.user = s;
+	if (s->log_file != NULL)
+		s->log.flush_file = flush_file;
+	s->echo = spec.fd >= 0 ? outlet_get(s, &spec) : NULL;
+	if (s->echo != NULL)
+		s->log.echo_to = echo_to;
 }
 
-static void on_sink_closed(uv_handle_t *handle)
+/* Better without what was under way than not at all. */
+static int open_memory(struct sup *s)
 {
-	struct sink *k = handle->data;
+	int r = logs_init(&s->logs, s->kept_logs[0], s->kept_logs + 1);
 
-	fd_close(&k->fd);
-	buf_fini(&k->out);
-	free(k);
+	if (r >= 0 || s->kept_logs[0] < 0)
+		return r;
+	for (size_t i = 0; i < ARRAY_SIZE(s->kept_logs); i++)
+		s->kept_logs[i] = -1;
+	r = logs_init(&s->logs, -1, NULL);
+	return r < 0 ? r : 1;
 }
 
-void capture_close_sinks(struct sup *s)
+int capture_open(struct sup *s, struct err *err)
 {
-	s->log.echo_to = NULL;
-	while (s->sinks != NULL) {
-		struct sink *k = s->sinks;
+	const struct conf_supervisord *c = &s->conf->supervisord;
+	const char *path = activity_path(c, s->options->foreground);
+	struct sink *file = NULL;
+	int is_new = open_memory(s), r = 0;
 
-		s->sinks = k->next;
-		uv_close(&k->wait.handle, on_sink_closed);
-	}
+	if (is_new < 0)
+		return err_set(err, is_new, "memory for logs: %s", strerror(-is_new));
+	if (path != NULL)
+		r = open_file(s, path, &file);
+	if (r < 0)
+		return err_set(err, r, "logfile %s: %s", path, strerror(-r));
+	activity_init(&s->log, c, s->options->foreground, file);
+	open_echo(s);
+	if (is_new)
+		activity_log(&s->log, SVC_LOG_CRIT,
+			     "what was on its way to the logs cannot be read: it is lost");
+	return is_new;
 }
 
-/* ------------------------------------------------------------------------------------------------- captures */
-
-static void add_timestamp(struct buf *b)
+void capture_reopen(struct sup *s)
 {
-	struct timespec ts;
-	struct tm tm;
-
-	clock_gettime(CLOCK_REALTIME, &ts);
-	localtime_r(&ts.tv_sec, &tm);
-	buf_addf(b, "%04d-%02d-%02d %02d:%02d:%02d.%03ld ", tm.tm_year + 1900, tm.tm_mon + 1,
-		 tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, ts.tv_nsec / 1000000);
-}
-
-static void emit(struct capture *c, const char *p, size_t n)
-{
-	struct buf *out = &c->sink->out;
-
-	buf_adds(out, c->prefix);
-	if (c->unit->svc.conf->log_timestamp)
-		add_timestamp(out);
-	buf_add(out, c->line.p, c->line.len);
-	buf_add(out, p, n);
-	buf_reset(&c->line);
-	if (out->len == 0 || out->p[out->len - 1] != '\n')
-		buf_addc(out, '\n');
-}
-
-static void take(struct capture *c, const char *p, size_t n)
-{
-	while (n > 0) {
-		const char *end = memchr(p, '\n', n);
-		size_t len = end != NULL ? (size_t)(end - p) + 1 : n;
-
-		if (end == NULL && c->line.len + n <= LINE_MAX_HELD) {
-			buf_add(&c->line, p, n);
-			return;
-		}
-		emit(c, p, len);
-		p += len;
-		n -= len;
-	}
-}
-
-static void end_line(struct capture *c)
-{
-	c->ending = false;
-	if (c->line.len > 0)
-		emit(c, "", 0);
-}
-
-/* One buffer; false when nothing is there. What was written behind the end is not read together with what is before. */
-static bool read_some(struct capture *c)
-{
-	static char in[READ_SIZE];
-	size_t size = c->ending && c->owed < sizeof(in) ? c->owed : sizeof(in);
-	ssize_t n = read(c->ends[0], in, size);
-
-	if (n > 0)
-		take(c, in, (size_t)n);
-	if (!c->ending)
-		return n > 0;
-	c->owed = n > 0 ? c->owed - (size_t)n : 0;
-	if (c->owed == 0)
-		end_line(c);
-	return n > 0;
-}
-
-/* Reads what is there, at most a few buffers so that one talkative program does not hold the others. */
-static void capture_read(struct capture *c)
-{
-	struct sink *k = c->sink;
-	int rounds = 4;
-
-	while (rounds-- > 0 && k->out.len < SINK_HIGH)
-		if (!read_some(c))
-			break;
-	if (k->out.len > 0 && !k->waiting)
-		sink_write(k);
-	c->reading = k->out.len < SINK_HIGH;
-	if (c->reading) {
-		uv_poll_start(&c->poll, UV_READABLE, on_readable);
-	} else {
-		k->holds = true;
-		uv_poll_stop(&c->poll);
-	}
-}
-
-static void on_readable(uv_poll_t *poll, int status, int events)
-{
-	(void)status;
-	(void)events;
-	capture_read(poll->data);
-}
-
-void capture_drain(struct capture *c, bool is_end)
-{
-	int n = 0;
-
-	if (is_end) {
-		c->owed = ioctl(c->ends[0], FIONREAD, &n) == 0 && n > 0 ? (size_t)n : 0;
-		c->ending = true;
-		if (c->owed == 0)
-			end_line(c);
-	}
-	capture_read(c);
+	outlet_reopen_all(s);
 }
 
 /* -------------------------------------------------------------------------------------------------- the end */
 
-static bool sink_is_hopeless(const struct sink *k)
+static bool is_hopeless(const struct outlet *o)
 {
-	int64_t limit = k->sup->asked_to_end ? STALL_ASKED_S : STALL_S;
+	int64_t limit = o->sup->asked_to_end ? STALL_ASKED_S : STALL_S;
 
-	return k->complained || k->sup->kill_all ||
-	       mps_now().ns - k->progress.ns > limit * MPS_NS_PER_S;
+	return o->complained || o->sup->kill_all ||
+	       mps_now().ns - o->progress.ns > limit * MPS_NS_PER_S;
 }
 
 void capture_end_all(struct sup *s)
 {
+	struct outlet *o, *next;
+
 	if (s->captures_ended)
 		return;
 	s->captures_ended = true;
-	for (struct sink *k = s->sinks; k != NULL; k = k->next)
-		k->progress = mps_now();
+	HASH_ITER (hh, s->outlets, o, next)
+		o->progress = mps_now();
 	for (struct capture *c = captures; c != NULL; c = c->next)
 		capture_drain(c, true);
 }
 
-static struct sink *pending(const struct sup *s)
+static struct outlet *pending(const struct sup *s)
 {
-	for (struct sink *k = s->sinks; k != NULL; k = k->next)
-		if (k->out.len > 0 && !sink_is_hopeless(k))
-			return k;
+	struct outlet *o, *next;
+
+	HASH_ITER (hh, s->outlets, o, next)
+		if (window_len(&o->sink.window) > 0 && !is_hopeless(o))
+			return o;
 	for (struct capture *c = captures; c != NULL; c = c->next)
-		if (c->ending && !sink_is_hopeless(c->sink))
-			return c->sink;
+		if (c->tap.ending && c->held_by != NULL && !is_hopeless(c->held_by))
+			return c->held_by;
 	return NULL;
 }
 
@@ -453,75 +324,199 @@ bool capture_is_pending(const struct sup *s)
 
 void capture_finish(struct sup *s)
 {
-	struct sink *k;
+	struct outlet *o, *next;
 
 	capture_end_all(s);
-	while ((k = pending(s)) != NULL) {
-		struct pollfd p = { .fd = k->fd, .events = POLLOUT };
+	while ((o = pending(s)) != NULL) {
+		struct pollfd p = { .fd = o->sink.fd, .events = POLLOUT };
 
-		poll(&p, 1, RETRY_MS);
-		for (k = s->sinks; k != NULL; k = k->next)
-			sink_write(k);
-		for (struct capture *c = captures; c != NULL; c = c->next)
-			if (c->ending)
-				capture_read(c);
+		poll(&p, o->polls ? 1 : 0, LOOK_MS);
+		HASH_ITER (hh, s->outlets, o, next)
+			outlet_flush(o);
 	}
+}
+
+void capture_close_sinks(struct sup *s)
+{
+	s->log.echo_to = NULL;
+	s->log.flush_file = NULL;
+	s->log.file = NULL;
+	s->log_file = NULL;
+	outlet_close_all(s);
 }
 
 /* ------------------------------------------------------------------------------------------------- captures */
 
-/* "web:0  | " in a colour of its own; all names are padded to the longest. */
-static char *make_prefix(const struct unit *u, const struct sink *k)
+/* By default "web:0  | " in the foreground, in a colour of its own, with all names padded to the longest; not in files. */
+static char *make_prefix(const struct unit *u, const struct outlet *o)
 {
 	static const char *const colours[] = { "36", "33", "32", "35", "34",
 					       "96", "93", "92", "95", "94" };
 	const char *text = u->svc.conf->log_prefix;
 	size_t width = u->sup->name_width;
 
-	if (text != NULL && strcasecmp(text, "none") == 0)
+	if (text != NULL)
+		return xstrdup(strcasecmp(text, "none") == 0 ? "" : text);
+	if (o == NULL || o->sink.kind == SINK_FILE || !u->sup->options->foreground)
 		return xstrdup("");
-	if (text != NULL && strcasecmp(text, "auto") != 0)
-		return xstrdup(text);
-	if (text == NULL && !u->sup->options->foreground)
-		return xstrdup("");
-	if (!k->is_tty || getenv("NO_COLOR") != NULL)
+	if (!o->is_tty || getenv("NO_COLOR") != NULL)
 		return xasprintf("%-*s | ", (int)width, u->svc.name);
 	return xasprintf("\033[%sm%-*s |\033[0m ", colours[u->svc.id % ARRAY_SIZE(colours)],
 			 (int)width, u->svc.name);
 }
 
-struct capture *capture_adopt(struct sup *s, struct unit *u, const struct conf_log *log,
-			      bool is_err, int read_end, int write_end)
+static int open_auto(struct unit *u, bool is_err, struct sink_spec *spec)
 {
-	struct capture *c = xcalloc(1, sizeof(*c));
-	int fd = sink_open_fd(u, log, is_err);
+	char **name = is_err ? &u->auto_err : &u->auto_out;
 
-	*c = (struct capture){ .unit = u, .is_err = is_err, .ends = { read_end, write_end } };
-	fd_set_nonblock(read_end, true);
-	c->sink = fd >= 0 ? sink_get(s, fd) : NULL;
-	if (c->sink == NULL || uv_poll_init(&s->loop, &c->poll, read_end) < 0) {
-		errno = fd < 0 ? -fd : errno;
+	spec->mode = 0600;
+	if (*name != NULL) {
+		spec->fd = files_open_log(*name, spec->mode);
+	} else {
+		spec->fd = files_make_auto(u->sup->conf, u->svc.conf->name,
+					   is_err ? "stderr" : "stdout", name);
+		takeover_save_auto(u, is_err);
+	}
+	spec->path = *name;
+	return spec->fd;
+}
+
+static int open_spec(struct unit *u, const struct conf_log *log, bool is_err,
+		     struct sink_spec *spec)
+{
+	const char *path = log->path;
+	int standard;
+
+	*spec = (struct sink_spec){
+		.mode = 0644,
+		.maxbytes = log->maxbytes,
+		.backups = log->backups,
+		.compress = log->compress,
+	};
+	if (log->kind == CONF_LOG_AUTO && !u->sup->options->foreground)
+		return open_auto(u, is_err, spec);
+	if (log->kind == CONF_LOG_AUTO)
+		path = is_err ? "/dev/stderr" : "/dev/stdout";
+	standard = files_standard_fd(path);
+	spec->path = standard < 0 ? path : NULL;
+	spec->fd = standard >= 0 ? open_standard(standard) : files_open_log(path, spec->mode);
+	return spec->fd;
+}
+
+/* `adopted`: its program runs already, so a file that cannot be opened now is waited for. */
+static int open_outlets(struct capture *c, const struct conf_log *log, bool adopted)
+{
+	struct unit *u = c->unit;
+	struct sink_spec spec;
+	int r = 0;
+
+	if (log->kind == CONF_LOG_FILE || log->kind == CONF_LOG_AUTO) {
+		r = open_spec(u, log, c->is_err, &spec);
+		if (adopted && spec.path != NULL)
+			r = 0;
+		if (r >= 0 && (c->out = outlet_get(u->sup, &spec)) == NULL)
+			r = -errno;
+		if (c->out != NULL && c->out->unit == NULL)
+			c->out->unit = u;
+	}
+	if (r >= 0 && log->syslog)
+		c->syslog = outlet_get_syslog(u->sup);
+	return r < 0 ? r : 0;
+}
+
+static void on_capture_closed(uv_handle_t *handle)
+{
+	struct capture *c = handle->data;
+
+	fd_close(&c->ends[0]);
+	fd_close(&c->ends[1]);
+	free(c->prefix);
+	free(c);
+}
+
+static void use_conf(struct capture *c)
+{
+	struct unit *u = c->unit;
+
+	c->prefix = make_prefix(u, c->out);
+	c->tap.prefix = c->prefix;
+	c->tap.tag = u->svc.conf->name;
+	c->tap.stamp = u->svc.conf->log_timestamp;
+	c->tap.strip = u->sup->conf->supervisord.strip_ansi;
+}
+
+static void fill_tap(struct capture *c)
+{
+	struct unit *u = c->unit;
+	struct tap *t = &c->tap;
+
+	tap_init(t, &u->sup->logs, 2 * u->svc.id + c->is_err);
+	t->fd = c->ends[0];
+	t->sink = c->out != NULL ? &c->out->sink : NULL;
+	t->syslog = c->syslog != NULL ? &c->syslog->sink : NULL;
+	use_conf(c);
+}
+
+static struct capture *make(struct unit *u, bool is_err, const int ends[2], bool adopted)
+{
+	const struct conf_log *log = is_err ? &u->svc.conf->err : &u->svc.conf->out;
+	struct capture *c = xcalloc(1, sizeof(*c));
+	int r;
+
+	*c = (struct capture){ .unit = u, .is_err = is_err, .ends = { ends[0], ends[1] } };
+	fd_set_nonblock(c->ends[0], true);
+	r = open_outlets(c, log, adopted);
+	if (r == 0)
+		r = uv_poll_init(&u->sup->loop, &c->poll, c->ends[0]);
+	if (r < 0) {
+		if (c->out != NULL)
+			outlet_release(c->out);
+		if (c->syslog != NULL)
+			outlet_release(c->syslog);
 		free(c);
+		errno = -r;
 		return NULL;
 	}
 	c->poll.data = c;
-	c->prefix = make_prefix(u, c->sink);
-	c->reading = true;
+	fill_tap(c);
 	c->next = captures;
 	captures = c;
 	uv_poll_start(&c->poll, UV_READABLE, on_readable);
+	if (window_len(&c->tap.window) > 0)
+		capture_read(c); /* left by the process before us */
 	return c;
 }
 
-/* The pipe is made once and outlives restarts; the keeper holds both ends, so that no worker sees it break. */
-struct capture *capture_new(struct sup *s, struct unit *u, const struct conf_log *log, bool is_err)
+/* The lowest free number is taken, so it tells how many are open. The limit may be changed while we run. */
+static bool is_near_limit(int fd)
 {
+	struct rlimit l;
+
+	return getrlimit(RLIMIT_NOFILE, &l) == 0 && (rlim_t)fd + FDS_SPARED > l.rlim_cur;
+}
+
+struct capture *capture_adopt(struct unit *u, bool is_err, const int ends[2])
+{
+	return make(u, is_err, ends, true);
+}
+
+/* The pipe is made once and outlives restarts; the keeper holds both ends, so that no worker sees it break. */
+struct capture *capture_new(struct unit *u, bool is_err)
+{
+	struct sup *s = u->sup;
 	struct capture *c;
 	int ends[2];
 
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return NULL;
-	c = capture_adopt(s, u, log, is_err, ends[0], ends[1]);
+	if (is_near_limit(ends[1]) || u->svc.id >= KEEPER_INSTANCES_MAX) {
+		close(ends[0]);
+		close(ends[1]);
+		errno = EMFILE;
+		return NULL;
+	}
+	logs_capture_drop(&s->logs, 2 * u->svc.id + is_err);
+	c = make(u, is_err, ends, false);
 	if (c == NULL) {
 		fd_close(&ends[0]);
 		fd_close(&ends[1]);
@@ -532,7 +527,16 @@ struct capture *capture_new(struct sup *s, struct unit *u, const struct conf_log
 void capture_reconfigure(struct capture *c)
 {
 	free(c->prefix);
-	c->prefix = make_prefix(c->unit, c->sink);
+	use_conf(c);
+}
+
+void capture_use_conf(struct sup *s)
+{
+	const struct conf_supervisord *c = &s->conf->supervisord;
+
+	if (s->log_file != NULL)
+		sink_set_rotation(&s->log_file->sink, c->logfile_maxbytes, c->logfile_backups,
+				  c->logfile_compress);
 }
 
 int capture_write_end(const struct capture *c)
@@ -545,37 +549,46 @@ int capture_read_end(const struct capture *c)
 	return c->ends[0];
 }
 
-static void on_capture_closed(uv_handle_t *handle)
+/* Its program is gone for good, so nobody would wait for the rest. */
+static void lose(struct capture *c)
 {
-	struct capture *c = handle->data;
+	int n = 0;
 
-	fd_close(&c->ends[0]);
-	fd_close(&c->ends[1]);
-	buf_fini(&c->line);
-	free(c->prefix);
-	free(c);
+	if (c->held_by == NULL || ioctl(c->ends[0], FIONREAD, &n) < 0)
+		return;
+	activity_log(&c->unit->sup->log, SVC_LOG_CRIT,
+		     "%u bytes of the output of %s are lost: its log takes no more",
+		     (unsigned)n + window_len(&c->tap.window), c->unit->svc.name);
 }
 
-/* One user less. What holds something yet is closed at the very end. */
-static void sink_release(struct sink *k)
+static void leave_outlet(struct capture *c)
 {
-	struct sink **at = &k->sup->sinks;
+	struct capture *other = captures;
 
-	if (--k->users > 0 || k->out.len > 0 || k->waiting)
-		return;
-	while (*at != k)
-		at = &(*at)->next;
-	*at = k->next;
-	uv_close(&k->wait.handle, on_sink_closed);
+	while (other != NULL && other->out != c->out)
+		other = other->next;
+	if (c->out->unit == c->unit)
+		c->out->unit = other != NULL ? other->unit : NULL;
+	outlet_release(c->out);
 }
 
 void capture_close(struct capture *c)
 {
 	struct capture **at = &captures;
+	struct sup *s = c->unit->sup;
 
+	capture_drain(c, true);
+	lose(c);
+	if (c->held_by != NULL)
+		let_go(c);
 	while (*at != c)
 		at = &(*at)->next;
 	*at = c->next;
-	sink_release(c->sink);
+	logs_forget(&s->logs, &c->tap.window);
+	logs_capture_drop(&s->logs, c->tap.number);
+	if (c->out != NULL)
+		leave_outlet(c);
+	if (c->syslog != NULL)
+		outlet_release(c->syslog);
 	uv_close((uv_handle_t *)&c->poll, on_capture_closed);
 }

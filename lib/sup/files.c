@@ -106,11 +106,12 @@ int files_make_auto(const struct conf *conf, const char *process, const char *ch
 	return -EEXIST;
 }
 
-/* NAME---IDENTIFIER-XXXXXXXX.log with an optional backup number, as supervisord matches it. */
+/* NAME---IDENTIFIER-XXXXXXXX.log with an optional backup number, as supervisord matches it, or compressed. */
 static bool is_auto_log(const char *file, const char *identifier)
 {
 	AUTO_FREE char *middle = xasprintf("---%s-", identifier);
 	const char *at = strstr(file, middle), *end;
+	size_t digits;
 
 	if (at == NULL || at == file)
 		return false;
@@ -119,9 +120,12 @@ static bool is_auto_log(const char *file, const char *identifier)
 	if (end == NULL || end == at)
 		return false;
 	end += 4;
+	if (strcmp(end, ".gz-part") == 0)
+		return true;
 	if (*end == '.')
 		end++;
-	return strspn(end, "0123456789") == strlen(end) && strlen(end) <= 4;
+	digits = strspn(end, "0123456789");
+	return digits <= 4 && (end[digits] == '\0' || strcmp(end + digits, ".gz") == 0);
 }
 
 void files_clean_auto(const struct conf *conf)

@@ -52,6 +52,11 @@ static int not_found(const char *word, struct err *err)
 		       word);
 }
 
+const char *goal_word(size_t i)
+{
+	return i < ARRAY_SIZE(words) ? words[i].name : NULL;
+}
+
 int goal_parse(const char *text, goal_set *ret, struct err *err)
 {
 	AUTO_FREE char *copy = xstrdup(text);

@@ -5,6 +5,7 @@
 #define SUP_GOAL_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "sup/svc.h"
 
@@ -24,6 +25,9 @@ enum goal_verdict {
  * 0, or -EINVAL with err naming the nearest, or all.
  */
 int goal_parse(const char *text, goal_set *ret, struct err *err);
+
+/* The words that there are, "RUNNING", "DOWN"...; NULL behind the last. */
+const char *goal_word(size_t i);
 
 /* A process that is STOPPED may be started by somebody, so it is not hopeless. */
 enum goal_verdict goal_judge(goal_set goal, enum svc_state state);

@@ -29,6 +29,8 @@ void change_all_told(struct request *r);
 bool change_wants_wait(const struct request *r);
 /* What a waiter has come to. */
 json_t *change_row(const struct waiter *w);
+/* status_uv.c: the path of a log, absolute. */
+json_t *status_path(const struct sup *s, const char *path);
 
 /* Handlers: each ends with request_end(), now or later. */
 void method_status(struct request *r); /* status_uv.c */

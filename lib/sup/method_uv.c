@@ -128,18 +128,16 @@ static void method_upgrade(struct request *r)
 static void method_info(struct request *r)
 {
 	const struct sup *s = r->sup;
-	json_t *info =
-		json_pack("{s:s, s:i, s:o, s:o, s:o, s:s, s:i, s:i, s:f, s:f, s:I, s:o, s:o}",
-			  "version", MPSUP_VERSION, "protocol", 1, "name",
-			  method_text(s->options->name), "identifier",
-			  method_text(s->conf->supervisord.identifier), "config",
-			  method_text(s->conf->path), "state",
-			  s->phase == SUP_STOPPING ? "STOPPING" : "RUNNING", "keeper_pid",
-			  s->keeper_pid, "supervisor_pid", (int)getpid(), "started",
-			  method_seconds(s->started_wall), "uptime",
-			  method_seconds((struct mps_time){ mps_now().ns - s->started.ns }),
-			  "programs", (json_int_t)s->n_units, "runtime_dir",
-			  method_text(s->options->dir), "logfile", method_text(s->log.path));
+	json_t *info = json_pack(
+		"{s:s, s:i, s:o, s:o, s:o, s:s, s:i, s:i, s:f, s:f, s:I, s:o, s:o}", "version",
+		MPSUP_VERSION, "protocol", 1, "name", method_text(s->options->name), "identifier",
+		method_text(s->conf->supervisord.identifier), "config", method_text(s->conf->path),
+		"state", s->phase == SUP_STOPPING ? "STOPPING" : "RUNNING", "keeper_pid",
+		s->keeper_pid, "supervisor_pid", (int)getpid(), "started",
+		method_seconds(s->started_wall), "uptime",
+		method_seconds((struct mps_time){ mps_now().ns - s->started.ns }), "programs",
+		(json_int_t)s->n_units, "runtime_dir", method_text(s->options->dir), "logfile",
+		status_path(s, activity_path(&s->conf->supervisord, s->options->foreground)));
 
 	request_answer(r, info, false);
 	request_end(r);

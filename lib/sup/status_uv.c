@@ -128,22 +128,43 @@ static json_t *get_start_method(const struct row *r)
 	return json_string("spawn");
 }
 
-static json_t *log_path(const struct conf_log *log, const char *auto_path)
+json_t *status_path(const struct sup *s, const char *path)
+{
+	AUTO_FREE char *absolute = NULL;
+
+	if (path == NULL || path[0] == '/' || s->base.cwd == NULL)
+		return method_text(path);
+	absolute = xasprintf("%s/%s", s->base.cwd, path);
+	return method_text(absolute);
+}
+
+static json_t *log_path(const struct unit *u, const struct conf_log *log, const char *auto_path)
 {
 	if (log->kind == CONF_LOG_FILE)
-		return method_text(log->path);
-	return log->kind == CONF_LOG_AUTO ? method_text(auto_path) : json_null();
+		return status_path(u->sup, log->path);
+	return log->kind == CONF_LOG_AUTO ? status_path(u->sup, auto_path) : json_null();
 }
 
 static json_t *get_stdout_logfile(const struct row *r)
 {
-	return log_path(&r->svc->conf->out, r->unit->auto_out);
+	return log_path(r->unit, &r->svc->conf->out, r->unit->auto_out);
+}
+
+static json_t *get_stdout_syslog(const struct row *r)
+{
+	return json_boolean(r->svc->conf->out.syslog);
+}
+
+static json_t *get_stderr_syslog(const struct row *r)
+{
+	return json_boolean(r->svc->conf->err.syslog);
 }
 
 static json_t *get_stderr_logfile(const struct row *r)
 {
-	return r->svc->conf->redirect_stderr ? json_null()
-					     : log_path(&r->svc->conf->err, r->unit->auto_err);
+	return r->svc->conf->redirect_stderr
+		       ? json_null()
+		       : log_path(r->unit, &r->svc->conf->err, r->unit->auto_err);
 }
 
 static json_t *get_history(const struct row *r)
@@ -225,6 +246,8 @@ static const struct field {
 	{ "spawnerr", ROW_ALWAYS, get_spawnerr },
 	{ "stdout_logfile", ROW_DETAIL, get_stdout_logfile },
 	{ "stderr_logfile", ROW_DETAIL, get_stderr_logfile },
+	{ "stdout_syslog", ROW_DETAIL, get_stdout_syslog },
+	{ "stderr_syslog", ROW_DETAIL, get_stderr_syslog },
 	{ "command", ROW_DETAIL, get_command },
 	{ "directory", ROW_DETAIL, get_directory },
 	{ "config", ROW_DETAIL, get_config },

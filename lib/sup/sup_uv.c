@@ -260,7 +260,7 @@ static void on_signal(uv_signal_t *handle, int sig)
 	if (sig == SIGUSR2) {
 		activity_log(&s->log, SVC_LOG_INFO,
 			     "received SIGUSR2 indicating log reopen request");
-		activity_reopen(&s->log);
+		capture_reopen(s);
 		activity_log(&s->log, SVC_LOG_INFO, "supervisord logreopen");
 	} else if (sig == SIGHUP) {
 		activity_log(&s->log, SVC_LOG_INFO, "received SIGHUP indicating reload request");
@@ -275,6 +275,7 @@ static void on_signal(uv_signal_t *handle, int sig)
 static void open_signals(struct sup *s)
 {
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* EFBIG is as good as a full disk */
 	for (size_t i = 0; i < ARRAY_SIZE(handled); i++) {
 		uv_signal_init(&s->loop, &s->signals[i]);
 		s->signals[i].data = s;
@@ -421,6 +422,7 @@ struct conf *sup_use_conf(struct sup *s, struct conf *conf)
 	s->conf = conf;
 	worker_base_use_conf(&s->base, conf);
 	activity_set_level(&s->log, conf->supervisord.loglevel);
+	capture_use_conf(s);
 	if (tell)
 		say_hello(s);
 	return old;
@@ -435,10 +437,13 @@ static int open_all(struct sup *s, struct err *err)
 		return r;
 	worker_base_init(&s->base, s->conf, s->options->name, s->socket_path);
 	fd_raise_limit(1 << 20);
-	r = activity_open(&s->log, c, s->options->foreground, err);
+	/* The memory of the logs is another's until we are welcome. */
+	if (follows_another(s))
+		activity_init(&s->log, c, s->options->foreground, NULL);
+	else
+		r = capture_open(s, err);
 	if (r < 0)
 		return r;
-	capture_open_echo(s);
 	if (!c->nocleanup && !follows_another(s))
 		files_clean_auto(s->conf);
 	r = link_open(s, s->options->keeper_fd);
@@ -479,6 +484,7 @@ static void close_all(struct sup *s)
 		uv_close((uv_handle_t *)&s->signals[i], NULL);
 	uv_close((uv_handle_t *)&s->later, NULL);
 	uv_close((uv_handle_t *)&s->report, NULL);
+	uv_close((uv_handle_t *)&s->trim, NULL);
 	link_close(s);
 	uv_run(&s->loop, UV_RUN_DEFAULT);
 	uv_loop_close(&s->loop);
@@ -491,7 +497,8 @@ static void fini(struct sup *s)
 	units_free(s);
 	worker_base_fini(&s->base);
 	fd_close(&s->start_dir);
-	activity_close(&s->log);
+	activity_fini(&s->log);
+	logs_fini(&s->logs);
 	free(s->socket_path);
 	free(s->pidfile);
 	state_close(&s->state);
@@ -504,7 +511,8 @@ int sup_run(const struct sup_options *options, struct err *err)
 	struct sup s = { .options = options,
 			 .conf = options->conf,
 			 .link.fd = -1,
-			 .log.fd = -1,
+			 .logs.memfd = -1,
+			 .kept_logs = { -1, -1, -1 },
 			 .kept_listener = -1,
 			 .upgrade_fd = -1,
 			 .start_dir = -1 };
@@ -525,6 +533,8 @@ int sup_run(const struct sup_options *options, struct err *err)
 	s.later.data = &s;
 	uv_timer_init(&s.loop, &s.report);
 	s.report.data = &s;
+	uv_timer_init(&s.loop, &s.trim);
+	s.trim.data = &s;
 	open_signals(&s);
 	r = open_all(&s, err);
 	if (r == 0) {

@@ -1,9 +1,9 @@
 /*
  * What the supervisor's files share. sup_uv.c: life of the whole. unit_uv.c: one service's effects. keeper_uv.c: the
- * socket to the keeper. capture_uv.c: log pipes and where they go. control_uv.c: connections. method_uv.c, status_uv.c,
- * change_uv.c: requests. events_uv.c: who is told of what happens. units_uv.c: the list of the services. reload_uv.c:
- * another configuration. runtime_uv.c: the runtime directory. worker.c: from a configured program to a struct mps_spawn.
- * activity.c: the activity log.
+ * socket to the keeper. capture_uv.c: log pipes; outlet_uv.c: where they go. control_uv.c: connections. method_uv.c,
+ * status_uv.c, change_uv.c: requests. events_uv.c: who is told of what happens. units_uv.c: the list of the services.
+ * reload_uv.c: another configuration. runtime_uv.c: the runtime directory. worker.c: from a configured program to a
+ * struct mps_spawn. activity.c: the activity log.
  */
 #ifndef SUP_SUP_UV_H
 #define SUP_SUP_UV_H
@@ -19,6 +19,7 @@
 #include "keeper/message.h"
 #include "sup/activity.h"
 #include "sup/events.h"
+#include "sup/logs.h"
 #include "sup/order.h"
 #include "sup/sockets.h"
 #include "sup/state.h"
@@ -91,8 +92,13 @@ struct sup {
 	int start_dir;	       /* where we stood at the start */
 	struct activity log;
 	struct worker_base base;
-	struct sink *sinks, *echo; /* echo: of the activity log, one of them */
-	size_t echo_lost;	   /* its lines that found no room */
+	struct logs logs;
+	int kept_logs[3];	/* an earlier supervisor's memfd and mid of that; -1 = none */
+	uv_timer_t trim;	/* armed while windows of the logs hold memory */
+	struct outlet *outlets; /* uthash, by file */
+	struct outlet *paths;	/* the same, by name; of files */
+	struct outlet *log_file, *echo; /* of the activity log, two of them; NULL = none */
+	size_t echo_lost;		/* lines that the echo had no room for */
 
 	struct unit **units; /* in the order of starting */
 	size_t cap_units;
@@ -208,10 +214,20 @@ void link_flush(struct sup *s);
 void link_close(struct sup *s);
 
 /* capture_uv.c */
-struct capture *capture_new(struct sup *s, struct unit *u, const struct conf_log *log, bool is_err);
-/* With the pipe of an earlier supervisor. On failure the descriptors stay the caller's. */
-struct capture *capture_adopt(struct sup *s, struct unit *u, const struct conf_log *log,
-			      bool is_err, int read_end, int write_end);
+/*
+ * The memory of the logs: new, or that of an earlier supervisor (s->kept_logs), whose unfinished work it finishes; and the
+ * activity log, from here on in its place. Before any other function here. 0, 1 = what was kept is of no use and a new
+ * one was made, or -errno with err.
+ */
+int capture_open(struct sup *s, struct err *err);
+/* A pipe of its own. NULL with errno. */
+struct capture *capture_new(struct unit *u, bool is_err);
+/*
+ * With the pipe of an earlier supervisor: what that had read is still there, in the memory of the logs. u->auto_out and
+ * u->auto_err are set before. A program that has ended meanwhile needs a capture_drain(c, true). A file that cannot be
+ * opened now is waited for. On failure (NULL with errno) the descriptors stay the caller's.
+ */
+struct capture *capture_adopt(struct unit *u, bool is_err, const int ends[2]);
 int capture_write_end(const struct capture *c);
 int capture_read_end(const struct capture *c);
 /* Takes what is in the pipe now. is_end: who wrote it is gone, so a last line that has no end gets one. */
@@ -219,8 +235,10 @@ void capture_drain(struct capture *c, bool is_end);
 void capture_close(struct capture *c);
 /* The settings of its unit, or the width of the names, have changed. */
 void capture_reconfigure(struct capture *c);
-/* From here on the echo of the activity log goes through a sink, in line with the programs' output. */
-void capture_open_echo(struct sup *s);
+/* Those of the activity log have. */
+void capture_use_conf(struct sup *s);
+/* All files again, after somebody has moved them away. */
+void capture_reopen(struct sup *s);
 /* Nothing is written any more: what the pipes hold is the last. Idempotent. */
 void capture_end_all(struct sup *s);
 /* Something is left for a reader who may still take it. */

@@ -163,7 +163,10 @@ static void encode_unit(struct buf *b, const struct unit *u)
 					  strlen(rows[i].text));
 }
 
-/* The descriptors of instance 0 but the state, and what they are: "INODE control", "INODE fcgi ADDRESS". */
+/* Of the memory of the logs, in the order of sup->kept_logs. */
+static const char *const log_names[] = { "logs", "logs-out", "logs-in" };
+
+/* The descriptors of instance 0 but the state, and what they are: "INODE MODE control", "INODE MODE fcgi ADDRESS". */
 struct fd_list {
 	int *fds;
 	size_t n;
@@ -177,7 +180,8 @@ static void list_fd(struct fd_list *l, int fd, const char *what, const char *add
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return;
-	name = xasprintf("%ju %s %s", (uintmax_t)st.st_ino, what, address);
+	name = xasprintf("%ju %d %s %s", (uintmax_t)st.st_ino, fcntl(fd, F_GETFL) & O_ACCMODE, what,
+			 address);
 	l->fds = xrealloc(l->fds, (l->n + 1) * sizeof(int));
 	l->fds[l->n++] = fd;
 	wire_put_str(&l->names, name);
@@ -192,8 +196,11 @@ static void list_sockets(struct fd_list *l, const struct socket_of *o)
 /* While a reload is at work both are needed: whoever follows begins it anew. */
 static struct fd_list list_fds(struct sup *s)
 {
+	const int logs[] = { s->logs.memfd, s->logs.mid[0], s->logs.mid[1] };
 	struct fd_list l = { .names = BUF_INIT };
 
+	for (size_t i = 0; i < ARRAY_SIZE(logs); i++)
+		list_fd(&l, logs[i], log_names[i], "");
 	list_fd(&l, s->kept_listener >= 0 ? s->kept_listener : control_listener(s), "control", "");
 	list_sockets(&l, s->sockets);
 	list_sockets(&l, reload_old_sockets(s));
@@ -336,15 +343,29 @@ void takeover_restore(struct unit *u)
 	u->ended = svc_is_ended(&u->svc);
 }
 
-/* A descriptor that was handed down, by its inode: the list and the descriptors are not always of the same moment. */
-static int find_fd(const struct sup *s, uintmax_t ino)
+/*
+ * A descriptor that was handed down, by its inode, since the list and the descriptors are not always of the same moment;
+ * and by its mode, which tells the two ends of a pipe apart.
+ */
+static int find_fd(const struct sup *s, uintmax_t ino, long mode)
 {
 	struct stat st;
 
 	for (int fd = KEPT_FD + 1; fd < s->options->heritage->end_fd; fd++)
-		if (fstat(fd, &st) == 0 && st.st_ino == ino)
+		if (fstat(fd, &st) == 0 && st.st_ino == ino &&
+		    (fcntl(fd, F_GETFL) & O_ACCMODE) == mode)
 			return fd;
 	return -1;
+}
+
+/* What follows the numbers; NULL = no such name. */
+static const char *parse_name(const char *name, uintmax_t *ret_ino, long *ret_mode)
+{
+	char *end;
+
+	*ret_ino = strtoumax(name, &end, 10);
+	*ret_mode = strtol(end, &end, 10);
+	return *end == ' ' ? end + 1 : NULL;
 }
 
 static void take_fds(struct sup *s, struct wire *names)
@@ -352,15 +373,21 @@ static void take_fds(struct sup *s, struct wire *names)
 	const char *name;
 
 	while (names->n > 0 && (name = wire_str(names)) != NULL) {
-		char *what;
-		int fd = find_fd(s, strtoumax(name, &what, 10));
+		uintmax_t ino;
+		long mode;
+		const char *what = parse_name(name, &ino, &mode);
+		int fd = what != NULL ? find_fd(s, ino, mode) : -1;
 
 		if (fd < 0)
 			continue;
-		if (strcmp(what, " control ") == 0)
+		for (size_t i = 0; i < ARRAY_SIZE(log_names); i++)
+			if (strncmp(what, log_names[i], strlen(log_names[i])) == 0 &&
+			    what[strlen(log_names[i])] == ' ')
+				s->kept_logs[i] = fd;
+		if (strcmp(what, "control ") == 0)
 			s->kept_listener = fd;
-		else if (strncmp(what, " fcgi ", 6) == 0)
-			sockets_add(&s->sockets, what + 6, fd);
+		else if (strncmp(what, "fcgi ", 5) == 0)
+			sockets_add(&s->sockets, what + 5, fd);
 	}
 }
 
@@ -398,18 +425,38 @@ static void take_texts(struct sup *s, bool units_too)
 		take_fds(s, &names);
 }
 
-static bool is_socket(const struct socket_of *o, int fd)
+static bool is_known_fd(const struct sup *s, int fd)
 {
-	while (o != NULL && o->fd != fd)
-		o = o->next;
-	return o != NULL;
+	for (size_t i = 0; i < ARRAY_SIZE(s->kept_logs); i++)
+		if (fd == s->kept_logs[i])
+			return true;
+	for (const struct socket_of *o = s->sockets; o != NULL; o = o->next)
+		if (fd == o->fd)
+			return true;
+	return fd == s->kept_listener;
 }
 
 static void close_unknown_fds(struct sup *s)
 {
 	for (int fd = KEPT_FD + 1; fd < s->options->heritage->end_fd; fd++)
-		if (fd != s->kept_listener && !is_socket(s->sockets, fd))
+		if (!is_known_fd(s, fd))
 			close(fd);
+}
+
+/* From here on the memory of the logs is ours: who had it is gone. */
+static int open_log(struct sup *s, struct err *err)
+{
+	int r;
+
+	if (s->options->heritage->stderr_fd >= 0) {
+		dup2(s->options->heritage->stderr_fd, STDERR_FILENO);
+		fd_close(&s->options->heritage->stderr_fd);
+	}
+	activity_fini(&s->log);
+	r = capture_open(s, err);
+	if (r > 0)
+		takeover_keep(s);
+	return r < 0 ? r : 0;
 }
 
 static void log_it(struct sup *s)
@@ -438,6 +485,7 @@ static void finish(struct sup *s)
 	for (size_t i = 0; i < s->n_units; i++)
 		if (!s->units[i]->reconciled)
 			unit_reconcile(s->units[i], &(struct keeper_message){ 0 });
+	logs_slots_adopted(&s->logs);
 	takeover_write_texts(s, NULL);
 	log_it(s);
 	events_takeover(s, &t->welcome);
@@ -476,16 +524,14 @@ int takeover_begin(struct sup *s, const struct keeper_message *welcome)
 	s->phase = t->whole.phase == SUP_STOPPING ? SUP_STOPPING : SUP_RUNNING;
 	take_texts(s, false);
 	close_unknown_fds(s);
-	r = sup_make_programs(s, &err);
+	r = open_log(s, &err);
+	if (r == 0)
+		r = sup_make_programs(s, &err);
 	if (r < 0) {
 		activity_log(&s->log, SVC_LOG_CRIT, "cannot take over: %s", err.text);
 		return r;
 	}
 	take_texts(s, true);
-	if (s->options->heritage->stderr_fd >= 0) {
-		dup2(s->options->heritage->stderr_fd, STDERR_FILENO);
-		fd_close(&s->options->heritage->stderr_fd);
-	}
 	if (t->left == 0)
 		finish(s);
 	return 0;

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -57,14 +58,26 @@ static bool wants_prefix(const struct unit *u)
 	return prefix == NULL ? u->sup->options->foreground : strcasecmp(prefix, "none") != 0;
 }
 
-/* Somebody has to look at the bytes: a prefix or a time stamp belongs before each line. */
+/* A device or a FIFO is none. */
+static bool is_rotated(const struct conf_log *log)
+{
+	struct stat st;
+
+	if (log->maxbytes <= 0)
+		return false;
+	return log->kind == CONF_LOG_AUTO || stat(log->path, &st) < 0 || S_ISREG(st.st_mode);
+}
+
+/* Somebody has to look at the bytes: to rotate the file, or to do something with each line. */
 static bool is_captured(const struct unit *u, const struct conf_log *log, bool to_terminal)
 {
 	const char *prefix = u->svc.conf->log_prefix;
 
-	if (log->kind == CONF_LOG_NONE || log->kind == CONF_LOG_SYSLOG)
+	if (log->kind == CONF_LOG_NONE && !log->syslog)
 		return false;
-	if (u->svc.conf->log_timestamp)
+	if (u->svc.conf->log_timestamp || u->sup->conf->supervisord.strip_ansi || log->syslog)
+		return true;
+	if (!to_terminal && is_rotated(log))
 		return true;
 	return to_terminal ? wants_prefix(u) : prefix != NULL && strcasecmp(prefix, "none") != 0;
 }
@@ -88,7 +101,10 @@ static int open_direct(struct unit *u, const struct conf_log *log, bool is_err)
 	return fd;
 }
 
-/* The keeper holds the log pipes too, so that no worker finds them broken when the supervisor dies. */
+/*
+ * The keeper holds the log pipes too, so that no worker finds them broken when the supervisor dies. Which one it is tells
+ * the order of its ends: of standard error the one for writing comes first.
+ */
 static void keep_pipes(struct unit *u)
 {
 	struct keeper_message m = { .type = KEEPER_KEEP, .instance = u->svc.id };
@@ -100,8 +116,9 @@ static void keep_pipes(struct unit *u)
 
 		if (c == NULL)
 			continue;
-		fds[n++] = capture_read_end(c);
-		fds[n++] = capture_write_end(c);
+		fds[n + (size_t)i] = capture_read_end(c);
+		fds[n + (size_t)!i] = capture_write_end(c);
+		n += 2;
 	}
 	link_send(u->sup, &m, NULL, fds, n);
 }
@@ -118,12 +135,12 @@ static int put_stream(struct unit *u, struct table *t, bool is_err, struct err *
 	struct capture **capture = is_err ? &u->err : &u->out;
 	int child = is_err ? 2 : 1, fd;
 
-	if (log->kind == CONF_LOG_NONE || log->kind == CONF_LOG_SYSLOG) {
+	if (log->kind == CONF_LOG_NONE && !log->syslog) {
 		put_role(t, child, MPS_FD_NULL);
 		return 0;
 	}
 	if (is_captured(u, log, is_terminal(u, log))) {
-		if (*capture == NULL && (*capture = capture_new(u->sup, u, log, is_err)) != NULL)
+		if (*capture == NULL && (*capture = capture_new(u, is_err)) != NULL)
 			keep_pipes(u);
 		if (*capture == NULL)
 			return err_set(err, -errno, "%s: %s",
@@ -457,22 +474,19 @@ void unit_on_message(struct sup *s, const struct keeper_message *m)
 
 /* ------------------------------------------------------------------------------------------------ takeover */
 
-/* In the order of keep_pipes(), which has left out what is not captured. */
+/* As keep_pipes() has left them. Whether one is wanted was decided when it was made: its program writes to it. */
 void unit_adopt(struct unit *u, int *fds, size_t n)
 {
-	const struct conf_proc *c = u->svc.conf;
-	const struct conf_log *logs[] = { &c->out, &c->err };
-	struct capture **captures[] = { &u->out, &u->err };
+	for (; n >= 2; fds += 2, n -= 2) {
+		bool is_err = (fcntl(fds[0], F_GETFL) & O_ACCMODE) == O_WRONLY;
+		struct capture **capture = is_err ? &u->err : &u->out;
 
-	for (int i = 0; i < 2 && n >= 2; i++) {
-		if ((i == 1 && c->redirect_stderr) ||
-		    !is_captured(u, logs[i], is_terminal(u, logs[i])))
-			continue;
-		*captures[i] = capture_adopt(u->sup, u, logs[i], i == 1, fds[0], fds[1]);
-		if (*captures[i] != NULL)
+		*capture = capture_adopt(u, is_err, (int[]){ fds[is_err], fds[!is_err] });
+		if (*capture != NULL)
 			fds[0] = fds[1] = -1;
-		fds += 2;
-		n -= 2;
+		else
+			activity_log(&u->sup->log, SVC_LOG_CRIT, "the output of %s is not read: %s",
+				     u->svc.name, strerror(errno));
 	}
 }
 

@@ -109,6 +109,8 @@ offers 'mpsup top --sort u' uptime
 offers 'mpsup signal US' USR1 USR2
 offers 'mpsup keys fcgi' fcgi-program
 offers 'mpsup help sig' signal
+offers 'mpsup wait --for s' starting stopping stopped settled
+offers 'mpsup events --type=sp' spawn_error
 offers 'mpsup top -n '
 offers 'mpsup ls '
 

@@ -14,6 +14,8 @@ programs() { # lines of [supervisord]
   config_with "$@" <<X
 [program:w]
 command=$W
+stdout_logfile=NONE
+stderr_logfile=NONE
 process_name=%(program_name)s_%(process_num)d
 numprocs=$n
 startsecs=0

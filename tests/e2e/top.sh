@@ -179,11 +179,12 @@ X
 
 say "another supervisor takes over, and then there is none"
 on_screen "$supervisor" <<'X'
-t = top("-d", "0.2")
+t = top("-d", "3600")
 t.see(r"\x1b\[J")
 os.kill(int(sys.argv[3]), signal.SIGKILL)
-t.see(r"the supervisor has gone")
 now = int(t.see(r"process (\d+) supervises now, not " + sys.argv[3]).group(1))
+quits(t)
+t = top("-d", "0.2")
 t.see(r"\x1b\[J")
 assert os.spawnv(os.P_WAIT, mpsup, [mpsup, "shutdown", "-c", conf]) == 0
 t.see(r"no supervisor at")
@@ -191,6 +192,24 @@ t.type("q")
 assert t.ended() == 4
 X
 must nothing_left
+
+say "lines and a supervisor that is replaced meanwhile"
+start_mpsup
+mkfifo "$T/fifo"
+timeout 20 "$MPSUP" top -c "$CONF" --json -d 0.3 -n 3 >"$T/fifo" &
+exec 3<"$T/fifo"
+read -r line <&3
+kill -KILL "$supervisor"
+{ echo "$line" && cat <&3; } >"$T/lines"
+exec 3<&-
+wait $! || [ $? = 3 ] || fail "not the exit status of status"
+python3 - "$T/lines" <<'X' || fail "the lines of two supervisors"
+import json, sys
+pids = [json.loads(line)["supervisor"]["supervisor_pid"] for line in open(sys.argv[1])]
+assert len(pids) == 3 and pids[0] != pids[1] == pids[2], pids
+X
+shutdown_mpsup
+
 say "no supervisor: as status"
 mps_expect 4 top
 contains "$T/err" "^mpsup: no supervisor at " || fail "$(cat "$T/err")"

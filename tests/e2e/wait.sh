@@ -182,9 +182,24 @@ must gone "$victim"
 take_over
 ends 0
 contains "$T/wait.out" '^once: EXITED$' || fail "it prints $(cat "$T/wait.out")"
+say "a reload: what is new is waited for too, what is gone is no program any more"
+background --for stopped,exited 'g:*' # slow is RUNNING
+sed -i 's/^programs=slow,job$/programs=slow,job,late/' "$CONF"
+printf '[program:late]\ncommand=%s\nstartsecs=0\n' "$W" >>"$CONF"
+mps_expect 0 reload
+mps_expect 0 stop g:slow
+waits_on
+mps_expect 0 stop g:late
+ends 0
+background --for stopped a b # a is RUNNING
+sed -i '/^\[program:b\]$/,/^startsecs/d' "$CONF"
+mps reload >/dev/null || fail "reload"
+ends 1
+contains "$T/wait.out" '^b: ERROR \(no such process\)$' || fail "it prints $(cat "$T/wait.out")"
+
 say "the end of the supervisor"
-mps_expect 0 stop b
-background b
+mps_expect 0 stop a
+background a
 mps_expect 0 shutdown
 ends 7
 contains "$T/wait.err" "shutting down" || fail "it says $(cat "$T/wait.err")"

@@ -22,12 +22,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { UNITS = 4 };
 
-static struct sup sup = { .link.fd = -1,
-			  .log.fd = -1,
-			  .phase = SUP_RUNNING,
-			  .kept_listener = -1,
-			  .upgrade_fd = -1,
-			  .start_dir = -1 };
+static struct sup sup = {
+	.link.fd = -1, .phase = SUP_RUNNING, .kept_listener = -1, .upgrade_fd = -1, .start_dir = -1
+};
 static struct unit units[UNITS], *list[UNITS];
 static struct svc *services[UNITS];
 static struct conf_proc procs[UNITS];

@@ -12,20 +12,27 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/err.h"
 #include "base/fd.h"
+#include "sup/files.h"
+#include "sup/sink.h"
 
 static char folder[] = "/tmp/mpsup-test.XXXXXX", file[64], moved[64];
+
+static struct logs logs;
+static struct sink sink;
 
 static void open_log(struct activity *a, enum conf_level level)
 {
 	struct conf_supervisord c = { .logfile = file, .loglevel = level };
-	struct err err = ERR_INIT;
+	struct sink_spec spec = { .path = file, .mode = 0644 };
 
 	cr_assert_not_null(mkdtemp(folder));
 	snprintf(file, sizeof(file), "%s/sub/log", folder);
 	snprintf(moved, sizeof(moved), "%s/sub/old", folder);
-	cr_assert_eq(activity_open(a, &c, false, &err), 0, "%s", err.text);
+	cr_assert_eq(logs_init(&logs, -1, NULL), 0);
+	spec.fd = files_open_log(file, 0644);
+	cr_assert_eq(sink_init(&sink, &logs, &spec), 0);
+	activity_init(a, &c, false, &sink);
 }
 
 static void matches(const char *path, const char *pattern)
@@ -42,7 +49,9 @@ static void matches(const char *path, const char *pattern)
 
 static void close_log(struct activity *a)
 {
-	activity_close(a);
+	activity_fini(a);
+	sink_fini(&sink, false);
+	logs_fini(&logs);
 	unlink(file);
 	unlink(moved);
 	*strrchr(moved, '/') = '\0';
@@ -84,7 +93,7 @@ Test(activity, is_opened_anew_after_it_was_moved_away)
 	activity_log(&a, SVC_LOG_WARN, "first");
 	activity_flush(&a);
 	cr_assert_eq(rename(file, moved), 0);
-	activity_reopen(&a);
+	sink_reopen(&sink);
 	activity_log(&a, SVC_LOG_WARN, "second");
 	activity_flush(&a);
 	matches(moved, "WARN first\n$");
@@ -92,13 +101,24 @@ Test(activity, is_opened_anew_after_it_was_moved_away)
 	close_log(&a);
 }
 
-Test(activity, says_which_file_it_cannot_open)
+Test(activity, goes_to_a_file_that_was_asked_for)
 {
-	struct conf_supervisord c = { .logfile = (char *)"/proc/nothing/log" };
-	struct err err = ERR_INIT;
-	struct activity a;
+	static const struct {
+		const char *logfile;
+		bool set, foreground;
+		const char *path;
+	} rows[] = {
+		{ "/log", true, false, "/log" },  { "/log", true, true, "/log" },
+		{ "/log", false, false, "/log" }, { "/log", false, true, NULL },
+		{ "NONE", true, false, NULL },	  { "syslog", true, false, NULL },
+	};
 
-	cr_expect_lt(activity_open(&a, &c, false, &err), 0);
-	cr_expect_not_null(strstr(err.text, "logfile /proc/nothing/log: "));
-	activity_close(&a);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct conf_supervisord c = { .logfile = (char *)rows[i].logfile,
+					      .logfile_set = rows[i].set };
+		const char *path = activity_path(&c, rows[i].foreground);
+
+		cr_expect_eq(path == NULL, rows[i].path == NULL, "row %zu", i);
+		cr_expect(path == NULL || strcmp(path, rows[i].path) == 0, "row %zu", i);
+	}
 }

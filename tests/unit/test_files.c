@@ -80,6 +80,8 @@ Test(files, cleaning_takes_our_auto_logs_and_nothing_else)
 		{ "web-stdout---super-abcdefgh.log", true },
 		{ "web-stderr---super-abcdefgh.log.1", true },
 		{ "web-stderr---super-abcdefgh.log.12", true },
+		{ "web-stderr---super-abcdefgh.log.12.gz", true },
+		{ "web-stderr---super-abcdefgh.log.gz-part", true },
 		{ "web-stdout---other-abcdefgh.log", false },
 		{ "web-stdout---super-abcdefgh.txt", false },
 		{ "web-stdout---super-abcdefgh.log.gz", false },

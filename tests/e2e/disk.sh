@@ -1,0 +1,177 @@
+#!/bin/bash
+# Log files that cannot be written for a while: nothing is lost, nothing is twice, and it is told once.
+# shellcheck source=tests/e2e/lib.sh
+if [ -z "${FRESH:-}" ]; then
+  ns=-m
+  [ "$(id -u)" = 0 ] || ns=-rm
+  unshare $ns true 2>/dev/null || { echo "unshare is not permitted" && exit 77; }
+  FRESH=1 exec unshare $ns "$0"
+fi
+. "$(dirname "$0")/lib.sh"
+
+mkdir "$T/small" "$T/tiny"
+mount -t tmpfs -o size=100k none "$T/small" || fail "no tmpfs"
+mount -t tmpfs -o size=16k none "$T/tiny" || fail "no tmpfs"
+LOG=$T/small/mpsup.log
+trap 'rc=$?; umount -l "$T/small" "$T/tiny"; (exit $rc); finish' EXIT
+
+told() { # log file
+  contains "$LOG" "CRIT cannot write output of programs to $1: No space left on device"
+}
+all_lines() { # file, number
+  seq -f 'line %.0f' "$2" | cmp -s - "$1"
+}
+new_supervisor() { # another one answers
+  local now
+  now=$(role supervisor)
+  [ -n "$now" ] && [ "$now" != "$supervisor" ] && [ -n "$(state all)" ]
+}
+take_over() {
+  kill -KILL "$supervisor"
+  must new_supervisor
+  supervisor=$(role supervisor)
+}
+
+say "a full disk holds the programs back"
+config <<X
+[program:big]
+command=$W --write 60000
+stdout_logfile=$T/small/big
+startsecs=0
+[program:stamped]
+command=$W --write 20000
+stdout_logfile=$T/small/stamped
+log_timestamp=true
+startsecs=0
+[program:other]
+command=$W --write 60000
+stdout_logfile=$T/other
+startsecs=0
+[program:rotated]
+command=$W --write 60000
+stdout_logfile=$T/small/rotated
+stdout_logfile_maxbytes=10000
+stdout_logfile_backups=100
+startsecs=0
+X
+# In a folder that has room, or nobody could tell.
+sed -i "s,^logfile=.*,logfile=$T/log," "$CONF"
+LOG=$T/log
+start_mpsup
+must told "$T/small/big"
+must told "$T/small/stamped"
+must told "$T/small/rotated"
+must all_lines "$T/other" 60000
+all_lines "$T/small/big" 60000 && fail "the disk is not full"
+
+say "also when the supervisor is killed meanwhile"
+[ "$(grep -c "CRIT cannot write output of programs to $T/small/big" "$LOG")" = 1 ] || fail "told more than once"
+for _ in 1 2 3; do take_over; done
+
+say "and goes on when there is room"
+mount -o remount,size=8m "$T/small"
+must all_lines "$T/small/big" 60000
+stamped_done() { sed 's/^.\{24\}//' "$T/small/stamped" | cmp -s - <(seq -f 'line %.0f' 20000); }
+must stamped_done
+rotated_done() {
+  local i
+  for ((i = 100; i > 0; i--)); do cat "$T/small/rotated.$i" 2>/dev/null; done >"$T/all"
+  cat "$T/small/rotated" >>"$T/all"
+  all_lines "$T/all" 60000
+}
+must rotated_done
+mps_expect 0 stop all
+shutdown_mpsup
+rm -f "$T/small"/*
+
+say "a full disk under the activity log stops nothing"
+config <<X
+[program:one]
+command=$W
+startsecs=0
+[program:two]
+command=$W
+startsecs=0
+stdout_logfile=NONE
+stderr_logfile=NONE
+X
+sed -i "s,^logfile=.*,logfile=$T/tiny/log," "$CONF"
+LOG=$T/tiny/log
+start_mpsup
+dd if=/dev/zero of="$T/tiny/filler" bs=4096 2>/dev/null
+again() {
+  mps_expect 0 restart two
+  pid_of two >>"$T/two.pids"
+}
+for _ in $(seq 30); do again; done
+take_over
+again
+[ "$(sort -u "$T/two.pids" | wc -l)" = 31 ] || fail "restarts that did not happen"
+rm "$T/tiny/filler"
+again
+last=$(tail -n 1 "$T/two.pids")
+must contains "$LOG" "INFO spawned: 'two' with pid $last"
+while read -r pid; do
+  [ "$(grep -c "INFO spawned: 'two' with pid $pid\$" "$LOG")" = 1 ] || fail "pid $pid is not told of once"
+done <"$T/two.pids"
+shutdown_mpsup
+
+say "files that who takes over cannot open are waited for"
+config <<X
+[program:talk]
+command=/bin/sh -c 'i=0; while read -r n <$T/go; do while [ \$n -gt 0 ]; do echo "line \$((i += 1))"; n=\$((n - 1)); done; done'
+stdout_logfile=$T/logs/talk
+startsecs=0
+[program:echo]
+command=/bin/sh -c 'i=0; while read -r n <$T/go2; do while [ \$n -gt 0 ]; do echo "line \$((i += 1))"; n=\$((n - 1)); done; done'
+stdout_logfile=NONE
+stderr_logfile=$T/logs/err
+redirect_stderr=false
+startsecs=0
+X
+sed -i "s,^logfile=.*,logfile=$T/logs/mpsup.log," "$CONF"
+sed -i "/go2/s,echo \"line,echo >\&2 \"line," "$CONF"
+LOG=$T/logs/mpsup.log
+mkfifo "$T/go" "$T/go2"
+start_mpsup
+pid=$(pid_of talk)
+exec 5<>"$T/go" 6<>"$T/go2"
+echo 10 >&5
+echo 10 >&6
+must n_lines "$T/logs/talk" 10
+must n_lines "$T/logs/err" 10
+mv "$T/logs" "$T/aside"
+: >"$T/logs"
+take_over
+echo 10 >&5
+echo 10 >&6
+mps_expect 0 status talk
+[ "$(pid_of talk)" = "$pid" ] || fail "talk was started again"
+take_over
+rm "$T/logs"
+must n_lines "$T/logs/talk" 10
+must n_lines "$T/logs/err" 10
+cat "$T/aside/talk" "$T/logs/talk" | cmp - <(seq -f 'line %.0f' 20) || fail "lines"
+cat "$T/aside/err" "$T/logs/err" | cmp - <(seq -f 'line %.0f' 20) || fail "lines of standard error"
+must contains "$LOG" 'has taken over'
+exec 5>&- 6>&-
+shutdown_mpsup
+
+say "a limit of the size of files is like a full disk"
+LOG=$T/mpsup.log
+config <<X
+[program:big]
+command=$W --write 60000
+stdout_logfile=$T/limited
+startsecs=0
+X
+(
+  ulimit -S -f 100
+  start_mpsup
+) || exit 1
+supervisor=$(role supervisor)
+must contains "$LOG" "CRIT cannot write output of programs to $T/limited: File too large"
+[ "$(stat -c %s "$T/limited")" = 102400 ] || fail "$(stat -c %s "$T/limited") bytes"
+prlimit --pid "$supervisor" --fsize=unlimited:
+must all_lines "$T/limited" 60000
+shutdown_mpsup
