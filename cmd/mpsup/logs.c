@@ -327,7 +327,6 @@ static void show_new(struct logs *l)
 			s->trail = trails_add(&l->trails, s->path, fd, at, s);
 		} else {
 			fd_close(&fd);
-			logview_end_line(&s->voice);
 		}
 	}
 	logview_flush(&l->view);
@@ -489,6 +488,7 @@ static int run(struct cmd_context *ctx)
 	int r;
 
 	l.view.json = ctx->json;
+	pick.to_the_end = !follows;
 	if (pick.since_ns != LOGPICK_EVER && !counted)
 		pick.lines = -1;
 	r = follows ? follow(&l, ctx) : show(&l, ctx);

@@ -55,6 +55,17 @@ static int each(struct logfile *l, struct lines *lines, const bool *stop, lines_
 	return n < 0 ? (int)n : 0;
 }
 
+static int print(const struct logpick *pick, struct logfile *l, struct lines *lines, lines_on *on,
+		 void *user, struct err *err)
+{
+	bool never = false;
+	int r = each(l, lines, &never, on, user, err);
+
+	if (pick->to_the_end)
+		lines_end(lines, on, user);
+	return r;
+}
+
 /* Of no effect but on p. */
 static int look(struct picking *p, struct logfile *l, const bool *stop, lines_on *on,
 		struct err *err)
@@ -86,13 +97,13 @@ static int pick_since(const struct logpick *pick, struct logfile *l, struct line
 	p.count = 0;
 	p.on = on;
 	p.user = user;
-	return each(l, lines, &never, on_line, &p, err);
+	return print(pick, l, lines, on_line, &p, err);
 }
 
 int logpick_run(const struct logpick *pick, struct logfile *l, struct lines *lines, lines_on *on,
 		void *user, struct err *err)
 {
-	bool dated = pick->since_ns != LOGPICK_EVER, never = false;
+	bool dated = pick->since_ns != LOGPICK_EVER;
 	int left_out, r;
 
 	left_out = dated ? logfile_start_since(l, pick->since_ns, err)
@@ -100,6 +111,6 @@ int logpick_run(const struct logpick *pick, struct logfile *l, struct lines *lin
 	if (left_out < 0)
 		return left_out;
 	r = dated ? pick_since(pick, l, lines, on, user, err)
-		  : each(l, lines, &never, on, user, err);
+		  : print(pick, l, lines, on, user, err);
 	return r < 0 ? r : left_out;
 }
