@@ -78,6 +78,7 @@ static int on_option(const struct cmd_option *o, const char *value, struct err *
 struct source {
 	struct logvoice voice;
 	char *name, *path; /* path NULL: it has no file, or none yet */
+	bool has_file;	   /* or will have */
 	bool is_shown;	   /* what was in the file has been printed */
 	bool is_late;	   /* it had no file when we came: all of it is new */
 	struct trail *trail;
@@ -201,6 +202,7 @@ static bool has_moved(const struct logs *l, const struct source *s, const char *
 static void take_path(struct logs *l, struct source *s, const char *path, bool is_new)
 {
 	l->n_files += is_new;
+	s->has_file = true;
 	if (path[0] != '\0' && has_moved(l, s, path)) {
 		set_path(l, s, path);
 		s->is_late = !is_new;
@@ -276,7 +278,7 @@ static void set_prefixes(struct logs *l)
 	for (size_t i = 0; i < l->n; i++) {
 		unsigned w = utf8_width(l->list[i]->name, strlen(l->list[i]->name));
 
-		if (l->list[i]->path != NULL && w > width)
+		if (l->list[i]->has_file && w > width)
 			width = w;
 	}
 	for (size_t i = 0; i < l->n; i++) {

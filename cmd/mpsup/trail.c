@@ -1,6 +1,5 @@
 /*
- * Following files. See trail.h. The file itself is watched for what is added, its folder for a new one in its place; where
- * there is no such folder, the nearest above it.
+ * Following files. See trail.h. The file itself is watched for what is added, its folder for a new one in its place.
  */
 #include "mpsup/trail.h"
 
@@ -24,8 +23,7 @@ enum {
 	FILE_EVENTS = IN_MODIFY | IN_ATTRIB | IN_MOVE_SELF,
 	FOLDER_EVENTS =
 		IN_CREATE | IN_MOVED_TO | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR,
-	SAME_FILE_TRIES =
-		16, /* of opening what is in our place: it may be replaced again and again */
+	TRIES = 16, /* of opening what is in our place: it may be replaced again and again */
 };
 
 struct trail {
@@ -34,8 +32,8 @@ struct trail {
 	size_t index;	  /* in trails.list */
 	int fd;		  /* -1 = none yet */
 	off_t at;
-	int folder;	 /* watch of a folder; -1 = none */
-	bool is_above;	 /* that is not the file's own */
+	int folder;	 /* watch of its folder; -1 = none */
+	bool is_lost;	 /* nothing is in its place: all folders above are watched */
 	bool complained; /* that it cannot be read */
 	void *user;
 };
@@ -106,33 +104,26 @@ static void unwatch_file(struct trails *ts, struct trail *t)
 		inotify_rm_watch(ts->inotify, wd);
 }
 
-/* The folder, or the nearest above it that is there; which may have been made meanwhile, so until nothing changes. */
 static void watch_folder(struct trails *ts, struct trail *t)
 {
-	char *missing = NULL;
+	AUTO_FREE char *folder = xstrndup(t->path, (size_t)(t->base - t->path));
 
-	do {
-		AUTO_FREE char *folder = xstrndup(t->path, (size_t)(t->base - t->path));
-		char *slash;
+	t->folder = watch(ts, t, folder, FOLDER_EVENTS);
+}
 
-		free(TAKE_PTR(missing));
-		t->is_above = false;
-		while ((t->folder = watch(ts, t, folder, FOLDER_EVENTS)) < 0 &&
-		       (errno == ENOENT || errno == ENOTDIR)) {
-			free(missing);
-			missing = xstrdup(folder);
-			t->is_above = true;
-			slash = strrchr(folder, '/');
-			while (slash > folder && slash[1] == '\0') {
-				*slash = '\0';
-				slash = strrchr(folder, '/');
-			}
-			if (slash == NULL || folder[1] == '\0')
-				break;
-			slash[1] = '\0';
-		}
-	} while (missing != NULL && t->folder >= 0 && access(missing, F_OK) == 0);
-	free(missing);
+/*
+ * The folders above it too, as far as they are there. That the own one is removed would not be told, as the open file keeps
+ * it. From the top, so that what is made meanwhile is told.
+ */
+static void watch_all_above(struct trails *ts, struct trail *t)
+{
+	for (const char *at = t->path; (at = strchr(at, '/')) != NULL && at + 1 < t->base; at++) {
+		AUTO_FREE char *folder = xstrndup(t->path, (size_t)(at - t->path) + 1);
+
+		if (watch(ts, t, folder, FOLDER_EVENTS) < 0)
+			return;
+	}
+	watch_folder(ts, t);
 }
 
 /* ------------------------------------------------------------------------------------------------------ reading */
@@ -196,23 +187,39 @@ static void change_over(struct trails *ts, struct trail *t)
 	read_on(ts, t);
 }
 
-static bool is_replaced(const struct trail *t)
+enum place { OURS, ANOTHER, NOTHING };
+
+/* What is where our file was, or should be. */
+static enum place look(const struct trail *t)
 {
 	struct stat there, ours;
 
 	if (stat(t->path, &there) < 0)
-		return false;
-	return t->fd < 0 || fstat(t->fd, &ours) < 0 || ours.st_ino != there.st_ino ||
-	       ours.st_dev != there.st_dev;
+		return NOTHING;
+	if (t->fd < 0 || fstat(t->fd, &ours) < 0)
+		return ANOTHER;
+	return ours.st_ino == there.st_ino && ours.st_dev == there.st_dev ? OURS : ANOTHER;
 }
 
+/* Each watch comes before the look that it is for. */
 static void check(struct trails *ts, struct trail *t)
 {
-	for (int i = 0; i < SAME_FILE_TRIES && is_replaced(t); i++) {
+	enum place place = look(t);
+
+	for (int i = 0; i < TRIES && place == ANOTHER; i++) {
+		watch_folder(ts, t);
 		change_over(ts, t);
 		if (t->complained)
 			return;
+		place = look(t);
 	}
+	if (place == NOTHING && !t->is_lost) {
+		t->is_lost = true;
+		watch_all_above(ts, t);
+		check(ts, t);
+		return;
+	}
+	t->is_lost = place == NOTHING;
 	read_on(ts, t);
 }
 
@@ -252,9 +259,8 @@ void trails_drop(struct trails *ts, struct trail *t)
 
 void trails_drain(struct trails *ts)
 {
-	for (size_t i = 0; i < ts->n; i++) {
+	for (size_t i = 0; i < ts->n; i++)
 		check(ts, ts->list[i]);
-	}
 }
 
 /* ------------------------------------------------------------------------------------------------------- events */
@@ -268,14 +274,13 @@ static void take_for_file(struct trails *ts, struct trail *t, uint32_t mask)
 		check(ts, t);
 }
 
+/* Of one that is lost anything that was made may be the way to it. */
 static void take_for_folder(struct trails *ts, struct trail *t, const struct inotify_event *e)
 {
-	bool moved = e->mask & (IN_DELETE_SELF | IN_MOVE_SELF | IN_IGNORED);
-
-	if (!moved && !t->is_above && (e->len == 0 || strcmp(e->name, t->base) != 0))
+	if (t->is_lost && e->mask & (IN_CREATE | IN_MOVED_TO))
+		watch_all_above(ts, t);
+	else if (t->folder != e->wd || (e->len > 0 && strcmp(e->name, t->base) != 0))
 		return;
-	if (moved || t->is_above)
-		watch_folder(ts, t);
 	check(ts, t);
 }
 
@@ -288,7 +293,7 @@ static void take(struct trails *ts, const struct inotify_event *e)
 	for (size_t i = 0; i < ts->n; i++) {
 		if (ts->wds[i] == e->wd)
 			take_for_file(ts, ts->list[i], e->mask);
-		if (!(e->mask & IN_MODIFY) && ts->list[i]->folder == e->wd)
+		if (!(e->mask & IN_MODIFY))
 			take_for_folder(ts, ts->list[i], e);
 	}
 }

@@ -156,7 +156,7 @@ lines=$(cat "$T/log/turning.log.2" "$T/log/turning.log.1" "$T/log/turning.log" |
 follower=
 follow() { # arguments
   : >"$T/f.out"
-  "$MPSUP" logs -c "$CONF" -f "$@" >"$T/f.out" 2>"$T/f.err" </dev/null &
+  env --default-signal=INT "$MPSUP" logs -c "$CONF" -f "$@" >"$T/f.out" 2>"$T/f.err" </dev/null &
   follower=$!
 }
 follow_from() { # as it is sure to watch: name, arguments
@@ -251,7 +251,10 @@ mv "$T/log-away" "$T/log"
 say "-f: several, by whole lines; one that starts later; a closed reader"
 mps_expect 0 start one two
 : >"$T/log/one.log"
-follow -n 0 one two late
+put two "begin\n"
+must eval 'mps logs -n 1 two | grep -q begin'
+follow -n 1 one two late
+must_get "two  | begin"
 put one "part"
 must grep -qF part "$T/log/one.log"
 put two "whole\n"
@@ -272,8 +275,10 @@ wait $reader || fail "with a closed reader"
 [ ! -s "$T/err" ] || fail "it says $(cat "$T/err")"
 
 say "-f: a takeover, a reload that brings another program, the end"
-follow -n 0 one auto
-must eval 'mps logs -n 0 one'
+put auto "begin\n"
+must eval 'mps logs -n 1 auto | grep -q begin'
+follow -n 1 one auto
+must_get "auto | begin"
 put one "before\n"
 must_get "one  | before"
 kill -KILL "$supervisor"
@@ -288,7 +293,8 @@ must_get "one  | behind"
 put auto "auto too\n"
 must_get "auto | auto too"
 stop_following
-follow -n 0
+follow -n 1
+must eval 'grep -q "^auto .*auto too" "$T/f.out"'
 program added >>"$CONF"
 mps_expect 0 reload
 must test -e "$T/added.in"
