@@ -164,7 +164,6 @@ static void change_over(struct trails *ts, struct trail *t)
 {
 	struct err err = ERR_INIT;
 	struct logfile l;
-	struct stat st;
 	bool moved;
 
 	read_on(ts, t);
@@ -175,7 +174,7 @@ static void change_over(struct trails *ts, struct trail *t)
 		return;
 	}
 	t->complained = false;
-	moved = t->fd >= 0 && fstat(t->fd, &st) == 0 && logfile_start_behind(&l, &st);
+	moved = t->fd >= 0 && logfile_start_behind(&l, t->fd);
 	if (t->fd >= 0 && !moved)
 		ts->on->cut(t->user);
 	unwatch_file(ts, t);

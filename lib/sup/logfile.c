@@ -97,20 +97,45 @@ static int64_t changed_ns(const struct logpart *p)
 }
 
 /* The last four bytes of a compressed file are its size before, modulo 2^32. */
-static bool is_compressed_from(const struct logpart *p, const struct stat *st)
+static bool has_had_size(const struct logpart *p, off_t size)
 {
 	unsigned char end[4];
 
-	if (p->gz == NULL || p->st.st_size < 18 ||
-	    pread(p->fd, end, sizeof(end), p->st.st_size - 4) != sizeof(end))
+	if (p->st.st_size < 18 || pread(p->fd, end, sizeof(end), p->st.st_size - 4) != sizeof(end))
 		return false;
 	return ((uint32_t)end[0] | (uint32_t)end[1] << 8 | (uint32_t)end[2] << 16 |
-		(uint32_t)end[3] << 24) == (uint32_t)st->st_size;
+		(uint32_t)end[3] << 24) == (uint32_t)size;
 }
 
-static bool is_same(const struct stat *a, const struct stat *b)
+static bool has_same_text(struct logpart *p, int fd)
 {
-	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+	char ours[BLOCK / 4], theirs[BLOCK / 4];
+	off_t at = 0;
+	ssize_t n;
+
+	do {
+		n = part_read(p, at, theirs, sizeof(theirs));
+		if (n < 0 || pread(fd, ours, sizeof(ours), at) != n ||
+		    memcmp(ours, theirs, (size_t)n) != 0)
+			return false;
+		at += n;
+	} while (n > 0);
+	return true;
+}
+
+/* Time and size alone are not enough: files that fill quickly have both in common. */
+static bool is_compressed_from(struct logpart *p, int fd, const struct stat *st)
+{
+	return p->gz != NULL && p->st.st_mtim.tv_sec == st->st_mtim.tv_sec &&
+	       p->st.st_mtim.tv_nsec == st->st_mtim.tv_nsec && has_had_size(p, st->st_size) &&
+	       has_same_text(p, fd);
+}
+
+/* Of the same text as the open file, by itself or compressed. */
+static bool is_file(struct logpart *p, int fd, const struct stat *st)
+{
+	return (p->st.st_dev == st->st_dev && p->st.st_ino == st->st_ino) ||
+	       is_compressed_from(p, fd, st);
 }
 
 /* --------------------------------------------------------------------------------------------- all its parts */
@@ -125,7 +150,7 @@ static int add(struct logfile *l, struct logpart *p, bool compressed, struct err
 		part_close(p);
 		return r;
 	}
-	if (l->n > 0 && is_same(&l->parts[l->n - 1].st, &p->st)) {
+	if (l->n > 0 && is_file(p, l->parts[l->n - 1].fd, &l->parts[l->n - 1].st)) {
 		part_close(p); /* moved up since */
 		return 0;
 	}
@@ -366,16 +391,17 @@ int logfile_start_since(struct logfile *l, int64_t ns, struct err *err)
 	return r < 0;
 }
 
-int logfile_start_behind(struct logfile *l, const struct stat *st)
+int logfile_start_behind(struct logfile *l, int fd)
 {
-	start_at(l, 0, 0);
-	while (open_older(l, NULL) > 0) {
-		const struct logpart *p = &l->parts[l->n - 1];
+	struct stat st;
 
-		if (is_same(&p->st, st) || is_compressed_from(p, st)) {
+	start_at(l, 0, 0);
+	if (fstat(fd, &st) < 0)
+		return 0;
+	while (open_older(l, NULL) > 0)
+		if (is_file(&l->parts[l->n - 1], fd, &st)) {
 			start_at(l, l->n - 2, 0);
 			return 1;
 		}
-	}
 	return 0;
 }

@@ -42,11 +42,10 @@ int logfile_start_last(struct logfile *l, long n, struct err *err);
 int logfile_start_since(struct logfile *l, int64_t ns, struct err *err);
 
 /*
- * Starts behind the backup that is the file st (of fstat(2)), by itself or compressed; where there is none, at the
- * beginning of FILE. 1 = it was found, else 0.
+ * Starts behind the backup that is the open file fd, as it is or compressed with its time kept; where there is none, at
+ * the beginning of FILE. 1 = it was found, else 0.
  */
-struct stat;
-int logfile_start_behind(struct logfile *l, const struct stat *st);
+int logfile_start_behind(struct logfile *l, int fd);
 
 /* Where it had started. */
 void logfile_rewind(struct logfile *l);

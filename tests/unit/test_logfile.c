@@ -199,35 +199,58 @@ Test(logfile, a_backup_that_cannot_be_read_is_left_out)
 	}
 }
 
+static void set_time(const char *name, int64_t s)
+{
+	const struct timespec times[2] = { { .tv_sec = s }, { .tv_sec = s } };
+
+	cr_assert_eq(utimensat(AT_FDCWD, name, times, 0), 0);
+}
+
+/* Our file, which is "4\n", is where it is said to be; the others are as old and as long. */
 Test(logfile, behind_a_file_that_has_moved)
 {
 	static const struct {
-		const char *name;
+		const char *ours;
+		int64_t age; /* of what it was compressed to */
 		int found;
 		const char *rest;
 	} rows[] = {
-		{ "log.3", 1, "4\n5\n6\n" }, { "log.2", 1, "5\n6\n" }, { "log.1", 1, "6\n" },
-		{ "log.2.gz", 1, "5\n6\n" }, { NULL, 0, "6\n" },
+		{ "log.1", 0, 1, "9\n" },    { "log.3", 0, 1, "1\n2\n9\n" },
+		{ "log.1.gz", 0, 1, "9\n" }, { "log.3.gz", 0, 1, "1\n2\n9\n" },
+		{ "log.3.gz", 1, 0, "9\n" }, { NULL, 0, 0, "9\n" },
 	};
+	static const char *const plain[] = { "log.1", "log.2", "log.3" };
+	static const char *const packed[] = { "log.1.gz", "log.2.gz", "log.3.gz" };
 
-	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+	for (size_t i = 0; i < 2 * ARRAY_SIZE(rows); i++) {
+		const char *ours = rows[i / 2].ours;
+		const char *const *names = i % 2 ? packed : plain;
+		AUTO_CLOSE int fd = -1;
 		AUTO_BUF b = BUF_INIT;
 		struct logfile l;
-		struct stat st;
 
-		puts_to("log", "6\n");
-		puts_to("log.1", "5\n");
-		puts_to("log.2", i == 0 ? "4\n" : "4 our own\n");
-		puts_to("log.3", "3 is longer\n");
-		cr_assert_eq(stat(rows[i].name != NULL && i != 3 ? rows[i].name : "log.2", &st), 0);
-		if (i >= 3)
-			unlink("log.2");
-		if (i == 3)
-			puts_to("log.2.gz", "4 our own\n");
+		puts_to("log.4", "4\n");
+		set_time("log.4", 1000);
+		fd = open("log.4", O_RDONLY | O_CLOEXEC);
+		puts_to("log", "9\n");
+		for (size_t k = 0; k < 3; k++)
+			if (ours == NULL || ours[4] != names[k][4]) {
+				puts_to(names[k], (const char *[]){ "2\n", "1\n", "0\n" }[k]);
+				set_time(names[k], 1000);
+			}
+		if (ours != NULL && strlen(ours) > 5) {
+			puts_to(ours, "4\n");
+			set_time(ours, 1000 + rows[i / 2].age);
+			unlink("log.4");
+		} else if (ours != NULL) {
+			cr_assert_eq(rename("log.4", ours), 0);
+		} else {
+			unlink("log.4");
+		}
 		cr_assert_eq(logfile_open(&l, "log", NULL), 0);
-		cr_expect_eq(logfile_start_behind(&l, &st), rows[i].found, "row %zu", i);
+		cr_expect_eq(logfile_start_behind(&l, fd), rows[i / 2].found, "row %zu", i);
 		read_rest(&l, &b);
-		cr_expect_str_eq(b.p, rows[i].rest, "row %zu: '%s'", i, b.p);
+		cr_expect_str_eq(b.p, rows[i / 2].rest, "row %zu: '%s'", i, b.p);
 		logfile_close(&l);
 		remove_all();
 	}
@@ -262,13 +285,6 @@ static const char *picked(long n, int64_t since_s, bool to_the_end, struct buf *
 }
 
 #define T0 1772366400 /* 2026-03-01 12:00:00 */
-
-static void set_time(const char *name, int64_t s)
-{
-	const struct timespec times[2] = { { .tv_sec = s }, { .tv_sec = s } };
-
-	cr_assert_eq(utimensat(AT_FDCWD, name, times, 0), 0);
-}
 
 Test(logfile, lines_have_the_time_that_they_begin_with_or_that_of_the_line_before)
 {
