@@ -14,6 +14,23 @@
 #include "mpsup/verbs.h"
 #include "sup/client.h"
 
+/*
+ * Connects to a supervisor that answers: one that was just killed may still have its socket open when it is no process
+ * any more, and what is said to it is lost. 0 or as client_connect().
+ */
+static int open_living(struct cmd_context *ctx, struct client **ret_client, struct err *err)
+{
+	AUTO_FREE char *path = NULL;
+	json_t *info = NULL;
+	int r = connect_socket_path(ctx, &path, err);
+
+	if (r < 0)
+		return r == -ENOENT ? -EINVAL : r;
+	r = connect_ask(path, 0, "info", NULL, ret_client, &info, err);
+	json_decref(info);
+	return r;
+}
+
 /* A supervisor to talk to, started if need be; 0 or an exit code after saying why. */
 static int reach(struct cmd_context *ctx, struct client **ret_client, bool *ret_started)
 {
@@ -26,7 +43,7 @@ static int reach(struct cmd_context *ctx, struct client **ret_client, bool *ret_
 	for (;;) {
 		AUTO_FREE char *dir = NULL;
 
-		r = connect_open(ctx, ret_client, &err);
+		r = open_living(ctx, ret_client, &err);
 		if (r == 0)
 			return 0;
 		if ((r != -ENOENT && r != -ECONNREFUSED) || ctx->socket != NULL)
