@@ -112,9 +112,10 @@ struct boss {
 struct keeper {
 	const struct keeper_options *options;
 	pid_t pid;
-	uint16_t id; /* in tags */
+	uint32_t id; /* in tags */
 	int epoll, signals, children, null, idle[2];
-	bool have_pidfd;
+	bool have_pidfd;	/* of all our children but siblings of workers */
+	pid_t dead;		/* a child that the last SIGCHLD was about; 0 = none */
 	uint64_t nofile;	/* the soft limit we were started with */
 	struct boss boss, next; /* next: of an upgrade, pid 0 = none */
 	bool greeted;		/* there has been a supervisor that came up */

@@ -53,7 +53,7 @@ static void attribute(struct keeper *k, struct stray *s)
 {
 	uint32_t index = NO_SLOT, gen = 0;
 	pid_t group = getpgid(s->pid);
-	uint16_t keeper;
+	uint32_t keeper;
 
 	if (!tag_parse(tag_get(s->pid), &keeper, &index, &gen) || keeper != k->id ||
 	    index >= k->n_slots) {

@@ -116,7 +116,7 @@ struct sup {
 
 	enum sup_phase phase;
 	pid_t keeper_pid;
-	uint16_t keeper_id;
+	uint32_t keeper_id;
 	struct mps_time started, started_wall;
 	size_t n_active;	    /* not ended */
 	size_t n_active_foreground; /* of these, daemon = no */
