@@ -150,6 +150,16 @@ int follow_next(struct follow *f, struct mps_time until, struct err *err)
 	return 0;
 }
 
+int follow_fd(const struct follow *f)
+{
+	return client_fd(f->client);
+}
+
+bool follow_has_more(const struct follow *f)
+{
+	return client_has_line(f->client);
+}
+
 void follow_close(struct follow *f)
 {
 	client_close(TAKE_PTR(f->client));

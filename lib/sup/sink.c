@@ -376,20 +376,22 @@ static int64_t size_of_inode(const struct sink *k, ino_t inode)
 static void finish_write(struct sink *k)
 {
 	struct log_slot *slot = logs_slot(k->logs, k->slot);
-	struct window w;
-	int64_t done;
+	struct window w = k->window;
+	uint64_t done = 0;
+	int64_t size;
 
 	if (slot->n == 0)
 		return;
-	done = size_of_inode(k, (ino_t)slot->inode) - (int64_t)slot->before;
-	if (done < 0)
-		done = 0;
-	if (done > (int64_t)slot->n)
-		done = (int64_t)slot->n;
-	w = k->window;
+	size = size_of_inode(k, (ino_t)slot->inode);
+	if (size > 0 && (uint64_t)size > slot->before)
+		done = (uint64_t)size - slot->before;
+	if (done > slot->n)
+		done = slot->n;
 	if (slot->from > 0)
 		logs_capture_window(k->logs, (uint32_t)slot->from - 1, &w);
-	window_set(&w, (uint32_t)(slot->head + (uint64_t)done), window_tail(&w));
+	/* A window that has been dropped since is empty, and stays so. */
+	if (slot->head <= window_tail(&w) && done <= window_tail(&w) - slot->head)
+		window_set(&w, (uint32_t)(slot->head + done), window_tail(&w));
 	log_store(&slot->n, 0);
 }
 

@@ -391,9 +391,7 @@ int sup_make_programs(struct sup *s, struct err *err)
 	int r = sockets_open(s->conf, kept, &s->sockets, err);
 
 	sockets_free(kept);
-	if (r == 0)
-		units_make(s);
-	return r;
+	return r == 0 ? units_make(s, err) : r;
 }
 
 /* What one that follows another does only when it is welcome. */

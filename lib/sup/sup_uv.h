@@ -160,8 +160,8 @@ void sup_defer(struct sup *s, struct unit *u, char *failure, bool passes);
 void sup_later(struct sup *s);
 
 /* units_uv.c */
-/* Those of s->conf, as the supervisor before us has left them; none is started. */
-void units_make(struct sup *s);
+/* Those of s->conf, as the supervisor before us has left them; none is started. 0, or -EPROTO with err. */
+int units_make(struct sup *s, struct err *err);
 struct unit *units_add(struct sup *s, const struct conf_proc *conf);
 /* n more could be added. */
 bool units_have_room(const struct sup *s, size_t n);
