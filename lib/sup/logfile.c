@@ -393,15 +393,20 @@ int logfile_start_since(struct logfile *l, int64_t ns, struct err *err)
 
 int logfile_start_behind(struct logfile *l, int fd)
 {
-	struct stat st;
+	struct logpart ours = { .fd = fd };
+	bool newer = true;
 
 	start_at(l, 0, 0);
-	if (fstat(fd, &st) < 0)
+	if (fstat(fd, &ours.st) < 0)
 		return 0;
-	while (open_older(l, NULL) > 0)
-		if (is_file(&l->parts[l->n - 1], fd, &st)) {
-			start_at(l, l->n - 2, 0);
+	for (size_t i = 1; open_older(l, NULL) > 0; i++) {
+		if (is_file(&l->parts[i], fd, &ours.st)) {
+			start_at(l, i - 1, 0);
 			return 1;
 		}
+		newer = newer && changed_ns(&l->parts[i]) >= changed_ns(&ours);
+		if (newer)
+			start_at(l, i, 0);
+	}
 	return 0;
 }
