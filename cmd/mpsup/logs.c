@@ -242,11 +242,13 @@ static void on_error(json_t *error, void *user)
 	tell(l, text_in(error, "message"));
 }
 
-static bool has_path(const struct logs *l, const json_t *data)
+/* Its file is made, and gets its name, when it starts. */
+static bool is_awaited(const struct logs *l, const json_t *data)
 {
 	json_t *index = json_object_get(l->by_name, text_in(data, "name"));
+	const struct source *s = index != NULL ? l->list[json_integer_value(index)] : NULL;
 
-	return index != NULL && l->list[json_integer_value(index)]->path != NULL;
+	return s != NULL && s->has_file && s->path == NULL;
 }
 
 static void on_event(json_t *message, void *user)
@@ -256,10 +258,9 @@ static void on_event(json_t *message, void *user)
 
 	if (type == EVENT_SHUTDOWN)
 		l->ending = true;
-	else if (type == EVENT_RELOAD)
+	else if (type == EVENT_RELOAD ||
+		 (type == EVENT_STATE && is_awaited(l, json_object_get(message, "data"))))
 		l->look = true;
-	else if (type == EVENT_STATE && !has_path(l, json_object_get(message, "data")))
-		l->look = true; /* its log is made when it starts */
 }
 
 static void on_begin(json_int_t n_missed, void *user)
