@@ -94,6 +94,7 @@ struct logs {
 	size_t n_files;	 /* programs that have one, or will */
 	bool failed;	 /* a file could not be read */
 	int n_bad;	 /* names that mean nothing */
+	bool is_new;	 /* a file is to be shown */
 	bool looked;	 /* a reload may take names away */
 	bool look;	 /* there may be other files now */
 	bool ending;	 /* the supervisor is */
@@ -185,6 +186,7 @@ static void set_path(struct logs *l, struct source *s, const char *path)
 	free(s->path);
 	s->path = xstrdup(path);
 	s->is_shown = other != NULL;
+	l->is_new = true;
 	if (other != NULL)
 		tell_of(l, s, "writes to the same file as %s, which stands for both", other);
 	else
@@ -312,8 +314,9 @@ static void show_file(struct logs *l, struct source *s, struct logfile *file)
 
 static void show_new(struct logs *l)
 {
-	set_prefixes(l);
-	for (size_t i = 0; i < l->n && l->view.error == 0; i++) {
+	if (l->is_new)
+		set_prefixes(l);
+	for (size_t i = 0; l->is_new && i < l->n && l->view.error == 0; i++) {
 		struct source *s = l->list[i];
 		struct logfile file = { 0 };
 		off_t at = 0;
@@ -332,6 +335,7 @@ static void show_new(struct logs *l)
 			fd_close(&fd);
 		}
 	}
+	l->is_new = false;
 	logview_flush(&l->view);
 }
 

@@ -20,7 +20,7 @@
 
 enum {
 	BLOCK = 64 << 10,
-	GAP = 2, /* numbers in a row that are missing: one may be on its way up */
+	GAP = 8, /* numbers in a row that are missing: files may be on their way up */
 };
 
 struct logpart {
@@ -150,10 +150,11 @@ static int add(struct logfile *l, struct logpart *p, bool compressed, struct err
 		part_close(p);
 		return r;
 	}
-	if (l->n > 0 && is_file(p, l->parts[l->n - 1].fd, &l->parts[l->n - 1].st)) {
-		part_close(p); /* moved up since */
-		return 0;
-	}
+	for (size_t i = 0; i < l->n; i++)
+		if (is_file(p, l->parts[i].fd, &l->parts[i].st)) {
+			part_close(p); /* moved up since */
+			return 0;
+		}
 	l->parts = xrealloc(l->parts, (l->n + 1) * sizeof(*l->parts));
 	l->parts[l->n++] = *p;
 	return 0;
