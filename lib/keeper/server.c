@@ -554,8 +554,7 @@ struct mps_time server_next_deadline(const struct keeper *k)
 		const struct server *s = k->servers[i];
 		struct mps_time t = s->wanted ? s->not_before : s->deadline;
 
-		if (t.ns != 0 && (best.ns == 0 || t.ns < best.ns))
-			best = t;
+		keeper_earliest(&best, t);
 	}
 	return best;
 }

@@ -524,8 +524,10 @@ static bool settle_exec(struct keeper *k, uint32_t index, bool exited)
 		}
 		was_born = true;
 	}
-	if (was_born && !k->have_pidfd)
+	if (k->reap_later && (was_born || s->ask != NULL)) {
+		k->reap_later = false;
 		k->reap_again = true;
+	}
 	if (r == 0 && !exited)
 		return true;
 	keeper_unwatch(k, &s->exec_fd);
@@ -636,6 +638,7 @@ void slot_after_sweep(struct keeper *k, uint32_t index)
 	if (s->n_left > 0) {
 		if (s->deadline.ns == 0) {
 			s->deadline.ns = mps_now().ns + s->grace.ns;
+			keeper_earliest(&k->ending_deadline, s->deadline);
 			s->tree_left = true;
 			slot_report(k, index, REPORT_EXITED);
 		}
