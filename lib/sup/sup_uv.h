@@ -1,9 +1,10 @@
 /*
- * What the supervisor's files share. sup_uv.c: life of the whole. unit_uv.c: one service's effects. keeper_uv.c: the
- * socket to the keeper. capture_uv.c: log pipes; outlet_uv.c: where they go. control_uv.c: connections. method_uv.c,
- * status_uv.c, change_uv.c: requests. events_uv.c: who is told of what happens. units_uv.c: the list of the services.
- * reload_uv.c: another configuration. runtime_uv.c: the runtime directory. worker.c: from a configured program to a
- * struct mps_spawn. activity.c: the activity log.
+ * What the supervisor's files share. sup_uv.c: life of the whole. unit_uv.c: one service's effects; units_uv.c: the list
+ * of them. keeper_uv.c: the socket to the keeper. capture_uv.c: log pipes; outlet_uv.c: where they go. control_uv.c: the
+ * control socket; connection_uv.c: its connections; method_uv.c, status_uv.c, change_uv.c: requests. events_uv.c: who is
+ * told of what happens. reload_uv.c: another configuration. takeover_uv.c: what outlives us; upgrade_uv.c: making room.
+ * runtime_uv.c: the runtime directory. worker.c: from a configured program to a struct mps_spawn. activity.c: the
+ * activity log.
  */
 #ifndef SUP_SUP_UV_H
 #define SUP_SUP_UV_H
@@ -291,12 +292,14 @@ void takeover_restore(struct unit *u);
 /* What it takes of fds it replaces by -1. */
 void takeover_on_kept(struct sup *s, const struct keeper_message *m, int *fds, size_t n);
 void takeover_on_instance(struct sup *s, const struct keeper_message *m);
-/* The next one is there. Does not return. */
-void takeover_retire(struct sup *s) __attribute__((noreturn));
-/* The next one did not come up. */
-void takeover_on_refused(struct sup *s, const struct keeper_message *m);
+
+/* upgrade_uv.c */
 /* 0: the request is answered later, if at all. -EBUSY: one is under way. */
-int takeover_upgrade(struct sup *s, struct request *r);
-void takeover_forget(struct request *r);
+int upgrade_begin(struct sup *s, struct request *r);
+/* The next one is there. Does not return. */
+void upgrade_retire(struct sup *s) __attribute__((noreturn));
+/* The next one did not come up. */
+void upgrade_on_refused(struct sup *s, const struct keeper_message *m);
+void upgrade_forget(struct request *r);
 
 #endif
