@@ -94,6 +94,7 @@ struct logs {
 	size_t n_files;	 /* programs that have one, or will */
 	bool failed;	 /* a file could not be read */
 	int n_bad;	 /* names that mean nothing */
+	bool is_new;	 /* a file is to be shown */
 	bool looked;	 /* a reload may take names away */
 	bool look;	 /* there may be other files now */
 	bool ending;	 /* the supervisor is */
@@ -185,6 +186,7 @@ static void set_path(struct logs *l, struct source *s, const char *path)
 	free(s->path);
 	s->path = xstrdup(path);
 	s->is_shown = other != NULL;
+	l->is_new = true;
 	if (other != NULL)
 		tell_of(l, s, "writes to the same file as %s, which stands for both", other);
 	else
@@ -242,11 +244,13 @@ static void on_error(json_t *error, void *user)
 	tell(l, text_in(error, "message"));
 }
 
-static bool has_path(const struct logs *l, const json_t *data)
+/* Its file is made, and gets its name, when it starts. */
+static bool is_awaited(const struct logs *l, const json_t *data)
 {
 	json_t *index = json_object_get(l->by_name, text_in(data, "name"));
+	const struct source *s = index != NULL ? l->list[json_integer_value(index)] : NULL;
 
-	return index != NULL && l->list[json_integer_value(index)]->path != NULL;
+	return s != NULL && s->has_file && s->path == NULL;
 }
 
 static void on_event(json_t *message, void *user)
@@ -256,10 +260,9 @@ static void on_event(json_t *message, void *user)
 
 	if (type == EVENT_SHUTDOWN)
 		l->ending = true;
-	else if (type == EVENT_RELOAD)
+	else if (type == EVENT_RELOAD ||
+		 (type == EVENT_STATE && is_awaited(l, json_object_get(message, "data"))))
 		l->look = true;
-	else if (type == EVENT_STATE && !has_path(l, json_object_get(message, "data")))
-		l->look = true; /* its log is made when it starts */
 }
 
 static void on_begin(json_int_t n_missed, void *user)
@@ -311,8 +314,9 @@ static void show_file(struct logs *l, struct source *s, struct logfile *file)
 
 static void show_new(struct logs *l)
 {
-	set_prefixes(l);
-	for (size_t i = 0; i < l->n && l->view.error == 0; i++) {
+	if (l->is_new)
+		set_prefixes(l);
+	for (size_t i = 0; l->is_new && i < l->n && l->view.error == 0; i++) {
 		struct source *s = l->list[i];
 		struct logfile file = { 0 };
 		off_t at = 0;
@@ -331,6 +335,7 @@ static void show_new(struct logs *l)
 			fd_close(&fd);
 		}
 	}
+	l->is_new = false;
 	logview_flush(&l->view);
 }
 

@@ -20,7 +20,7 @@
 
 enum {
 	BLOCK = 64 << 10,
-	GAP = 2, /* numbers in a row that are missing: one may be on its way up */
+	GAP = 8, /* numbers in a row that are missing: files may be on their way up */
 };
 
 struct logpart {
@@ -150,10 +150,11 @@ static int add(struct logfile *l, struct logpart *p, bool compressed, struct err
 		part_close(p);
 		return r;
 	}
-	if (l->n > 0 && is_file(p, l->parts[l->n - 1].fd, &l->parts[l->n - 1].st)) {
-		part_close(p); /* moved up since */
-		return 0;
-	}
+	for (size_t i = 0; i < l->n; i++)
+		if (is_file(p, l->parts[i].fd, &l->parts[i].st)) {
+			part_close(p); /* moved up since */
+			return 0;
+		}
 	l->parts = xrealloc(l->parts, (l->n + 1) * sizeof(*l->parts));
 	l->parts[l->n++] = *p;
 	return 0;
@@ -393,15 +394,20 @@ int logfile_start_since(struct logfile *l, int64_t ns, struct err *err)
 
 int logfile_start_behind(struct logfile *l, int fd)
 {
-	struct stat st;
+	struct logpart ours = { .fd = fd };
+	bool newer = true;
 
 	start_at(l, 0, 0);
-	if (fstat(fd, &st) < 0)
+	if (fstat(fd, &ours.st) < 0)
 		return 0;
-	while (open_older(l, NULL) > 0)
-		if (is_file(&l->parts[l->n - 1], fd, &st)) {
-			start_at(l, l->n - 2, 0);
+	for (size_t i = 1; open_older(l, NULL) > 0; i++) {
+		if (is_file(&l->parts[i], fd, &ours.st)) {
+			start_at(l, i - 1, 0);
 			return 1;
 		}
+		newer = newer && changed_ns(&l->parts[i]) >= changed_ns(&ours);
+		if (newer)
+			start_at(l, i, 0);
+	}
 	return 0;
 }

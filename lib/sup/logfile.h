@@ -42,8 +42,8 @@ int logfile_start_last(struct logfile *l, long n, struct err *err);
 int logfile_start_since(struct logfile *l, int64_t ns, struct err *err);
 
 /*
- * Starts behind the backup that is the open file fd, as it is or compressed with its time kept; where there is none, at
- * the beginning of FILE. 1 = it was found, else 0.
+ * Starts behind the backup that is the open file fd, as it is or compressed with its time kept: 1. Where there is
+ * none, it was removed, or is one backup too many: 0, and it starts with the oldest that was not changed before it.
  */
 int logfile_start_behind(struct logfile *l, int fd);
 

@@ -171,6 +171,8 @@ bool units_have_room(const struct sup *s, size_t n);
  * are out of the index at once, and when they are no longer leaving they are taken away and closed.
  */
 void units_arrange(struct sup *s);
+/* No unit has this number any more, and the keeper no process: the next may have it, whose starts count on from gen. */
+void units_free_id(struct sup *s, uint32_t id, uint32_t gen);
 /* The lists only: the units are closed by then. */
 void units_free(struct sup *s);
 
@@ -292,6 +294,8 @@ void takeover_restore(struct unit *u);
 /* What it takes of fds it replaces by -1. */
 void takeover_on_kept(struct sup *s, const struct keeper_message *m, int *fds, size_t n);
 void takeover_on_instance(struct sup *s, const struct keeper_message *m);
+/* EXITED or GONE of an instance that is no unit's. */
+void takeover_on_unknown(struct sup *s, const struct keeper_message *m);
 
 /* upgrade_uv.c */
 /* 0: the request is answered later, if at all. -EBUSY: one is under way. */

@@ -63,6 +63,7 @@ void upgrade_on_refused(struct sup *s, const struct keeper_message *m)
 	fd_close(&s->upgrade_fd);
 	s->upgrade = NULL;
 	s->upgrading = false;
+	sup_later(s); /* a reload has waited for this */
 	if (r == NULL)
 		return;
 	request_fail(r, FAULT_FAILED, "the new supervisor %s; the old one goes on%s%s", how.p,

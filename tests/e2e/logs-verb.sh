@@ -314,7 +314,7 @@ must grep -qE '^added +\| by reload$' "$T/f.out"
 put one "no end"
 must grep -qF "no end" "$T/log/one.log"
 mps_expect 0 shutdown
-wait "$follower" || fail "its status is not 0 at the end of the supervisor"
+wait "$follower" || fail "at the end of the supervisor its status is $?: $(cat "$T/f.err")"
 contains "$T/f.err" "the supervisor has ended" || fail "$(cat "$T/f.err")"
 grep -qE '^one +\| .*no end$' "$T/f.out" || fail "the last line, which has no end, is not shown"
 mps_expect 7 logs one

@@ -17,17 +17,20 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static const char text[] = "[program:a]\ncommand=x\n[program:b]\ncommand=y\nautorestart=true\n"
-			   "restart_delay=1s\nrestart_limit=3/10\nnumprocs=2\n"
+static const char text[] = "[program:a]\ncommand=x\nautorestart=true\nrestart_delay=1\n"
+			   "restart_limit=3/10\n"
+			   "[program:b]\ncommand=y\nnumprocs=2\n"
 			   "process_name=%(process_num)d\n";
 static const char *const names[] = { "a", "b:0", "b:1" };
 
-/* The configuration as a supervisor has recorded it, read from a file once. */
+static char path[] = "/tmp/mpsup-fuzz.XXXXXX"; /* of a file that is no more */
+
+/* The configuration as a supervisor has recorded it, read from the file once. */
 static const struct buf *record(void)
 {
 	static struct buf b;
-	char path[] = "/tmp/mpsup-fuzz.XXXXXX";
 	struct conf_options o = { .record = &b };
+	struct conf *conf;
 	int fd;
 
 	if (b.len > 0)
@@ -37,7 +40,10 @@ static const struct buf *record(void)
 	close(fd);
 	conf_free(conf_load(path, &o));
 	unlink(path);
-	MUST(b.len > 0);
+	o = (struct conf_options){ .replay = b.p, .replay_size = b.len };
+	conf = conf_load(path, &o);
+	MUST(conf->n_procs == ARRAY_SIZE(names) && conf->n_errors == 0);
+	conf_free(conf);
 	return &b;
 }
 
@@ -180,7 +186,7 @@ static void take_over(struct state *st, struct input *in)
 		}
 	if (o.replay == NULL)
 		return;
-	conf = conf_load("/nonexistent/mpsup.conf", &o);
+	conf = conf_load(path, &o);
 	make_units(st, conf);
 	for (id = 1; id <= ARRAY_SIZE(names) && id < st->capacity; id++)
 		if (conf->n_procs > 0)

@@ -206,18 +206,23 @@ static void set_time(const char *name, int64_t s)
 	cr_assert_eq(utimensat(AT_FDCWD, name, times, 0), 0);
 }
 
-/* Our file, which is "4\n", is where it is said to be; the others are as old and as long. */
+/* Our file, which is "4\n", is where it is said to be, or removed; the others are as long. */
 Test(logfile, behind_a_file_that_has_moved)
 {
 	static const struct {
 		const char *ours;
 		int64_t age; /* of what it was compressed to */
+		int64_t own; /* our last change; that of the others is 1000 */
 		int found;
 		const char *rest;
 	} rows[] = {
-		{ "log.1", 0, 1, "9\n" },    { "log.3", 0, 1, "1\n2\n9\n" },
-		{ "log.1.gz", 0, 1, "9\n" }, { "log.3.gz", 0, 1, "1\n2\n9\n" },
-		{ "log.3.gz", 1, 0, "9\n" }, { NULL, 0, 0, "9\n" },
+		{ "log.1", 0, 1000, 1, "9\n" },
+		{ "log.3", 0, 1000, 1, "1\n2\n9\n" },
+		{ "log.1.gz", 0, 1000, 1, "9\n" },
+		{ "log.3.gz", 0, 1000, 1, "1\n2\n9\n" },
+		{ "log.3.gz", -1, 1000, 0, "1\n2\n9\n" },
+		{ NULL, 0, 1000, 0, "0\n1\n2\n9\n" },
+		{ NULL, 0, 1001, 0, "9\n" },
 	};
 	static const char *const plain[] = { "log.1", "log.2", "log.3" };
 	static const char *const packed[] = { "log.1.gz", "log.2.gz", "log.3.gz" };
@@ -230,7 +235,7 @@ Test(logfile, behind_a_file_that_has_moved)
 		struct logfile l;
 
 		puts_to("log.4", "4\n");
-		set_time("log.4", 1000);
+		set_time("log.4", rows[i / 2].own);
 		fd = open("log.4", O_RDONLY | O_CLOEXEC);
 		puts_to("log", "9\n");
 		for (size_t k = 0; k < 3; k++)
