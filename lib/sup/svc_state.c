@@ -29,6 +29,8 @@ uint64_t svc_name_hash(const char *name)
 void svc_save(const struct svc *s, const struct svc_record *before, struct svc_record *ret,
 	      const struct svc_rings *rings)
 {
+	unsigned n;
+
 	memset(ret, 0, sizeof(*ret)); /* padding too */
 	ret->name = before->name != 0 ? before->name : svc_name_hash(s->name);
 	ret->started = s->started.ns;
@@ -52,9 +54,11 @@ void svc_save(const struct svc *s, const struct svc_record *before, struct svc_r
 		(uint8_t)((s->want_start ? WANT_START : 0) | (s->stop_asked ? STOP_ASKED : 0) |
 			  (s->exited ? EXITED : 0) | (s->killed ? KILLED : 0) |
 			  (s->too_soon ? TOO_SOON : 0) | (s->last_exit.tree_left ? TREE_LEFT : 0));
-	/* One event may have written more than one, but never a whole ring. */
-	for (unsigned i = before->n_history; i != s->n_history; i++)
-		rings->history[i % SVC_HISTORY] = s->history[i % SVC_HISTORY];
+	/* One event may have written more than one. Of another run of numbers, a record that made no sense, all count. */
+	n = s->n_history - before->n_history;
+	for (n = n < SVC_HISTORY ? n : SVC_HISTORY; s->history != NULL && n > 0; n--)
+		rings->history[(s->n_history - n) % SVC_HISTORY] =
+			s->history[(s->n_history - n) % SVC_HISTORY];
 	if (s->n_limited > before->n_limited)
 		rings->limited[(s->n_limited - 1) % CONF_LIMIT_MAX] =
 			s->limited[(s->n_limited - 1) % CONF_LIMIT_MAX];
