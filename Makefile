@@ -129,7 +129,7 @@ valgrind:
 	$(Q)$(MAKE) --no-print-directory B=build/valgrind CFLAGS='-O1 -g -DKEEPER_INSTANCES_MAX=64' tests-of-valgrind
 .PHONY: tests-of-valgrind
 tests-of-valgrind: $(B)/mpsup $(B)/mpsup-host $(HELPERS)
-	$(Q)B=$(B) tests/stress/valgrind.sh; [ $$? != 77 ]
+	$(Q)B=$(B) tests/stress/valgrind.sh || [ $$? = 77 ]
 bench: all $(BENCH) $(HELPERS)
 	$(Q)B=$(B) tests/bench/run $(BENCH_ARGS)
 
