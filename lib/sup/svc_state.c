@@ -65,8 +65,8 @@ void svc_save(const struct svc *s, const struct svc_record *before, struct svc_r
 }
 
 /*
- * Arithmetic and the table may trust what is taken: no time lies before its clock began, and a run whose tree goes on is
- * in the history.
+ * Arithmetic and the table may trust what is taken: no time lies before its clock began, what is being stopped is so for
+ * a reason, and a run whose tree goes on is in the history.
  */
 static bool is_sound(const struct svc_record *r)
 {
@@ -76,6 +76,8 @@ static bool is_sound(const struct svc_record *r)
 	for (size_t i = 0; i < ARRAY_SIZE(times); i++)
 		if (times[i] < 0)
 			return false;
+	if (r->state == SVC_STOPPING && !(r->flags & (STOP_ASKED | EXITED)))
+		return false;
 	return r->state < N_SVC_STATES && r->pid >= 0 && (r->n_history > 0 || !(r->flags & EXITED));
 }
 
