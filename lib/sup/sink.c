@@ -14,6 +14,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <syslog.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -273,6 +275,19 @@ static ssize_t send_line(struct sink *k, struct window *w)
 	k->trouble = r < 0 ? (int)-r : 0;
 	window_set(w, head + (uint32_t)line, window_tail(w));
 	return (ssize_t)line;
+}
+
+size_t sink_syslog_lead(int severity, char to[SINK_SYSLOG_LEAD])
+{
+	static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+	time_t now = time(NULL);
+	struct tm tm;
+
+	localtime_r(&now, &tm);
+	return (size_t)snprintf(to, SINK_SYSLOG_LEAD,
+				"<%d>%.3s %2d %02d:%02d:%02d mpsup[%d]: ", LOG_USER | severity,
+				months + 3 * (size_t)tm.tm_mon, tm.tm_mday, tm.tm_hour, tm.tm_min,
+				tm.tm_sec, (int)getpid());
 }
 
 int sink_write(struct sink *k, struct window *w, uint64_t from)

@@ -310,7 +310,7 @@ static void be_ready(struct sup *s)
 void sup_start_new(struct sup *s)
 {
 	for (size_t i = 0; i < s->n_units; i++)
-		if (s->units[i]->svc.conf->autostart && s->units[i]->svc.gen == 0)
+		if (s->units[i]->svc.conf->autostart && svc_is_fresh(&s->units[i]->svc))
 			unit_event(s->units[i], SVC_EV_START, NULL);
 }
 
