@@ -52,7 +52,7 @@ def lines():
     return open(pids).read().split()
 
 
-def restarts(what, limit=2.0):
+def restarts(what, limit=6.0 if os.environ.get("SAN") else 2.0):
     n = len(lines())
     os.kill(int(lines()[-1]), signal.SIGKILL)
     t = time.monotonic()
