@@ -148,6 +148,16 @@ void control_on_state(struct unit *u, enum svc_state from)
 		change_on_state(u, from);
 }
 
+bool control_has_untold(const struct sup *s)
+{
+	for (struct client *c = s->control != NULL ? s->control->clients : NULL; c != NULL;
+	     c = c->next)
+		if (c->subscription != NULL &&
+		    uv_stream_get_write_queue_size((uv_stream_t *)&c->pipe) > 0)
+			return true;
+	return false;
+}
+
 void control_forget_removed(struct sup *s)
 {
 	struct control *control = s->control;

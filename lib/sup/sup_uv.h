@@ -130,6 +130,7 @@ struct sup {
 	bool asked_to_end; /* by a signal or a request: somebody waits for it */
 	bool kill_all;	   /* a second TERM came */
 	bool captures_ended;
+	struct mps_time finishing; /* when only readers were left to wait for; 0 = not yet */
 
 	struct state state;
 	struct takeover *takeover; /* while we follow another */
@@ -262,6 +263,8 @@ void control_close(struct sup *s);
 /* Serves a connected stream socket like one that was accepted, and takes it over. 0, or -errno: then fd is the caller's. */
 int control_add_client(struct sup *s, int fd);
 void control_on_state(struct unit *u, enum svc_state from);
+/* A subscriber has not taken all events yet. */
+bool control_has_untold(const struct sup *s);
 /* No request holds a unit that is removed and no longer leaving any more. */
 void control_forget_removed(struct sup *s);
 
