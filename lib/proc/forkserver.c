@@ -233,15 +233,27 @@ static int serve(struct forkserver *f)
 	return e == -ESTALE ? FORKSERVER_STALE : 2;
 }
 
+static void fini(struct forkserver *f)
+{
+	for (size_t i = 0; i < f->n_loaded; i++)
+		free(f->loaded[i].path);
+	free(f->loaded);
+	free(f->in);
+	buf_fini(&f->scratch);
+}
+
 int forkserver_run(char **argv, int sock)
 {
 	struct forkserver f = { .sock = sock };
+	int status = 1;
 
 	title_set("mpsup: forkserver %s", argv[0]);
 	fd_set_cloexec(sock, true);
 	f.in = malloc(KEEPER_MSG_MAX);
-	if (f.in == NULL || !preload(&f, argv + 1))
-		return 1;
-	say(&f, NULL);
-	return serve(&f);
+	if (f.in != NULL && preload(&f, argv + 1)) {
+		say(&f, NULL);
+		status = serve(&f);
+	}
+	fini(&f);
+	return status;
 }

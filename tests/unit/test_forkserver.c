@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../keeper_peer.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/fd.h"
@@ -31,8 +32,12 @@ static void open_scene(struct scene *s, char **argv)
 	cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
 	s->pid = fork();
 	if (s->pid == 0) {
-		close(ends[0]);
-		_exit(forkserver_run(argv, ends[1]));
+		if (ends[1] == FORKSERVER_FD)
+			fd_set_cloexec(ends[1], false);
+		else
+			dup2(ends[1], FORKSERVER_FD);
+		execl(peer_host(), "mpsup-host", "forkserver", argv[0], argv[1], NULL);
+		_exit(98);
 	}
 	close(ends[1]);
 	s->sock = ends[0];
