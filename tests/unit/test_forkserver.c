@@ -208,7 +208,7 @@ Test(forkserver, garbage_ends_it, .timeout = 60)
 	}
 }
 
-Test(forkserver_code, a_request_comes_back_and_a_cut_one_does_not)
+Test(forkserver, a_request_comes_back_and_a_cut_one_does_not)
 {
 	const struct forkserver_request sent = { .tag = UINT64_C(1) << 60 };
 	struct forkserver_request r;
