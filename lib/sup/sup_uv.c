@@ -45,7 +45,7 @@ static void on_report(uv_timer_t *timer)
 static void stop_next_level(struct sup *s);
 
 enum {
-	FINISH_MS = 20,	 /* how often we look whether the readers have taken all */
+	FINISH_MS = 20,	  /* how often we look whether the readers have taken all */
 	LISTEN_MS = 1000, /* so long subscribers have for the events that wait for them */
 };
 
@@ -401,9 +401,7 @@ int sup_make_programs(struct sup *s, struct err *err)
 	int r = sockets_open(s->conf, kept, &s->sockets, err);
 
 	sockets_free(kept);
-	if (r == 0)
-		units_make(s);
-	return r;
+	return r == 0 ? units_make(s, err) : r;
 }
 
 /* What one that follows another does only when it is welcome. */

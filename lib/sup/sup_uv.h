@@ -116,7 +116,7 @@ struct sup {
 
 	enum sup_phase phase;
 	pid_t keeper_pid;
-	uint16_t keeper_id;
+	uint32_t keeper_id;
 	struct mps_time started, started_wall;
 	size_t n_active;	    /* not ended */
 	size_t n_active_foreground; /* of these, daemon = no */
@@ -161,8 +161,8 @@ void sup_defer(struct sup *s, struct unit *u, char *failure, bool passes);
 void sup_later(struct sup *s);
 
 /* units_uv.c */
-/* Those of s->conf, as the supervisor before us has left them; none is started. */
-void units_make(struct sup *s);
+/* Those of s->conf, as the supervisor before us has left them; none is started. 0, or -EPROTO with err. */
+int units_make(struct sup *s, struct err *err);
 struct unit *units_add(struct sup *s, const struct conf_proc *conf);
 /* n more could be added. */
 bool units_have_room(const struct sup *s, size_t n);

@@ -1,10 +1,12 @@
 /*
  * The list of the services: their order, the names that mean them, their numbers at the keeper, and how many run.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/err.h"
 #include "base/xalloc.h"
 #include "sup/sup_uv.h"
 
@@ -179,7 +181,7 @@ static void know_ids(struct sup *s)
 	struct state_whole whole;
 
 	state_get_whole(&s->state, &whole);
-	s->n_ids = whole.next_id < s->state.capacity ? whole.next_id : s->state.capacity;
+	s->n_ids = whole.next_id > 0 ? whole.next_id : 1;
 	reserve_ids(s, s->n_ids);
 	for (uint32_t id = (uint32_t)s->n_ids; id-- > 1;) {
 		struct svc_record r;
@@ -190,7 +192,7 @@ static void know_ids(struct sup *s)
 	}
 }
 
-void units_make(struct sup *s)
+int units_make(struct sup *s, struct err *err)
 {
 	AUTO_FREE struct by_name *known = NULL;
 	size_t n_known = 0;
@@ -205,6 +207,9 @@ void units_make(struct sup *s)
 		AUTO_FREE char *name = unit_name(p);
 		uint32_t id = known != NULL ? takeover_find(known, n_known, name) : 0;
 
+		if (id == 0 && !units_have_room(s, 1))
+			return err_set(err, -EPROTO, "the state is damaged: it has no room for %s",
+				       name);
 		if (id == 0)
 			units_add(s, p);
 		else
@@ -212,6 +217,7 @@ void units_make(struct sup *s)
 	}
 	sort(s);
 	count(s);
+	return 0;
 }
 
 void units_free(struct sup *s)
