@@ -2,7 +2,7 @@
  * What the supervisor's files share. sup_uv.c: life of the whole. unit_uv.c: one service's effects. keeper_uv.c: the
  * socket to the keeper. capture_uv.c: log pipes; outlet_uv.c: where they go. control_uv.c: connections. method_uv.c,
  * status_uv.c, change_uv.c: requests. events_uv.c: who is told of what happens. units_uv.c: the list of the services.
- * reload_uv.c: another configuration. runtime_uv.c: the runtime directory. worker.c: from a configured program to a
+ * pipes_uv.c: pipes between programs. reload_uv.c: another configuration. runtime_uv.c: the runtime directory. worker.c: from a configured program to a
  * struct mps_spawn. activity.c: the activity log.
  */
 #ifndef SUP_SUP_UV_H
@@ -30,6 +30,7 @@
 struct sup;
 struct by_name;
 struct capture;
+struct pipe;
 struct request;
 struct takeover;
 struct waiter;
@@ -108,6 +109,7 @@ struct sup {
 	size_t n_free_ids, cap_free_ids;
 	size_t name_width;	   /* of the longest name, for prefixes */
 	struct socket_of *sockets; /* of fcgi programs */
+	struct pipe *pipes;	   /* uthash, by name */
 	size_t n_units;
 	struct order_index *index;
 	struct unit *failed;
@@ -163,7 +165,10 @@ void sup_later(struct sup *s);
 /* Those of s->conf, as the supervisor before us has left them; none is started. */
 void units_make(struct sup *s);
 struct unit *units_add(struct sup *s, const struct conf_proc *conf);
-/* n more could be added. */
+/* A number at the keeper that nobody has, and back; gen is for who has it next. */
+uint32_t units_take_id(struct sup *s, uint32_t *ret_gen);
+void units_give_id(struct sup *s, uint32_t id, uint32_t gen);
+/* n more numbers could be taken. */
 bool units_have_room(const struct sup *s, size_t n);
 /*
  * After additions, or a change of what orders them: brings lists, index and counters up to date. Units that are removed

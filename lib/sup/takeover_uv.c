@@ -23,6 +23,7 @@
 #include "base/xalloc.h"
 #include "proc/tag.h"
 #include "sup/control.h"
+#include "sup/pipes_uv.h"
 #include "sup/sup_uv.h"
 
 /* What lib/keeper/keeper.h says of the descriptors that the keeper hands down. */
@@ -485,6 +486,7 @@ static void finish(struct sup *s)
 	for (size_t i = 0; i < s->n_units; i++)
 		if (!s->units[i]->reconciled)
 			unit_reconcile(s->units[i], &(struct keeper_message){ 0 });
+	pipes_settle(s);
 	logs_slots_adopted(&s->logs);
 	takeover_write_texts(s, NULL);
 	log_it(s);
@@ -573,10 +575,13 @@ void takeover_on_instance(struct sup *s, const struct keeper_message *m)
 {
 	struct takeover *t = s->takeover;
 	struct unit *u = m->instance < s->n_ids ? s->by_id[m->instance] : NULL;
+	bool has_fds, is_pipe;
 
 	if (t == NULL)
 		return;
-	if (u != NULL && t->n_fds > 0 && t->fds_of == m->instance)
+	has_fds = t->n_fds > 0 && t->fds_of == m->instance;
+	is_pipe = has_fds && pipes_adopt(s, m->instance, t->fds, t->n_fds);
+	if (u != NULL && has_fds)
 		unit_adopt(u, t->fds, t->n_fds);
 	for (size_t i = 0; i < t->n_fds; i++)
 		fd_close(&t->fds[i]);
@@ -584,7 +589,7 @@ void takeover_on_instance(struct sup *s, const struct keeper_message *m)
 	t->n_running += m->state <= KEEPER_IS_ALIVE;
 	if (u != NULL)
 		unit_reconcile(u, m);
-	else
+	else if (!is_pipe)
 		end_unknown(s, m);
 	if (--t->left == 0)
 		finish(s);

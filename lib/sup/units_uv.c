@@ -35,6 +35,14 @@ static struct free_id take_id(struct sup *s)
 	return (struct free_id){ .id = (uint32_t)s->n_ids++ };
 }
 
+uint32_t units_take_id(struct sup *s, uint32_t *ret_gen)
+{
+	struct free_id id = take_id(s);
+
+	*ret_gen = id.gen;
+	return id.id;
+}
+
 static void put_free_id(struct sup *s, uint32_t id, uint32_t gen)
 {
 	if (s->n_free_ids == s->cap_free_ids) {
@@ -44,15 +52,14 @@ static void put_free_id(struct sup *s, uint32_t id, uint32_t gen)
 	s->free_ids[s->n_free_ids++] = (struct free_id){ id, gen };
 }
 
-static void give_id(struct sup *s, const struct unit *u)
+void units_give_id(struct sup *s, uint32_t id, uint32_t gen)
 {
-	struct keeper_message forget = { .type = KEEPER_FORGET, .instance = u->svc.id };
+	struct keeper_message forget = { .type = KEEPER_FORGET, .instance = id };
 
 	link_send(s, &forget, NULL, NULL, 0);
-	takeover_save_gone(s, u->svc.id, u->svc.gen);
-	events_forget(s, u->svc.id);
-	put_free_id(s, u->svc.id, u->svc.gen);
-	s->by_id[u->svc.id] = NULL;
+	takeover_save_gone(s, id, gen);
+	put_free_id(s, id, gen);
+	s->by_id[id] = NULL;
 }
 
 static struct unit *add(struct sup *s, const struct conf_proc *conf, struct free_id id)
@@ -119,7 +126,8 @@ static void drop_gone(struct sup *s)
 			s->units[n++] = u;
 			continue;
 		}
-		give_id(s, u);
+		events_forget(s, u->svc.id);
+		units_give_id(s, u->svc.id, u->svc.gen);
 		unit_close_logs(u);
 		unit_close(u);
 	}

@@ -172,6 +172,8 @@ static char *own_variables(const struct worker_base *base, const struct conf_pro
 		add_variable(&b, "SUPERVISOR_SERVER_URL", proc->serverurl);
 	add_variable(&b, "MPSUP_NAME", base->name);
 	add_variable(&b, "MPSUP_SOCKET", base->socket);
+	for (size_t i = 0; i < proc->n_wires; i++)
+		buf_add(&b, proc->wires[i].variable, strlen(proc->wires[i].variable) + 1);
 	buf_addf(&b, "MPSUP_INSTANCE=%s/%s/%u", base->name, display, gen);
 	buf_add(&b, "\0\0", 2);
 	return xbuf_take(&b);
