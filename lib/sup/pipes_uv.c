@@ -114,13 +114,29 @@ static bool is_wanted(const struct pipe *p, enum conf_side side)
 	return p->conf != NULL && (p->conf->on_end == CONF_END_KEEP || !p->begun[side]);
 }
 
+/*
+ * Nobody reads at this end any more. A socket that is closed with something in it tells the other end of a broken
+ * connection, not that its reader has gone (unix(7), ECONNRESET).
+ */
+static void let_go(struct pipe *p, enum conf_side side)
+{
+	char nothing[4096];
+
+	if (p->ends[side] >= 0 && p->mode != CONF_PIPE_STREAM) {
+		shutdown(p->ends[side], SHUT_RD);
+		while (recv(p->ends[side], nothing, sizeof(nothing), MSG_DONTWAIT) > 0)
+			;
+	}
+	fd_close(&p->ends[side]);
+}
+
 static void check(struct sup *s, struct pipe *p)
 {
 	bool changed = false;
 
 	for (int side = CONF_FROM; side <= CONF_TO; side++)
 		if (p->ends[side] >= 0 && !is_wanted(p, side)) {
-			fd_close(&p->ends[side]);
+			let_go(p, side);
 			changed = true;
 		}
 	if (changed)
@@ -237,7 +253,7 @@ static int make(struct sup *s, struct pipe *p, enum conf_pipe_mode mode)
 	if (r < 0)
 		return r;
 	for (int side = CONF_FROM; side <= CONF_TO; side++) {
-		fd_close(&p->ends[side]);
+		let_go(p, side);
 		p->ends[side] = ends[side];
 		p->begun[side] = p->active[side] > 0;
 	}
@@ -246,47 +262,54 @@ static int make(struct sup *s, struct pipe *p, enum conf_pipe_mode mode)
 	return 0;
 }
 
-/* The other end of a stream leads back to it, with all that is in it. */
-static int reopen(struct pipe *p, enum conf_side side)
+/* Either end of a stream leads to both, with all that is in it. -1 with errno. */
+static int open_again(int fd, enum conf_side side)
 {
-	AUTO_FREE char *path = xasprintf("/proc/self/fd/%d", p->ends[!side]);
+	AUTO_FREE char *path = xasprintf("/proc/self/fd/%d", fd);
 
-	p->ends[side] = open(path, (side == CONF_FROM ? O_WRONLY : O_RDONLY) | O_CLOEXEC);
-	return p->ends[side] < 0 ? -errno : 0;
+	return open(path, (side == CONF_FROM ? O_WRONLY : O_RDONLY) | O_CLOEXEC);
 }
 
 static int ensure(struct sup *s, struct pipe *p, const struct conf_wire *wire)
 {
 	if (p->mode == wire->mode && p->ends[wire->side] >= 0)
 		return 0;
-	if (p->mode == wire->mode && p->mode == CONF_PIPE_STREAM && p->ends[!wire->side] >= 0 &&
-	    reopen(p, wire->side) == 0)
+	if (p->mode == wire->mode && p->mode == CONF_PIPE_STREAM && p->ends[!wire->side] >= 0)
+		p->ends[wire->side] = open_again(p->ends[!wire->side], wire->side);
+	if (p->mode == wire->mode && p->ends[wire->side] >= 0)
 		return 0;
 	return make(s, p, wire->mode);
 }
 
-/* An earlier process may have left it so, and a socket has no state of its own for each who has it. */
-static void make_blocking(const struct pipe *p, enum conf_side side)
+/*
+ * A stream is opened anew for each process, so that the O_NONBLOCK of one is not that of the others. Of a socket there is
+ * only one for all; an earlier process may have left it so.
+ */
+static int copy_end(const struct pipe *p, enum conf_side side)
 {
-	if (p->mode != CONF_PIPE_STREAM)
-		fd_set_nonblock(p->ends[side], false);
+	int fd = p->mode == CONF_PIPE_STREAM ? open_again(p->ends[side], side) : -1;
+
+	if (fd >= 0)
+		return fd;
+	fd_set_nonblock(p->ends[side], false);
+	fd = fcntl(p->ends[side], F_DUPFD_CLOEXEC, 0);
+	return fd >= 0 ? fd : -errno;
 }
 
 int pipes_end(struct unit *u, const struct conf_wire *wire, struct err *err)
 {
 	struct pipe *p = find(u->sup, wire->pipe);
-	int before = p->ends[wire->side];
+	int before = p->ends[wire->side], fd;
 	int r = ensure(u->sup, p, wire);
 
-	if (r < 0)
-		return err_set(err, r, "pipe %s: %s (%s:%d)", p->name, strerror(-r),
-			       wire->place.file, wire->place.line);
-	if (p->ends[wire->side] != before || !p->begun[wire->side]) {
+	if (r == 0 && (p->ends[wire->side] != before || !p->begun[wire->side])) {
 		p->begun[wire->side] = true;
 		keep(u->sup, p);
 	}
-	make_blocking(p, wire->side);
-	return p->ends[wire->side];
+	fd = r == 0 ? copy_end(p, wire->side) : r;
+	return fd >= 0 ? fd
+		       : err_set(err, fd, "pipe %s: %s (%s:%d)", p->name, strerror(-fd),
+				 wire->place.file, wire->place.line);
 }
 
 /* ----------------------------------------------------------------------------------------------------- all */

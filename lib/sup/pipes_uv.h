@@ -33,7 +33,10 @@ void pipes_free(struct sup *s);
 void pipes_enter(struct sup *s, const struct conf_proc *conf);
 void pipes_leave(struct sup *s, const struct conf_proc *conf);
 
-/* For a process that is started now: its end, which stays ours; made, or made anew, where there is none. -errno with err. */
+/*
+ * For a process that is started now: a descriptor of its end, which is the caller's; the pipe is made, or made anew, where
+ * there is none. -errno with err.
+ */
 int pipes_end(struct unit *u, const struct conf_wire *wire, struct err *err);
 
 /* What was kept under this number is a pipe's: takes it, and leaves -1. False: it is none. */

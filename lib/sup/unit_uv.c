@@ -160,7 +160,6 @@ static int put_stream(struct unit *u, struct table *t, bool is_err, struct err *
 	return 0;
 }
 
-/* A stream is opened anew for each process, so that the O_NONBLOCK of one is not the next one's. */
 static int put_wires(struct unit *u, struct table *t, struct err *err)
 {
 	const struct conf_proc *conf = u->svc.conf;
@@ -172,9 +171,8 @@ static int put_wires(struct unit *u, struct table *t, struct err *err)
 
 		if (fd < 0)
 			return fd;
-		*row = (struct mps_fd){ w->fd, (int)t->n_fds,
-					w->mode == CONF_PIPE_STREAM ? MPS_FD_REOPEN : 0 };
-		t->owned[t->n_fds] = false;
+		*row = (struct mps_fd){ w->fd, (int)t->n_fds, 0 };
+		t->owned[t->n_fds] = true;
 		t->fds[t->n_fds++] = fd;
 	}
 	return 0;
