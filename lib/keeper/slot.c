@@ -246,7 +246,7 @@ static uint32_t report_some(struct keeper *k, bool started)
 {
 	uint32_t n = 0;
 
-	for (uint32_t i = 1; i < k->n_slots; i++) {
+	for (uint32_t i = started ? 0 : 1; i < k->n_slots; i++) {
 		const struct slot *s = &k->slots[i];
 
 		if (started ? s->gen == 0 : s->gen != 0 || s->n_kept == 0)
