@@ -16,6 +16,7 @@ extern const struct cmd cmd_top;
 extern const struct cmd cmd_signal;
 extern const struct cmd cmd_pid;
 extern const struct cmd cmd_wait;
+extern const struct cmd cmd_logs;
 extern const struct cmd cmd_events;
 extern const struct cmd cmd_upgrade;
 extern const struct cmd cmd_shutdown;

@@ -25,7 +25,8 @@
 #include <uthash.h>
 
 struct pipe {
-	UT_hash_handle hh;
+	UT_hash_handle hh;    /* by name */
+	UT_hash_handle hh_id; /* by number */
 	char *name;
 	const struct conf_pipe *conf; /* in force; NULL = there is no such pipe any more */
 	enum conf_pipe_mode mode;     /* of the ends that there are */
@@ -86,15 +87,20 @@ static bool is_end(int fd, enum conf_pipe_mode mode)
 
 static struct pipe *find_by_id(const struct sup *s, uint32_t id)
 {
-	for (struct pipe *p = s->pipes; p != NULL; p = p->hh.next)
-		if (p->id == id)
-			return p;
-	return NULL;
+	struct pipe *p;
+
+	HASH_FIND(hh_id, s->pipes_by_id, &id, sizeof(id), p);
+	return p;
+}
+
+bool pipes_has_id(const struct sup *s, uint32_t id)
+{
+	return find_by_id(s, id) != NULL;
 }
 
 bool pipes_adopt(struct sup *s, uint32_t id, int *fds, size_t n)
 {
-	struct pipe *p = id < s->n_ids && s->by_id[id] == NULL ? find_by_id(s, id) : NULL;
+	struct pipe *p = find_by_id(s, id);
 
 	if (p == NULL)
 		return false;
@@ -325,35 +331,39 @@ static struct pipe *add(struct sup *s, const struct conf_pipe *conf, uint32_t id
 	if (id == 0)
 		p->id = units_take_id(s, &p->gen);
 	HASH_ADD_KEYPTR(hh, s->pipes, p->name, strlen(p->name), p);
+	HASH_ADD(hh_id, s->pipes_by_id, id, sizeof(p->id), p);
 	return p;
 }
 
 static void forget(struct sup *s, struct pipe *p)
 {
 	HASH_DEL(s->pipes, p);
+	HASH_DELETE(hh_id, s->pipes_by_id, p);
 	fd_close(&p->ends[0]);
 	fd_close(&p->ends[1]);
 	free(p->name);
 	free(p);
 }
 
+/* One that was never made has no record, and nothing to go on with. */
 static void restore(struct sup *s, const struct conf_pipe *conf, const struct by_name *known,
 		    size_t n)
 {
 	AUTO_FREE char *name = record_name(conf->name);
 	uint32_t id = takeover_find(known, n, name);
-	struct pipe *p = add(s, conf, id);
 	struct svc_record r;
+	struct pipe *p;
 
 	if (id == 0)
 		return;
 	state_get(&s->state, id, &r);
+	p = add(s, conf, id);
 	p->gen = r.gen;
 	p->begun[CONF_FROM] = r.flags & 1;
 	p->begun[CONF_TO] = r.flags & 2;
 }
 
-void pipes_make(struct sup *s)
+int pipes_make(struct sup *s, struct err *err)
 {
 	AUTO_FREE struct by_name *known = NULL;
 	size_t n = 0;
@@ -362,10 +372,13 @@ void pipes_make(struct sup *s)
 		known = takeover_index(s, &n);
 	for (size_t i = 0; known != NULL && i < s->conf->n_pipes; i++)
 		restore(s, &s->conf->pipes[i], known, n);
+	if (!units_have_room(s, pipes_count_new(s, s->conf)))
+		return err_set(err, -EPROTO, "the state is damaged: it has no room for pipes");
 	pipes_use_conf(s);
 	for (size_t i = 0; i < s->n_units; i++)
 		if (!s->units[i]->ended)
 			pipes_enter(s, s->units[i]->svc.conf);
+	return 0;
 }
 
 void pipes_use_conf(struct sup *s)
@@ -406,7 +419,7 @@ void pipes_arrange(struct sup *s)
 	HASH_ITER (hh, s->pipes, p, tmp) {
 		if (p->conf != NULL)
 			continue;
-		units_give_id(s, p->id, p->gen);
+		units_free_id(s, p->id, p->gen);
 		forget(s, p);
 	}
 }

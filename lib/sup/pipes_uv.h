@@ -17,8 +17,8 @@ struct err;
 struct sup;
 struct unit;
 
-/* Those of s->conf, after the units, of which those that have not ended are counted. */
-void pipes_make(struct sup *s);
+/* Those of s->conf, after the units, of which those that have not ended are counted. 0, or -EPROTO with err. */
+int pipes_make(struct sup *s, struct err *err);
 /* Another configuration is in force. Pipes that it has not stay until pipes_arrange(). */
 void pipes_use_conf(struct sup *s);
 /* Of a pipe that has been there before: its size and what becomes of its ends are others now. */
@@ -39,6 +39,8 @@ void pipes_leave(struct sup *s, const struct conf_proc *conf);
  */
 int pipes_end(struct unit *u, const struct conf_wire *wire, struct err *err);
 
+/* A number at the keeper that is a pipe's. */
+bool pipes_has_id(const struct sup *s, uint32_t id);
 /* What was kept under this number is a pipe's: takes it, and leaves -1. False: it is none. */
 bool pipes_adopt(struct sup *s, uint32_t id, int *fds, size_t n);
 /* All have been adopted, and it is known who has ended meanwhile. */

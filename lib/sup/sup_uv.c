@@ -312,7 +312,7 @@ static void be_ready(struct sup *s)
 void sup_start_new(struct sup *s)
 {
 	for (size_t i = 0; i < s->n_units; i++)
-		if (s->units[i]->svc.conf->autostart && s->units[i]->svc.gen == 0)
+		if (s->units[i]->svc.conf->autostart && svc_is_fresh(&s->units[i]->svc))
 			unit_event(s->units[i], SVC_EV_START, NULL);
 }
 
@@ -393,11 +393,9 @@ int sup_make_programs(struct sup *s, struct err *err)
 	int r = sockets_open(s->conf, kept, &s->sockets, err);
 
 	sockets_free(kept);
-	if (r < 0)
-		return r;
-	units_make(s);
-	pipes_make(s);
-	return 0;
+	if (r == 0)
+		r = units_make(s, err);
+	return r == 0 ? pipes_make(s, err) : r;
 }
 
 /* What one that follows another does only when it is welcome. */
