@@ -32,6 +32,7 @@ struct pipe {
 	enum conf_pipe_mode mode;     /* of the ends that there are */
 	uint32_t id, gen; /* its number at the keeper; gen is kept for who has it next */
 	int ends[2];	  /* by enum conf_side; -1 = not made, or let go */
+	bool is_kept;	  /* the keeper has the ends that we have */
 	bool begun[2];	  /* since it was made a process of this side was started */
 	size_t active[2]; /* processes that have not ended for good */
 };
@@ -65,16 +66,24 @@ static void save(struct sup *s, const struct pipe *p)
 		state_put(&s->state, p->id, &r);
 }
 
-/* Two descriptors or none: in the place of an end that is let go stands one that is no end of anything. */
-static void keep(struct sup *s, const struct pipe *p)
+/*
+ * Two descriptors or none: in the place of an end that is let go stands one that is no end of anything. Where they cannot
+ * be sent for lack of others, it is better that the keeper has none than one that was let go. 0 or -errno.
+ */
+static int keep(struct sup *s, struct pipe *p)
 {
 	const struct keeper_message m = { .type = KEEPER_KEEP, .instance = p->id };
 	const int none = s->state.fd;
 	const int fds[2] = { p->ends[0] >= 0 ? p->ends[0] : none,
 			     p->ends[1] >= 0 ? p->ends[1] : none };
+	int r;
 
 	save(s, p);
-	link_send(s, &m, NULL, fds, p->ends[0] >= 0 || p->ends[1] >= 0 ? 2 : 0);
+	r = link_send(s, &m, NULL, fds, p->ends[0] >= 0 || p->ends[1] >= 0 ? 2 : 0);
+	p->is_kept = r == 0;
+	if (r < 0)
+		link_send(s, &m, NULL, NULL, 0);
+	return r;
 }
 
 static bool is_end(int fd, enum conf_pipe_mode mode)
@@ -107,6 +116,7 @@ bool pipes_adopt(struct sup *s, uint32_t id, int *fds, size_t n)
 	for (size_t i = 0; i < 2 && n == 2; i++)
 		if (is_end(fds[i], p->mode))
 			p->ends[i] = TAKE_FD(fds[i]);
+	p->is_kept = true;
 	return true;
 }
 
@@ -144,6 +154,8 @@ static void check(struct sup *s, struct pipe *p)
 		if (p->ends[side] >= 0 && !is_wanted(p, side)) {
 			let_go(p, side);
 			changed = true;
+			activity_log(&s->log, SVC_LOG_DEBG, "pipe %s: the last %s has ended",
+				     p->name, side == CONF_FROM ? "producer" : "consumer");
 		}
 	if (changed)
 		keep(s, p);
@@ -308,9 +320,9 @@ int pipes_end(struct unit *u, const struct conf_wire *wire, struct err *err)
 	int before = p->ends[wire->side], fd;
 	int r = ensure(u->sup, p, wire);
 
-	if (r == 0 && (p->ends[wire->side] != before || !p->begun[wire->side])) {
+	if (r == 0 && (!p->is_kept || p->ends[wire->side] != before || !p->begun[wire->side])) {
 		p->begun[wire->side] = true;
-		keep(u->sup, p);
+		r = keep(u->sup, p);
 	}
 	fd = r == 0 ? copy_end(p, wire->side) : r;
 	return fd >= 0 ? fd

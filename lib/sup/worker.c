@@ -229,7 +229,8 @@ static int make_environment(const struct worker_base *base, const struct conf_pr
 	int r;
 
 	for (char **v = environ; *v != NULL; v++)
-		env_append(&e, *v);
+		if (strncmp(*v, "MPSUP_PIPE_", strlen("MPSUP_PIPE_")) != 0) /* another's */
+			env_append(&e, *v);
 	for (char *at = own; *at != '\0'; at += strlen(at) + 1)
 		env_put(&e, at, strcspn(at, "="));
 	r = add_env_file(proc, &e, &file, err);

@@ -151,6 +151,7 @@ to=answers:7
 mode=duplex
 X
 say "a chain a -> b -> c: each has its own ends and no others"
+export MPSUP_PIPE_STRAY=9
 start_mpsup
 for p in a b c asks answers alone errors; do
   must in_state $p RUNNING
@@ -221,6 +222,31 @@ must is two state open
 [ "$(readlink "/proc/$(pid_of b)/fd/1")" = "$two" ] || fail "b writes into another pipe"
 kill -CONT "$(pid_of c)"
 shutdown_mpsup
+
+config <<X
+[program:make]
+command=$P lines p 1 1000000
+startsecs=0
+autorestart=false
+[program:take]
+command=$P copy p $T/million
+startsecs=0
+[pipe:p]
+from=make
+to=take
+X
+say "the supervisor is killed while a million lines go through"
+export MPSUP_NO=crash_limit
+start_mpsup
+n=0
+until in_state take EXITED; do
+  take_over
+  n=$((n + 1))
+done
+same "$T/million" 1 1000000 || fail "after $n takeovers there are $(wc -l <"$T/million") lines"
+contains "$LOG" 'supervisor .* was ended by signal 9' || fail "no supervisor was killed"
+shutdown_mpsup
+unset MPSUP_NO
 
 config <<X
 [program:make]
@@ -377,3 +403,11 @@ if command -v dot >/dev/null; then
   expect 0 dot -Tdot "$T/out"
 fi
 shutdown_mpsup
+
+say "the example of the README"
+sed "s/^identifier.*/identifier = $ID/" "$(dirname "$0")/../examples/pipeline.ini" >"$CONF"
+mps_expect 0 run
+[ "$(grep -cE 'worker [0-3] has done job [0-9]+$' "$T/out")" = 20 ] || fail "not 20 jobs were done"
+for i in 0 1 2 3; do
+  contains "$T/out" "worker $i has done" || fail "worker $i has done nothing"
+done
