@@ -178,6 +178,14 @@ cmp -s "$T/asked" <(seq 2 2 100) || fail "answers: $(head -n 5 "$T/asked" | xarg
 mps_expect 0 stop asks
 must [ -e "$T/answers.done" ]
 
+say "a restart by request is no end"
+mps_expect 0 restart b c
+in_state a RUNNING || fail "a is $(state a)"
+[ ! -e "$T/c.done" ] || fail "c saw an end"
+pb=$(pid_of b)
+[ "$(readlink "/proc/$pb/fd/0")" = "$one" ] || fail "b reads from another pipe"
+must is_held_by "$one" 0 "$keeper" "$supervisor" "$pb"
+
 say "what waits is counted; killed, a consumer and the supervisor are followed by others that lose nothing"
 kill -STOP "$pb"
 touch "$T/go"
