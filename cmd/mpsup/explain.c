@@ -228,6 +228,34 @@ json_t *explain_proc(const struct conf_proc *p)
 	return o;
 }
 
+static void set_end(json_t *o, const struct conf_pipe *pipe, enum conf_side side)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < pipe->n_ends[side]; i++) {
+		json_t *end = json_object();
+
+		set_string(end, "program", pipe->ends[side][i].program);
+		set_int(end, "fd", pipe->ends[side][i].fd);
+		json_array_append_new(list, end);
+	}
+	json_object_set_new(o, side == CONF_FROM ? "from" : "to", list);
+}
+
+static json_t *explain_pipe(const struct conf_pipe *pipe)
+{
+	json_t *o = json_object();
+
+	set_string(o, "name", pipe->name);
+	set_string(o, "variable", pipe->variable);
+	set_end(o, pipe, CONF_FROM);
+	set_end(o, pipe, CONF_TO);
+	set_string(o, "mode", conf_pipe_mode_word(pipe->mode));
+	json_object_set_new(o, "size", pipe->size > 0 ? json_integer(pipe->size) : json_null());
+	set_string(o, "on_end", conf_on_end_word(pipe->on_end));
+	return o;
+}
+
 static json_t *explain_supervisord(const struct conf_supervisord *s)
 {
 	static const char *const exit_words[] = { NULL, "fatal", NULL, "all" };
@@ -269,10 +297,13 @@ const char *explain_severity(enum conf_severity level)
 
 json_t *explain_conf(const struct conf *conf)
 {
-	json_t *programs = json_array(), *messages = json_array(), *o = json_object();
+	json_t *programs = json_array(), *pipes = json_array();
+	json_t *messages = json_array(), *o = json_object();
 
 	for (size_t i = 0; i < conf->n_procs; i++)
 		json_array_append_new(programs, explain_proc(&conf->procs[i]));
+	for (size_t i = 0; i < conf->n_pipes; i++)
+		json_array_append_new(pipes, explain_pipe(&conf->pipes[i]));
 	for (size_t i = 0; i < conf->n_messages; i++) {
 		const struct conf_message *m = &conf->messages[i];
 		json_t *j = json_object();
@@ -288,6 +319,7 @@ json_t *explain_conf(const struct conf *conf)
 	set_string(o, "file", conf->path);
 	json_object_set_new(o, "supervisord", explain_supervisord(&conf->supervisord));
 	json_object_set_new(o, "programs", programs);
+	json_object_set_new(o, "pipes", pipes);
 	json_object_set_new(o, "messages", messages);
 	return o;
 }

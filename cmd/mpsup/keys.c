@@ -203,6 +203,9 @@ static const struct {
 	{ "umask", "022" },
 	{ "user", "root" },
 	{ "username", "admin" },
+	{ "from", "web:3" },
+	{ "to", "app:3" },
+	{ "size", "1MB" },
 };
 
 static const char *example_value(const struct key *key)
@@ -228,6 +231,8 @@ static const char *example_name(const struct section_kind *kind)
 		return ":supervisor";
 	case SECTION_CTLPLUGIN:
 		return ":plugin";
+	case SECTION_PIPE:
+		return ":frames";
 	case SECTION_PROGRAM:
 		return ":web";
 	case SECTION_SUPERVISORD:

@@ -21,6 +21,8 @@ extern const struct cmd cmd_events;
 extern const struct cmd cmd_upgrade;
 extern const struct cmd cmd_shutdown;
 extern const struct cmd cmd_ls;
+extern const struct cmd cmd_pipes;
+extern const struct cmd cmd_graph;
 extern const struct cmd cmd_check;
 extern const struct cmd cmd_keys;
 extern const struct cmd cmd_supervise;

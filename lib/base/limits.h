@@ -10,6 +10,9 @@
 #define CONF_INCLUDE_DEPTH_MAX 16  /* files that include files */
 #define CONF_FILES_MAX 4096	   /* files in all */
 #define CONF_PROGRAMS_MAX 100000   /* processes in all, numprocs expanded */
+#define CONF_PIPES_MAX 10000	   /* [pipe:...] sections */
+#define CONF_PIPE_FD_MAX 255	   /* the number of an end in its process */
+#define CONF_WIRES_MAX 48	   /* ends of pipes in one process */
 #define CONF_EXPAND_WIDTH_MAX 4096 /* the width or precision in %(x)99d */
 #define CONF_LIMIT_MAX                                                                             \
 	128 /* the N of restart_limit=N/SECONDS: so many times are kept; a power of two */

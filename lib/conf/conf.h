@@ -35,6 +35,9 @@ enum conf_level {
 	CONF_LEVEL_TRACE,
 	CONF_LEVEL_BLATHER
 };
+enum conf_pipe_mode { CONF_PIPE_STREAM, CONF_PIPE_PACKET, CONF_PIPE_DUPLEX };
+enum conf_on_end { CONF_END_EOF, CONF_END_KEEP };
+enum conf_side { CONF_FROM, CONF_TO }; /* of a pipe: who writes, who reads */
 enum conf_exit_on { CONF_EXIT_NONE, CONF_EXIT_FATAL, CONF_EXIT_NAME, CONF_EXIT_ALL };
 
 #define CONF_RETRIES_INFINITE (-1)
@@ -49,6 +52,35 @@ struct conf_log {
 	int64_t capture_maxbytes;
 	bool events_enabled;
 	bool syslog; /* also to syslog(3) */
+};
+
+/* A program at an end of a pipe. */
+struct conf_end {
+	char *program;
+	int fd; /* the number in its processes */
+};
+
+/* [pipe:NAME]: made once, and kept while programs come and go. */
+struct conf_pipe {
+	char *name;
+	char *variable; /* MPSUP_PIPE_NAME: tells a process the number of its end */
+	struct conf_place place;
+	char **texts[2]; /* from, to, as the file has them; by enum conf_side */
+	struct conf_end *ends[2];
+	size_t n_ends[2];
+	enum conf_pipe_mode mode;
+	int64_t size; /* 0 = the system's */
+	enum conf_on_end on_end;
+};
+
+/* One end of a pipe as a process has it. */
+struct conf_wire {
+	char *pipe;	/* its name */
+	char *variable; /* "MPSUP_PIPE_NAME=fd" */
+	enum conf_pipe_mode mode;
+	enum conf_side side;
+	int fd;
+	struct conf_place place; /* of the key that says so */
 };
 
 /* One process: numprocs is expanded already. All strings are expanded, owned by the struct conf, NULL = not
@@ -90,6 +122,8 @@ struct conf_proc {
 	struct conf_log err;
 	char **environment; /* NULL-terminated "KEY=value": [supervisord]'s and then the program's own, no key twice */
 	char *serverurl;
+	const struct conf_wire *wires; /* by fd, each once; of all processes of the program */
+	size_t n_wires;
 
 	/* mpsup's own */
 	enum conf_kill_mode kill_mode;
@@ -162,6 +196,8 @@ struct conf {
 	struct conf_proc
 		*procs; /* in the order of the file; the array does not move after loading */
 	size_t n_procs;
+	struct conf_pipe *pipes; /* in the order of the file; owned */
+	size_t n_pipes;
 	struct conf_message *messages; /* by file and line */
 	size_t n_messages;
 	size_t n_errors;
@@ -209,5 +245,11 @@ const char *conf_kind_word(enum conf_kind kind);
 const char *conf_autorestart_word(enum conf_autorestart v);
 const char *conf_kill_mode_word(enum conf_kill_mode v);
 const char *conf_level_word(enum conf_level v);
+const char *conf_pipe_mode_word(enum conf_pipe_mode v);
+const char *conf_on_end_word(enum conf_on_end v);
+/* By its name; NULL = there is none. */
+const struct conf_pipe *conf_pipe_find(const struct conf *conf, const char *name);
+/* The wire at this number of the process; NULL = it is no pipe. */
+const struct conf_wire *conf_wire_at(const struct conf_proc *proc, int fd);
 
 #endif

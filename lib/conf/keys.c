@@ -20,6 +20,8 @@ const struct section_kind section_kinds[] = {
 	{ SECTION_LISTENER, "eventlistener", true, false, false,
 	  "a program that reads events on its standard input" },
 	{ SECTION_GROUP, "group", true, false, false, "programs that are handled together" },
+	{ SECTION_PIPE, "pipe", true, false, false,
+	  "a pipe between programs, which outlives them" },
 	{ SECTION_INCLUDE, "include", false, false, false, "further files" },
 	{ SECTION_UNIX_HTTP, "unix_http_server", false, true, false, "supervisord's HTTP door" },
 	{ SECTION_INET_HTTP, "inet_http_server", false, true, false, "supervisord's HTTP door" },
@@ -80,6 +82,10 @@ const struct section_kind section_kinds[] = {
 	ROW(sects, struct conf_proc, name, type, field, def, lo, hi, NULL, (bits) | KEY_EXPAND, doc)
 #define OTHER(sects, name, type, field, def, bits, doc)                                            \
 	ROW(sects, struct conf_other, name, type, field, def, 0, 0, NULL, (bits) | KEY_EXPAND, doc)
+
+#define PIPE(name, type, field, def, words, bits, doc)                                             \
+	ROW(SECTION_PIPE, struct conf_pipe, name, type, field, def, 0, 0, words,                   \
+	    (bits) | KEY_EXPAND | KEY_OWN, doc)
 
 #define EACH KEY_PER_PROCESS
 #define OWN KEY_OWN
@@ -164,6 +170,12 @@ const struct key keys[] = {
 
 	OTHER(SECTION_GROUP, "programs", KEY_LIST, programs, NULL, KEY_REQUIRED, "names of programs, with commas"),
 	OTHER(SECTION_GROUP, "priority", KEY_INT, priority, "999", LIVE, "lower starts first and stops last"),
+
+	PIPE("from", KEY_LIST, texts[CONF_FROM], NULL, NULL, KEY_REQUIRED, "programs that write into it: PROGRAM[:FD], with commas; FD: a number or none (default: 1)"),
+	PIPE("to", KEY_LIST, texts[CONF_TO], NULL, NULL, KEY_REQUIRED, "programs that read from it: PROGRAM[:FD], with commas (default FD: 0)"),
+	PIPE("mode", KEY_CHOICE, mode, "stream", "stream|packet|duplex", 0, "bytes, messages that stay whole, or both ways"),
+	PIPE("size", KEY_BYTES, size, NULL, NULL, LIVE, "how much it holds (default: the system's)"),
+	PIPE("on_end", KEY_CHOICE, on_end, "eof", "eof|keep", LIVE, "the last program of an end has ended: tell the other end, or hold the pipe open"),
 
 	OTHER(SECTION_INCLUDE, "files", KEY_STRING, files, NULL, KEY_REQUIRED, "patterns of file names, with blanks"),
 

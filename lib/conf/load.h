@@ -75,7 +75,15 @@ void section_say(const struct scope *s, enum conf_severity level, const struct i
 /* 0 with the expanded text in out, or -EINVAL after a message. */
 int section_expand(struct scope *s, const char *text, struct buf *out);
 
+/* The number of required keys that are missing, after a message for each. */
+int section_require(struct scope *s, const struct slots *slots);
+
+/* pipes.c: after the programs. */
+void load_pipes(struct loader *l);
+
 /* programs.c */
+/* The name of a program or group, without the blanks around it; NULL after a message. */
+char *load_check_name(struct scope *s, const char *name);
 void load_groups(struct loader *l);
 void load_programs(struct loader *l);
 void programs_fini(struct loader *l);

@@ -33,7 +33,7 @@ static const struct {
 };
 
 /* Blanks around a name are no part of it ([program: web]); NULL after a message. */
-static char *check_name(struct scope *s, const char *name)
+char *load_check_name(struct scope *s, const char *name)
 {
 	size_t len;
 	const char *bad;
@@ -107,7 +107,7 @@ void load_groups(struct loader *l)
 		section_defaults(l, SECTION_GROUP, &group);
 		section_collect(&s, &slots);
 		section_apply_all(&s, &slots, &group);
-		name = check_name(&s, name);
+		name = load_check_name(&s, name);
 		if (name == NULL)
 			continue;
 		if (group.programs == NULL || group.programs[0] == NULL)
@@ -382,18 +382,6 @@ static bool add_processes(struct scope *s, const struct slots *slots, const stru
 	return true;
 }
 
-static void require_keys(struct scope *s, const struct slots *slots, int *errors)
-{
-	for (size_t i = 0; i < n_keys; i++) {
-		if (!(keys[i].sections & s->kind->kind) || !(keys[i].flags & KEY_REQUIRED) ||
-		    slots->of[i])
-			continue;
-		section_say(s, CONF_ERROR, NULL, NULL, "%s= is missing: %s", keys[i].name,
-			    keys[i].doc);
-		(*errors)++;
-	}
-}
-
 static void load_program(struct loader *l, struct ini_section *sec, const struct section_kind *kind,
 			 const char *name, enum conf_kind proc_kind)
 {
@@ -402,7 +390,7 @@ static void load_program(struct loader *l, struct ini_section *sec, const struct
 	struct group_member *m = NULL;
 	struct slots slots;
 	int errors = 0;
-	char *program = check_name(&s, name);
+	char *program = load_check_name(&s, name);
 
 	section_collect(&s, &slots);
 	if (program == NULL)
@@ -411,7 +399,7 @@ static void load_program(struct loader *l, struct ini_section *sec, const struct
 		HASH_FIND_STR(l->members, program, m);
 	s.program = program;
 	s.group = m ? m->group : program;
-	require_keys(&s, &slots, &errors);
+	errors += section_require(&s, &slots);
 	all.program = program;
 	all.place = sec->place;
 	all.place_command = place_of(&s, slot_of(&slots, &s, "command"));

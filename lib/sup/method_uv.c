@@ -148,11 +148,12 @@ static const struct method {
 	void (*run)(struct request *r);
 	bool changes; /* refused while all is being stopped */
 } methods[] = {
-	{ "info", method_info, false },		{ "status", method_status, false },
-	{ "start", method_start, true },	{ "stop", method_stop, false },
-	{ "restart", method_restart, true },	{ "signal", method_signal, false },
-	{ "reload", method_reload, true },	{ "upgrade", method_upgrade, true },
-	{ "shutdown", method_shutdown, false }, { "events", method_events, false },
+	{ "info", method_info, false },	     { "status", method_status, false },
+	{ "pipes", method_pipes, false },    { "start", method_start, true },
+	{ "stop", method_stop, false },	     { "restart", method_restart, true },
+	{ "signal", method_signal, false },  { "reload", method_reload, true },
+	{ "upgrade", method_upgrade, true }, { "shutdown", method_shutdown, false },
+	{ "events", method_events, false },
 };
 
 void method_run(struct request *r, const char *name)

@@ -21,6 +21,7 @@
 #include "proc/tag.h"
 #include "proc/tree.h"
 #include "sup/files.h"
+#include "sup/pipes_uv.h"
 #include "sup/sup_uv.h"
 
 static const int handled[] = { SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2 };
@@ -224,6 +225,7 @@ static void count(struct unit *u)
 	if (ended == u->ended)
 		return;
 	u->ended = ended;
+	(ended ? pipes_leave : pipes_enter)(s, u->svc.conf);
 	s->n_active += step;
 	if (!u->svc.conf->daemon)
 		s->n_active_foreground += step;
@@ -401,7 +403,9 @@ int sup_make_programs(struct sup *s, struct err *err)
 	int r = sockets_open(s->conf, kept, &s->sockets, err);
 
 	sockets_free(kept);
-	return r == 0 ? units_make(s, err) : r;
+	if (r == 0)
+		r = units_make(s, err);
+	return r == 0 ? pipes_make(s, err) : r;
 }
 
 /* What one that follows another does only when it is welcome. */
@@ -431,6 +435,7 @@ struct conf *sup_use_conf(struct sup *s, struct conf *conf)
 	worker_base_use_conf(&s->base, conf);
 	activity_set_level(&s->log, conf->supervisord.loglevel);
 	capture_use_conf(s);
+	pipes_use_conf(s);
 	if (tell)
 		say_hello(s);
 	return old;
@@ -502,6 +507,7 @@ static void fini(struct sup *s)
 {
 	reload_free(s);
 	sockets_free(s->sockets);
+	pipes_free(s);
 	units_free(s);
 	worker_base_fini(&s->base);
 	fd_close(&s->start_dir);

@@ -1,10 +1,10 @@
 /*
  * What the supervisor's files share. sup_uv.c: life of the whole. unit_uv.c: one service's effects; units_uv.c: the list
- * of them. keeper_uv.c: the socket to the keeper. capture_uv.c: log pipes; outlet_uv.c: where they go. control_uv.c: the
- * control socket; connection_uv.c: its connections; method_uv.c, status_uv.c, change_uv.c: requests. events_uv.c: who is
- * told of what happens. reload_uv.c: another configuration. takeover_uv.c: what outlives us; upgrade_uv.c: making room.
- * runtime_uv.c: the runtime directory. worker.c: from a configured program to a struct mps_spawn. activity.c: the
- * activity log.
+ * of them. keeper_uv.c: the socket to the keeper. capture_uv.c: log pipes; outlet_uv.c: where they go. pipes_uv.c: pipes
+ * between programs. control_uv.c: the control socket; connection_uv.c: its connections; method_uv.c, status_uv.c,
+ * change_uv.c: requests. events_uv.c: who is told of what happens. reload_uv.c: another configuration. takeover_uv.c:
+ * what outlives us; upgrade_uv.c: making room. runtime_uv.c: the runtime directory. worker.c: from a configured program
+ * to a struct mps_spawn. activity.c: the activity log.
  */
 #ifndef SUP_SUP_UV_H
 #define SUP_SUP_UV_H
@@ -31,6 +31,7 @@
 struct sup;
 struct by_name;
 struct capture;
+struct pipe;
 struct request;
 struct takeover;
 struct waiter;
@@ -109,6 +110,8 @@ struct sup {
 	size_t n_free_ids, cap_free_ids;
 	size_t name_width;	   /* of the longest name, for prefixes */
 	struct socket_of *sockets; /* of fcgi programs */
+	struct pipe *pipes;	   /* uthash, by name */
+	struct pipe *pipes_by_id;  /* the same, by number at the keeper */
 	size_t n_units;
 	struct order_index *index;
 	struct unit *failed;
@@ -165,7 +168,9 @@ void sup_later(struct sup *s);
 /* Those of s->conf, as the supervisor before us has left them; none is started. 0, or -EPROTO with err. */
 int units_make(struct sup *s, struct err *err);
 struct unit *units_add(struct sup *s, const struct conf_proc *conf);
-/* n more could be added. */
+/* A number at the keeper that nobody has; gen goes with it, and back by units_free_id(). */
+uint32_t units_take_id(struct sup *s, uint32_t *ret_gen);
+/* n more numbers could be taken. */
 bool units_have_room(const struct sup *s, size_t n);
 /*
  * After additions, or a change of what orders them: brings lists, index and counters up to date. Units that are removed

@@ -22,6 +22,7 @@
 #include "base/xalloc.h"
 #include "proc/tag.h"
 #include "sup/control.h"
+#include "sup/pipes_uv.h"
 #include "sup/sup_uv.h"
 
 /* What lib/keeper/keeper.h says of the descriptors that the keeper hands down. */
@@ -480,7 +481,7 @@ static void free_id(struct sup *s, uint32_t id, uint32_t gen)
 {
 	struct svc_record r;
 
-	if (id == 0 || id >= s->n_ids || s->by_id[id] != NULL)
+	if (id == 0 || id >= s->n_ids || s->by_id[id] != NULL || pipes_has_id(s, id))
 		return;
 	state_get(&s->state, id, &r);
 	if (r.name != 0)
@@ -505,6 +506,7 @@ static void finish(struct sup *s)
 	for (size_t i = 0; i < s->n_units; i++)
 		if (!s->units[i]->reconciled)
 			unit_reconcile(s->units[i], &(struct keeper_message){ 0 });
+	pipes_settle(s);
 	for (uint32_t id = 1; id < s->n_ids; id++)
 		if (!t->told[id])
 			free_id(s, id, 0);
@@ -595,10 +597,13 @@ void takeover_on_instance(struct sup *s, const struct keeper_message *m)
 {
 	struct takeover *t = s->takeover;
 	struct unit *u = m->instance < s->n_ids ? s->by_id[m->instance] : NULL;
+	bool has_fds, is_pipe;
 
 	if (t == NULL)
 		return;
-	if (u != NULL && t->n_fds > 0 && t->fds_of == m->instance)
+	has_fds = t->n_fds > 0 && t->fds_of == m->instance;
+	is_pipe = has_fds && pipes_adopt(s, m->instance, t->fds, t->n_fds);
+	if (u != NULL && has_fds)
 		unit_adopt(u, t->fds, t->n_fds);
 	for (size_t i = 0; i < t->n_fds; i++)
 		fd_close(&t->fds[i]);
@@ -608,7 +613,7 @@ void takeover_on_instance(struct sup *s, const struct keeper_message *m)
 		t->told[m->instance] = true;
 	if (u != NULL)
 		unit_reconcile(u, m);
-	else
+	else if (!is_pipe)
 		end_unknown(s, m);
 	if (--t->left == 0)
 		finish(s);

@@ -20,17 +20,20 @@
 #include "base/xalloc.h"
 #include "proc/spawn.h"
 #include "sup/files.h"
+#include "sup/pipes_uv.h"
 #include "sup/sup_uv.h"
 
 /* --------------------------------------------------------------------------------------------------- start */
 
-/* The descriptors of one start: rows for 0, 1, 2 and what travels with the message. */
+/* The descriptors of one start: rows for 0, 1, 2 and the ends of pipes, and what travels with the message. */
 struct table {
-	struct mps_fd rows[3];
-	int fds[3];
+	struct mps_fd rows[3 + CONF_WIRES_MAX];
+	size_t n_rows;
+	int fds[3 + CONF_WIRES_MAX];
 	size_t n_fds;
-	bool owned[3];
+	bool owned[3 + CONF_WIRES_MAX];
 };
+_Static_assert(3 + CONF_WIRES_MAX < KEEPER_FDS_MAX, "a long description is a descriptor too");
 
 static void put_role(struct table *t, int child, int role)
 {
@@ -157,18 +160,49 @@ static int put_stream(struct unit *u, struct table *t, bool is_err, struct err *
 	return 0;
 }
 
-static int fill_table(struct unit *u, struct table *t, struct err *err)
+static int put_wires(struct unit *u, struct table *t, struct err *err)
 {
 	const struct conf_proc *conf = u->svc.conf;
-	int r;
+
+	for (size_t i = 0; i < conf->n_wires; i++) {
+		const struct conf_wire *w = &conf->wires[i];
+		struct mps_fd *row = &t->rows[w->fd <= 2 ? (size_t)w->fd : t->n_rows++];
+		int fd = pipes_end(u, w, err);
+
+		if (fd < 0)
+			return fd;
+		*row = (struct mps_fd){ w->fd, (int)t->n_fds, 0 };
+		t->owned[t->n_fds] = true;
+		t->fds[t->n_fds++] = fd;
+	}
+	return 0;
+}
+
+static void put_stdin(struct unit *u, struct table *t)
+{
+	const struct conf_proc *conf = u->svc.conf;
 
 	if (conf->kind == CONF_FCGI_PROGRAM)
 		put_fd(t, 0, sockets_find(u->sup->sockets, conf), false);
 	else
 		put_role(t, 0, conf->stdin_mode == CONF_STDIN_NULL ? MPS_FD_NULL : MPS_FD_IDLE);
-	r = put_stream(u, t, false, err);
+}
+
+static int fill_table(struct unit *u, struct table *t, struct err *err)
+{
+	const struct conf_proc *conf = u->svc.conf;
+	int r = 0;
+
+	t->n_rows = 3;
+	put_stdin(u, t);
+	if (conf_wire_at(conf, 1) == NULL)
+		r = put_stream(u, t, false, err);
+	if (r == 0 && !conf->redirect_stderr && conf_wire_at(conf, 2) == NULL)
+		r = put_stream(u, t, true, err);
+	if (r == 0)
+		r = put_wires(u, t, err);
 	if (r < 0 || !conf->redirect_stderr)
-		return r < 0 ? r : put_stream(u, t, true, err);
+		return r;
 	t->rows[2] = t->rows[1];
 	t->rows[2].child = 2;
 	return 0;
@@ -217,7 +251,7 @@ static void start_now(struct unit *u)
 		r = fill_table(u, &t, &err);
 	if (r == 0) {
 		w.spawn.fds = t.rows;
-		w.spawn.n_fds = 3;
+		w.spawn.n_fds = t.n_rows;
 		r = send_start(u, &w.spawn, &t);
 		if (r < 0)
 			err_set(&err, r, "keeper: %s", strerror(-r));
@@ -609,6 +643,11 @@ void unit_use_conf(struct unit *u, const struct conf_proc *conf)
 {
 	bool was_daemon = u->svc.conf->daemon;
 
+	if (!u->ended &&
+	    conf != u->svc.conf) { /* in this order: an end that it keeps is not let go */
+		pipes_enter(u->sup, conf);
+		pipes_leave(u->sup, u->svc.conf);
+	}
 	u->svc.conf = conf;
 	if (!u->ended && was_daemon != conf->daemon)
 		u->sup->n_active_foreground += conf->daemon ? (size_t)-1 : 1;

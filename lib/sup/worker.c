@@ -172,6 +172,8 @@ static char *own_variables(const struct worker_base *base, const struct conf_pro
 		add_variable(&b, "SUPERVISOR_SERVER_URL", proc->serverurl);
 	add_variable(&b, "MPSUP_NAME", base->name);
 	add_variable(&b, "MPSUP_SOCKET", base->socket);
+	for (size_t i = 0; i < proc->n_wires; i++)
+		buf_add(&b, proc->wires[i].variable, strlen(proc->wires[i].variable) + 1);
 	buf_addf(&b, "MPSUP_INSTANCE=%s/%s/%u", base->name, display, gen);
 	buf_add(&b, "\0\0", 2);
 	return xbuf_take(&b);
@@ -227,7 +229,8 @@ static int make_environment(const struct worker_base *base, const struct conf_pr
 	int r;
 
 	for (char **v = environ; *v != NULL; v++)
-		env_append(&e, *v);
+		if (strncmp(*v, "MPSUP_PIPE_", strlen("MPSUP_PIPE_")) != 0) /* another's */
+			env_append(&e, *v);
 	for (char *at = own; *at != '\0'; at += strlen(at) + 1)
 		env_put(&e, at, strcspn(at, "="));
 	r = add_env_file(proc, &e, &file, err);
