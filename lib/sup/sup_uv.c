@@ -45,7 +45,7 @@ static void on_report(uv_timer_t *timer)
 static void stop_next_level(struct sup *s);
 
 enum {
-	FINISH_MS = 20,	 /* how often we look whether the readers have taken all */
+	FINISH_MS = 20,	  /* how often we look whether the readers have taken all */
 	LISTEN_MS = 1000, /* so long subscribers have for the events that wait for them */
 };
 
