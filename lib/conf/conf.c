@@ -314,6 +314,13 @@ const char *conf_kill_mode_word(enum conf_kill_mode v)
 	return words[v];
 }
 
+const char *conf_control_word(enum conf_control v)
+{
+	static const char *const words[] = { "off", "notify", "self", "group", "all" };
+
+	return words[v];
+}
+
 const char *conf_level_word(enum conf_level v)
 {
 	static const char *const words[] = { "critical", "error", "warn",   "info",

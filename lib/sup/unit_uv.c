@@ -20,16 +20,18 @@
 #include "base/xalloc.h"
 #include "proc/spawn.h"
 #include "sup/files.h"
+#include "sup/said.h"
 #include "sup/sup_uv.h"
 
 /* --------------------------------------------------------------------------------------------------- start */
 
 /* The descriptors of one start: rows for 0, 1, 2 and what travels with the message. */
 struct table {
-	struct mps_fd rows[3];
-	int fds[3];
+	struct mps_fd rows[4];
+	size_t n_rows;
+	int fds[4];
 	size_t n_fds;
-	bool owned[3];
+	bool owned[4];
 };
 
 static void put_role(struct table *t, int child, int role)
@@ -103,12 +105,12 @@ static int open_direct(struct unit *u, const struct conf_log *log, bool is_err)
 
 /*
  * The keeper holds the log pipes too, so that no worker finds them broken when the supervisor dies. Which one it is tells
- * the order of its ends: of standard error the one for writing comes first.
+ * the order of its ends: of standard error the one for writing comes first. Our end of the channel is the last.
  */
 static void keep_pipes(struct unit *u)
 {
 	struct keeper_message m = { .type = KEEPER_KEEP, .instance = u->svc.id };
-	int fds[4];
+	int fds[5];
 	size_t n = 0;
 
 	for (int i = 0; i < 2; i++) {
@@ -120,6 +122,8 @@ static void keep_pipes(struct unit *u)
 		fds[n + (size_t)!i] = capture_write_end(c);
 		n += 2;
 	}
+	if (u->channel != NULL)
+		fds[n++] = channel_fd(u->channel);
 	link_send(u->sup, &m, NULL, fds, n);
 }
 
@@ -157,6 +161,21 @@ static int put_stream(struct unit *u, struct table *t, bool is_err, struct err *
 	return 0;
 }
 
+static int put_channel(struct unit *u, struct table *t, struct err *err)
+{
+	int end, r;
+
+	if (!worker_has_channel(u->svc.conf))
+		return 0;
+	r = channel_make(u, &end);
+	if (r < 0)
+		return err_set(err, r, "control: %s", strerror(-r));
+	keep_pipes(u);
+	put_fd(t, WORKER_CONTROL_FD, end, true);
+	t->n_rows = WORKER_CONTROL_FD + 1;
+	return 0;
+}
+
 static int fill_table(struct unit *u, struct table *t, struct err *err)
 {
 	const struct conf_proc *conf = u->svc.conf;
@@ -166,12 +185,17 @@ static int fill_table(struct unit *u, struct table *t, struct err *err)
 		put_fd(t, 0, sockets_find(u->sup->sockets, conf), false);
 	else
 		put_role(t, 0, conf->stdin_mode == CONF_STDIN_NULL ? MPS_FD_NULL : MPS_FD_IDLE);
+	t->n_rows = 3;
 	r = put_stream(u, t, false, err);
-	if (r < 0 || !conf->redirect_stderr)
-		return r < 0 ? r : put_stream(u, t, true, err);
-	t->rows[2] = t->rows[1];
-	t->rows[2].child = 2;
-	return 0;
+	if (r == 0 && !conf->redirect_stderr)
+		r = put_stream(u, t, true, err);
+	if (r < 0)
+		return r;
+	if (conf->redirect_stderr) {
+		t->rows[2] = t->rows[1];
+		t->rows[2].child = 2;
+	}
+	return put_channel(u, t, err);
 }
 
 static enum keeper_leftovers leftovers_of(const struct conf_proc *conf)
@@ -217,7 +241,7 @@ static void start_now(struct unit *u)
 		r = fill_table(u, &t, &err);
 	if (r == 0) {
 		w.spawn.fds = t.rows;
-		w.spawn.n_fds = 3;
+		w.spawn.n_fds = t.n_rows;
 		r = send_start(u, &w.spawn, &t);
 		if (r < 0)
 			err_set(&err, r, "keeper: %s", strerror(-r));
@@ -291,9 +315,21 @@ static void on_signal(struct svc *svc, int sig, enum svc_scope scope)
 	link_send(u->sup, &m, NULL, NULL, 0);
 }
 
+static bool on_ask(struct svc *svc)
+{
+	return channel_say(svc->user, "STOP", "1") == 0;
+}
+
+/* Before a program pays for its silence, what it has said is heard: perhaps it was we who were late. */
 static void on_timer(uv_timer_t *timer)
 {
-	unit_event(timer->data, SVC_EV_TIMER, NULL);
+	struct unit *u = timer->data;
+
+	if (u->svc.state == SVC_RUNNING || u->svc.conf->ready == CONF_READY_NOTIFY) {
+		notify_listen(u->sup);
+		channel_listen(u);
+	}
+	unit_event(u, SVC_EV_TIMER, NULL);
 }
 
 /* Rounded up to libuv's milliseconds, so that the time has come when the timer fires. */
@@ -337,6 +373,7 @@ static uint32_t on_random(struct svc *svc)
 static const struct svc_ops ops = {
 	.start = on_start,
 	.signal = on_signal,
+	.ask = on_ask,
 	.timer = on_timer_set,
 	.on_state = on_state,
 	.log = on_log,
@@ -488,6 +525,8 @@ void unit_adopt(struct unit *u, int *fds, size_t n)
 			activity_log(&u->sup->log, SVC_LOG_CRIT, "the output of %s is not read: %s",
 				     u->svc.name, strerror(errno));
 	}
+	if (n == 1 && channel_adopt(u, fds[0]) == 0)
+		fds[0] = -1;
 }
 
 static void reconcile_started(struct unit *u, const struct keeper_message *m)
@@ -554,6 +593,9 @@ void unit_reconcile(struct unit *u, const struct keeper_message *m)
 		on_timer_set(svc, svc->timer_at);
 	if (svc->state == SVC_BACKOFF && svc->busy > 0)
 		join_busy(u);
+	/* While there was no supervisor nobody heard it. */
+	if (svc->state == SVC_RUNNING)
+		unit_event(u, SVC_EV_ALIVE, NULL);
 	if (m->gen == svc->gen && m->gen != 0)
 		reconcile_same(u, m);
 	else
@@ -589,6 +631,7 @@ static void on_timer_closed(uv_handle_t *handle)
 	free(u->auto_out);
 	free(u->auto_err);
 	free(u->failure);
+	said_free(u->said);
 	free(u);
 }
 
@@ -600,6 +643,7 @@ void unit_close_logs(struct unit *u)
 		capture_close(TAKE_PTR(u->out));
 	if (u->err != NULL)
 		capture_close(TAKE_PTR(u->err));
+	channel_close(u);
 	link_send(u->sup, &m, NULL, NULL, 0);
 }
 
@@ -622,5 +666,6 @@ void unit_close(struct unit *u)
 		capture_close(u->out);
 	if (u->err != NULL)
 		capture_close(u->err);
+	channel_close(u);
 	uv_close((uv_handle_t *)&u->timer, on_timer_closed);
 }

@@ -4,10 +4,12 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/fd.h"
 #include "base/limits.h"
 #include "base/mtime.h"
 #include "sup/notify.h"
@@ -115,4 +117,20 @@ Test(notify, a_burst_and_then_so_many_a_second)
 	for (n = 0; notify_allows(&rate, now);)
 		n++;
 	cr_expect_eq(n, NOTIFY_BURST);
+}
+
+Test(notify, every_message_is_in_the_man_page)
+{
+	char *page = NULL;
+	size_t len;
+
+	cr_assert_eq(fd_read_file("man/mpsup-worker.7", 1 << 20, &page, &len), 0,
+		     "man/mpsup-worker.7 (run from the top folder)");
+	for (int i = 0; i < N_NOTIFY_KEYS; i++) {
+		char item[80];
+
+		snprintf(item, sizeof(item), "\n.It Ic %s=", notify_key_name((enum notify_key)i));
+		cr_expect_not_null(strstr(page, item), "%s", item + 1);
+	}
+	free(page);
 }
