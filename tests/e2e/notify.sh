@@ -154,3 +154,46 @@ contains "$LOG" "exited: dog \(terminated by SIGABRT.*; not expected\)" || fail 
 must [ -s "$T/env.dump" ]
 contains "$T/env.dump" "^env WATCHDOG_USEC=60000000$" || fail "no WATCHDOG_USEC"
 shutdown_mpsup
+
+say "programs that know systemd, unchanged; as another user, too"
+run_as=
+[ "$(id -u)" != 0 ] || run_as=user=nobody
+programs=(nobody)
+config <<X
+[program:nobody]
+command=sh -c '"$MPSUP" tell READY=1 STATUS=ready; exec $W'
+ready=notify
+$run_as
+X
+if command -v systemd-notify >/dev/null; then
+  programs+=(script script_user)
+  cat >>"$CONF" <<X
+[program:script]
+command=sh -c 'systemd-notify --ready --status=ready; exec $W'
+ready=notify
+[program:script_user]
+command=sh -c 'systemd-notify --ready --status=ready; exec $W'
+ready=notify
+$run_as
+X
+fi
+if command -v redis-server >/dev/null; then
+  programs+=(redis)
+  mkdir "$T/redis"
+  cat >>"$CONF" <<X
+[program:redis]
+command=$(command -v redis-server) --supervised systemd --port 0 --unixsocket $T/redis.sock --save "" --dir $T/redis
+ready=notify
+startsecs=9999
+X
+fi
+start_mpsup
+for p in "${programs[@]}"; do
+  in_state "$p" RUNNING || fail "$p is $(state "$p")"
+  says "$p" status "$([ "$p" != redis ] && echo ready || said redis status)" || fail "$p says $(said "$p" status)"
+done
+if command -v redis-server >/dev/null; then
+  contains "$LOG" "redis entered RUNNING state, it has said that it is ready" || fail "redis was not heard"
+fi
+[ "$(strangers)" = 0 ] || fail "$(strangers) messages were taken for those of strangers"
+shutdown_mpsup
