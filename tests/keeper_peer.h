@@ -35,7 +35,7 @@
 
 struct peer {
 	pid_t keeper;
-	uint16_t id; /* in tags */
+	uint32_t id; /* in tags */
 	pid_t supervisor;
 	int sock;    /* the supervisor's end */
 	int control; /* to the process that is the supervisor */

@@ -218,6 +218,27 @@ static void add_head(struct buf *out, const json_t *row)
 	add_said(out, json_object_get(row, "said"));
 }
 
+static unsigned depth_of(const json_t *tree, size_t i)
+{
+	return (unsigned)json_integer_value(json_object_get(json_array_get(tree, i), "depth"));
+}
+
+/* After process i, does another come at this depth, below the same parent? */
+static bool has_sibling(const json_t *tree, size_t i, unsigned depth)
+{
+	for (i++; i < json_array_size(tree) && depth_of(tree, i) >= depth; i++)
+		if (depth_of(tree, i) == depth)
+			return true;
+	return false;
+}
+
+static const char *branch(bool is_own, bool goes_on)
+{
+	if (is_own)
+		return goes_on ? "\xe2\x94\x9c\xe2\x94\x80 " : "\xe2\x94\x94\xe2\x94\x80 ";
+	return goes_on ? "\xe2\x94\x82  " : "   ";
+}
+
 static void add_tree(struct buf *out, const json_t *tree)
 {
 	json_t *process;
@@ -227,13 +248,13 @@ static void add_tree(struct buf *out, const json_t *tree)
 		return;
 	add_heading(out, "Processes");
 	json_array_foreach (tree, i, process) {
-		unsigned depth = (unsigned)json_integer_value(json_object_get(process, "depth"));
+		unsigned depth = depth_of(tree, i);
 		AUTO_BUF line = BUF_INIT;
 
 		buf_addf(&line, "  %7lld  ",
 			 (long long)json_integer_value(json_object_get(process, "pid")));
-		for (; depth > 0; depth--)
-			buf_adds(&line, depth > 1 ? "   " : "\xe2\x94\x94\xe2\x94\x80 ");
+		for (unsigned d = 1; d <= depth; d++)
+			buf_adds(&line, branch(d == depth, has_sibling(tree, i, d)));
 		add_clean(&line, text_of(process, "command"));
 		terminal_add_line(out, line.p != NULL ? line.p : "");
 	}

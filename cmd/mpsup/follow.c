@@ -67,7 +67,7 @@ static void on_error(json_t *error, void *user)
 	f->error(error, f->user);
 }
 
-int follow_look(struct follow *f, struct err *err)
+static int look(struct follow *f, struct err *err)
 {
 	const struct connect_on on = { on_row, on_error, on_event, f };
 	json_t *params = json_pack("{s:O, s:O*}", "fields", f->fields, "targets", f->targets);
@@ -109,7 +109,7 @@ static int subscribe(struct follow *f, struct err *err)
 		return r;
 	take_answer(f, result);
 	json_decref(result);
-	return f->fields != NULL ? follow_look(f, err) : 0;
+	return f->fields != NULL ? look(f, err) : 0;
 }
 
 /* Again also where it went away while we looked. */
@@ -122,6 +122,14 @@ static int connect_again(struct follow *f, struct err *err)
 		r = subscribe(f, err);
 	} while (r == -ECONNRESET && f->client != NULL);
 	return r;
+}
+
+/* A new connection begins with a look. */
+int follow_look(struct follow *f, struct err *err)
+{
+	int r = look(f, err);
+
+	return r == -ECONNRESET ? connect_again(f, err) : r;
 }
 
 int follow_open(struct follow *f, const struct cmd_context *ctx, struct err *err)
@@ -148,6 +156,16 @@ int follow_next(struct follow *f, struct mps_time until, struct err *err)
 		on_event(message, f);
 	json_decref(message);
 	return 0;
+}
+
+int follow_fd(const struct follow *f)
+{
+	return client_fd(f->client);
+}
+
+bool follow_has_more(const struct follow *f)
+{
+	return client_has_line(f->client);
 }
 
 void follow_close(struct follow *f)

@@ -42,6 +42,10 @@ int follow_open(struct follow *f, const struct cmd_context *ctx, struct err *err
 /* Waits for one more event. As above; -ETIMEDOUT also when `until` has come (ns 0 = never), and then it goes on. */
 int follow_next(struct follow *f, struct mps_time until, struct err *err);
 
+/* What poll(2) is to wait for, and whether follow_next() has something without that. */
+int follow_fd(const struct follow *f);
+bool follow_has_more(const struct follow *f);
+
 /* Looks again: the rows of all. As above. */
 int follow_look(struct follow *f, struct err *err);
 

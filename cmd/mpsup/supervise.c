@@ -5,6 +5,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/buf.h"
+#include "base/cleanup.h"
 #include "base/fd.h"
 #include "conf/conf.h"
 #include "mpsup/cmd.h"
@@ -76,9 +78,10 @@ static int run(struct cmd_context *ctx)
 		err_set(&err, 0, "%s has errors; 'mpsup check' shows them", ctx->config);
 		r = cmd_fail(EXIT_GENERIC, &err);
 	} else {
-		return supervise(conf, &heritage, is_ready_open);
+		r = supervise(TAKE_PTR(conf), &heritage, is_ready_open);
 	}
 	conf_free(conf);
+	buf_fini(&heritage.record);
 	return r;
 }
 

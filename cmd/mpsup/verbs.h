@@ -18,6 +18,7 @@ extern const struct cmd cmd_send;
 extern const struct cmd cmd_tell;
 extern const struct cmd cmd_pid;
 extern const struct cmd cmd_wait;
+extern const struct cmd cmd_logs;
 extern const struct cmd cmd_events;
 extern const struct cmd cmd_upgrade;
 extern const struct cmd cmd_shutdown;

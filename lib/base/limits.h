@@ -15,10 +15,12 @@
 	128 /* the N of restart_limit=N/SECONDS: so many times are kept; a power of two */
 
 /* Keeper protocol. */
-#define KEEPER_MSG_MAX 65536	    /* one datagram; a larger description travels in a memfd */
-#define KEEPER_SPAWN_MAX (4 << 20)  /* an encoded struct mps_spawn in all */
+#define KEEPER_MSG_MAX 65536	   /* one datagram; a larger description travels in a memfd */
+#define KEEPER_SPAWN_MAX (4 << 20) /* an encoded struct mps_spawn in all */
+#ifndef KEEPER_INSTANCES_MAX /* valgrind has not enough addresses for the windows of so many */
 #define KEEPER_INSTANCES_MAX 200000 /* instances in all */
-#define KEEPER_FDS_MAX 64	    /* descriptors in one message; the kernel's limit is 253 */
+#endif
+#define KEEPER_FDS_MAX 64 /* descriptors in one message; the kernel's limit is 253 */
 
 /* Control protocol. */
 #define CONTROL_LINE_MAX (1 << 20)  /* one request or answer */
@@ -32,5 +34,8 @@
 
 /* What programs say. */
 #define NOTIFY_MSG_MAX 4096 /* one datagram, either way */
+
+/* mpsup logs. */
+#define LINE_HELD_MAX (1 << 20) /* of a line until its end comes; a longer one is shown in pieces */
 
 #endif

@@ -150,3 +150,20 @@ void utf8_add_clean(struct buf *b, const char *s, size_t n)
 			buf_add(b, from, (size_t)(at - from));
 	}
 }
+
+void utf8_add_valid(struct buf *b, const char *s, size_t n)
+{
+	const char *at = s, *end = s + n, *good = s;
+
+	while (at < end) {
+		const char *from = at;
+
+		/* U+FFFD itself is three bytes long, and stays. */
+		if (utf8_next(&at, end) != UTF8_BAD || at - from > 1)
+			continue;
+		buf_add(b, good, (size_t)(from - good));
+		buf_adds(b, "\xef\xbf\xbd");
+		good = at;
+	}
+	buf_add(b, good, (size_t)(end - good));
+}

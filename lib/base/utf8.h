@@ -30,4 +30,7 @@ size_t utf8_fit(const char *s, size_t n, unsigned columns, unsigned *ret_width);
  */
 void utf8_add_clean(struct buf *b, const char *s, size_t n);
 
+/* Adds s with every byte that is no UTF-8 as U+FFFD, and nothing else changed. */
+void utf8_add_valid(struct buf *b, const char *s, size_t n);
+
 #endif

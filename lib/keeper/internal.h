@@ -112,9 +112,10 @@ struct boss {
 struct keeper {
 	const struct keeper_options *options;
 	pid_t pid;
-	uint16_t id; /* in tags */
+	uint32_t id; /* in tags */
 	int epoll, signals, children, null, idle[2];
-	bool have_pidfd;
+	bool have_pidfd;	/* of all our children but siblings of workers */
+	pid_t dead;		/* a child that the last SIGCHLD was about; 0 = none */
 	uint64_t nofile;	/* the soft limit we were started with */
 	struct boss boss, next; /* next: of an upgrade, pid 0 = none */
 	bool greeted;		/* there has been a supervisor that came up */
@@ -133,6 +134,7 @@ struct keeper {
 	uint32_t n_slots;
 	uint32_t n_live; /* EXEC or ALIVE */
 	uint32_t first_ending;
+	struct mps_time ending_deadline; /* none of theirs is earlier; ns 0 = none */
 	uint32_t first_report, last_report;
 	uint32_t kept_sent; /* descriptors of first_report */
 	bool sock_full;
@@ -144,7 +146,7 @@ struct keeper {
 	bool sweep;  /* orphans may have come or died */
 	bool reaped; /* a stray, in the sweep of now */
 	bool blind;  /* memory or descriptors did not suffice for a sweep */
-	struct mps_time sweep_not_before;
+	struct mps_time sweep_not_before, sweep_soon; /* the second where somebody waits for it */
 
 	bool finishing; /* everything ends, and then we do */
 	bool finish_kill;
@@ -175,6 +177,8 @@ enum watch {
 int keeper_watch(struct keeper *k, int fd, uint32_t events, enum watch what, uint32_t slot,
 		 uint32_t gen);
 
+/* *best becomes t where that is earlier; ns 0 = never. */
+void keeper_earliest(struct mps_time *best, struct mps_time t);
 /* Moves *fd above those that children need, where it may stay for long. */
 void keeper_lift(int *fd);
 /* Stops watching *fd and closes it. */
@@ -244,8 +248,8 @@ bool keeper_send(struct keeper *k, const int *fds, size_t n);
 
 /* stray.c */
 void stray_sweep(struct keeper *k, struct mps_time now);
-/* It is not to wait for sweep_not_before. */
-bool stray_sweep_is_urgent(const struct keeper *k);
+/* When the next sweep may begin, if one is wanted. */
+struct mps_time stray_sweep_due(const struct keeper *k);
 /* Everything that fell to us and is not meant to stay. */
 size_t stray_count(const struct keeper *k);
 /* When all is over: ends what bears our mark and never fell to us, such as siblings of workers (CLONE_PARENT). */

@@ -84,10 +84,11 @@ static bool note_boss(struct boss *b, const siginfo_t *si)
 }
 
 /*
- * Kernels without pidfds tell of an exit by SIGCHLD alone. Only this thread's children are asked for: mains, the
- * supervisor, and siblings that a main has made (CLONE_PARENT), which must not hide those behind them.
+ * Whatever of this thread's children is dead: mains, the supervisor, and siblings that a main has made (CLONE_PARENT),
+ * which must not hide those behind them. The kernel looks at all children for it, so it is for kernels that tell of an
+ * exit by SIGCHLD alone, and for siblings, which have no pidfd.
  */
-static void reap_without_pidfds(struct keeper *k)
+static void reap_all(struct keeper *k)
 {
 	const int look = WEXITED | WNOHANG | __WNOTHREAD;
 	siginfo_t si;
@@ -97,7 +98,7 @@ static void reap_without_pidfds(struct keeper *k)
 
 		memset(&si, 0, sizeof(si));
 		if (waitid(P_ALL, 0, &si, look | WNOWAIT) < 0 || si.si_pid == 0)
-			return;
+			break;
 		index = slot_of_pid(k, si.si_pid);
 		if (index != NO_SLOT && k->slots[index].state != SLOT_ENDING) {
 			slot_on_exit(k, index);
@@ -109,6 +110,24 @@ static void reap_without_pidfds(struct keeper *k)
 		else
 			note_boss(&k->next, &si);
 	}
+	if (k->boss.pid < 0)
+		boss_on_gone(k, &k->boss);
+	if (k->next.pid < 0)
+		boss_on_gone(k, &k->next);
+}
+
+/* One SIGCHLD may tell of many deaths: a sibling that it does not name is found with the next that it does. */
+static bool is_sibling(const struct keeper *k, pid_t pid)
+{
+	siginfo_t si = { 0 };
+	uint32_t index;
+
+	if (pid == k->boss.pid || pid == k->next.pid ||
+	    waitid(P_PID, (id_t)pid, &si, WEXITED | WNOHANG | WNOWAIT | __WNOTHREAD) < 0 ||
+	    si.si_pid != pid)
+		return false;
+	index = slot_of_pid(k, pid);
+	return index == NO_SLOT || k->slots[index].state == SLOT_ENDING;
 }
 
 static void read_signals(struct keeper *k)
@@ -117,22 +136,20 @@ static void read_signals(struct keeper *k)
 	ssize_t n = read(k->signals, si, sizeof(si)); /* the rest in the next turn */
 
 	for (size_t i = 0; n > 0 && i < (size_t)n / sizeof(si[0]); i++) {
-		if (si[i].ssi_signo == SIGCHLD)
+		if (si[i].ssi_signo == SIGCHLD) {
 			k->sweep = true;
-		else
+			k->dead = (pid_t)si[i].ssi_pid;
+		} else {
 			boss_signal(k, (int)si[i].ssi_signo);
+		}
 	}
 	if (k->sweep && !k->have_pidfd)
-		reap_without_pidfds(k);
-	if (k->boss.pid < 0)
-		boss_on_gone(k, &k->boss);
-	if (k->next.pid < 0)
-		boss_on_gone(k, &k->next);
+		reap_all(k);
 }
 
 /* ---------------------------------------------------------------------------------------------------- loop */
 
-static void earliest(struct mps_time *best, struct mps_time t)
+void keeper_earliest(struct mps_time *best, struct mps_time t)
 {
 	if (t.ns != 0 && (best->ns == 0 || t.ns < best->ns))
 		*best = t;
@@ -144,17 +161,15 @@ static int next_timeout(const struct keeper *k, struct mps_time now)
 	struct mps_time best = { 0 };
 	int64_t ms;
 
-	for (uint32_t i = k->first_ending; i != NO_SLOT; i = k->slots[i].next_ending)
-		if (!k->slots[i].kill)
-			earliest(&best, k->slots[i].deadline);
+	keeper_earliest(&best, k->ending_deadline);
 	if (k->finishing && !k->finish_kill)
-		earliest(&best, k->finish_deadline);
-	earliest(&best, k->next_deadline);
-	earliest(&best, k->send_again);
-	if (k->sweep && stray_sweep_is_urgent(k))
+		keeper_earliest(&best, k->finish_deadline);
+	keeper_earliest(&best, k->next_deadline);
+	keeper_earliest(&best, k->send_again);
+	if (k->sweep && stray_sweep_due(k).ns <= now.ns)
 		return 0;
 	if (k->sweep)
-		earliest(&best, k->sweep_not_before);
+		keeper_earliest(&best, stray_sweep_due(k));
 	if (best.ns == 0)
 		return -1;
 	if (best.ns <= now.ns)
@@ -163,14 +178,24 @@ static int next_timeout(const struct keeper *k, struct mps_time now)
 	return ms < INT_MAX ? (int)ms : INT_MAX;
 }
 
-static void check_deadlines(struct keeper *k, struct mps_time now)
+static void check_ending(struct keeper *k, struct mps_time now)
 {
+	if (k->ending_deadline.ns == 0 || now.ns < k->ending_deadline.ns)
+		return;
+	k->ending_deadline.ns = 0;
 	for (uint32_t i = k->first_ending; i != NO_SLOT; i = k->slots[i].next_ending) {
 		struct slot *s = &k->slots[i];
 
 		if (!s->kill && s->deadline.ns != 0 && now.ns >= s->deadline.ns)
 			s->kill = k->sweep = true;
+		if (!s->kill)
+			keeper_earliest(&k->ending_deadline, s->deadline);
 	}
+}
+
+static void check_deadlines(struct keeper *k, struct mps_time now)
+{
+	check_ending(k, now);
 	if (k->finishing && now.ns >= k->finish_deadline.ns)
 		end_hard(k);
 	if (k->send_again.ns != 0 && now.ns >= k->send_again.ns)
@@ -228,6 +253,10 @@ static void *loop(void *user)
 
 		for (int i = 0; i < n; i++)
 			on_event(k, &events[i]);
+		/* After the events: most that have died were mains, and are reaped by now. */
+		if (k->dead > 0 && k->have_pidfd && is_sibling(k, k->dead))
+			reap_all(k);
+		k->dead = 0;
 		check_deadlines(k, mps_now());
 		if (k->sweep)
 			stray_sweep(k, mps_now());
@@ -331,6 +360,7 @@ int keeper_run(const struct keeper_options *options)
 		.boss = BOSS_INIT,
 		.next = BOSS_INIT,
 		.ready_fd = options->ready_fd,
+		.have_pidfd = true,
 		.no_crash_limit = !feature_allowed(FEATURE_CRASH_LIMIT),
 		.first_ending = NO_SLOT,
 		.first_report = NO_SLOT,

@@ -547,6 +547,7 @@ void slot_after_sweep(struct keeper *k, uint32_t index)
 	if (s->n_left > 0) {
 		if (s->deadline.ns == 0) {
 			s->deadline.ns = mps_now().ns + s->grace.ns;
+			keeper_earliest(&k->ending_deadline, s->deadline);
 			s->tree_left = true;
 			slot_report(k, index, REPORT_EXITED);
 		}

@@ -53,7 +53,7 @@ static void attribute(struct keeper *k, struct stray *s)
 {
 	uint32_t index = NO_SLOT, gen = 0;
 	pid_t group = getpgid(s->pid);
-	uint16_t keeper;
+	uint32_t keeper;
 
 	if (!tag_parse(tag_get(s->pid), &keeper, &index, &gen) || keeper != k->id ||
 	    index >= k->n_slots) {
@@ -224,17 +224,23 @@ static int list_children(struct keeper *k)
 	return reserve(k, k->n_strays + k->children_now.n) ? 0 : -ENOMEM;
 }
 
-/* With a crowd of strays that are nobody's a look at each death would cost more than the dying. */
-bool stray_sweep_is_urgent(const struct keeper *k)
+/*
+ * A sweep looks at all strays, so with a crowd of them one at each death would cost more than the dying. Somebody may
+ * wait for it, and then half of the time is for sweeps.
+ */
+struct mps_time stray_sweep_due(const struct keeper *k)
 {
-	return (k->first_ending != NO_SLOT || k->finishing) && !k->blind;
+	bool waited_for = (k->first_ending != NO_SLOT || k->finishing) && !k->blind;
+
+	return waited_for ? k->sweep_soon : k->sweep_not_before;
 }
 
 void stray_sweep(struct keeper *k, struct mps_time now)
 {
+	int64_t took;
 	int r;
 
-	if (!stray_sweep_is_urgent(k) && now.ns < k->sweep_not_before.ns)
+	if (now.ns < stray_sweep_due(k).ns)
 		return;
 	k->sweep = k->reaped = false;
 	r = list_children(k);
@@ -258,7 +264,9 @@ void stray_sweep(struct keeper *k, struct mps_time now)
 		end_stray(k, &k->strays[i]);
 	settle_ending(k);
 	k->sweep = k->sweep || (k->finishing && k->reaped);
-	k->sweep_not_before.ns = now.ns + 10 * (mps_now().ns - now.ns);
+	took = mps_now().ns - now.ns;
+	k->sweep_not_before.ns = now.ns + 10 * took;
+	k->sweep_soon.ns = took > MPS_NS_PER_MS ? now.ns + 2 * took : 0;
 }
 
 size_t stray_count(const struct keeper *k)

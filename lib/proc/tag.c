@@ -12,32 +12,32 @@
 
 #include "proc/tree.h"
 
-#define MAGIC UINT64_C(0x356d) /* 15 bits; the top bit of the whole stays 0 */
+#define MAGIC UINT64_C(0x35) /* 7 bits; the top bit of the whole stays 0 */
 
-uint64_t tag_make(uint16_t keeper, uint32_t instance, uint32_t gen)
+uint64_t tag_make(uint32_t keeper, uint32_t instance, uint32_t gen)
 {
-	return MAGIC << 48 | (uint64_t)keeper << 32 | (uint64_t)(instance & 0x3ffff) << 14 |
-	       (gen & 0x3fff);
+	return MAGIC << 56 | (uint64_t)(keeper & 0xffffff) << 32 |
+	       (uint64_t)(instance & 0x3ffff) << 14 | (gen & 0x3fff);
 }
 
-bool tag_parse(uint64_t tag, uint16_t *ret_keeper, uint32_t *ret_instance, uint32_t *ret_gen)
+bool tag_parse(uint64_t tag, uint32_t *ret_keeper, uint32_t *ret_instance, uint32_t *ret_gen)
 {
-	if (tag >> 48 != MAGIC)
+	if (tag >> 56 != MAGIC)
 		return false;
-	*ret_keeper = (uint16_t)(tag >> 32);
+	*ret_keeper = (uint32_t)(tag >> 32) & 0xffffff;
 	*ret_instance = (uint32_t)(tag >> 14) & 0x3ffff;
 	*ret_gen = (uint32_t)tag & 0x3fff;
 	return true;
 }
 
-uint16_t tag_keeper_id(pid_t pid)
+uint32_t tag_keeper_id(pid_t pid)
 {
 	struct proc_stat st;
 	uint64_t h = (uint64_t)pid * UINT64_C(0x9e3779b97f4a7c15);
 
 	if (proc_stat_read(pid, &st) == 0)
 		h ^= st.start_ticks * UINT64_C(0xff51afd7ed558ccd);
-	return (uint16_t)(h >> 40 ^ h >> 24 ^ h);
+	return (uint32_t)(h >> 40 ^ h) & 0xffffff;
 }
 
 /* For processes that prlimit(2) does not let us ask: /proc/PID/limits is open to all. */
@@ -67,5 +67,5 @@ uint64_t tag_get(pid_t pid)
 	struct rlimit r;
 	uint64_t tag = prlimit(pid, RLIMIT_LOCKS, NULL, &r) == 0 ? r.rlim_cur : from_proc(pid);
 
-	return tag >> 48 == MAGIC ? tag : 0;
+	return tag >> 56 == MAGIC ? tag : 0;
 }

@@ -12,16 +12,19 @@
 #include <sys/types.h>
 
 /*
- * Packs: a magic number, 16 bits that tell one keeper from another, the instance (18 bits) and its start (14 bits).
+ * Packs: a magic number, 24 bits that tell one keeper from another, the instance (18 bits) and its start (14 bits).
  * Never 0 and never RLIM_INFINITY.
  */
-uint64_t tag_make(uint16_t keeper, uint32_t instance, uint32_t gen);
+uint64_t tag_make(uint32_t keeper, uint32_t instance, uint32_t gen);
 
 /* False where the value is no tag. gen is the low 14 bits. */
-bool tag_parse(uint64_t tag, uint16_t *ret_keeper, uint32_t *ret_instance, uint32_t *ret_gen);
+bool tag_parse(uint64_t tag, uint32_t *ret_keeper, uint32_t *ret_instance, uint32_t *ret_gen);
 
-/* 16 bits that tell the keeper `pid` from others of this boot: made from its pid and start time. */
-uint16_t tag_keeper_id(pid_t pid);
+/*
+ * 24 bits that tell the keeper `pid` from others of this boot: made from its pid and start time. What has the same as
+ * another that runs at the same time would end its processes along with its own: one pair in 16 million.
+ */
+uint32_t tag_keeper_id(pid_t pid);
 
 /* The tag of a process, 0 when it has none or is gone. */
 uint64_t tag_get(pid_t pid);

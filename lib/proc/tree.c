@@ -116,7 +116,7 @@ static int each_process(int (*f)(pid_t pid, void *user), void *user)
 
 struct search {
 	pid_t parent;
-	uint16_t keeper;
+	uint32_t keeper;
 	struct pids *list;
 };
 
@@ -180,7 +180,7 @@ static int add_if_tagged(pid_t pid, void *user)
 {
 	struct search *s = user;
 	uint32_t instance, gen;
-	uint16_t keeper;
+	uint32_t keeper;
 	struct proc_stat st;
 
 	if (!tag_parse(tag_get(pid), &keeper, &instance, &gen) || keeper != s->keeper)
@@ -190,7 +190,7 @@ static int add_if_tagged(pid_t pid, void *user)
 	return pids_add(s->list, pid);
 }
 
-int tagged_processes(uint16_t keeper, struct pids *list)
+int tagged_processes(uint32_t keeper, struct pids *list)
 {
 	struct search s = { .keeper = keeper, .list = list };
 
@@ -200,7 +200,7 @@ int tagged_processes(uint16_t keeper, struct pids *list)
 
 /* A killing: all of a keeper's but the instances that are spared. */
 struct cull {
-	uint16_t keeper;
+	uint32_t keeper;
 	bool (*spare)(uint32_t instance, void *user);
 	void *user;
 	struct pids killed;
@@ -210,7 +210,7 @@ struct cull {
 static bool is_meant(const struct cull *c, pid_t pid)
 {
 	uint32_t instance, gen;
-	uint16_t owner;
+	uint32_t owner;
 
 	return tag_parse(tag_get(pid), &owner, &instance, &gen) && owner == c->keeper &&
 	       (c->spare == NULL || !c->spare(instance, c->user));
@@ -255,7 +255,7 @@ static void wait_for_death(const struct cull *c, pid_t pid, struct mps_time dead
 		poll(&p, 1, left > 0 ? (int)left : 0);
 }
 
-int tagged_kill(uint16_t keeper, bool (*spare)(uint32_t instance, void *user), void *user,
+int tagged_kill(uint32_t keeper, bool (*spare)(uint32_t instance, void *user), void *user,
 		int64_t ns, size_t *ret_n)
 {
 	enum { LOOKS_IN_VAIN = 50 }; /* where strangers come and go, or nobody reaps ours */

@@ -43,14 +43,14 @@ int children_open(pid_t pid, pid_t tid);
 int children_read(int fd, pid_t pid, struct pids *list);
 
 /* All processes that bear the tag of this keeper, the caller excepted. 0 or -errno. */
-int tagged_processes(uint16_t keeper, struct pids *list);
+int tagged_processes(uint32_t keeper, struct pids *list);
 
 /*
  * Ends all of them with SIGKILL, but instances for which `spare` (may be NULL) says true, and returns when none is left; a
  * process that cannot be killed (it has become another user's) is left out. *ret_n = how many were killed. Waits
  * on pidfds, at most `ns`.
  */
-int tagged_kill(uint16_t keeper, bool (*spare)(uint32_t instance, void *user), void *user,
+int tagged_kill(uint32_t keeper, bool (*spare)(uint32_t instance, void *user), void *user,
 		int64_t ns, size_t *ret_n);
 
 #endif

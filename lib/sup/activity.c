@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -24,10 +25,13 @@
 static const struct {
 	const char *word;
 	const char *colour;
+	int severity; /* in the system's log */
 } levels[] = {
-	[SVC_LOG_CRIT] = { "CRIT", "\033[1;31m" }, [SVC_LOG_ERRO] = { "ERRO", "\033[31m" },
-	[SVC_LOG_WARN] = { "WARN", "\033[33m" },   [SVC_LOG_INFO] = { "INFO", "\033[2m" },
-	[SVC_LOG_DEBG] = { "DEBG", "\033[2m" },
+	[SVC_LOG_CRIT] = { "CRIT", "\033[1;31m", LOG_CRIT },
+	[SVC_LOG_ERRO] = { "ERRO", "\033[31m", LOG_ERR },
+	[SVC_LOG_WARN] = { "WARN", "\033[33m", LOG_WARNING },
+	[SVC_LOG_INFO] = { "INFO", "\033[2m", LOG_INFO },
+	[SVC_LOG_DEBG] = { "DEBG", "\033[2m", LOG_DEBUG },
 };
 
 static int level_of(enum conf_level level)
@@ -54,16 +58,21 @@ void activity_set_level(struct activity *a, enum conf_level level)
 	a->max_level = level_of(level);
 }
 
-static bool is_word(const char *path)
+bool activity_is_for_syslog(const struct conf_supervisord *conf)
 {
-	return path == NULL || strcasecmp(path, "none") == 0 || strcasecmp(path, "off") == 0 ||
-	       strcasecmp(path, "syslog") == 0;
+	return conf->logfile != NULL && strcasecmp(conf->logfile, "syslog") == 0;
+}
+
+static bool is_word(const struct conf_supervisord *conf)
+{
+	return conf->logfile == NULL || strcasecmp(conf->logfile, "none") == 0 ||
+	       strcasecmp(conf->logfile, "off") == 0 || activity_is_for_syslog(conf);
 }
 
 const char *activity_path(const struct conf_supervisord *conf, bool foreground)
 {
 	/* In the foreground the terminal, or the container's log, is the place; a file only where one was asked for. */
-	if (is_word(conf->logfile) || (foreground && !conf->logfile_set))
+	if (is_word(conf) || (foreground && !conf->logfile_set))
 		return NULL;
 	return conf->logfile;
 }
@@ -80,6 +89,7 @@ void activity_fini(struct activity *a)
 {
 	activity_flush(a);
 	buf_fini(&a->line);
+	buf_fini(&a->datagram);
 	buf_fini(&a->echo_lines);
 }
 
@@ -153,8 +163,19 @@ void activity_flush(struct activity *a)
 	flush_echo(a);
 }
 
-static bool add_to_file(struct activity *a, const char *p, size_t n)
+static bool add_to_file(struct activity *a, enum svc_level level, const char *p, size_t n)
 {
+	char lead[SINK_SYSLOG_LEAD];
+
+	if (a->file->kind == SINK_SYSLOG) {
+		buf_reset(&a->datagram);
+		buf_add(&a->datagram, lead, sink_syslog_lead(levels[level].severity, lead));
+		buf_add(&a->datagram, p, n);
+		if (a->datagram.failed)
+			abort();
+		p = a->datagram.p;
+		n = a->datagram.len;
+	}
 	if (sink_add(a->file, p, n))
 		return true;
 	flush_file(a);
@@ -162,7 +183,7 @@ static bool add_to_file(struct activity *a, const char *p, size_t n)
 }
 
 /* Once some are lost, they are told of before the next that finds room: on a full disk nothing waits for us. */
-static void to_file(struct activity *a)
+static void to_file(struct activity *a, enum svc_level level)
 {
 	char note[160];
 	AUTO_BUF stamped = BUF_INIT;
@@ -174,13 +195,13 @@ static void to_file(struct activity *a)
 		snprintf(note, sizeof(note),
 			 "%sWARN %zu lines are missing here: no room to write them\n",
 			 stamped.p != NULL ? stamped.p : "", a->lost);
-		if (!add_to_file(a, note, strlen(note))) {
+		if (!add_to_file(a, SVC_LOG_WARN, note, strlen(note))) {
 			a->lost++;
 			return;
 		}
 		a->lost = 0;
 	}
-	if (!add_to_file(a, a->line.p, a->line.len))
+	if (!add_to_file(a, level, a->line.p, a->line.len))
 		a->lost++;
 }
 
@@ -216,7 +237,7 @@ void activity_log(struct activity *a, enum svc_level level, const char *fmt, ...
 		abort();
 	flatten(b, text);
 	buf_addc(b, '\n');
-	to_file(a);
+	to_file(a, level);
 	to_echo(a, level);
 	if (a->echo_lines.len > LINES_MAX || level == SVC_LOG_CRIT)
 		activity_flush(a);

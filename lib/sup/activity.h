@@ -15,7 +15,7 @@
 struct sink;
 
 struct activity {
-	struct sink *file; /* NULL = none; the owner's */
+	struct sink *file; /* or the system's log; NULL = none; the owner's */
 	bool echo;	   /* also to standard error */
 	bool colour;	   /* of the echo */
 	/* While the loop runs a write must not wait: these take the lines. NULL = written here. */
@@ -24,6 +24,7 @@ struct activity {
 	void *user;
 	int max_level;	       /* enum svc_level: less important lines are left out */
 	struct buf line;       /* the present one */
+	struct buf datagram;   /* the same, as the system's log wants it */
 	struct buf echo_lines; /* of this turn of the loop */
 	size_t lost;	       /* lines that the file had no room for */
 	time_t stamped;	       /* the second that `second` tells */
@@ -32,6 +33,8 @@ struct activity {
 
 /* The file that the log belongs into; NULL = none. */
 const char *activity_path(const struct conf_supervisord *conf, bool foreground);
+/* It belongs to the system's log instead. */
+bool activity_is_for_syslog(const struct conf_supervisord *conf);
 
 void activity_init(struct activity *a, const struct conf_supervisord *conf, bool foreground,
 		   struct sink *file);

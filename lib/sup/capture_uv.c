@@ -21,6 +21,7 @@
 #include "base/xalloc.h"
 #include "sup/files.h"
 #include "sup/outlet_uv.h"
+#include "sup/prefix.h"
 #include "sup/tap.h"
 
 enum {
@@ -266,6 +267,8 @@ int capture_open(struct sup *s, struct err *err)
 		return err_set(err, is_new, "memory for logs: %s", strerror(-is_new));
 	if (path != NULL)
 		r = open_file(s, path, &file);
+	else if (activity_is_for_syslog(c))
+		file = &(s->log_file = outlet_get_syslog(s))->sink;
 	if (r < 0)
 		return err_set(err, r, "logfile %s: %s", path, strerror(-r));
 	activity_init(&s->log, c, s->options->foreground, file);
@@ -347,22 +350,17 @@ void capture_close_sinks(struct sup *s)
 
 /* ------------------------------------------------------------------------------------------------- captures */
 
-/* By default "web:0  | " in the foreground, in a colour of its own, with all names padded to the longest; not in files. */
+/* By default the name in the foreground, with all names padded to the longest; not in files. */
 static char *make_prefix(const struct unit *u, const struct outlet *o)
 {
-	static const char *const colours[] = { "36", "33", "32", "35", "34",
-					       "96", "93", "92", "95", "94" };
 	const char *text = u->svc.conf->log_prefix;
-	size_t width = u->sup->name_width;
 
 	if (text != NULL)
 		return xstrdup(strcasecmp(text, "none") == 0 ? "" : text);
 	if (o == NULL || o->sink.kind == SINK_FILE || !u->sup->options->foreground)
 		return xstrdup("");
-	if (!o->is_tty || getenv("NO_COLOR") != NULL)
-		return xasprintf("%-*s | ", (int)width, u->svc.name);
-	return xasprintf("\033[%sm%-*s |\033[0m ", colours[u->svc.id % ARRAY_SIZE(colours)],
-			 (int)width, u->svc.name);
+	return prefix_make(u->svc.name, (unsigned)u->sup->name_width, u->svc.id,
+			   o->is_tty && getenv("NO_COLOR") == NULL);
 }
 
 static int open_auto(struct unit *u, bool is_err, struct sink_spec *spec)

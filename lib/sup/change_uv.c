@@ -204,13 +204,21 @@ bool change_wants_wait(const struct request *r)
 	return !json_is_false(json_object_get(r->params, "wait"));
 }
 
+/* Who does not wait is told that it was asked for, and not, by chance, of a failure that is there already. */
+static bool settle_unless_waited_for(struct request *r, struct waiter *w)
+{
+	if (change_wants_wait(r))
+		return false;
+	settle(w, FAULT_SUCCESS, w->for_stop ? "stopping" : "starting");
+	return true;
+}
+
 static void begin_wait(struct request *r, struct waiter *w, enum svc_event event)
 {
+	settle_unless_waited_for(r, w);
 	unit_event(w->unit, event, NULL);
 	if (!w->done)
 		check(w);
-	if (!w->done && !change_wants_wait(r))
-		settle(w, FAULT_SUCCESS, w->for_stop ? "stopping" : "starting");
 }
 
 static void start_one(struct request *r, struct unit *u)
@@ -267,11 +275,9 @@ static void wait_for_starting(struct request *r)
 		r->progress = json_is_true(json_object_get(r->params, "progress"));
 		change_wait(r, u, false)->begun = true;
 	}
-	for (size_t i = 0; i < r->n_waiters; i++) {
-		check(r->waiters[i]);
-		if (!r->waiters[i]->done && !change_wants_wait(r))
-			settle(r->waiters[i], FAULT_SUCCESS, "starting");
-	}
+	for (size_t i = 0; i < r->n_waiters; i++)
+		if (!settle_unless_waited_for(r, r->waiters[i]))
+			check(r->waiters[i]);
 	change_all_told(r);
 }
 

@@ -280,6 +280,11 @@ int client_next(struct client *c, json_t **ret_message, struct err *err)
 	return read_message(c, ret_message, err);
 }
 
+bool client_has_line(const struct client *c)
+{
+	return c->seen < c->in.len && memchr(c->in.p + c->seen, '\n', c->in.len - c->seen) != NULL;
+}
+
 int client_wait_closed(struct client *c)
 {
 	char drop[4096];

@@ -62,6 +62,9 @@ int client_call(struct client *client, const char *method, struct json_t *params
  */
 int client_next(struct client *client, struct json_t **ret_message, struct err *err);
 
+/* A whole line is here already: client_next() will not wait, and poll(2) tells nothing of it. */
+bool client_has_line(const struct client *client);
+
 /* Blocks until the server closes the connection (after shutdown). 0 or -errno. */
 int client_wait_closed(struct client *client);
 

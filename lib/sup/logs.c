@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -106,10 +107,13 @@ static int finish_reading(struct logs *l)
 	if (ioctl(l->mid[0], FIONREAD, &left) < 0)
 		return -errno;
 	n = r->n != 0 ? r->n : (uint64_t)left;
-	if (r->capture > N_CAPTURES || (uint64_t)left > n || r->tail + n > LOGS_CAPTURE_SIZE)
+	if (r->capture > N_CAPTURES || (uint64_t)left > n || n > LOGS_CAPTURE_SIZE ||
+	    r->tail > LOGS_CAPTURE_SIZE - n)
 		return -EINVAL;
 	log_store(&r->n, n); /* we may be killed as well */
 	logs_capture_window(l, (uint32_t)r->capture - 1, &w);
+	if (r->tail < window_head(&w))
+		return -EINVAL;
 	take(l, w.p + r->tail + n - (uint64_t)left, (size_t)left);
 	window_set(&w, window_head(&w), (uint32_t)(r->tail + n));
 	log_store(&r->capture, 0);
@@ -154,13 +158,27 @@ static int64_t take_left(struct logs *l, struct log_left *left)
 	return slot;
 }
 
+/* What a commit writes are words of captures and of slots. */
+static bool words_fit(const struct log_head *h)
+{
+	if (h->n_words > LOGS_COMMIT_MAX)
+		return false;
+	for (uint64_t i = 0; i < h->n_words; i++)
+		if (h->words[i].at < AT_CAPTURES || h->words[i].at > AT_WINDOWS - 8 ||
+		    h->words[i].at % 8 != 0)
+			return false;
+	return true;
+}
+
 static int adopt(struct logs *l)
 {
 	if (l->mid[0] < 0 || l->mid[1] < 0 || l->head->magic != LOGS_MAGIC ||
-	    l->head->used > N_SLOTS || l->head->n_words > LOGS_COMMIT_MAX)
+	    l->head->used > N_SLOTS || !words_fit(l->head))
 		return -EINVAL;
 	finish_commit(l->head);
 	for (uint32_t i = 0; i < l->head->used; i++) {
+		if (logs_slot(l, i)->from > N_CAPTURES)
+			return -EINVAL;
 		if (logs_slot(l, i)->key != 0)
 			add_left(l, i);
 		else
@@ -195,6 +213,16 @@ static int set_size(int memfd)
 	return r;
 }
 
+/* Behind its end there is SIGBUS. */
+static int check_size(int memfd)
+{
+	struct stat st;
+
+	if (fstat(memfd, &st) < 0)
+		return -errno;
+	return st.st_size >= (off_t)TOTAL ? 0 : -EINVAL;
+}
+
 static int create(struct logs *l)
 {
 	int r;
@@ -217,8 +245,7 @@ int logs_init(struct logs *l, int memfd, const int mid[2])
 	int r = 0;
 
 	*l = (struct logs){ .memfd = memfd, .mid = { mid ? mid[0] : -1, mid ? mid[1] : -1 } };
-	if (is_new)
-		r = create(l);
+	r = is_new ? create(l) : check_size(memfd);
 	if (r == 0)
 		r = map(l);
 	if (r == 0 && is_new)
@@ -245,13 +272,20 @@ void logs_fini(struct logs *l)
 
 /* ------------------------------------------------------------------------------------------------- windows */
 
+/* Marks that make no sense are of nobody: the window is empty. */
+static struct window window_at(struct logs *l, uint64_t *marks, size_t offset, uint32_t size)
+{
+	struct window w = { .marks = marks, .p = at(l, offset), .size = size };
+
+	if (window_head(&w) > window_tail(&w) || window_tail(&w) > size)
+		window_set(&w, 0, 0);
+	return w;
+}
+
 void logs_capture_window(struct logs *l, uint32_t capture, struct window *ret)
 {
-	*ret = (struct window){
-		.marks = &capture_of(l, capture)->marks,
-		.p = at(l, AT_WINDOWS + (size_t)capture * LOGS_CAPTURE_SIZE),
-		.size = LOGS_CAPTURE_SIZE,
-	};
+	*ret = window_at(l, &capture_of(l, capture)->marks,
+			 AT_WINDOWS + (size_t)capture * LOGS_CAPTURE_SIZE, LOGS_CAPTURE_SIZE);
 }
 
 uint64_t *logs_capture_inside(struct logs *l, uint32_t capture)
@@ -261,11 +295,8 @@ uint64_t *logs_capture_inside(struct logs *l, uint32_t capture)
 
 void logs_slot_window(struct logs *l, uint32_t slot, struct window *ret)
 {
-	*ret = (struct window){
-		.marks = &logs_slot(l, slot)->marks,
-		.p = at(l, AT_SINKS + (size_t)slot * LOGS_SINK_SIZE),
-		.size = LOGS_SINK_SIZE,
-	};
+	*ret = window_at(l, &logs_slot(l, slot)->marks, AT_SINKS + (size_t)slot * LOGS_SINK_SIZE,
+			 LOGS_SINK_SIZE);
 }
 
 static void punch(struct logs *l, const struct window *w)

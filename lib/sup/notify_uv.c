@@ -155,8 +155,7 @@ static int lineage(const struct unit *u, pid_t pid, uint64_t tag)
 
 static struct unit *unit_of_tag(const struct sup *s, uint64_t tag)
 {
-	uint16_t keeper;
-	uint32_t instance, gen;
+	uint32_t keeper, instance, gen;
 	struct unit *u;
 
 	if (!tag_parse(tag, &keeper, &instance, &gen) || keeper != s->keeper_id ||

@@ -393,7 +393,6 @@ static void apply(struct sup *s, struct conf *conf, struct buf *record, struct s
 	*record = (struct buf)BUF_INIT;
 	s->sockets = sockets;
 	s->reload = reload;
-	takeover_save_whole(s);
 	takeover_keep(s);
 	reload->old = sup_use_conf(s, conf);
 	for (size_t i = 0; i < d->n; i++) {
@@ -405,6 +404,8 @@ static void apply(struct sup *s, struct conf *conf, struct buf *record, struct s
 		note(report, u, row, r);
 	}
 	units_arrange(s);
+	takeover_save_whole(
+		s); /* before anything is done: whoever follows us begins it anew, and knows the new numbers */
 	tell_event(s, d);
 	/* A list of its own: a request that is answered meanwhile must not disturb it. Stops go from the last to the first. */
 	n = s->n_units;
@@ -443,15 +444,11 @@ void reload_free(struct sup *s)
 	free(TAKE_PTR(s->reload));
 }
 
-void reload_go_on(struct sup *s)
+static void complete(struct sup *s)
 {
-	bool was_active;
-	int r;
+	bool was_active = s->reload->was_active;
+	int r = takeover_write_texts(s, &s->reload->record);
 
-	if (s->reload == NULL || s->reload->n_left > 0 || s->phase != SUP_RUNNING)
-		return;
-	was_active = s->reload->was_active;
-	r = takeover_write_texts(s, &s->reload->record);
 	if (r < 0)
 		activity_log(&s->log, SVC_LOG_CRIT,
 			     "reload: the state: %s: the configuration is lost if the supervisor "
@@ -464,6 +461,15 @@ void reload_go_on(struct sup *s)
 	takeover_save_whole(s);
 	if (was_active)
 		sup_check_all_ended(s, true);
+}
+
+/* The next supervisor has read the old configuration when it is asked to follow us: until it has, that stays in force. */
+void reload_go_on(struct sup *s)
+{
+	if (s->phase != SUP_RUNNING || s->upgrading || (s->reload != NULL && s->reload->n_left > 0))
+		return;
+	if (s->reload != NULL)
+		complete(s);
 	if (!s->reload_again)
 		return;
 	s->reload_again = false;
@@ -528,8 +534,10 @@ void reload_on_signal(struct sup *s)
 
 	if (s->phase == SUP_STOPPING || s->phase == SUP_DONE)
 		return;
-	if (s->reload != NULL || s->takeover != NULL || s->phase == SUP_STARTING) {
+	if (s->reload != NULL || s->takeover != NULL || s->upgrading || s->phase == SUP_STARTING) {
 		s->reload_again = true; /* the file may have changed since it was read */
+		if (s->upgrading)
+			takeover_save_whole(s);
 		return;
 	}
 	report = report_new();
@@ -541,9 +549,12 @@ void method_reload(struct request *r)
 {
 	bool dry = json_is_true(json_object_get(r->params, "dry_run"));
 
-	if (r->sup->reload != NULL && !dry) {
-		request_fail(r, FAULT_FAILED,
-			     "a reload is at work, and not all that it stops has ended yet");
+	if (!dry && (r->sup->reload != NULL || r->sup->upgrading)) {
+		request_fail(
+			r, FAULT_FAILED,
+			r->sup->upgrading
+				? "an upgrade is under way"
+				: "a reload is at work, and not all that it stops has ended yet");
 		request_end(r);
 		return;
 	}

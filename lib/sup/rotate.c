@@ -138,6 +138,8 @@ static int compress_to(struct rotate_job *job, gzFile to)
 static int compress_part(struct rotate_job *job)
 {
 	int flags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW;
+	/* Its time tells what it was compressed from, and how old its lines are. */
+	const struct timespec times[2] = { job->st.st_atim, job->st.st_mtim };
 	int fd = open(job->part, flags, 0600), r;
 	gzFile to;
 
@@ -157,6 +159,8 @@ static int compress_part(struct rotate_job *job)
 	r = compress_to(job, to);
 	if (gzclose(to) != Z_OK && r == 0)
 		r = errno != 0 ? -errno : -EIO;
+	if (r == 0 && utimensat(AT_FDCWD, job->part, times, 0) < 0)
+		r = -errno;
 	return r;
 }
 

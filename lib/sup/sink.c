@@ -14,6 +14,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <syslog.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -275,6 +277,19 @@ static ssize_t send_line(struct sink *k, struct window *w)
 	return (ssize_t)line;
 }
 
+size_t sink_syslog_lead(int severity, char to[SINK_SYSLOG_LEAD])
+{
+	static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+	time_t now = time(NULL);
+	struct tm tm;
+
+	localtime_r(&now, &tm);
+	return (size_t)snprintf(to, SINK_SYSLOG_LEAD,
+				"<%d>%.3s %2d %02d:%02d:%02d mpsup[%d]: ", LOG_USER | severity,
+				months + 3 * (size_t)tm.tm_mon, tm.tm_mday, tm.tm_hour, tm.tm_min,
+				tm.tm_sec, (int)getpid());
+}
+
 int sink_write(struct sink *k, struct window *w, uint64_t from)
 {
 	while (window_len(w) > 0) {
@@ -361,20 +376,22 @@ static int64_t size_of_inode(const struct sink *k, ino_t inode)
 static void finish_write(struct sink *k)
 {
 	struct log_slot *slot = logs_slot(k->logs, k->slot);
-	struct window w;
-	int64_t done;
+	struct window w = k->window;
+	uint64_t done = 0;
+	int64_t size;
 
 	if (slot->n == 0)
 		return;
-	done = size_of_inode(k, (ino_t)slot->inode) - (int64_t)slot->before;
-	if (done < 0)
-		done = 0;
-	if (done > (int64_t)slot->n)
-		done = (int64_t)slot->n;
-	w = k->window;
+	size = size_of_inode(k, (ino_t)slot->inode);
+	if (size > 0 && (uint64_t)size > slot->before)
+		done = (uint64_t)size - slot->before;
+	if (done > slot->n)
+		done = slot->n;
 	if (slot->from > 0)
 		logs_capture_window(k->logs, (uint32_t)slot->from - 1, &w);
-	window_set(&w, (uint32_t)(slot->head + (uint64_t)done), window_tail(&w));
+	/* A window that has been dropped since is empty, and stays so. */
+	if (slot->head <= window_tail(&w) && done <= window_tail(&w) - slot->head)
+		window_set(&w, (uint32_t)(slot->head + done), window_tail(&w));
 	log_store(&slot->n, 0);
 }
 

@@ -62,6 +62,9 @@ void sink_fini(struct sink *k, bool keep);
 
 /* A sink for /dev/log (RFC 3164), connected when there is something to send. */
 void sink_init_syslog(struct sink *k, struct logs *logs, const char *socket_path);
+enum { SINK_SYSLOG_LEAD = 48 };
+/* What belongs before each line there, as facility user; severity is one of syslog(3). Its length. */
+size_t sink_syslog_lead(int severity, char to[SINK_SYSLOG_LEAD]);
 
 /*
  * Writes all of a window: 0, or -errno when some is left. `from` is 0 for its own, else the number + 1 of the capture

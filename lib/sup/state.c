@@ -142,6 +142,17 @@ static bool fits(const struct state_head *h, off_t size)
 	       h->capacity <= KEEPER_INSTANCES_MAX && size >= (off_t)texts_at(h->capacity);
 }
 
+/* What is read without asking again; the records are svc_restore()'s to judge. */
+static bool is_sound(const struct state *st, uint64_t size)
+{
+	struct state_whole whole;
+
+	state_get_whole(st, &whole);
+	return st->capacity > 0 && whole.text_at >= texts_at(st->capacity) &&
+	       whole.text_at <= size && whole.text_len <= size - whole.text_at &&
+	       whole.next_id <= st->capacity;
+}
+
 int state_open(struct state *st, int fd, struct err *err)
 {
 	struct state_head head = { 0 };
@@ -158,7 +169,13 @@ int state_open(struct state *st, int fd, struct err *err)
 			       head.version, STATE_VERSION);
 	st->capacity = head.capacity;
 	r = map(st);
-	return r < 0 ? err_set(err, r, "the state: %s", strerror(-r)) : 0;
+	if (r < 0)
+		return err_set(err, r, "the state: %s", strerror(-r));
+	if (is_sound(st, (uint64_t)status.st_size))
+		return 0;
+	munmap(st->head, st->size);
+	st->head = NULL;
+	return err_set(err, -EPROTO, "the state is damaged: it cannot go on with running programs");
 }
 
 void state_close(struct state *st)

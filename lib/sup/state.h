@@ -50,7 +50,7 @@ struct state {
 
 /* An empty one with room for units numbered below some number >= `n`. 0 or -errno with err. */
 int state_create(struct state *st, uint32_t n, struct err *err);
-/* That of another supervisor; fd becomes the state's. -EPROTO: another version's. */
+/* That of another supervisor; fd becomes the state's. -EPROTO: another version's, or damaged. */
 int state_open(struct state *st, int fd, struct err *err);
 void state_close(struct state *st);
 

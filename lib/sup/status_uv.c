@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/sig.h"
 #include "base/xalloc.h"
+#include "sup/files.h"
 #include "sup/method.h"
 #include "sup/said.h"
 
@@ -191,6 +192,31 @@ static json_t *get_stderr_logfile(const struct row *r)
 		       : log_path(r->unit, &r->svc->conf->err, r->unit->auto_err);
 }
 
+/* Where output goes. */
+static json_t *log_target(const struct unit *u, const struct conf_log *log)
+{
+	bool standard = log->kind == CONF_LOG_FILE
+				? files_standard_fd(log->path) >= 0
+				: log->kind == CONF_LOG_AUTO && u->sup->options->foreground;
+
+	if (standard)
+		return json_string("terminal");
+	if (log->kind == CONF_LOG_FILE || log->kind == CONF_LOG_AUTO)
+		return json_string("file");
+	return json_string(log->syslog ? "syslog" : "none");
+}
+
+static json_t *get_stdout_to(const struct row *r)
+{
+	return log_target(r->unit, &r->svc->conf->out);
+}
+
+static json_t *get_stderr_to(const struct row *r)
+{
+	return r->svc->conf->redirect_stderr ? json_string("stdout")
+					     : log_target(r->unit, &r->svc->conf->err);
+}
+
 static json_t *get_history(const struct row *r)
 {
 	const struct svc *s = r->svc;
@@ -270,6 +296,8 @@ static const struct field {
 	{ "spawnerr", ROW_ALWAYS, get_spawnerr },
 	{ "stdout_logfile", ROW_DETAIL, get_stdout_logfile },
 	{ "stderr_logfile", ROW_DETAIL, get_stderr_logfile },
+	{ "stdout_to", ROW_DETAIL, get_stdout_to },
+	{ "stderr_to", ROW_DETAIL, get_stderr_to },
 	{ "stdout_syslog", ROW_DETAIL, get_stdout_syslog },
 	{ "stderr_syslog", ROW_DETAIL, get_stderr_syslog },
 	{ "command", ROW_DETAIL, get_command },

@@ -313,7 +313,7 @@ static void be_ready(struct sup *s)
 void sup_start_new(struct sup *s)
 {
 	for (size_t i = 0; i < s->n_units; i++)
-		if (s->units[i]->svc.conf->autostart && s->units[i]->svc.gen == 0)
+		if (s->units[i]->svc.conf->autostart && svc_is_fresh(&s->units[i]->svc))
 			unit_event(s->units[i], SVC_EV_START, NULL);
 }
 
@@ -394,9 +394,7 @@ int sup_make_programs(struct sup *s, struct err *err)
 	int r = sockets_open(s->conf, kept, &s->sockets, err);
 
 	sockets_free(kept);
-	if (r == 0)
-		units_make(s);
-	return r;
+	return r == 0 ? units_make(s, err) : r;
 }
 
 /* What one that follows another does only when it is welcome. */

@@ -122,7 +122,7 @@ struct sup {
 
 	enum sup_phase phase;
 	pid_t keeper_pid;
-	uint16_t keeper_id;
+	uint32_t keeper_id;
 	struct mps_time started, started_wall;
 	size_t n_active;	    /* not ended */
 	size_t n_active_foreground; /* of these, daemon = no */
@@ -168,8 +168,8 @@ void sup_defer(struct sup *s, struct unit *u, char *failure, bool passes);
 void sup_later(struct sup *s);
 
 /* units_uv.c */
-/* Those of s->conf, as the supervisor before us has left them; none is started. */
-void units_make(struct sup *s);
+/* Those of s->conf, as the supervisor before us has left them; none is started. 0, or -EPROTO with err. */
+int units_make(struct sup *s, struct err *err);
 struct unit *units_add(struct sup *s, const struct conf_proc *conf);
 /* n more could be added. */
 bool units_have_room(const struct sup *s, size_t n);
@@ -178,6 +178,8 @@ bool units_have_room(const struct sup *s, size_t n);
  * are out of the index at once, and when they are no longer leaving they are taken away and closed.
  */
 void units_arrange(struct sup *s);
+/* No unit has this number any more, and the keeper no process: the next may have it, whose starts count on from gen. */
+void units_free_id(struct sup *s, uint32_t id, uint32_t gen);
 /* The lists only: the units are closed by then. */
 void units_free(struct sup *s);
 
@@ -301,6 +303,8 @@ void takeover_restore(struct unit *u);
 /* What it takes of fds it replaces by -1. */
 void takeover_on_kept(struct sup *s, const struct keeper_message *m, int *fds, size_t n);
 void takeover_on_instance(struct sup *s, const struct keeper_message *m);
+/* EXITED or GONE of an instance that is no unit's. */
+void takeover_on_unknown(struct sup *s, const struct keeper_message *m);
 /* The next one is there. Does not return. */
 void takeover_retire(struct sup *s) __attribute__((noreturn));
 /* The next one did not come up. */

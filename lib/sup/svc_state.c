@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/xalloc.h"
 
 enum {
@@ -63,6 +64,21 @@ void svc_save(const struct svc *s, const struct svc_record *before, struct svc_r
 			s->limited[(s->n_limited - 1) % CONF_LIMIT_MAX];
 }
 
+/*
+ * Arithmetic and the table may trust what is taken: no time lies before its clock began, and a run whose tree goes on is
+ * in the history.
+ */
+static bool is_sound(const struct svc_record *r)
+{
+	const int64_t times[] = { r->started,	   r->started_wall, r->changed,
+				  r->changed_wall, r->timer_at,	    r->exit_wall };
+
+	for (size_t i = 0; i < ARRAY_SIZE(times); i++)
+		if (times[i] < 0)
+			return false;
+	return r->state < N_SVC_STATES && r->pid >= 0 && (r->n_history > 0 || !(r->flags & EXITED));
+}
+
 static void restore_rings(struct svc *s, const struct svc_record *r, const struct svc_rings *rings)
 {
 	s->n_history = r->n_history;
@@ -74,12 +90,15 @@ static void restore_rings(struct svc *s, const struct svc_record *r, const struc
 	if (r->n_limited > 0) {
 		s->limited = xcalloc(CONF_LIMIT_MAX, sizeof(*s->limited));
 		memcpy(s->limited, rings->limited, CONF_LIMIT_MAX * sizeof(*s->limited));
+		for (size_t i = 0; i < CONF_LIMIT_MAX; i++)
+			if (s->limited[i].ns < 0)
+				s->limited[i].ns = 0;
 	}
 }
 
 bool svc_restore(struct svc *s, const struct svc_record *r, const struct svc_rings *rings)
 {
-	if (r->state >= N_SVC_STATES || r->name != svc_name_hash(s->name))
+	if (!is_sound(r) || r->name != svc_name_hash(s->name))
 		return false;
 	s->started.ns = r->started;
 	s->started_wall.ns = r->started_wall;

@@ -309,6 +309,7 @@ struct takeover {
 	int *fds;      /* of the unit whose INSTANCE comes next */
 	size_t n_fds;
 	uint32_t fds_of;
+	bool *told; /* by number: the keeper has said what it is */
 	size_t n_running;
 };
 
@@ -507,6 +508,26 @@ static void log_it(struct sup *s)
 			     m->before, how, m->status, (int)getpid(), s->takeover->n_running);
 }
 
+/* A record of what is no unit: by its name nobody may find it any more. */
+static void free_id(struct sup *s, uint32_t id, uint32_t gen)
+{
+	struct svc_record r;
+
+	if (id == 0 || id >= s->n_ids || s->by_id[id] != NULL)
+		return;
+	state_get(&s->state, id, &r);
+	if (r.name != 0)
+		units_free_id(s, id, gen > r.gen ? gen : r.gen);
+}
+
+void takeover_on_unknown(struct sup *s, const struct keeper_message *m)
+{
+	struct keeper_message forget = { .type = KEEPER_FORGET, .instance = m->instance };
+
+	link_send(s, &forget, NULL, NULL, 0);
+	free_id(s, m->instance, m->gen);
+}
+
 static void finish(struct sup *s)
 {
 	struct takeover *t = s->takeover;
@@ -517,6 +538,9 @@ static void finish(struct sup *s)
 	for (size_t i = 0; i < s->n_units; i++)
 		if (!s->units[i]->reconciled)
 			unit_reconcile(s->units[i], &(struct keeper_message){ 0 });
+	for (uint32_t id = 1; id < s->n_ids; id++)
+		if (!t->told[id])
+			free_id(s, id, 0);
 	logs_slots_adopted(&s->logs);
 	takeover_write_texts(s, NULL);
 	log_it(s);
@@ -530,6 +554,7 @@ static void finish(struct sup *s)
 		sup_resume_shutdown(s);
 	again = t->whole.reloading || s->reload_again;
 	free(t->fds);
+	free(t->told);
 	free(TAKE_PTR(s->takeover));
 	if (again && s->phase == SUP_RUNNING) {
 		s->reload_again = false;
@@ -566,6 +591,7 @@ int takeover_begin(struct sup *s, const struct keeper_message *welcome)
 		return r;
 	}
 	take_texts(s, true);
+	t->told = xcalloc(s->n_ids, sizeof(*t->told));
 	if (t->left == 0)
 		finish(s);
 	return 0;
@@ -597,10 +623,7 @@ static void end_unknown(struct sup *s, const struct keeper_message *m)
 	if (m->state <= KEEPER_IS_ENDING)
 		link_send(s, &kill, NULL, NULL, 0);
 	else
-		link_send(s,
-			  &(struct keeper_message){ .type = KEEPER_FORGET,
-						    .instance = m->instance },
-			  NULL, NULL, 0);
+		takeover_on_unknown(s, m);
 }
 
 void takeover_on_instance(struct sup *s, const struct keeper_message *m)
@@ -616,6 +639,8 @@ void takeover_on_instance(struct sup *s, const struct keeper_message *m)
 		fd_close(&t->fds[i]);
 	t->n_fds = 0;
 	t->n_running += m->state <= KEEPER_IS_ALIVE;
+	if (m->instance < s->n_ids)
+		t->told[m->instance] = true;
 	if (u != NULL)
 		unit_reconcile(u, m);
 	else
@@ -673,6 +698,7 @@ void takeover_on_refused(struct sup *s, const struct keeper_message *m)
 	fd_close(&s->upgrade_fd);
 	s->upgrade = NULL;
 	s->upgrading = false;
+	sup_later(s); /* a reload has waited for this */
 	if (r == NULL)
 		return;
 	request_fail(r, FAULT_FAILED, "the new supervisor %s; the old one goes on%s%s", how.p,

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -55,17 +56,12 @@ static size_t make_lead(const struct tap *t, char *to)
 	return n;
 }
 
-/* RFC 3164: facility user, severity info, as Python's syslog() sends it for supervisord. */
+/* As Python's syslog() sends it for supervisord. */
 static size_t make_syslog_lead(const struct tap *t, char *to)
 {
-	static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-	time_t now = time(NULL);
-	struct tm tm;
+	size_t n = sink_syslog_lead(LOG_INFO, to);
 
-	localtime_r(&now, &tm);
-	return (size_t)snprintf(to, LEAD_MAX, "<14>%.3s %2d %02d:%02d:%02d mpsup[%d]: %.512s ",
-				months + 3 * (size_t)tm.tm_mon, tm.tm_mday, tm.tm_hour, tm.tm_min,
-				tm.tm_sec, (int)getpid(), t->tag);
+	return n + (size_t)snprintf(to + n, LEAD_MAX - n, "%.512s ", t->tag);
 }
 
 /* --------------------------------------------------------------------------------------------------- lines */

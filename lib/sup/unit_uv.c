@@ -507,6 +507,8 @@ void unit_on_message(struct sup *s, const struct keeper_message *m)
 		takeover_on_refused(s, m);
 	else if (m->instance < s->n_ids && s->by_id[m->instance] != NULL)
 		on_unit_message(s->by_id[m->instance], m);
+	else if (m->type == KEEPER_GONE || (m->type == KEEPER_EXITED && !m->tree_left))
+		takeover_on_unknown(s, m);
 }
 
 /* ------------------------------------------------------------------------------------------------ takeover */

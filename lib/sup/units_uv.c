@@ -1,10 +1,12 @@
 /*
  * The list of the services: their order, the names that mean them, their numbers at the keeper, and how many run.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/err.h"
 #include "base/xalloc.h"
 #include "sup/sup_uv.h"
 
@@ -44,15 +46,15 @@ static void put_free_id(struct sup *s, uint32_t id, uint32_t gen)
 	s->free_ids[s->n_free_ids++] = (struct free_id){ id, gen };
 }
 
-static void give_id(struct sup *s, const struct unit *u)
+void units_free_id(struct sup *s, uint32_t id, uint32_t gen)
 {
-	struct keeper_message forget = { .type = KEEPER_FORGET, .instance = u->svc.id };
+	struct keeper_message forget = { .type = KEEPER_FORGET, .instance = id };
 
 	link_send(s, &forget, NULL, NULL, 0);
-	takeover_save_gone(s, u->svc.id, u->svc.gen);
-	events_forget(s, u->svc.id);
-	put_free_id(s, u->svc.id, u->svc.gen);
-	s->by_id[u->svc.id] = NULL;
+	takeover_save_gone(s, id, gen);
+	events_forget(s, id);
+	put_free_id(s, id, gen);
+	s->by_id[id] = NULL;
 }
 
 static struct unit *add(struct sup *s, const struct conf_proc *conf, struct free_id id)
@@ -119,7 +121,7 @@ static void drop_gone(struct sup *s)
 			s->units[n++] = u;
 			continue;
 		}
-		give_id(s, u);
+		units_free_id(s, u->svc.id, u->svc.gen);
 		unit_close_logs(u);
 		unit_close(u);
 	}
@@ -179,7 +181,7 @@ static void know_ids(struct sup *s)
 	struct state_whole whole;
 
 	state_get_whole(&s->state, &whole);
-	s->n_ids = whole.next_id < s->state.capacity ? whole.next_id : s->state.capacity;
+	s->n_ids = whole.next_id > 0 ? whole.next_id : 1;
 	reserve_ids(s, s->n_ids);
 	for (uint32_t id = (uint32_t)s->n_ids; id-- > 1;) {
 		struct svc_record r;
@@ -190,7 +192,7 @@ static void know_ids(struct sup *s)
 	}
 }
 
-void units_make(struct sup *s)
+int units_make(struct sup *s, struct err *err)
 {
 	AUTO_FREE struct by_name *known = NULL;
 	size_t n_known = 0;
@@ -205,6 +207,9 @@ void units_make(struct sup *s)
 		AUTO_FREE char *name = unit_name(p);
 		uint32_t id = known != NULL ? takeover_find(known, n_known, name) : 0;
 
+		if (id == 0 && !units_have_room(s, 1))
+			return err_set(err, -EPROTO, "the state is damaged: it has no room for %s",
+				       name);
 		if (id == 0)
 			units_add(s, p);
 		else
@@ -212,6 +217,7 @@ void units_make(struct sup *s)
 	}
 	sort(s);
 	count(s);
+	return 0;
 }
 
 void units_free(struct sup *s)

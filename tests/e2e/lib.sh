@@ -30,6 +30,10 @@ in_shm() {
 shm_before=$(in_shm)
 keeper=
 supervisor=
+# Sanitizers are slow, and so is the machine that runs them: bounds on how long something may take are so many times as
+# long. What must be told apart, such as ends at once or one after another, must be further apart than that.
+SLOW=1
+[ -z "${SAN:-}" ] || SLOW=3
 # The words before each call of mpsup: setpriv and its options, after as_user.
 AS=()
 
@@ -46,14 +50,14 @@ fail() {
   exit 1
 }
 
-# wait_for [-t SECONDS] COMMAND...: until the command succeeds; false when it has not after 10 s.
+# wait_for [-t SECONDS] COMMAND...: until the command succeeds; false when it has not after 10 s. (SLOW: more.)
 wait_for() {
   local us=$((10 * 1000000)) end
   if [ "$1" = -t ]; then
     us=$(to_us "$2")
     shift 2
   fi
-  end=$((${EPOCHREALTIME/[.,]/} + us))
+  end=$((${EPOCHREALTIME/[.,]/} + us * SLOW))
   until "$@"; do
     [ "${EPOCHREALTIME/[.,]/}" -lt "$end" ] || return 1
     sleep 0.02

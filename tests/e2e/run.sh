@@ -76,7 +76,7 @@ kill -TERM "$run"
 wait "$run"
 must -t 3 nothing_left
 t=$(($(now_ms) - t0))
-[ $t -lt 5000 ] || fail "took $t ms after a second TERM"
+[ $t -lt $((5000 * SLOW)) ] || fail "took $t ms after a second TERM"
 
 say "exit_on=exit:NAME: ends with the program, and with its status"
 config_with exit_on=exit:main <<X

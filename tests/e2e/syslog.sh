@@ -93,3 +93,26 @@ echo back >"$T/go"
 must got "$head talk back$" 1
 silence
 shutdown_mpsup
+
+say "the supervisor's own log, with the severity of each line"
+: >"$T/datagrams"
+listen
+config_with logfile=syslog <<X
+[program:x]
+command=$W
+startsecs=0
+[program:bad]
+command=$W --exit 3
+startsecs=0
+autostart=false
+autorestart=false
+X
+start_mpsup
+mps start --no-wait bad >/dev/null 2>&1
+must got "$head [0-9-]{10} [0-9:]{8},[0-9]{3} INFO spawned: 'x' with pid [0-9]+$" 1
+must got "${head/14/12} [0-9-]{10} [0-9:]{8},[0-9]{3} WARN exited: bad \(exit status 3; not expected\)$" 1
+kill -KILL "$supervisor"
+must got "${head/14/10} .* CRIT supervisor \(pid $supervisor\) was ended by signal 9; " 1
+[ ! -e syslog ] || fail "a file with the name syslog"
+silence
+shutdown_mpsup

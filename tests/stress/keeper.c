@@ -226,7 +226,7 @@ static void fail_with_list(const struct play *y, const char *what)
 	for (size_t i = 0; i < list.n; i++) {
 		struct proc_stat st = { 0 };
 		uint32_t instance = 0, gen = 0;
-		uint16_t keeper;
+		uint32_t keeper;
 
 		tag_parse(tag_get(list.p[i]), &keeper, &instance, &gen);
 		proc_stat_read(list.p[i], &st);

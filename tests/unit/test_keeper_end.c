@@ -32,7 +32,7 @@ static pid_t fork_sibling(void)
 	return (pid_t)syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
 }
 
-/* One that ends at once, and one that stays; told of that, the main process ends too. */
+/* One that ends at once, and is reaped; one that stays; told of that, the main process ends too. */
 static void be_sibling(void)
 {
 	int told[2];
@@ -40,7 +40,11 @@ static void be_sibling(void)
 	pid_t pid;
 
 	setsid();
-	if (pipe(told) < 0 || fork_sibling() == 0)
+	if (pipe(told) < 0 || (pid = fork_sibling()) == 0)
+		_exit(1);
+	for (int i = 0; i < 2000 && kill(pid, 0) == 0; i++)
+		poll(NULL, 0, 5);
+	if (kill(pid, 0) == 0)
 		_exit(1);
 	pid = fork_sibling();
 	if (pid != 0)

@@ -130,6 +130,9 @@ Test(rotate, a_backup_is_compressed_where_it_is_by_then)
 
 	put("log");
 	put("log.1");
+	cr_assert_eq(utimensat(AT_FDCWD, "log.1", (struct timespec[2]){ { 1000, 0 }, { 1000, 0 } },
+			       0),
+		     0);
 	job = rotate_job_new("log", 3);
 	cr_assert_not_null(job);
 	rotate_job_run(job);
@@ -138,6 +141,7 @@ Test(rotate, a_backup_is_compressed_where_it_is_by_then)
 	cr_expect(unzips_to("log.2.gz", "log.1"));
 	cr_expect(!is_there("log.2") && !is_there("log.gz-part") && !is_there("log.1.gz"));
 	cr_expect(stat("log.2.gz", &st) == 0 && (st.st_mode & 07777) == 0640);
+	cr_expect_eq(st.st_mtim.tv_sec, 1000);
 }
 
 Test(rotate, one_that_is_gone_leaves_nothing)

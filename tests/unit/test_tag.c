@@ -15,10 +15,9 @@ Test(tag, holds_keeper_instance_and_start)
 	static const uint32_t numbers[] = { 0, 1, 77, 0x3fff, 199999 };
 
 	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
-		for (uint32_t k = 0; k < 0x10000; k += 0xfff) {
-			uint64_t tag = tag_make((uint16_t)k, numbers[i], numbers[i]);
-			uint32_t instance, gen;
-			uint16_t keeper;
+		for (uint32_t k = 0; k < 0x1000000; k += 0xfffff) {
+			uint64_t tag = tag_make(k, numbers[i], numbers[i]);
+			uint32_t keeper, instance, gen;
 
 			cr_expect(tag != 0 && tag != RLIM_INFINITY && (int64_t)tag > 0);
 			cr_assert(tag_parse(tag, &keeper, &instance, &gen));
@@ -31,8 +30,7 @@ Test(tag, holds_keeper_instance_and_start)
 Test(tag, is_told_from_an_ordinary_limit)
 {
 	static const uint64_t others[] = { 0, 1, 1024, RLIM_INFINITY, INT64_MAX, UINT32_MAX };
-	uint32_t instance, gen;
-	uint16_t keeper;
+	uint32_t keeper, instance, gen;
 
 	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
 		cr_expect_not(tag_parse(others[i], &keeper, &instance, &gen));

@@ -101,7 +101,7 @@ static bool is_second(uint32_t instance, void *user)
 }
 
 /* Marks itself as instance i of the keeper; ignores what can be ignored. */
-static pid_t make_marked(uint16_t keeper, uint32_t i, bool with_child)
+static pid_t make_marked(uint32_t keeper, uint32_t i, bool with_child)
 {
 	int ends[2];
 	struct rlimit r;
@@ -132,9 +132,9 @@ static pid_t make_marked(uint16_t keeper, uint32_t i, bool with_child)
 
 Test(tree, kills_all_that_bear_the_mark_but_those_that_are_spared)
 {
-	uint16_t keeper = tag_keeper_id(getpid());
+	uint32_t keeper = tag_keeper_id(getpid());
 	pid_t one = make_marked(keeper, 1, true), two = make_marked(keeper, 2, false);
-	pid_t other = make_marked((uint16_t)(keeper + 1), 1, false);
+	pid_t other = make_marked((keeper + 1) & 0xffffff, 1, false);
 	struct pids list = { 0 };
 	size_t n = 0;
 	int status;
