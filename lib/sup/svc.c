@@ -1,6 +1,6 @@
 /*
  * The life of a service: a table of states and events whose cells name an action and the states that it may lead to.
- * Its parts are svc_step.c's, delays and limits svc_policy.c's, texts svc_text.c's; processes, timers and logs belong
+ * Its parts are svc_step.c's and svc_stop.c's, delays and limits svc_policy.c's, texts svc_text.c's; processes, timers and logs belong
  * to whoever fills struct svc_ops.
  */
 #include "sup/svc.h"
@@ -303,81 +303,16 @@ static enum svc_state relief(struct svc *s, struct svc_step *t)
 
 /* ------------------------------------------------------------------------------------------------------- stopping */
 
-/* A program that has run and is no longer heard of leaves a core, to be looked into. */
-static int stop_signal(const struct svc *s)
-{
-	return s->overdue && !s->too_soon ? SIGABRT : s->conf->stopsignal;
-}
-
-static void send_stop(struct svc *s)
-{
-	const struct conf_proc *c = s->conf;
-	bool group = c->stopasgroup || c->kill_mode == CONF_KILL_GROUP;
-	enum svc_scope scope = group ? SVC_SCOPE_GROUP : SVC_SCOPE_MAIN;
-	int sig = stop_signal(s);
-
-	s->ops->signal(s, sig, scope);
-	/* A stopped process does not see the signal before it is continued. */
-	if (sig != SIGKILL)
-		s->ops->signal(s, SIGCONT, scope);
-}
-
-static enum svc_scope kill_scope(const struct conf_proc *c)
-{
-	if (c->kill_mode == CONF_KILL_TREE)
-		return SVC_SCOPE_TREE;
-	if (c->kill_mode == CONF_KILL_GROUP || c->killasgroup)
-		return SVC_SCOPE_GROUP;
-	return SVC_SCOPE_MAIN;
-}
-
-static void send_kill(struct svc *s)
-{
-	if (s->pid != 0)
-		svc_say(s, SVC_LOG_WARN, "killing '%s' (%ld) with SIGKILL", s->conf->name,
-			(long)s->pid);
-	else
-		svc_say(s, SVC_LOG_WARN, "killing %s'%s' with SIGKILL",
-			s->exited ? "what is left of " : "", s->conf->name);
-	s->ops->signal(s, SIGKILL, kill_scope(s->conf));
-	s->killed = true;
-	s->asked = false;
-}
-
-void svc_repeat_stop(struct svc *s, uint64_t sent)
-{
-	int sig = s->killed ? SIGKILL : stop_signal(s);
-
-	if (s->state != SVC_STOPPING || (sent & UINT64_C(1) << (sig - 1)))
-		return;
-	if (s->killed)
-		s->ops->signal(s, SIGKILL, kill_scope(s->conf));
-	else if ((s->stop_asked || s->overdue) && !s->exited && !s->asked)
-		send_stop(s);
-}
-
-static struct mps_time next_kill(const struct svc *s, const struct svc_step *t)
-{
-	int secs = s->conf->stopwaitsecs > 1 ? s->conf->stopwaitsecs : 1;
-
-	return svc_policy_after(t->now, secs * MPS_NS_PER_S);
-}
-
-static struct mps_time half_of_stop(const struct svc *s, const struct svc_step *t)
-{
-	return svc_policy_after(t->now, s->conf->stopwaitsecs * MPS_NS_PER_S / 2);
-}
-
 static enum svc_state stop(struct svc *s, struct svc_step *t)
 {
 	s->stop_asked = true;
 	svc_say(s, SVC_LOG_INFO, "waiting for %s to stop", s->conf->name);
 	s->asked = s->conf->stop_method == CONF_STOP_MESSAGE && s->ops->ask(s);
 	if (s->asked) {
-		t->arm = half_of_stop(s, t);
+		t->arm = svc_half_of_stop(s, t);
 		return SVC_STOPPING;
 	}
-	send_stop(s);
+	svc_send_stop(s);
 	t->arm = svc_policy_after(t->now, s->conf->stopwaitsecs * MPS_NS_PER_S);
 	return SVC_STOPPING;
 }
@@ -388,7 +323,7 @@ static enum svc_state end_overdue(struct svc *s, struct svc_step *t, const char 
 	s->overdue = true;
 	svc_say(s, SVC_LOG_WARN, "%s has not said %s for %g seconds: ending it", s->name, what,
 		(double)ns / (double)MPS_NS_PER_S);
-	send_stop(s);
+	svc_send_stop(s);
 	t->arm = svc_policy_after(t->now, s->conf->stopwaitsecs * MPS_NS_PER_S);
 	return SVC_STOPPING;
 }
@@ -418,26 +353,17 @@ static enum svc_state said_alive(struct svc *s, struct svc_step *t)
 	return SVC_RUNNING;
 }
 
-/* Never less than it had. */
-static void extend(struct svc *s, const struct svc_step *t)
-{
-	struct mps_time at = svc_policy_after(t->now, t->arg->span);
-
-	if (s->timer_at.ns != 0 && at.ns > s->timer_at.ns)
-		svc_set_timer(s, at);
-}
-
 static enum svc_state extend_start(struct svc *s, struct svc_step *t)
 {
 	if (tells_when_ready(s))
-		extend(s, t);
+		svc_extend(s, t);
 	return SVC_STARTING;
 }
 
 static enum svc_state extend_stop(struct svc *s, struct svc_step *t)
 {
 	if (!s->killed && !s->exited)
-		extend(s, t);
+		svc_extend(s, t);
 	return SVC_STOPPING;
 }
 
@@ -450,8 +376,8 @@ static enum svc_state stop_and_start(struct svc *s, struct svc_step *t)
 static enum svc_state kill_now(struct svc *s, struct svc_step *t)
 {
 	s->stop_asked = true;
-	send_kill(s);
-	t->arm = next_kill(s, t);
+	svc_send_kill(s);
+	t->arm = svc_next_kill(s, t);
 	return SVC_STOPPING;
 }
 
@@ -480,10 +406,10 @@ static enum svc_state start_after_stop(struct svc *s, struct svc_step *t)
 static enum svc_state kill_stopping(struct svc *s, struct svc_step *t)
 {
 	stop_only(s, t);
-	send_kill(s);
+	svc_send_kill(s);
 	/* Once the main process is gone the keeper ends the rest in its own time; GONE follows. */
 	if (!s->exited)
-		svc_set_timer(s, next_kill(s, t));
+		svc_set_timer(s, svc_next_kill(s, t));
 	return SVC_STOPPING;
 }
 
@@ -494,12 +420,12 @@ static enum svc_state stop_timer(struct svc *s, struct svc_step *t)
 	if (s->asked) {
 		s->asked = false;
 		if (!s->exited)
-			send_stop(s);
-		svc_set_timer(s, half_of_stop(s, t));
+			svc_send_stop(s);
+		svc_set_timer(s, svc_half_of_stop(s, t));
 		return SVC_STOPPING;
 	}
-	send_kill(s);
-	svc_set_timer(s, next_kill(s, t));
+	svc_send_kill(s);
+	svc_set_timer(s, svc_next_kill(s, t));
 	return SVC_STOPPING;
 }
 
