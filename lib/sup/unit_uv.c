@@ -165,8 +165,13 @@ static int put_channel(struct unit *u, struct table *t, struct err *err)
 {
 	int end, r;
 
-	if (!worker_has_channel(u->svc.conf))
+	if (!worker_has_channel(u->svc.conf)) {
+		if (u->channel != NULL) { /* before a reload it had */
+			channel_close(u);
+			keep_pipes(u);
+		}
 		return 0;
+	}
 	r = channel_make(u, &end);
 	if (r < 0)
 		return err_set(err, r, "control: %s", strerror(-r));

@@ -141,6 +141,10 @@ startsecs=0
 autorestart=unexpected
 exitcodes=0
 restart_limit=off
+[program:good]
+command=$W --pidfile $T/good.pids --heartbeat 300
+watchdog_sec=2
+startsecs=0
 [program:env]
 command=$W --dump $T/env.dump
 watchdog_sec=60
@@ -149,6 +153,11 @@ X
 say "WATCHDOG=1"
 start_mpsup
 must n_lines "$T/dog.pids" 3
+kill -KILL "$supervisor"
+must another_supervisor
+must n_lines "$T/dog.pids" 8 # so many times half a second
+n_lines "$T/good.pids" 2 && fail "one that says it is alive was killed"
+says good status None || fail "good says $(said good status)"
 contains "$LOG" "dog has not said WATCHDOG=1 for 0.5 seconds: ending it" || fail "the log does not tell why"
 contains "$LOG" "exited: dog \(terminated by SIGABRT.*; not expected\)" || fail "it was not SIGABRT"
 must [ -s "$T/env.dump" ]

@@ -420,6 +420,15 @@ static size_t do_flood(char **argv)
 	return 1;
 }
 
+static size_t do_heartbeat(char **argv)
+{
+	for (;;) {
+		notify("WATCHDOG=1", 10);
+		sleep_ms(number(argv[0]));
+	}
+	return 1;
+}
+
 static int channel(void)
 {
 	const char *text = getenv("MPSUP_CONTROL_FD");
@@ -487,6 +496,7 @@ static const struct option {
 	{ "--notify", 1, do_notify, "TEXT: say it on NOTIFY_SOCKET" },
 	{ "--notify-bytes", 1, do_notify_bytes, "N: so many NULs" },
 	{ "--flood", 1, do_flood, "N: so many messages" },
+	{ "--heartbeat", 1, do_heartbeat, "MS: WATCHDOG=1 again and again, with pauses" },
 	{ "--tell", 1, do_tell, "TEXT: say it on MPSUP_CONTROL_FD" },
 	{ "--hear", 1, do_hear, "FILE: append what is said to it; STOP=1 is the end" },
 	{ "--read-stdin", 0, do_read_stdin, "exit 0 at the end of standard input" },
