@@ -108,7 +108,7 @@ $(B)/e2e/%: tests/e2e/%.c $(B)/flags
 	$(link)
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 $(WARN) -static -o $@ $<
 
-.PHONY: test unit e2e stress corpus bench
+.PHONY: test unit e2e stress corpus bench valgrind
 test: | $(filter lint,$(MAKECMDGOALS))
 	$(Q)scripts/deps test
 	$(Q)$(MAKE) --no-print-directory tests
@@ -124,6 +124,12 @@ corpus: $(addprefix $(B)/replay/,$(FUZZERS))
 	$(Q)B=$(B) SAN=$(SAN) tests/run corpus
 stress: all $(STRESS) $(HELPERS)
 	$(Q)B=$(B) SAN=$(SAN) tests/run stress
+# In a tree of its own: see the script.
+valgrind:
+	$(Q)$(MAKE) --no-print-directory B=build/valgrind CFLAGS='-O1 -g -DKEEPER_INSTANCES_MAX=64' tests-of-valgrind
+.PHONY: tests-of-valgrind
+tests-of-valgrind: $(B)/mpsup $(B)/mpsup-host $(HELPERS)
+	$(Q)B=$(B) tests/stress/valgrind.sh || [ $$? = 77 ]
 bench: all $(BENCH) $(HELPERS)
 	$(Q)B=$(B) tests/bench/run $(BENCH_ARGS)
 
@@ -204,6 +210,7 @@ help:
 #? make unit       Criterion tests of the modules         make e2e     scripts that run the real program
 #? make corpus     replay what the fuzzers have collected  make fuzz    search on, FUZZ_SECONDS=60 each
 #? make stress     many threads and processes              make bench   figures, beside the machine's limit
+#? make valgrind   takeovers under valgrind, for leaks of memory and descriptors
 #? make cover      what the tests reach                    make lint    format, floors, man pages, scripts, warnings
 #? make deps       install what all of this needs          make format  indent all C files
 #? make dist       a tarball of the last commit            make clean   remove what was built

@@ -14,6 +14,7 @@
 
 #include "base/xalloc.h"
 #include "proc/tag.h"
+#include "proc/raw.h"
 #include "proc/tree.h"
 
 enum {
@@ -72,8 +73,12 @@ static void *read_batches(void *user)
 	struct snapshot *s = user;
 	size_t from;
 
-	/* Descriptors of its own: in a table that threads share, each open and close takes a lock. */
-	unshare(CLONE_FILES);
+	/*
+	 * Descriptors of its own: in a table that threads share, each open and close takes a lock. ThreadSanitizer takes
+	 * the same number in two tables for the same descriptor.
+	 */
+	if (!RAW_IS_WATCHED)
+		unshare(CLONE_FILES);
 	while ((from = atomic_fetch_add(&s->taken, BATCH)) < s->n)
 		for (size_t i = from; i < s->n && i < from + BATCH; i++)
 			read_one(&s->list[i]);

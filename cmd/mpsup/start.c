@@ -46,6 +46,9 @@ static int reach(struct cmd_context *ctx, struct client **ret_client, bool *ret_
 		r = open_living(ctx, ret_client, &err);
 		if (r == 0)
 			return 0;
+		if ((r == -ENOENT || r == -ECONNREFUSED) && ctx->socket != NULL)
+			err_set(&err, r, "no supervisor at %s; with -s none is started",
+				ctx->socket);
 		if ((r != -ENOENT && r != -ECONNREFUSED) || ctx->socket != NULL)
 			return cmd_fail(connect_exit_code(r), &err);
 		r = config != NULL ? 0 : cmd_config_path(ctx, &config, &err);

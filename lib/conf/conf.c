@@ -198,6 +198,33 @@ static void check_defaults(struct loader *l)
 	}
 }
 
+static bool is_name_of(const char *name, const struct conf_proc *p)
+{
+	AUTO_FREE char *full = xasprintf("%s:%s", p->group, p->name);
+
+	return strcmp(name, p->name) == 0 || strcmp(name, p->group) == 0 || strcmp(name, full) == 0;
+}
+
+/* With a name that is none the container would never end. */
+static void check_exit_on(struct loader *l)
+{
+	const char *name = l->conf->supervisord.exit_on_name;
+	const struct ini_section *sec = ini_find(&l->ini, "supervisord");
+	struct conf_place place = { 0 };
+
+	for (size_t i = 0; name != NULL && i < l->conf->n_procs; i++)
+		if (is_name_of(name, &l->conf->procs[i]))
+			return;
+	if (name == NULL || sec == NULL)
+		return;
+	place = sec->place;
+	for (const struct ini_entry *e = sec->first; e; e = e->next)
+		if (strcmp(e->key, "exit_on") == 0)
+			place = (struct conf_place){ e->file, e->line };
+	report_add(&l->report, CONF_WARNING, &place, "supervisord.exit_on",
+		   "there is no program or group '%s'", name);
+}
+
 /* ---------------------------------------------------------------------------------- all */
 
 static void loader_init(struct loader *l, const char *path, const struct conf_options *options)
@@ -245,6 +272,7 @@ struct conf *conf_load(const char *path, const struct conf_options *options)
 	load_programs(&l);
 	load_others(&l);
 	check_defaults(&l);
+	check_exit_on(&l);
 	conf = loader_fini(&l);
 	malloc_trim(0);
 	return conf;

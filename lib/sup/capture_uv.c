@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -94,7 +93,7 @@ static void capture_read(struct capture *c)
 	t->shared = c->out != NULL && c->out->users > 1;
 	do
 		r = tap_pump(t);
-	while (r == TAP_MORE && t->ending);
+	while (r == TAP_MORE && tap_is_ending(t));
 	if (r == TAP_MORE && !c->is_wide) {
 		c->is_wide = true;
 		fcntl(t->fd, F_SETPIPE_SZ, WIDE);
@@ -315,7 +314,7 @@ static struct outlet *pending(const struct sup *s)
 		if (window_len(&o->sink.window) > 0 && !is_hopeless(o))
 			return o;
 	for (struct capture *c = captures; c != NULL; c = c->next)
-		if (c->tap.ending && c->held_by != NULL && !is_hopeless(c->held_by))
+		if (tap_is_ending(&c->tap) && c->held_by != NULL && !is_hopeless(c->held_by))
 			return c->held_by;
 	return NULL;
 }
@@ -547,16 +546,18 @@ int capture_read_end(const struct capture *c)
 	return c->ends[0];
 }
 
-/* Its program is gone for good, so nobody would wait for the rest. */
-static void lose(struct capture *c)
+/* Its program is gone for good, or writes elsewhere: an outlet that has something left outlives it. */
+static void leave_rest(struct capture *c)
 {
-	int n = 0;
+	size_t n;
 
-	if (c->held_by == NULL || ioctl(c->ends[0], FIONREAD, &n) < 0)
+	if (c->held_by == NULL)
 		return;
-	activity_log(&c->unit->sup->log, SVC_LOG_CRIT,
-		     "%u bytes of the output of %s are lost: its log takes no more",
-		     (unsigned)n + window_len(&c->tap.window), c->unit->svc.name);
+	n = tap_leave(&c->tap);
+	if (n > 0)
+		activity_log(&c->unit->sup->log, SVC_LOG_CRIT,
+			     "%zu bytes of the output of %s are lost: its log takes no more", n,
+			     c->unit->svc.name);
 }
 
 static void leave_outlet(struct capture *c)
@@ -576,7 +577,7 @@ void capture_close(struct capture *c)
 	struct sup *s = c->unit->sup;
 
 	capture_drain(c, true);
-	lose(c);
+	leave_rest(c);
 	if (c->held_by != NULL)
 		let_go(c);
 	while (*at != c)

@@ -76,7 +76,7 @@ static void settle(struct waiter *w, enum fault code, const char *message)
 
 void change_forget(struct request *r)
 {
-	takeover_forget(r);
+	upgrade_forget(r);
 	for (size_t i = 0; i < r->n_waiters; i++) {
 		if (!r->waiters[i]->done)
 			settle(r->waiters[i], FAULT_FAILED, "");

@@ -1,6 +1,6 @@
 /*
  * The control protocol from the side of a program that asks: connect, one request, its events and answers. Blocking, no
- * event loop. The server's side is control_uv.c; what travels is described in mpsup-ipc(7).
+ * event loop. The server's side is connection_uv.c; what travels is described in mpsup-ipc(7).
  */
 #ifndef SUP_CLIENT_H
 #define SUP_CLIENT_H

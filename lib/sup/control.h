@@ -1,5 +1,5 @@
 /*
- * The control socket: connections (control_uv.c) and the requests that come over them (method_uv.c, status_uv.c,
+ * The control socket: connections (connection_uv.c) and the requests that come over them (method_uv.c, status_uv.c,
  * change_uv.c). What travels is described in mpsup-ipc(7).
  */
 #ifndef SUP_CONTROL_H
@@ -61,7 +61,7 @@ struct request {
 	uint64_t fields; /* of a row of status, a bit each */
 };
 
-/* control_uv.c */
+/* connection_uv.c */
 void request_answer(struct request *r, json_t *result, bool more);	/* steals result */
 void request_event(struct request *r, const char *event, json_t *data); /* steals data */
 void request_fail(struct request *r, enum fault code, const char *fmt, ...)

@@ -1,6 +1,6 @@
 /*
  * Who has subscribed to what, and the method that does it. A line is made once, when somebody wants it, and goes to all
- * who do; a subscriber that does not take its lines is dropped by control_uv.c.
+ * who do; a subscriber that does not take its lines is dropped by connection_uv.c.
  */
 #include "sup/events.h"
 

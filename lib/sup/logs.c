@@ -21,7 +21,7 @@
 #define uthash_malloc(n) xmalloc(n)
 #include <uthash.h>
 
-#define LOGS_MAGIC UINT64_C(0x31736770756d) /* "mpugs1": the layout below */
+#define LOGS_MAGIC UINT64_C(0x32736770756d) /* "mpugs2": the layout below */
 
 /*
  * From the program's pipe to a window: reading it directly could be killed after the kernel took the bytes and before
@@ -32,12 +32,26 @@ struct log_reading {
 	uint64_t capture; /* number + 1; 0 = none */
 	uint64_t tail;	  /* of the window, before */
 	uint64_t n;	  /* 0 = not known yet: what the private pipe holds */
+	uint64_t ending;  /* of the capture, before */
+};
+
+/*
+ * The other way the same pipe tells how much a reader has got, which cannot be asked: what is to be written is put there
+ * first, and spliced from there.
+ */
+struct log_writing {
+	uint64_t slot; /* number + 1; 0 = none */
+	uint64_t from; /* 0 = of the slot's own window, else the number of a capture + 1 */
+	uint64_t head; /* of the window, before */
+	uint64_t n;    /* 0 = it is being put there: nothing has gone out */
+	uint64_t left; /* 0 = not known yet: what the private pipe holds; else that + 1 */
 };
 
 struct log_head {
 	uint64_t magic;
 	uint64_t used; /* slots that were ever taken */
 	struct log_reading reading;
+	struct log_writing writing;
 	uint64_t n_words; /* of a commit; 0 = none */
 	struct {
 		uint64_t at, value; /* at: in bytes from the start */
@@ -45,7 +59,7 @@ struct log_head {
 };
 
 struct log_capture {
-	uint64_t marks, inside;
+	uint64_t marks, inside, ending, spare;
 };
 
 struct log_left {
@@ -95,6 +109,16 @@ static void take(struct logs *l, char *to, size_t n)
 	}
 }
 
+/* Doing it twice is harmless: all is counted from what was before. */
+static void count_read(struct logs *l, struct window *w, uint64_t n)
+{
+	const struct log_reading *r = &l->head->reading;
+
+	window_set(w, window_head(w), (uint32_t)(r->tail + n));
+	if (r->ending != 0)
+		log_store(logs_capture_ending(l, (uint32_t)r->capture - 1), r->ending - n);
+}
+
 static int finish_reading(struct logs *l)
 {
 	struct log_reading *r = &l->head->reading;
@@ -115,9 +139,59 @@ static int finish_reading(struct logs *l)
 	if (r->tail < window_head(&w))
 		return -EINVAL;
 	take(l, w.p + r->tail + n - (uint64_t)left, (size_t)left);
-	window_set(&w, window_head(&w), (uint32_t)(r->tail + n));
+	count_read(l, &w, n);
 	log_store(&r->capture, 0);
 	return 0;
+}
+
+/* What nobody took is still in its window. */
+static void throw_away(struct logs *l, size_t left)
+{
+	char rest[4096];
+
+	while (left > 0) {
+		size_t n = left < sizeof(rest) ? left : sizeof(rest);
+
+		take(l, rest, n);
+		left -= n;
+	}
+}
+
+/* How many bytes of the window have gone out, or -errno. We may be killed here as well. */
+static ssize_t finish_writing(struct logs *l, struct window *w)
+{
+	struct log_writing *o = &l->head->writing;
+	uint64_t done = 0;
+	int left = 0;
+
+	if (ioctl(l->mid[0], FIONREAD, &left) < 0)
+		return -errno;
+	if (o->left == 0)
+		log_store(&o->left, (uint64_t)left + 1);
+	if (o->n > 0 && o->left - 1 > o->n)
+		return -EINVAL;
+	if (o->n > 0)
+		done = o->n - (o->left - 1);
+	window_set(w, (uint32_t)(o->head + done), window_tail(w));
+	throw_away(l, (size_t)left);
+	log_store(&o->slot, 0);
+	return (ssize_t)done;
+}
+
+static int adopt_writing(struct logs *l)
+{
+	const struct log_writing *o = &l->head->writing;
+	struct window w;
+
+	if (o->slot == 0)
+		return 0;
+	if (o->slot > N_SLOTS || o->from > N_CAPTURES)
+		return -EINVAL;
+	if (o->from > 0)
+		logs_capture_window(l, (uint32_t)o->from - 1, &w);
+	else
+		logs_slot_window(l, (uint32_t)o->slot - 1, &w);
+	return finish_writing(l, &w) < 0 ? -EINVAL : 0;
 }
 
 static void finish_commit(struct log_head *h)
@@ -172,6 +246,8 @@ static bool words_fit(const struct log_head *h)
 
 static int adopt(struct logs *l)
 {
+	int r;
+
 	if (l->mid[0] < 0 || l->mid[1] < 0 || l->head->magic != LOGS_MAGIC ||
 	    l->head->used > N_SLOTS || !words_fit(l->head))
 		return -EINVAL;
@@ -184,7 +260,8 @@ static int adopt(struct logs *l)
 		else
 			add_free(l, i);
 	}
-	return finish_reading(l);
+	r = finish_reading(l);
+	return r < 0 ? r : adopt_writing(l);
 }
 
 static int map(struct logs *l)
@@ -293,6 +370,11 @@ uint64_t *logs_capture_inside(struct logs *l, uint32_t capture)
 	return &capture_of(l, capture)->inside;
 }
 
+uint64_t *logs_capture_ending(struct logs *l, uint32_t capture)
+{
+	return &capture_of(l, capture)->ending;
+}
+
 void logs_slot_window(struct logs *l, uint32_t slot, struct window *ret)
 {
 	*ret = window_at(l, &logs_slot(l, slot)->marks, AT_SINKS + (size_t)slot * LOGS_SINK_SIZE,
@@ -310,6 +392,7 @@ void logs_capture_drop(struct logs *l, uint32_t capture)
 	struct window w;
 
 	logs_capture_window(l, capture, &w);
+	log_store(logs_capture_ending(l, capture), 0);
 	if (*w.marks == 0 && *logs_capture_inside(l, capture) == 0)
 		return;
 	window_set(&w, 0, 0);
@@ -429,18 +512,46 @@ ssize_t logs_read(struct logs *l, uint32_t capture, struct window *w, int fd, si
 		return 0;
 	log_store(&r->tail, tail);
 	log_store(&r->n, 0);
+	log_store(&r->ending, *logs_capture_ending(l, capture));
 	log_store(&r->capture, capture + 1u);
 	n = splice(fd, NULL, l->mid[1], NULL, max, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
 	if (n > 0) {
 		log_store(&r->n, (uint64_t)n);
 		take(l, w->p + tail, (size_t)n);
-		window_set(w, window_head(w), tail + (uint32_t)n);
+		count_read(l, w, (uint64_t)n);
 		logs_touch(l, w);
 	} else {
 		n = n < 0 ? -errno : -EAGAIN;
 	}
 	log_store(&r->capture, 0);
 	return n;
+}
+
+enum { WRITE_MAX = 32 << 10 }; /* a full pipe leaves most of it, which is put back */
+
+ssize_t logs_write(struct logs *l, uint32_t slot, uint64_t from, struct window *w, int fd)
+{
+	struct log_writing *o = &l->head->writing;
+	uint32_t head = window_head(w);
+	size_t max = window_len(w) < WRITE_MAX ? window_len(w) : WRITE_MAX;
+	ssize_t n, done;
+	int error = 0;
+
+	log_store(&o->n, 0);
+	log_store(&o->left, 0);
+	log_store(&o->head, head);
+	log_store(&o->from, from);
+	log_store(&o->slot, slot + 1u);
+	n = write(l->mid[1], w->p + head, max);
+	if (n > 0) {
+		log_store(&o->n, (uint64_t)n);
+		if (splice(l->mid[0], NULL, fd, NULL, (size_t)n, SPLICE_F_NONBLOCK) < 0)
+			error = errno;
+	} else {
+		error = n < 0 ? errno : EAGAIN;
+	}
+	done = finish_writing(l, w);
+	return done != 0 ? done : -error;
 }
 
 void logs_commit(struct logs *l, const struct log_word *words, size_t n)

@@ -63,9 +63,13 @@ struct logs {
 int logs_init(struct logs *l, int memfd, const int mid[2]);
 void logs_fini(struct logs *l);
 
-/* The window of a capture; it holds what was left there. Also its word "a piece of a line has gone out". */
+/*
+ * The window of a capture; it holds what was left there. Also its words "a piece of a line has gone out", and "so many
+ * bytes of the pipe less one, then the line ends" (0 = it does not), which logs_read() counts down.
+ */
 void logs_capture_window(struct logs *l, uint32_t capture, struct window *ret);
 uint64_t *logs_capture_inside(struct logs *l, uint32_t capture);
+uint64_t *logs_capture_ending(struct logs *l, uint32_t capture);
 /* The capture is gone for good. */
 void logs_capture_drop(struct logs *l, uint32_t capture);
 
@@ -82,6 +86,12 @@ void logs_slots_adopted(struct logs *l);
  * room, or -errno (-EAGAIN: the pipe is empty).
  */
 ssize_t logs_read(struct logs *l, uint32_t capture, struct window *w, int fd, size_t max);
+
+/*
+ * Writes from the window of a slot to a pipe, a terminal, a socket or a device, so that who comes after us knows how much
+ * of it was taken. The number of bytes, or -errno; -EINVAL: not to one of this kind.
+ */
+ssize_t logs_write(struct logs *l, uint32_t slot, uint64_t from, struct window *w, int fd);
 
 /* All words or none, whenever we are killed. */
 void logs_commit(struct logs *l, const struct log_word *words, size_t n);

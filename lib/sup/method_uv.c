@@ -117,7 +117,7 @@ static void method_shutdown(struct request *r)
 
 static void method_upgrade(struct request *r)
 {
-	int error = takeover_upgrade(r->sup, r);
+	int error = upgrade_begin(r->sup, r);
 
 	if (error == 0)
 		return; /* the answer is the end of the connection, or why not */

@@ -176,8 +176,8 @@ void outlet_written(struct outlet *o, int error)
 		o->progress = mps_now();
 	}
 	if (k->rotations != o->rotations) {
-		o->rotations = k->rotations;
-		events_log_rotated(o->sup, o->unit, k->path);
+		for (; o->rotations != k->rotations; o->rotations++)
+			events_log_rotated(o->sup, o->unit, k->path);
 		close_gone(o);
 		compress_next(o);
 	}

@@ -220,16 +220,29 @@ static ssize_t write_file(struct sink *k, struct window *w, uint64_t from)
 	return done;
 }
 
-/* A kill between these two repeats what was written: who reads a pipe or a terminal cannot be asked. */
-static ssize_t write_stream(struct sink *k, struct window *w)
+/* A kill between these two repeats what was written: a file that is our standard output, or an old kernel's terminal. */
+static ssize_t write_plain(struct sink *k, struct window *w)
 {
 	uint32_t head = window_head(w);
 	ssize_t done = write(k->fd, w->p + head, window_len(w));
 
 	if (done < 0)
 		return -errno;
-	k->in_line = done > 0 ? w->p[head + done - 1] != '\n' : k->in_line;
 	window_set(w, head + (uint32_t)done, window_tail(w));
+	return done;
+}
+
+static ssize_t write_stream(struct sink *k, struct window *w, uint64_t from)
+{
+	uint32_t head = window_head(w);
+	ssize_t done = k->plain ? -EINVAL : logs_write(k->logs, k->slot, from, w, k->fd);
+
+	if (done == -EINVAL) {
+		k->plain = true;
+		done = write_plain(k, w);
+	}
+	if (done > 0)
+		k->in_line = w->p[head + done - 1] != '\n';
 	return done;
 }
 
@@ -294,7 +307,7 @@ int sink_write(struct sink *k, struct window *w, uint64_t from)
 {
 	while (window_len(w) > 0) {
 		ssize_t r = k->kind == SINK_FILE     ? write_file(k, w, from)
-			    : k->kind == SINK_STREAM ? write_stream(k, w)
+			    : k->kind == SINK_STREAM ? write_stream(k, w, from)
 						     : send_line(k, w);
 
 		if (r == 0)

@@ -35,6 +35,7 @@ struct sink {
 	int64_t size;
 	bool in_line; /* its last byte is no line end */
 	bool moved;   /* to be opened again when the line ends */
+	bool plain;   /* a stream that cannot be spliced to */
 	int trouble; /* errno of what failed while we went on; 0 = none. For the owner to tell and clear */
 	unsigned rotations;
 	int gone; /* the last backup that was dropped, held open for the owner to close where that may take a while */

@@ -45,9 +45,19 @@ static void on_report(uv_timer_t *timer)
 
 static void stop_next_level(struct sup *s);
 
-enum { FINISH_MS = 20 }; /* how often we look whether the readers have taken all */
+enum {
+	FINISH_MS = 20,	  /* how often we look whether the readers have taken all */
+	LISTEN_MS = 1000, /* so long subscribers have for the events that wait for them */
+};
 
 static void on_later(uv_timer_t *timer);
+
+static bool somebody_listens(struct sup *s)
+{
+	if (s->finishing.ns == 0)
+		s->finishing = mps_now();
+	return control_has_untold(s) && mps_now().ns - s->finishing.ns < LISTEN_MS * MPS_NS_PER_MS;
+}
 
 /* The keeper's end may be the container's, so the last output is written before; the loop runs on for clients meanwhile. */
 static void finish(struct sup *s)
@@ -57,7 +67,7 @@ static void finish(struct sup *s)
 	uv_timer_stop(&s->report);
 	activity_flush(&s->log);
 	capture_end_all(s);
-	if (capture_is_pending(s)) {
+	if (capture_is_pending(s) || somebody_listens(s)) {
 		uv_timer_start(&s->later, on_later, FINISH_MS, 0);
 		return;
 	}

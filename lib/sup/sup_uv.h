@@ -1,9 +1,11 @@
 /*
- * What the supervisor's files share. sup_uv.c: life of the whole. unit_uv.c: one service's effects. keeper_uv.c: the
- * socket to the keeper. capture_uv.c: log pipes; outlet_uv.c: where they go. control_uv.c: connections. method_uv.c,
- * status_uv.c, change_uv.c: requests. notify_uv.c, channel_uv.c: what programs say (said.h). events_uv.c: who is told of what happens. units_uv.c: the list of the services.
- * reload_uv.c: another configuration. runtime_uv.c: the runtime directory. worker.c: from a configured program to a
- * struct mps_spawn. activity.c: the activity log.
+ * What the supervisor's files share. sup_uv.c: life of the whole. unit_uv.c: one service's effects; units_uv.c: the list
+ * of them. keeper_uv.c: the socket to the keeper. capture_uv.c: log pipes; outlet_uv.c: where they go. control_uv.c: the
+ * control socket; connection_uv.c: its connections; method_uv.c, status_uv.c, change_uv.c: requests. notify_uv.c,
+ * channel_uv.c: what programs say (said.h). events_uv.c: who is
+ * told of what happens. reload_uv.c: another configuration. takeover_uv.c: what outlives us; upgrade_uv.c: making room.
+ * runtime_uv.c: the runtime directory. worker.c: from a configured program to a struct mps_spawn. activity.c: the
+ * activity log.
  */
 #ifndef SUP_SUP_UV_H
 #define SUP_SUP_UV_H
@@ -135,6 +137,7 @@ struct sup {
 	bool asked_to_end; /* by a signal or a request: somebody waits for it */
 	bool kill_all;	   /* a second TERM came */
 	bool captures_ended;
+	struct mps_time finishing; /* when only readers were left to wait for; 0 = not yet */
 
 	struct state state;
 	struct takeover *takeover; /* while we follow another */
@@ -269,6 +272,8 @@ void control_close(struct sup *s);
 /* Serves a connected stream socket like one that was accepted, and takes it over. 0, or -errno: then fd is the caller's. */
 int control_add_client(struct sup *s, int fd);
 void control_on_state(struct unit *u, enum svc_state from);
+/* A subscriber has not taken all events yet. */
+bool control_has_untold(const struct sup *s);
 /* No request holds a unit that is removed and no longer leaving any more. */
 void control_forget_removed(struct sup *s);
 
@@ -305,12 +310,14 @@ void takeover_on_kept(struct sup *s, const struct keeper_message *m, int *fds, s
 void takeover_on_instance(struct sup *s, const struct keeper_message *m);
 /* EXITED or GONE of an instance that is no unit's. */
 void takeover_on_unknown(struct sup *s, const struct keeper_message *m);
-/* The next one is there. Does not return. */
-void takeover_retire(struct sup *s) __attribute__((noreturn));
-/* The next one did not come up. */
-void takeover_on_refused(struct sup *s, const struct keeper_message *m);
+
+/* upgrade_uv.c */
 /* 0: the request is answered later, if at all. -EBUSY: one is under way. */
-int takeover_upgrade(struct sup *s, struct request *r);
-void takeover_forget(struct request *r);
+int upgrade_begin(struct sup *s, struct request *r);
+/* The next one is there. Does not return. */
+void upgrade_retire(struct sup *s) __attribute__((noreturn));
+/* The next one did not come up. */
+void upgrade_on_refused(struct sup *s, const struct keeper_message *m);
+void upgrade_forget(struct request *r);
 
 #endif

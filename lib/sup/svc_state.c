@@ -32,6 +32,8 @@ uint64_t svc_name_hash(const char *name)
 void svc_save(const struct svc *s, const struct svc_record *before, struct svc_record *ret,
 	      const struct svc_rings *rings)
 {
+	unsigned n;
+
 	memset(ret, 0, sizeof(*ret)); /* padding too */
 	ret->name = before->name != 0 ? before->name : svc_name_hash(s->name);
 	ret->started = s->started.ns;
@@ -56,17 +58,19 @@ void svc_save(const struct svc *s, const struct svc_record *before, struct svc_r
 				(s->killed ? KILLED : 0) | (s->too_soon ? TOO_SOON : 0) |
 				(s->last_exit.tree_left ? TREE_LEFT : 0) | (s->asked ? ASKED : 0) |
 				(s->overdue ? OVERDUE : 0) | (s->ready ? READY : 0));
-	/* One event may have written more than one, but never a whole ring. */
-	for (unsigned i = before->n_history; i != s->n_history; i++)
-		rings->history[i % SVC_HISTORY] = s->history[i % SVC_HISTORY];
+	/* One event may have written more than one. Of another run of numbers, a record that made no sense, all count. */
+	n = s->n_history - before->n_history;
+	for (n = n < SVC_HISTORY ? n : SVC_HISTORY; s->history != NULL && n > 0; n--)
+		rings->history[(s->n_history - n) % SVC_HISTORY] =
+			s->history[(s->n_history - n) % SVC_HISTORY];
 	if (s->n_limited > before->n_limited)
 		rings->limited[(s->n_limited - 1) % CONF_LIMIT_MAX] =
 			s->limited[(s->n_limited - 1) % CONF_LIMIT_MAX];
 }
 
 /*
- * Arithmetic and the table may trust what is taken: no time lies before its clock began, and a run whose tree goes on is
- * in the history.
+ * Arithmetic and the table may trust what is taken: no time lies before its clock began, what is being stopped is so for
+ * a reason, and a run whose tree goes on is in the history.
  */
 static bool is_sound(const struct svc_record *r)
 {
@@ -76,6 +80,8 @@ static bool is_sound(const struct svc_record *r)
 	for (size_t i = 0; i < ARRAY_SIZE(times); i++)
 		if (times[i] < 0)
 			return false;
+	if (r->state == SVC_STOPPING && !(r->flags & (STOP_ASKED | EXITED)))
+		return false;
 	return r->state < N_SVC_STATES && r->pid >= 0 && (r->n_history > 0 || !(r->flags & EXITED));
 }
 

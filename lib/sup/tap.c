@@ -66,6 +66,12 @@ static size_t make_syslog_lead(const struct tap *t, char *to)
 
 /* --------------------------------------------------------------------------------------------------- lines */
 
+/* Nothing more of who wrote it is in the pipe: what is held is the last. */
+static bool ends_now(const struct tap *t)
+{
+	return *t->ending == 1;
+}
+
 /* Where lines are put in this pass. */
 struct out {
 	char *start, *at;
@@ -122,7 +128,7 @@ static inline size_t next_line(const struct tap *t, const char *p, size_t n)
 		return (size_t)(end - p) + 1;
 	if (n > LOGS_LINE_MAX)
 		return LOGS_LINE_MAX;
-	return t->ending && t->owed == 0 ? n : 0;
+	return ends_now(t) ? n : 0;
 }
 
 /* Puts as many lines as there is room for into the windows of the sinks. False when some found none. */
@@ -136,7 +142,7 @@ static bool put_lines(struct tap *t, struct out *file, struct out *syslog, uint3
 		const char *p = t->window.p + head;
 		size_t n = next_line(t, p, tail - head);
 		bool whole = n > 0 && p[n - 1] == '\n';
-		bool last = t->ending && t->owed == 0 && head + n == tail;
+		bool last = ends_now(t) && head + n == tail;
 		/* Only in a file of its own can a long line go on. */
 		bool end = !whole && (t->shared || last);
 
@@ -204,7 +210,7 @@ static bool format(struct tap *t)
 static bool is_raw(const struct tap *t)
 {
 	return t->sink != NULL && t->syslog == NULL && !t->stamp && !t->strip && !t->shared &&
-	       (t->prefix == NULL || *t->prefix == '\0') && *t->inside == 0;
+	       !t->leaving && (t->prefix == NULL || *t->prefix == '\0') && *t->inside == 0;
 }
 
 /* Empties the windows of the sinks: 0, or -errno of the first that takes no more. */
@@ -221,7 +227,7 @@ static int flush(struct tap *t)
 /* A piece has gone out, and the line will not go on. */
 static void end_piece(struct tap *t)
 {
-	if (*t->inside == 0 || t->owed > 0 || window_len(&t->window) > 0)
+	if (*t->inside == 0 || !ends_now(t) || window_len(&t->window) > 0)
 		return;
 	if (t->sink == NULL || sink_add(t->sink, "\n", 1))
 		log_store(t->inside, 0);
@@ -244,8 +250,7 @@ static int pass(struct tap *t)
 	}
 	do {
 		all = format(t);
-		if (t->ending)
-			end_piece(t);
+		end_piece(t);
 		r = flush(t);
 	} while (!all && r == 0);
 	return r;
@@ -253,19 +258,21 @@ static int pass(struct tap *t)
 
 static ssize_t read_some(struct tap *t)
 {
-	size_t max = t->ending && t->owed < LOGS_READ_MAX ? t->owed : LOGS_READ_MAX;
+	bool ending = tap_is_ending(t);
+	size_t owed = ending ? (size_t)*t->ending - 1 : 0;
+	size_t max = ending && owed < LOGS_READ_MAX ? owed : LOGS_READ_MAX;
 	ssize_t n = max > 0 ? logs_read(t->logs, t->number, &t->window, t->fd, max) : -EAGAIN;
 
-	if (t->ending)
-		t->owed = n > 0 ? t->owed - (size_t)n : n == -EAGAIN ? 0 : t->owed;
+	if (ending && n == -EAGAIN)
+		log_store(t->ending, 1);
 	return n;
 }
 
 /* Nothing is owed and nothing is held: the next one that writes begins afresh. */
 static void finish_end(struct tap *t)
 {
-	if (t->ending && t->owed == 0 && window_len(&t->window) == 0 && *t->inside == 0)
-		t->ending = false;
+	if (ends_now(t) && window_len(&t->window) == 0 && *t->inside == 0)
+		log_store(t->ending, 0);
 }
 
 enum tap_result tap_pump(struct tap *t)
@@ -277,18 +284,49 @@ enum tap_result tap_pump(struct tap *t)
 			return TAP_HELD;
 		finish_end(t);
 		n = read_some(t);
-		if (n < 0 && !t->ending)
+		if (n < 0 && !tap_is_ending(t))
 			return TAP_EMPTY;
 	}
 	return pass(t) < 0 ? TAP_HELD : TAP_MORE;
+}
+
+/* One more has ended before the rest of the one before it could be passed on: that is taken now, and gets its end. */
+static void settle_end(struct tap *t)
+{
+	struct window *w = &t->window;
+	uint32_t tail;
+
+	while (!ends_now(t) && read_some(t) > 0)
+		;
+	tail = window_tail(w);
+	if (!ends_now(t) || is_raw(t))
+		return;
+	end_piece(t);
+	if (window_len(w) == 0 || w->p[tail - 1] == '\n' || tail == w->size)
+		return;
+	w->p[tail] = '\n';
+	window_set(w, window_head(w), tail + 1);
+	logs_touch(t->logs, w);
 }
 
 void tap_end(struct tap *t)
 {
 	int n = 0;
 
-	t->owed = ioctl(t->fd, FIONREAD, &n) == 0 && n > 0 ? (size_t)n : 0;
-	t->ending = true;
+	if (tap_is_ending(t))
+		settle_end(t);
+	log_store(t->ending, ioctl(t->fd, FIONREAD, &n) == 0 && n > 0 ? (uint64_t)n + 1 : 1);
+}
+
+size_t tap_leave(struct tap *t)
+{
+	int n = 0;
+
+	t->leaving = true;
+	while (pass(t), format(t) && read_some(t) > 0)
+		;
+	end_piece(t);
+	return window_len(&t->window) + (ioctl(t->fd, FIONREAD, &n) == 0 && n > 0 ? (size_t)n : 0);
 }
 
 void tap_init(struct tap *t, struct logs *logs, uint32_t number)
@@ -296,6 +334,7 @@ void tap_init(struct tap *t, struct logs *logs, uint32_t number)
 	t->logs = logs;
 	t->number = number;
 	t->inside = logs_capture_inside(logs, number);
+	t->ending = logs_capture_ending(logs, number);
 	logs_capture_window(logs, number, &t->window);
 	logs_touch(logs, &t->window);
 }

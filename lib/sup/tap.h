@@ -22,9 +22,10 @@ struct tap {
 	const char *prefix; /* at most TAP_PREFIX_MAX bytes are used; the owner's */
 	const char *tag;    /* of its lines for syslog: the process' name; the owner's */
 	bool stamp, strip;
-	bool shared; /* others write to the sink too: it gets whole lines only */
-	bool ending; /* who wrote it is gone: `owed` more bytes of the pipe, then the line ends */
-	size_t owed;
+	bool shared;  /* others write to the sink too: it gets whole lines only */
+	bool leaving; /* after tap_leave() */
+	uint64_t *
+		ending; /* who wrote it is gone: so many more bytes of the pipe less one, then the line ends; 0 = not so */
 	struct sink *failed; /* after TAP_HELD: which one, and its errno */
 	int error;
 };
@@ -45,5 +46,14 @@ enum tap_result tap_pump(struct tap *t);
 
 /* Who wrote it is gone: what the pipe holds now is the last, then a line that has no end gets one. */
 void tap_end(struct tap *t);
+/*
+ * After tap_end(): the sinks cannot take the rest now, and there will be no later for this pipe. It goes into the sinks' own
+ * windows, as much as there is room for. What is left then, in bytes, is lost.
+ */
+size_t tap_leave(struct tap *t);
+static inline bool tap_is_ending(const struct tap *t)
+{
+	return *t->ending != 0;
+}
 
 #endif

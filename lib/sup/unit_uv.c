@@ -507,9 +507,9 @@ void unit_on_message(struct sup *s, const struct keeper_message *m)
 	else if (m->type == KEEPER_INSTANCE)
 		takeover_on_instance(s, m);
 	else if (m->type == KEEPER_RETIRE)
-		takeover_retire(s);
+		upgrade_retire(s);
 	else if (m->type == KEEPER_REFUSED)
-		takeover_on_refused(s, m);
+		upgrade_on_refused(s, m);
 	else if (m->instance < s->n_ids && s->by_id[m->instance] != NULL)
 		on_unit_message(s->by_id[m->instance], m);
 	else if (m->type == KEEPER_GONE || (m->type == KEEPER_EXITED && !m->tree_left))

@@ -52,17 +52,31 @@ def lines():
     return open(pids).read().split()
 
 
-def restarts(what, limit=2.0):
+def restart(limit):
+    """How long until a killed worker's successor is there; within `limit` seconds in any case."""
     n = len(lines())
     os.kill(int(lines()[-1]), signal.SIGKILL)
     t = time.monotonic()
     while len(lines()) == n:
         if time.monotonic() - t > limit:
-            raise SystemExit("%s: a killed worker was not restarted in %s s" % (what, limit))
-        time.sleep(0.005)
+            raise SystemExit("a killed worker was not restarted in %s s" % limit)
+        time.sleep(0.001)
+    return time.monotonic() - t
+
+
+def restarts(what):
+    # Other tests run beside this one: what counts is that it can be fast whatever the clients do.
+    limit = 6.0 if os.environ.get("SAN") else 2.0
+    best = restart(limit)
+    for _ in range(9):
+        if best < 0.05:
+            break
+        best = min(best, restart(limit))
+    if best >= 0.05 and not os.environ.get("SAN"):
+        raise SystemExit("%s: restarted after %d ms at best" % (what, best * 1000))
     if len(call("status", targets=["w:*"])["rows"]) != 20:
         raise SystemExit(what + ": status does not show 20 processes")
-    print("  %s: restarted in less than %d ms" % (what, (time.monotonic() - t) * 1000 + 1))
+    print("  %s: restarted in %.1f ms" % (what, best * 1000))
 
 
 def cpu_ns():

@@ -84,6 +84,72 @@ mps_expect 0 stop all
 shutdown_mpsup
 rm -f "$T/small"/*
 
+say "a last line without an end has one, whoever is killed before there is room"
+config <<X
+[program:cut]
+command=/bin/sh -c 'echo "line \$(cat $T/runs)"; echo >>$T/begun; read x <$T/end; printf "tail \$(cat $T/runs)"'
+stdout_logfile=$T/tiny/cut
+log_timestamp=true
+autostart=false
+autorestart=false
+startsecs=0
+X
+sed -i "s,^logfile=.*,logfile=$T/log," "$CONF"
+LOG=$T/log
+mkfifo "$T/end"
+start_mpsup
+dd if=/dev/zero of="$T/tiny/filler" bs=4096 2>/dev/null
+for i in 1 2 3; do
+  echo $i >"$T/runs"
+  mps_expect 0 start cut
+  must n_lines "$T/begun" $i
+  [ $i != 2 ] || take_over
+  echo >"$T/end"
+  must in_state cut EXITED
+  take_over
+done
+rm "$T/tiny/filler"
+lines_end() { sed 's/^.\{24\}//' "$T/tiny/cut" | cmp -s - <(printf '%s\n' 'line 1' 'tail 1' 'line 2' 'tail 2' 'line 3' 'tail 3'); }
+must lines_end
+shutdown_mpsup
+rm -f "$T/tiny"/*
+
+say "a program that a reload removes, or whose output it sends elsewhere, leaves what it had to say"
+config <<X
+[program:gone]
+command=/bin/sh -c '$W --write 3000 --exit 0; echo >>$T/said; exec $W'
+stdout_logfile=$T/small/gone
+startsecs=0
+[program:moved]
+command=/bin/sh -c '$W --write 3000 --exit 0; echo >>$T/said; exec $W'
+stdout_logfile=$T/small/moved
+log_timestamp=true
+startsecs=0
+X
+sed -i "s,^logfile=.*,logfile=$T/log," "$CONF"
+mount -o remount,size=100k "$T/small"
+dd if=/dev/zero of="$T/small/filler" bs=4096 2>/dev/null
+start_mpsup
+must told "$T/small/gone"
+must told "$T/small/moved"
+must n_lines "$T/said" 2
+config <<X
+[program:moved]
+command=$W
+stdout_logfile=$T/elsewhere
+startsecs=0
+X
+sed -i "s,^logfile=.*,logfile=$T/log," "$CONF"
+mps_expect 0 reload
+mount -o remount,size=8m "$T/small"
+must all_lines "$T/small/gone" 3000
+moved_done() { sed 's/^.\{24\}//' "$T/small/moved" | cmp -s - <(seq -f 'line %.0f' 3000); }
+must moved_done
+contains "$LOG" 'bytes of the output of .* are lost' && fail "something was lost"
+shutdown_mpsup
+rm -f "$T/small"/*
+mount -o remount,size=100k "$T/small"
+
 say "a full disk under the activity log stops nothing"
 config <<X
 [program:one]

@@ -207,7 +207,7 @@ python3 "$T/client.py" "$RUNTIME/control.sock" "$T/w" "$supervisor" || fail "see
 
 say "a takeover, to one who has heard the old supervisor; shutdown, also to one who comes late"
 cat >"$T/takeover.py" <<'Y'
-import signal
+import fcntl, signal, struct, termios
 
 old = subscriber()
 os.kill(supervisor, signal.SIGKILL)
@@ -221,6 +221,15 @@ check("takeover's number", 0 < e["seq"] <= new.answer["result"]["seq"], e, new.a
 check("not to one who knows", subscriber(supervisor_pid=e["data"]["supervisor_pid"]).nothing())
 check("not to a new one", subscriber().nothing())
 check("not to one who does not want it", subscriber(supervisor_pid=supervisor, types=["state"]).nothing())
+# One that reads nothing until the programs have ended: what waits for it, and the last words, still come.
+lazy = subscriber()
+waiting, before = 0, -1
+while waiting > before:
+    for _ in range(5):
+        Client().call("restart", targets=["quick"])
+    before, waiting = waiting, struct.unpack("i", fcntl.ioctl(lazy.s, termios.FIONREAD, b"\0" * 4))[0]
+    while not new.nothing():
+        new.event()
 caller = Client()
 caller.call("shutdown")
 e = new.until(exit_status=0)
@@ -228,12 +237,13 @@ check("shutdown", e["event"] == "shutdown", e)
 late = subscriber()
 e = late.event()
 check("shutdown, late", e["event"] == "shutdown", e)
-while True:
-    e = new.event()
-    if e is None:
-        break
-    last = e
-check("the last word", last["data"]["state"] == "STOPPED", last)
+last = new.until(process="w", state="STOPPED")
+told = []
+while (e := lazy.event()) is not None:
+    told.append(e)
+check("the last word", new.event() is None and told[-1]["seq"] == last["seq"], told[-1], last)
+check("all that waited", sum(e["event"] == "shutdown" for e in told) == 1)
+check("each of it", [e["seq"] for e in told] == list(range(told[0]["seq"], last["seq"] + 1)))
 Y
 sed '/^everything = /,$d' "$T/client.py" >"$T/common.py"
 shutdown_mpsup
@@ -242,6 +252,9 @@ config <<Y
 command=$W --ignore TERM
 startsecs=0
 stopwaitsecs=1
+[program:quick]
+command=$W
+startsecs=0
 Y
 start_mpsup
 python3 <(cat "$T/common.py" "$T/takeover.py") "$RUNTIME/control.sock" "$T/w" "$supervisor" || fail "see above"

@@ -1,6 +1,6 @@
 #!/bin/bash
 # The supervisor is killed before each single system call of a reload, one after the other: in the end what runs is one
-# configuration or the other, as a whole, and each program once. And a reload while the next supervisor is half there.
+# configuration or the other, as a whole, and each program once. And what happens while the next supervisor is half there.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 [ -z "${SAN:-}" ] || { echo "a sanitizer's library must be the first that is loaded" && exit 77; }
@@ -74,6 +74,22 @@ CALL(int, pipe2, (int *f, int g), (f, g))
 CALL(int, unlink, (const char *p), (p))
 CALL(int, rename, (const char *p, const char *q), (p, q))
 CALL(int, epoll_ctl, (int a, int b, int c, struct epoll_event *e), (a, b, c, e))
+/* $OTHER_STATE: the state that was left is in the next format. */
+static ssize_t pread_state(int fd, void *to, size_t n, off_t at)
+{
+	ssize_t r = syscall(SYS_pread64, fd, to, n, at);
+	if (at == 0 && r >= 16 && getenv("OTHER_STATE"))
+		++*(unsigned *)((char *)to + 8);
+	return r;
+}
+ssize_t pread(int fd, void *to, size_t n, off_t at)
+{
+	return pread_state(fd, to, n, at);
+}
+ssize_t pread64(int fd, void *to, size_t n, off_t at)
+{
+	return pread_state(fd, to, n, at);
+}
 mode_t umask(mode_t mask)
 {
 	const char *gate = getenv("GATE");
@@ -180,11 +196,14 @@ cp "$T/bin/mpsup" "$T/good"
 cp "$T/bin/mpsup-host" "$T/"
 MPSUP=$T/good
 mkfifo "$T/gate"
-upgrade() { # program: the next supervisor, which has read the state, and waits
+install_next() { # NAME=VALUE: how it is disturbed
   supervisor=$(role supervisor)
-  printf '#!/bin/sh\nLD_PRELOAD=%s GATE=%s exec %s "$@"\n' "$T/moments.so" "$T/gate" "$1" >"$T/bin/next"
+  printf '#!/bin/sh\nLD_PRELOAD=%s %s exec %s "$@"\n' "$T/moments.so" "$1" "$T/good" >"$T/bin/next"
   chmod 755 "$T/bin/next"
   mv "$T/bin/next" "$T/bin/mpsup"
+}
+upgrade() { # to one that has read the state, and waits
+  install_next "GATE=$T/gate"
   "$MPSUP" upgrade -c "$CONF" >"$T/upgrade" 2>&1 &
   upgrading=$!
   exec 7>"$T/gate" # who opens it for reading has come so far
@@ -198,7 +217,7 @@ one | config
 "$T/bin/mpsup" start -c "$CONF" >"$T/out" 2>"$T/err" || fail "mpsup start"
 keeper=$(role keeper)
 same=$(pid_of same)
-upgrade "$T/good"
+upgrade
 two | config
 kill -HUP "$keeper"
 must contains "$LOG" 'received SIGHUP indicating reload request'
@@ -216,7 +235,7 @@ mps_expect 0 reload
 must n_lines "$T/deaf" 1
 one | config
 mps_expect 0 reload --no-wait
-upgrade "$T/good"
+upgrade
 kill -KILL "$(cat "$T/deaf")"
 must gone "$(cat "$T/deaf")"
 in_state old RUNNING && fail "the reload was completed although another supervisor had read the old configuration"
@@ -224,4 +243,18 @@ kill -KILL "$(pgrep -P "$keeper" -f '^mpsup: supervisor' | grep -vx "$supervisor
 go_on && fail "the upgrade was no failure"
 must all_run "$one_runs"
 [ "$(pid_of same)" = "$same" ] || fail "what is the same was started again"
-shutdown_mpsup
+
+say "one that reads another format of the state"
+install_next OTHER_STATE=1
+mps_expect 1 upgrade
+contains "$T/err" 'the state is in format [0-9]+, this mpsup .* reads format [0-9]+' || fail "$(cat "$T/err")"
+[ "$(role supervisor)" = "$supervisor" ] || fail "another supervisor"
+[ "$(pid_of same)" = "$same" ] || fail "what is the same was started again"
+
+say "a shutdown while the next supervisor is half there"
+upgrade
+kill -TERM "$keeper"
+must contains "$LOG" 'received SIGTERM indicating exit request'
+exec 7>&-
+wait $upgrading
+must -t 5 nothing_left

@@ -80,6 +80,13 @@ command=$W
 autostart=false
 stdout_logfile=$T/late
 startsecs=0
+[program:told]
+command=$W --write 20000
+autostart=false
+stdout_logfile=$T/told
+stdout_logfile_maxbytes=10000
+stdout_logfile_backups=50
+startsecs=0
 X
 start_mpsup
 must all_lines "$T/many" 20000
@@ -115,6 +122,27 @@ say "AUTO files too"
 auto=$(compgen -G "$T/auto-stdout---*.log")
 must all_lines "$auto" 2000
 [ -e "$auto.1" ] || fail "no backup of $auto"
+
+say "each rotation is an event, of the program, or of none"
+mps events --json --type log_rotated >"$T/rotations" 2>"$T/rotations.err" &
+listener=$!
+told() { # file, further words
+  grep -cE "\"event\": ?\"log_rotated\".*$2.*\"file\": ?\"$1\"" "$T/rotations"
+}
+# Whether it listens nobody tells but an event.
+heard() {
+  mps start late >/dev/null && mps stop late >/dev/null
+  [ "$(told "$LOG" '')" -gt 0 ]
+}
+must heard
+mps_expect 0 start told
+must all_lines "$T/told" 20000
+all_told() { [ "$(told "$T/told" '"process": ?"told"')" = "$(n_backups "$T/told")" ]; }
+must all_told
+[ "$(n_backups "$T/told")" -ge 5 ] || fail "$(n_backups "$T/told") backups"
+[ "$(told "$LOG" '"process"')" = 0 ] || fail "the activity log is no program's: $(cat "$T/rotations")"
+kill "$listener"
+wait "$listener" 2>/dev/null
 
 say "the activity log"
 for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25; do

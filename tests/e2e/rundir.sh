@@ -20,7 +20,7 @@ removed() {
   local t0
   t0=$(now_ms)
   rm -rf "$@" || fail "rm: it was made again too early"
-  must -t 2 answers
+  must -t 1 answers
   say "  answers again after $(($(now_ms) - t0)) ms"
   [ "$(stat -c '%a %u' "$RUNTIME")" = "700 $(id -u)" ] || fail "the directory is $(stat -c '%a %u' "$RUNTIME")"
   must -t 2 test -e "$RUNTIME/lock"
@@ -76,7 +76,7 @@ must -t 2 answers
 if [ "$(id -u)" != 0 ]; then
   say "what lies above it"
   rm -rf "$(dirname "$RUNTIME")" || fail "rm"
-  must -t 2 answers
+  must -t 1 answers
 
   say "a file in its place is told, and the end of that is noticed"
   rm -rf "$(dirname "$RUNTIME")"
@@ -84,7 +84,7 @@ if [ "$(id -u)" != 0 ]; then
   must contains "$LOG" 'CRIT .*nobody can ask us'
   ! answers || fail "answers"
   rm "$(dirname "$RUNTIME")"
-  must -t 2 answers
+  must -t 1 answers
 fi
 
 say "and at the end nothing of it is left"

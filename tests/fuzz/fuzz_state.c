@@ -58,12 +58,13 @@ static void fill(struct state *st)
 	state_encode_text(&texts, STATE_ERROR, 1, "no", 2);
 	MUST(state_replace_texts(st, &texts) == 0);
 	for (uint32_t i = 0; i < ARRAY_SIZE(names); i++) {
-		struct svc_record r = { .name = svc_name_hash(names[i]),
-					.gen = 1,
-					.n_history = i,
-					.n_limited = i,
-					.state = (uint8_t)(SVC_RUNNING + i) };
+		const struct svc_record none = { .name = svc_name_hash(names[i]) };
+		struct svc svc = { .gen = 1, .state = (enum svc_state)(SVC_RUNNING + i) };
+		struct svc_record r;
 
+		svc.stop_asked = svc.state == SVC_STOPPING;
+		svc_save(&svc, &none, &r, NULL);
+		r.n_history = r.n_limited = i;
 		state_put(st, i + 1, &r);
 	}
 	state_put_whole(st, &(struct state_whole){ .next_id = 4 });

@@ -34,13 +34,16 @@ static const struct scene {
 	int64_t maxbytes;
 	int kills;
 	bool compress;
+	bool stream; /* to a pipe, which somebody else copies to the file */
 } scenes[] = {
-	{ "raw, never rotated", 1, false, NULL, false, 0, 600, false },
-	{ "raw, rotated", 1, false, NULL, false, 300000, 1000, false },
-	{ "raw, tiny files", 1, false, NULL, false, 4000, 400, false },
-	{ "two on one file with a prefix", 2, true, "x | ", false, 300000, 1000, false },
-	{ "two on two files with the time", 2, false, NULL, true, 100000, 600, false },
-	{ "two on one file, tiny files", 2, true, NULL, false, 4000, 400, false },
+	{ "raw, never rotated", 1, false, NULL, false, 0, 600, false, false },
+	{ "raw, rotated", 1, false, NULL, false, 300000, 1000, false, false },
+	{ "raw, tiny files", 1, false, NULL, false, 4000, 400, false, false },
+	{ "two on one file with a prefix", 2, true, "x | ", false, 300000, 1000, false, false },
+	{ "two on two files with the time", 2, false, NULL, true, 100000, 600, false, false },
+	{ "two on one file, tiny files", 2, true, NULL, false, 4000, 400, false, false },
+	{ "raw, to a pipe", 1, false, NULL, false, 0, 800, false, true },
+	{ "two on one pipe with a prefix", 2, true, "x | ", false, 0, 800, false, true },
 };
 
 static char folder[] = "/tmp/mpsup-logs.XXXXXX";
@@ -50,6 +53,8 @@ struct state {
 	int memfd, mid[2];
 	int pipes[TAPS_MAX][2];
 	pid_t writers[TAPS_MAX];
+	int out[2]; /* of a stream */
+	pid_t reader;
 };
 
 static void die(const char *what)
@@ -87,12 +92,13 @@ static void run(const struct state *s, bool last)
 		die("logs_init");
 	for (int i = 0; i < n_sinks; i++) {
 		char path[128];
-		struct sink_spec spec = {
-			.path = path, .mode = 0644, .maxbytes = c->maxbytes, .backups = BACKUPS
-		};
+		struct sink_spec spec = { .mode = 0644,
+					  .maxbytes = c->maxbytes,
+					  .backups = BACKUPS };
 
 		path_of(c, i, path, sizeof(path));
-		spec.fd = files_open_log(path, spec.mode);
+		spec.path = c->stream ? NULL : path;
+		spec.fd = c->stream ? dup(s->out[1]) : files_open_log(path, spec.mode);
 		if (spec.fd < 0 || sink_init(&sinks[i], &logs, &spec) < 0)
 			die("sink_init");
 	}
@@ -107,19 +113,27 @@ static void run(const struct state *s, bool last)
 		polls[i] = (struct pollfd){ .fd = s->pipes[i][0], .events = POLLIN };
 	}
 	for (unsigned turn = 0;; turn++) {
-		int r = poll(polls, (nfds_t)c->n_taps, last ? 0 : -1);
+		int r = poll(polls, (nfds_t)c->n_taps, last ? 0 : -1), held = 0;
 
-		for (int i = 0; i < c->n_taps; i++)
-			while (tap_pump(&taps[i]) == TAP_MORE)
+		for (int i = 0; i < c->n_taps; i++) {
+			enum tap_result got;
+
+			while ((got = tap_pump(&taps[i])) == TAP_MORE)
 				;
+			held += got == TAP_HELD;
+		}
 		if (turn % 16 == 15)
 			logs_trim(&logs);
-		if (last && r == 0)
+		if (last && r == 0 && held == 0)
 			break;
+		if (held > 0)
+			poll(&(struct pollfd){ .fd = s->out[1], .events = POLLOUT }, 1, -1);
 	}
 	for (int i = 0; i < n_sinks; i++)
 		if (sink_flush(&sinks[i]) != 0)
 			die("sink_flush");
+	for (int i = 0; i < n_sinks; i++)
+		sink_fini(&sinks[i], true);
 }
 
 /* ------------------------------------------------------------------------------------------------ programs */
@@ -178,6 +192,44 @@ static void write_lines(int fd, int writer)
 		n -= want;
 	}
 	_exit(0);
+}
+
+/* Slower than what it reads from, so that the pipe is full at times. */
+static void copy(int from, const char *path)
+{
+	const struct timespec breath = { .tv_nsec = 20000 };
+	static char text[16 << 10];
+	int to = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+	ssize_t n;
+
+	while ((n = read(from, text, sizeof(text))) > 0) {
+		put(to, text, (size_t)n);
+		if (n % 3 == 0)
+			ppoll(NULL, 0, &breath, NULL);
+	}
+	_exit(0);
+}
+
+static void start_reader(struct state *s)
+{
+	char path[128];
+
+	path_of(s->scene, 0, path, sizeof(path));
+	if (pipe2(s->out, O_CLOEXEC) < 0)
+		die("pipe");
+	fd_set_nonblock(s->out[1], true);
+	s->reader = fork();
+	if (s->reader == 0) {
+		close(s->out[1]);
+		copy(s->out[0], path);
+	}
+	close(s->out[0]);
+}
+
+static void end_reader(struct state *s)
+{
+	close(s->out[1]);
+	waitpid(s->reader, NULL, 0);
 }
 
 /* --------------------------------------------------------------------------------------------------- check */
@@ -293,7 +345,7 @@ static void live_and_die(const struct state *s, uint64_t *seed)
 
 static void play(const struct scene *c)
 {
-	struct state s = { .scene = c };
+	struct state s = { .scene = c, .out = { -1, -1 } };
 	struct logs logs;
 	uint64_t seed = 2463534242u;
 
@@ -303,11 +355,15 @@ static void play(const struct scene *c)
 	s.mid[0] = dup(logs.mid[0]);
 	s.mid[1] = dup(logs.mid[1]);
 	logs_fini(&logs);
+	if (c->stream)
+		start_reader(&s);
 	for (int i = 0; i < c->n_taps; i++) {
 		if (pipe(s.pipes[i]) < 0)
 			die("pipe");
 		fd_set_nonblock(s.pipes[i][0], true);
 		s.writers[i] = fork();
+		if (s.writers[i] == 0 && c->stream)
+			close(s.out[1]);
 		if (s.writers[i] == 0)
 			write_lines(s.pipes[i][1], i);
 	}
@@ -322,6 +378,8 @@ static void play(const struct scene *c)
 			left--;
 	}
 	run(&s, true);
+	if (c->stream)
+		end_reader(&s);
 	check(c);
 	printf("%-34s %llu lines in %zu files, %d kills\n", c->name, n_lines, n_files, c->kills);
 	for (int i = 0; i < c->n_taps; i++) {

@@ -255,6 +255,8 @@ static const struct {
 	{ "[program:a]\ncommand=x\n[supervisord]\nnodaemon=true\n", CONF_NOTE, 4,
 	  "is read but has no effect" },
 	{ "[supervisord]\nexit_on=never\n", CONF_ERROR, 2, "none of fatal" },
+	{ "[supervisord]\nexit_on=exit:nosuch\n", CONF_WARNING, 2,
+	  "there is no program or group 'nosuch'" },
 	{ "[supervisord]\non_crash=go\n", CONF_ERROR, 2, "is none of stop" },
 	{ "[supervisord]\ndirectory=/no/such\n", CONF_ERROR, 2, "not an existing folder" },
 };
