@@ -176,6 +176,17 @@ static void set_starting(json_t *o, const struct conf_proc *p)
 	set_bool(o, "daemon", p->daemon);
 }
 
+static void set_dialogue(json_t *o, const struct conf_proc *p)
+{
+	bool notify = p->ready == CONF_READY_NOTIFY, message = p->stop_method == CONF_STOP_MESSAGE;
+
+	set_string(o, "control", conf_control_word(p->control));
+	set_string(o, "ready", notify ? "notify" : "time");
+	set_time(o, "start_timeout", p->start_timeout);
+	set_time(o, "watchdog_sec", p->watchdog);
+	set_string(o, "stop_method", message ? "message" : "signal");
+}
+
 static void set_kind(json_t *o, const struct conf_proc *p)
 {
 	switch (p->kind) {
@@ -212,6 +223,7 @@ json_t *explain_proc(const struct conf_proc *p)
 	set_octal(o, "umask", p->umask);
 	set_string(o, "user", p->user);
 	set_starting(o, p);
+	set_dialogue(o, p);
 	set_stopping(o, p);
 	set_bool(o, "redirect_stderr", p->redirect_stderr);
 	set_log(o, "stdout", &p->out);

@@ -14,6 +14,8 @@ extern const struct cmd cmd_status;
 extern const struct cmd cmd_reload;
 extern const struct cmd cmd_top;
 extern const struct cmd cmd_signal;
+extern const struct cmd cmd_send;
+extern const struct cmd cmd_tell;
 extern const struct cmd cmd_pid;
 extern const struct cmd cmd_wait;
 extern const struct cmd cmd_logs;

@@ -35,6 +35,9 @@
 #define EVENTS_OUT_UNIT_MAX 1024    /* .. so much for each process; more and it is dropped */
 #define CONTROL_JSON_DEPTH_MAX 32   /* nesting in a request */
 
+/* What programs say. */
+#define NOTIFY_MSG_MAX 4096 /* one datagram, either way */
+
 /* mpsup logs. */
 #define LINE_HELD_MAX (1 << 20) /* of a line until its end comes; a longer one is shown in pieces */
 

@@ -342,6 +342,13 @@ const char *conf_kill_mode_word(enum conf_kill_mode v)
 	return words[v];
 }
 
+const char *conf_control_word(enum conf_control v)
+{
+	static const char *const words[] = { "off", "notify", "self", "group", "all" };
+
+	return words[v];
+}
+
 const char *conf_pipe_mode_word(enum conf_pipe_mode v)
 {
 	static const char *const words[] = { "stream", "packet", "duplex" };

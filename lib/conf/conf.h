@@ -25,6 +25,17 @@ enum conf_autorestart { CONF_RESTART_FALSE, CONF_RESTART_TRUE, CONF_RESTART_UNEX
 enum conf_log_kind { CONF_LOG_NONE, CONF_LOG_AUTO, CONF_LOG_SYSLOG, CONF_LOG_FILE };
 enum conf_kill_mode { CONF_KILL_TREE, CONF_KILL_GROUP, CONF_KILL_PROCESS };
 enum conf_stdin { CONF_STDIN_PIPE, CONF_STDIN_NULL };
+/* How it is known that a program has come up. */
+enum conf_ready { CONF_READY_TIME, CONF_READY_NOTIFY };
+/* What a program may say, each more than the one before. */
+enum conf_control {
+	CONF_CONTROL_OFF,
+	CONF_CONTROL_NOTIFY,
+	CONF_CONTROL_SELF,
+	CONF_CONTROL_GROUP,
+	CONF_CONTROL_ALL
+};
+enum conf_stop_method { CONF_STOP_SIGNAL, CONF_STOP_MESSAGE };
 enum conf_on_crash { CONF_CRASH_STOP, CONF_CRASH_RESTART };
 enum conf_level {
 	CONF_LEVEL_CRITICAL,
@@ -137,6 +148,11 @@ struct conf_proc {
 	char *env_file;		/* path without the leading "-" */
 	bool env_file_optional; /* it had the leading "-" */
 	enum conf_stdin stdin_mode;
+	enum conf_control control;
+	enum conf_ready ready;
+	int64_t start_timeout; /* ns, of ready=notify; 0 = none */
+	int64_t watchdog;      /* ns; 0 = none */
+	enum conf_stop_method stop_method;
 
 	/* fcgi-program: an address checked by conf ("tcp://host:port" or "unix:///path"), owner "user[:group]" */
 	char *socket;
@@ -244,6 +260,7 @@ void conf_strv_free(char **strv);
 const char *conf_kind_word(enum conf_kind kind);
 const char *conf_autorestart_word(enum conf_autorestart v);
 const char *conf_kill_mode_word(enum conf_kill_mode v);
+const char *conf_control_word(enum conf_control v);
 const char *conf_level_word(enum conf_level v);
 const char *conf_pipe_mode_word(enum conf_pipe_mode v);
 const char *conf_on_end_word(enum conf_on_end v);

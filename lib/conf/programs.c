@@ -318,6 +318,12 @@ static int check_together(struct scope *s, const struct slots *slots, struct con
 			    "must be false: standard output carries the event protocol");
 		errors++;
 	}
+	if (p->control == CONF_CONTROL_OFF && (p->ready == CONF_READY_NOTIFY || p->watchdog > 0)) {
+		section_say(
+			s, CONF_ERROR, slot_of(slots, s, "control"), "control",
+			"off cannot go with ready=notify or watchdog_sec: nobody would hear it");
+		errors++;
+	}
 	if (p->kind == CONF_FCGI_PROGRAM && p->socket && p->socket[0] == 't' &&
 	    (slot_of(slots, s, "socket_owner") || slot_of(slots, s, "socket_mode"))) {
 		section_say(s, CONF_ERROR, slot_of(slots, s, "socket"), "socket",

@@ -22,6 +22,7 @@
 #include "proc/tree.h"
 #include "sup/files.h"
 #include "sup/pipes_uv.h"
+#include "sup/said.h"
 #include "sup/sup_uv.h"
 
 static const int handled[] = { SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2 };
@@ -240,8 +241,10 @@ void sup_on_state(struct unit *u, enum svc_state from)
 {
 	struct sup *s = u->sup;
 
-	if (u->svc.state == SVC_STARTING)
+	if (u->svc.state == SVC_STARTING) {
 		u->exit_status = 0;
+		said_forget(u);
+	}
 	control_on_state(u, from);
 	count(u);
 	reload_on_state(u);
@@ -414,6 +417,8 @@ static int open_new(struct sup *s, struct err *err)
 	int r = sup_make_programs(s, err);
 
 	if (r == 0)
+		r = notify_open(s, err);
+	if (r == 0)
 		r = control_open(s, err);
 	if (r < 0)
 		return r;
@@ -487,6 +492,7 @@ static void close_all(struct sup *s)
 {
 	runtime_close(s);
 	control_close(s);
+	notify_close(s);
 	uv_run(&s->loop, UV_RUN_NOWAIT); /* requests let go of the units before these go */
 	activity_flush(&s->log);
 	capture_finish(s);
@@ -528,6 +534,7 @@ int sup_run(const struct sup_options *options, struct err *err)
 			 .logs.memfd = -1,
 			 .kept_logs = { -1, -1, -1 },
 			 .kept_listener = -1,
+			 .kept_notify = -1,
 			 .upgrade_fd = -1,
 			 .start_dir = -1 };
 	const struct conf_supervisord *c = &options->conf->supervisord;

@@ -23,6 +23,7 @@
 #include "proc/tag.h"
 #include "sup/control.h"
 #include "sup/pipes_uv.h"
+#include "sup/said.h"
 #include "sup/sup_uv.h"
 
 /* What lib/keeper/keeper.h says of the descriptors that the keeper hands down. */
@@ -140,6 +141,26 @@ void takeover_save_auto(struct unit *u, bool is_err)
 		 is_err ? u->auto_err : u->auto_out);
 }
 
+static char *said_text(const struct unit *u)
+{
+	struct buf b = BUF_INIT;
+
+	if (u->said != NULL)
+		said_encode(u->said, &b);
+	return xbuf_take(&b);
+}
+
+void takeover_save_said(struct unit *u)
+{
+	AUTO_FREE char *text = said_text(u);
+	uint32_t hash = text[0] != '\0' ? hash_error(text) : 0;
+
+	if (hash == u->saved_said)
+		return;
+	u->saved_said = hash;
+	add_text(u->sup, STATE_SAID, u->svc.id, text);
+}
+
 void takeover_save_gone(struct sup *s, uint32_t id, uint32_t gen)
 {
 	const struct svc_record r = { .gen = gen };
@@ -150,12 +171,14 @@ void takeover_save_gone(struct sup *s, uint32_t id, uint32_t gen)
 
 static void encode_unit(struct buf *b, const struct unit *u)
 {
+	AUTO_FREE char *said = said_text(u);
 	const struct {
 		enum state_kind kind;
 		const char *text;
 	} rows[] = { { STATE_ERROR, u->svc.spawn_error },
 		     { STATE_AUTO_OUT, u->auto_out },
-		     { STATE_AUTO_ERR, u->auto_err } };
+		     { STATE_AUTO_ERR, u->auto_err },
+		     { STATE_SAID, said[0] != '\0' ? said : NULL } };
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
 		if (rows[i].text != NULL)
@@ -202,6 +225,7 @@ static struct fd_list list_fds(struct sup *s)
 	for (size_t i = 0; i < ARRAY_SIZE(logs); i++)
 		list_fd(&l, logs[i], log_names[i], "");
 	list_fd(&l, s->kept_listener >= 0 ? s->kept_listener : control_listener(s), "control", "");
+	list_fd(&l, s->kept_notify >= 0 ? s->kept_notify : notify_fd(s), "notify", "");
 	list_sockets(&l, s->sockets);
 	list_sockets(&l, reload_old_sockets(s));
 	if (l.names.failed)
@@ -387,6 +411,8 @@ static void take_fds(struct sup *s, struct wire *names)
 				s->kept_logs[i] = fd;
 		if (strcmp(what, "control ") == 0)
 			s->kept_listener = fd;
+		else if (strcmp(what, "notify ") == 0)
+			s->kept_notify = fd;
 		else if (strncmp(what, "fcgi ", 5) == 0)
 			sockets_add(&s->sockets, what + 5, fd);
 	}
@@ -394,9 +420,15 @@ static void take_fds(struct sup *s, struct wire *names)
 
 static void take_text(struct unit *u, enum state_kind kind, const char *p, size_t n)
 {
-	char **at = kind == STATE_AUTO_OUT   ? &u->auto_out
-		    : kind == STATE_AUTO_ERR ? &u->auto_err
-					     : &u->svc.spawn_error;
+	char **at;
+
+	if (kind == STATE_SAID) {
+		said_restore(u, p, n);
+		return;
+	}
+	at = kind == STATE_AUTO_OUT   ? &u->auto_out
+	     : kind == STATE_AUTO_ERR ? &u->auto_err
+				      : &u->svc.spawn_error;
 
 	free(*at);
 	*at = n > 0 ? xstrndup(p, n) : NULL;
@@ -434,7 +466,7 @@ static bool is_known_fd(const struct sup *s, int fd)
 	for (const struct socket_of *o = s->sockets; o != NULL; o = o->next)
 		if (fd == o->fd)
 			return true;
-	return fd == s->kept_listener;
+	return fd == s->kept_listener || fd == s->kept_notify;
 }
 
 static void close_unknown_fds(struct sup *s)
@@ -551,6 +583,8 @@ int takeover_begin(struct sup *s, const struct keeper_message *welcome)
 	take_texts(s, false);
 	close_unknown_fds(s);
 	r = open_log(s, &err);
+	if (r == 0)
+		r = notify_open(s, &err);
 	if (r == 0)
 		r = sup_make_programs(s, &err);
 	if (r < 0) {
