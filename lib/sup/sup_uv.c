@@ -22,6 +22,7 @@
 #include "proc/tree.h"
 #include "sup/files.h"
 #include "sup/pipes_uv.h"
+#include "sup/rundir.h"
 #include "sup/said.h"
 #include "sup/sup_uv.h"
 
@@ -472,6 +473,15 @@ static int open_all(struct sup *s, struct err *err)
 
 /* ----------------------------------------------------------------------------------------------------- end */
 
+/* The keeper has held the lock on the runtime directory. -1: somebody else has it by now. */
+static int inherit_lock(const struct sup *s)
+{
+	struct err err = ERR_INIT;
+	int fd;
+
+	return rundir_lock(s->options->dir, s->options->name, &fd, &err) == 0 ? fd : -1;
+}
+
 /* The keeper was the parent of all: with it gone there is nobody else to end what it left. */
 static void end_without_keeper(struct sup *s)
 {
@@ -486,6 +496,18 @@ static void end_without_keeper(struct sup *s)
 	if (s->pidfile != NULL)
 		unlink(s->pidfile);
 	s->exit_status = 1;
+}
+
+/* The same for its files, when nothing of ours uses them any more. */
+static void remove_files(const struct sup *s, int lock_fd)
+{
+	if (lock_fd < 0)
+		lock_fd = inherit_lock(s);
+	if (lock_fd < 0)
+		return;
+	unlink(s->socket_path);
+	rundir_remove(s->options->dir, lock_fd);
+	close(lock_fd);
 }
 
 static void close_all(struct sup *s)
@@ -538,7 +560,7 @@ int sup_run(const struct sup_options *options, struct err *err)
 			 .upgrade_fd = -1,
 			 .start_dir = -1 };
 	const struct conf_supervisord *c = &options->conf->supervisord;
-	int r;
+	int lock_fd = -1, r;
 
 	s.state = options->heritage->state;
 	title_set("mpsup: supervisor %s", options->name);
@@ -561,11 +583,15 @@ int sup_run(const struct sup_options *options, struct err *err)
 	if (r == 0) {
 		say_hello(&s);
 		uv_run(&s.loop, UV_RUN_DEFAULT);
-		if (s.keeper_lost)
+		if (s.keeper_lost) {
+			lock_fd = inherit_lock(&s); /* so that no other begins meanwhile */
 			end_without_keeper(&s);
+		}
 		r = s.exit_status;
 	}
 	close_all(&s);
+	if (s.keeper_lost)
+		remove_files(&s, lock_fd);
 	fini(&s);
 	return r;
 }
