@@ -29,6 +29,7 @@ struct world {
 	unsigned starts;
 	unsigned signals;
 	bool sigkill; /* was sent in the last event */
+	bool deaf;    /* it cannot be asked to end */
 	enum svc_state from;
 	enum svc_event event;	   /* the one at work */
 	struct mps_time *restarts; /* by the policy after a run, since the last request */
@@ -61,6 +62,16 @@ static void world_signal(struct svc *s, int sig, enum svc_scope scope)
 	w->sigkill |= sig == SIGKILL;
 	if (w->traced)
 		buf_addf(&w->trace, "%s>%s ", sig_name(sig), scopes[scope]);
+}
+
+static bool world_ask(struct svc *s)
+{
+	struct world *w = s->user;
+
+	MUST(s->conf->stop_method == CONF_STOP_MESSAGE);
+	if (w->traced && !w->deaf)
+		buf_adds(&w->trace, "ASK ");
+	return !w->deaf;
 }
 
 static void world_timer(struct svc *s, struct mps_time at)
@@ -131,6 +142,7 @@ static uint32_t world_random(struct svc *s)
 static const struct svc_ops world_ops = {
 	.start = world_start,
 	.signal = world_signal,
+	.ask = world_ask,
 	.timer = world_timer,
 	.on_state = world_on_state,
 	.log = world_log,
@@ -175,7 +187,12 @@ static void check_timer(const struct world *w)
 	MUST(w->timer.ns == s->timer_at.ns);
 	switch (s->state) {
 	case SVC_STARTING:
-		MUST(armed == (s->pid != 0));
+		MUST(armed == (s->pid != 0 &&
+			       (s->conf->ready == CONF_READY_TIME || s->conf->start_timeout > 0)));
+		MUST(!s->ready || (s->pid == 0 && s->conf->ready == CONF_READY_NOTIFY));
+		break;
+	case SVC_RUNNING:
+		MUST(armed == (s->conf->watchdog > 0));
 		break;
 	case SVC_BACKOFF:
 		MUST(armed);
@@ -184,7 +201,6 @@ static void check_timer(const struct world *w)
 		MUST(armed || s->exited); /* then the keeper ends what is left */
 		break;
 	case SVC_STOPPED:
-	case SVC_RUNNING:
 	case SVC_EXITED:
 	case SVC_FATAL:
 	case SVC_UNKNOWN:
@@ -205,9 +221,11 @@ static void world_check(const struct world *w)
 	MUST(s->gen == w->starts);
 	MUST(s->pid >= 0 && (s->pid == 0 || svc_is_signallable(s)));
 	MUST(s->state != SVC_RUNNING || s->pid > 0);
-	MUST(s->state == SVC_STOPPING ||
-	     !(s->want_start || s->stop_asked || s->exited || s->killed || s->too_soon));
-	MUST(s->state != SVC_STOPPING || s->exited || s->stop_asked);
+	MUST(s->state == SVC_STOPPING || !(s->want_start || s->stop_asked || s->exited ||
+					   s->killed || s->too_soon || s->asked || s->overdue));
+	MUST(s->state == SVC_STARTING || !s->ready);
+	MUST(s->state != SVC_STOPPING || s->exited || s->stop_asked || s->overdue);
+	MUST(!s->asked || (s->stop_asked && !s->killed));
 	MUST(!s->exited || s->pid == 0);
 	MUST(s->state != SVC_FATAL || s->spawn_error != NULL);
 	MUST(s->busy == 0 || s->pid == 0);

@@ -43,6 +43,16 @@ static void set_one(struct world *w, const char *key, long v)
 		c->restart_delay = v * MPS_NS_PER_MS;
 	else if (strcmp(key, "delay_max_ms") == 0)
 		c->restart_delay_max = v * MPS_NS_PER_MS;
+	else if (strcmp(key, "notify") == 0)
+		c->ready = v != 0 ? CONF_READY_NOTIFY : CONF_READY_TIME;
+	else if (strcmp(key, "timeout_ms") == 0)
+		c->start_timeout = v * MPS_NS_PER_MS;
+	else if (strcmp(key, "watchdog_ms") == 0)
+		c->watchdog = v * MPS_NS_PER_MS;
+	else if (strcmp(key, "message") == 0)
+		c->stop_method = v != 0 ? CONF_STOP_MESSAGE : CONF_STOP_SIGNAL;
+	else if (strcmp(key, "deaf") == 0)
+		w->deaf = v != 0;
 	else
 		cr_assert_fail("no setting %s", key);
 }
@@ -92,6 +102,9 @@ static void do_word(struct world *w, const char *word)
 		{ "relief", SVC_EV_RELIEF, { 0 } },
 		{ "gone", SVC_EV_GONE, { 0 } },
 		{ "tick", SVC_EV_TIMER, { 0 } },
+		{ "ready", SVC_EV_READY, { 0 } },
+		{ "alive", SVC_EV_ALIVE, { 0 } },
+		{ "extend", SVC_EV_EXTEND, { .span = 20 * MPS_NS_PER_S } },
 	};
 
 	if (word[0] == '+') {

@@ -171,6 +171,35 @@ static void add_forkserver(struct buf *out, const json_t *server)
 		add_field(out, "forkserver", text.p);
 }
 
+/* What it has said. */
+static void add_said(struct buf *out, const json_t *said)
+{
+	static const struct {
+		const char *key, *text;
+	} counts[] = { { "messages", "messages" },
+		       { "bad", "that make no sense" },
+		       { "dropped", "too many a second" },
+		       { "denied", "not allowed" } };
+	json_int_t pid = json_integer_value(json_object_get(said, "main_pid"));
+	AUTO_BUF line = BUF_INIT;
+
+	for (size_t i = 0; i < ARRAY_SIZE(counts); i++) {
+		json_int_t n = json_integer_value(json_object_get(said, counts[i].key));
+
+		if (n > 0)
+			buf_addf(&line, "%s%lld %s", line.len > 0 ? ", " : "", (long long)n,
+				 counts[i].text);
+	}
+	if (json_is_true(json_object_get(said, "reloading")))
+		buf_adds(&line, "; it reads its settings again");
+	if (json_is_true(json_object_get(said, "stopping")))
+		buf_adds(&line, "; it is about to end");
+	if (pid > 0)
+		buf_addf(&line, "; its main process is %lld", (long long)pid);
+	if (line.len > 0)
+		add_field(out, "it said", line.p);
+}
+
 static void add_head(struct buf *out, const json_t *row)
 {
 	static const struct {
@@ -185,6 +214,7 @@ static void add_head(struct buf *out, const json_t *row)
 		{ "started by", "start_method" },
 		{ "stdout", "stdout_logfile" },
 		{ "stderr", "stderr_logfile" },
+		{ "control", "control" },
 	};
 	const char *state = text_of(row, "state"), *sgr = terminal_state_sgr(state);
 	bool colours = terminal_has_colours() && sgr != NULL;
@@ -209,6 +239,7 @@ static void add_head(struct buf *out, const json_t *row)
 	for (size_t i = 0; i < ARRAY_SIZE(fields); i++)
 		add_field(out, fields[i].title, text_of(row, fields[i].key));
 	add_forkserver(out, json_object_get(row, "forkserver"));
+	add_said(out, json_object_get(row, "said"));
 }
 
 static unsigned depth_of(const json_t *tree, size_t i)

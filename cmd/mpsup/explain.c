@@ -176,6 +176,17 @@ static void set_starting(json_t *o, const struct conf_proc *p)
 	set_bool(o, "daemon", p->daemon);
 }
 
+static void set_dialogue(json_t *o, const struct conf_proc *p)
+{
+	bool notify = p->ready == CONF_READY_NOTIFY, message = p->stop_method == CONF_STOP_MESSAGE;
+
+	set_string(o, "control", conf_control_word(p->control));
+	set_string(o, "ready", notify ? "notify" : "time");
+	set_time(o, "start_timeout", p->start_timeout);
+	set_time(o, "watchdog_sec", p->watchdog);
+	set_string(o, "stop_method", message ? "message" : "signal");
+}
+
 static void set_kind(json_t *o, const struct conf_proc *p)
 {
 	switch (p->kind) {
@@ -217,6 +228,7 @@ json_t *explain_proc(const struct conf_proc *p)
 	set_octal(o, "umask", p->umask);
 	set_string(o, "user", p->user);
 	set_starting(o, p);
+	set_dialogue(o, p);
 	set_stopping(o, p);
 	set_bool(o, "redirect_stderr", p->redirect_stderr);
 	set_log(o, "stdout", &p->out);
@@ -230,6 +242,34 @@ json_t *explain_proc(const struct conf_proc *p)
 	set_string(o, "stdin", p->stdin_mode == CONF_STDIN_PIPE ? "pipe" : "null");
 	set_string(o, "serverurl", p->serverurl);
 	set_kind(o, p);
+	return o;
+}
+
+static void set_end(json_t *o, const struct conf_pipe *pipe, enum conf_side side)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < pipe->n_ends[side]; i++) {
+		json_t *end = json_object();
+
+		set_string(end, "program", pipe->ends[side][i].program);
+		set_int(end, "fd", pipe->ends[side][i].fd);
+		json_array_append_new(list, end);
+	}
+	json_object_set_new(o, side == CONF_FROM ? "from" : "to", list);
+}
+
+static json_t *explain_pipe(const struct conf_pipe *pipe)
+{
+	json_t *o = json_object();
+
+	set_string(o, "name", pipe->name);
+	set_string(o, "variable", pipe->variable);
+	set_end(o, pipe, CONF_FROM);
+	set_end(o, pipe, CONF_TO);
+	set_string(o, "mode", conf_pipe_mode_word(pipe->mode));
+	json_object_set_new(o, "size", pipe->size > 0 ? json_integer(pipe->size) : json_null());
+	set_string(o, "on_end", conf_on_end_word(pipe->on_end));
 	return o;
 }
 
@@ -275,10 +315,13 @@ const char *explain_severity(enum conf_severity level)
 
 json_t *explain_conf(const struct conf *conf)
 {
-	json_t *programs = json_array(), *messages = json_array(), *o = json_object();
+	json_t *programs = json_array(), *pipes = json_array();
+	json_t *messages = json_array(), *o = json_object();
 
 	for (size_t i = 0; i < conf->n_procs; i++)
 		json_array_append_new(programs, explain_proc(&conf->procs[i]));
+	for (size_t i = 0; i < conf->n_pipes; i++)
+		json_array_append_new(pipes, explain_pipe(&conf->pipes[i]));
 	for (size_t i = 0; i < conf->n_messages; i++) {
 		const struct conf_message *m = &conf->messages[i];
 		json_t *j = json_object();
@@ -294,6 +337,7 @@ json_t *explain_conf(const struct conf *conf)
 	set_string(o, "file", conf->path);
 	json_object_set_new(o, "supervisord", explain_supervisord(&conf->supervisord));
 	json_object_set_new(o, "programs", programs);
+	json_object_set_new(o, "pipes", pipes);
 	json_object_set_new(o, "messages", messages);
 	return o;
 }

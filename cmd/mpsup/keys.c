@@ -210,6 +210,9 @@ static const struct {
 	{ "umask", "022", false },
 	{ "user", "root", false },
 	{ "username", "admin", false },
+	{ "from", "web:3", false },
+	{ "to", "app:3", false },
+	{ "size", "1MB", false },
 };
 
 static void print_example_line(const struct key *key)
@@ -240,6 +243,8 @@ static const char *example_name(const struct section_kind *kind)
 		return ":models";
 	case SECTION_CTLPLUGIN:
 		return ":plugin";
+	case SECTION_PIPE:
+		return ":frames";
 	case SECTION_PROGRAM:
 		return ":web";
 	case SECTION_SUPERVISORD:

@@ -10,6 +10,9 @@
 #define CONF_INCLUDE_DEPTH_MAX 16  /* files that include files */
 #define CONF_FILES_MAX 4096	   /* files in all */
 #define CONF_PROGRAMS_MAX 100000   /* processes in all, numprocs expanded */
+#define CONF_PIPES_MAX 10000	   /* [pipe:...] sections */
+#define CONF_PIPE_FD_MAX 255	   /* the number of an end in its process */
+#define CONF_WIRES_MAX 48	   /* ends of pipes in one process */
 #define CONF_EXPAND_WIDTH_MAX 4096 /* the width or precision in %(x)99d */
 #define CONF_LIMIT_MAX                                                                             \
 	128 /* the N of restart_limit=N/SECONDS: so many times are kept; a power of two */
@@ -37,6 +40,9 @@
 #define EVENTS_OUT_MAX (64 << 10)   /* events not yet read by a subscriber, and more by .. */
 #define EVENTS_OUT_UNIT_MAX 1024    /* .. so much for each process; more and it is dropped */
 #define CONTROL_JSON_DEPTH_MAX 32   /* nesting in a request */
+
+/* What programs say. */
+#define NOTIFY_MSG_MAX 4096 /* one datagram, either way */
 
 /* mpsup logs. */
 #define LINE_HELD_MAX (1 << 20) /* of a line until its end comes; a longer one is shown in pieces */

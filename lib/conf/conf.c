@@ -99,11 +99,7 @@ static void check_door(struct scope *s, const struct slots *slots, const struct 
 		section_say(s, CONF_ERROR, NULL, NULL,
 			    "username and password go together: %s is missing",
 			    door->username ? "password" : "username");
-	for (size_t i = 0; i < n_keys; i++)
-		if ((keys[i].sections & s->kind->kind) && (keys[i].flags & KEY_REQUIRED) &&
-		    !slots->of[i])
-			section_say(s, CONF_ERROR, NULL, NULL, "%s= is missing: %s", keys[i].name,
-				    keys[i].doc);
+	section_require(s, slots);
 }
 
 static void load_other(struct loader *l, struct ini_section *sec, const struct section_kind *kind)
@@ -148,6 +144,7 @@ static void load_other(struct loader *l, struct ini_section *sec, const struct s
 	case SECTION_LISTENER:
 	case SECTION_GROUP:
 	case SECTION_FORKSERVER:
+	case SECTION_PIPE:
 		break;
 	}
 }
@@ -178,7 +175,7 @@ static void load_others(struct loader *l)
 		if (kind == NULL)
 			unknown_section(l, sec);
 		else if (!(kind->kind & (SECTION_SUPERVISORD | SECTION_PROC | SECTION_GROUP |
-					 SECTION_FORKSERVER)))
+					 SECTION_FORKSERVER | SECTION_PIPE)))
 			load_other(l, sec, kind);
 	}
 }
@@ -274,6 +271,7 @@ struct conf *conf_load(const char *path, const struct conf_options *options)
 	load_groups(&l);
 	load_forkservers(&l);
 	load_programs(&l);
+	load_pipes(&l);
 	load_others(&l);
 	check_defaults(&l);
 	check_exit_on(&l);
@@ -287,6 +285,7 @@ void conf_free(struct conf *conf)
 	if (conf == NULL)
 		return;
 	free(conf->procs);
+	free(conf->pipes);
 	free(conf->messages);
 	store_free(conf->store);
 	free(conf);
@@ -351,6 +350,43 @@ const char *conf_kill_mode_word(enum conf_kill_mode v)
 	static const char *const words[] = { "tree", "group", "process" };
 
 	return words[v];
+}
+
+const char *conf_control_word(enum conf_control v)
+{
+	static const char *const words[] = { "off", "notify", "self", "group", "all" };
+
+	return words[v];
+}
+
+const char *conf_pipe_mode_word(enum conf_pipe_mode v)
+{
+	static const char *const words[] = { "stream", "packet", "duplex" };
+
+	return words[v];
+}
+
+const char *conf_on_end_word(enum conf_on_end v)
+{
+	static const char *const words[] = { "eof", "keep" };
+
+	return words[v];
+}
+
+const struct conf_pipe *conf_pipe_find(const struct conf *conf, const char *name)
+{
+	for (size_t i = 0; i < conf->n_pipes; i++)
+		if (strcmp(conf->pipes[i].name, name) == 0)
+			return &conf->pipes[i];
+	return NULL;
+}
+
+const struct conf_wire *conf_wire_at(const struct conf_proc *proc, int fd)
+{
+	for (size_t i = 0; i < proc->n_wires; i++)
+		if (proc->wires[i].fd == fd)
+			return &proc->wires[i];
+	return NULL;
 }
 
 const char *conf_level_word(enum conf_level v)

@@ -26,6 +26,17 @@ enum conf_log_kind { CONF_LOG_NONE, CONF_LOG_AUTO, CONF_LOG_SYSLOG, CONF_LOG_FIL
 enum conf_kill_mode { CONF_KILL_TREE, CONF_KILL_GROUP, CONF_KILL_PROCESS };
 enum conf_method { CONF_METHOD_SPAWN, CONF_METHOD_FORK, CONF_METHOD_FORKSERVER };
 enum conf_stdin { CONF_STDIN_PIPE, CONF_STDIN_NULL };
+/* How it is known that a program has come up. */
+enum conf_ready { CONF_READY_TIME, CONF_READY_NOTIFY };
+/* What a program may say, each more than the one before. */
+enum conf_control {
+	CONF_CONTROL_OFF,
+	CONF_CONTROL_NOTIFY,
+	CONF_CONTROL_SELF,
+	CONF_CONTROL_GROUP,
+	CONF_CONTROL_ALL
+};
+enum conf_stop_method { CONF_STOP_SIGNAL, CONF_STOP_MESSAGE };
 enum conf_on_crash { CONF_CRASH_STOP, CONF_CRASH_RESTART };
 enum conf_level {
 	CONF_LEVEL_CRITICAL,
@@ -36,6 +47,9 @@ enum conf_level {
 	CONF_LEVEL_TRACE,
 	CONF_LEVEL_BLATHER
 };
+enum conf_pipe_mode { CONF_PIPE_STREAM, CONF_PIPE_PACKET, CONF_PIPE_DUPLEX };
+enum conf_on_end { CONF_END_EOF, CONF_END_KEEP };
+enum conf_side { CONF_FROM, CONF_TO }; /* of a pipe: who writes, who reads */
 enum conf_exit_on { CONF_EXIT_NONE, CONF_EXIT_FATAL, CONF_EXIT_NAME, CONF_EXIT_ALL };
 
 #define CONF_RETRIES_INFINITE (-1)
@@ -50,6 +64,35 @@ struct conf_log {
 	int64_t capture_maxbytes;
 	bool events_enabled;
 	bool syslog; /* also to syslog(3) */
+};
+
+/* A program at an end of a pipe. */
+struct conf_end {
+	char *program;
+	int fd; /* the number in its processes */
+};
+
+/* [pipe:NAME]: made once, and kept while programs come and go. */
+struct conf_pipe {
+	char *name;
+	char *variable; /* MPSUP_PIPE_NAME: tells a process the number of its end */
+	struct conf_place place;
+	char **texts[2]; /* from, to, as the file has them; by enum conf_side */
+	struct conf_end *ends[2];
+	size_t n_ends[2];
+	enum conf_pipe_mode mode;
+	int64_t size; /* 0 = the system's */
+	enum conf_on_end on_end;
+};
+
+/* One end of a pipe as a process has it. */
+struct conf_wire {
+	char *pipe;	/* its name */
+	char *variable; /* "MPSUP_PIPE_NAME=fd" */
+	enum conf_pipe_mode mode;
+	enum conf_side side;
+	int fd;
+	struct conf_place place; /* of the key that says so */
 };
 
 /* One process: numprocs is expanded already. All strings are expanded, owned by the struct conf, NULL = not
@@ -96,6 +139,8 @@ struct conf_proc {
 	struct conf_log err;
 	char **environment; /* NULL-terminated "KEY=value": [supervisord]'s and then the program's own, no key twice */
 	char *serverurl;
+	const struct conf_wire *wires; /* by fd, each once; of all processes of the program */
+	size_t n_wires;
 
 	/* mpsup's own */
 	enum conf_kill_mode kill_mode;
@@ -110,6 +155,11 @@ struct conf_proc {
 	char *env_file;		/* path without the leading "-" */
 	bool env_file_optional; /* it had the leading "-" */
 	enum conf_stdin stdin_mode;
+	enum conf_control control;
+	enum conf_ready ready;
+	int64_t start_timeout; /* ns, of ready=notify; 0 = none */
+	int64_t watchdog;      /* ns; 0 = none */
+	enum conf_stop_method stop_method;
 
 	/* fcgi-program: an address checked by conf ("tcp://host:port" or "unix:///path"), owner "user[:group]" */
 	char *socket;
@@ -170,6 +220,8 @@ struct conf {
 	struct conf_proc
 		*procs; /* in the order of the file; the array does not move after loading */
 	size_t n_procs;
+	struct conf_pipe *pipes; /* in the order of the file; owned */
+	size_t n_pipes;
 	struct conf_message *messages; /* by file and line */
 	size_t n_messages;
 	size_t n_errors;
@@ -217,6 +269,13 @@ const char *conf_kind_word(enum conf_kind kind);
 const char *conf_autorestart_word(enum conf_autorestart v);
 const char *conf_method_word(enum conf_method v);
 const char *conf_kill_mode_word(enum conf_kill_mode v);
+const char *conf_control_word(enum conf_control v);
 const char *conf_level_word(enum conf_level v);
+const char *conf_pipe_mode_word(enum conf_pipe_mode v);
+const char *conf_on_end_word(enum conf_on_end v);
+/* By its name; NULL = there is none. */
+const struct conf_pipe *conf_pipe_find(const struct conf *conf, const char *name);
+/* The wire at this number of the process; NULL = it is no pipe. */
+const struct conf_wire *conf_wire_at(const struct conf_proc *proc, int fd);
 
 #endif

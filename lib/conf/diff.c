@@ -216,12 +216,47 @@ static void compare_group_priority(const struct conf_proc *a, const struct conf_
 	f->keys[f->n++] = key;
 }
 
+static void add_key(struct found *f, const char *name)
+{
+	const struct key *key = key_find(SECTION_PIPE, name);
+
+	for (size_t i = 0; i < f->n; i++)
+		if (f->keys[i] == key)
+			return;
+	f->keys[f->n++] = key;
+}
+
+static bool same_wire(const struct conf_wire *a, const struct conf_wire *b)
+{
+	return strcmp(a->variable, b->variable) == 0 && strcmp(a->pipe, b->pipe) == 0 &&
+	       a->mode == b->mode && a->side == b->side;
+}
+
+/* A process has its ends from its start, so another end is another start. */
+static void compare_wires(const struct conf_proc *a, const struct conf_proc *b, struct found *f)
+{
+	static const char *const sides[] = { [CONF_FROM] = "from", [CONF_TO] = "to" };
+
+	for (size_t i = 0; i < a->n_wires || i < b->n_wires; i++) {
+		const struct conf_wire *x = i < a->n_wires ? &a->wires[i] : NULL;
+		const struct conf_wire *y = i < b->n_wires ? &b->wires[i] : NULL;
+
+		if (x != NULL && y != NULL && same_wire(x, y))
+			continue;
+		if (x != NULL && y != NULL && strcmp(x->pipe, y->pipe) == 0 && x->mode != y->mode)
+			add_key(f, "mode");
+		else
+			add_key(f, sides[x != NULL ? x->side : y->side]);
+	}
+}
+
 static void compare_procs(struct diff_row *row)
 {
 	struct found f = { .n = 0 };
 
 	compare(SECTION_PROC | SECTION_FORKSERVER, row->from, row->to, &f);
 	compare_group_priority(row->from, row->to, &f);
+	compare_wires(row->from, row->to, &f);
 	row->kind = f.n > 0 ? DIFF_LIVE : DIFF_SAME;
 	for (size_t i = 0; i < f.n; i++)
 		if (!(f.keys[i]->flags & KEY_LIVE))
@@ -264,6 +299,36 @@ static struct diff_row *find(struct entry *table, const struct conf_proc *p)
 	return e != NULL ? e->row : NULL;
 }
 
+/* Programs that come to an end, or leave one, are told of themselves. */
+static void compare_pipe(struct diff_pipe *row)
+{
+	struct found f = { .n = 0 };
+
+	compare(SECTION_PIPE, row->from, row->to, &f);
+	row->kind = f.n == 0			       ? DIFF_SAME
+		    : row->from->mode != row->to->mode ? DIFF_RESTART
+						       : DIFF_LIVE;
+	row->keys = take(&f);
+	row->n_keys = f.n;
+}
+
+static void compare_pipes(const struct conf *from, const struct conf *to, struct diff *d)
+{
+	d->pipes = xcalloc(from->n_pipes + to->n_pipes + 1, sizeof(*d->pipes));
+	for (size_t i = 0; i < from->n_pipes; i++) {
+		const struct conf_pipe *p = &from->pipes[i], *now = conf_pipe_find(to, p->name);
+		struct diff_pipe *row = &d->pipes[d->n_pipes++];
+
+		*row = (struct diff_pipe){ .kind = DIFF_REMOVED, .from = p, .to = now };
+		if (now != NULL)
+			compare_pipe(row);
+	}
+	for (size_t i = 0; i < to->n_pipes; i++)
+		if (conf_pipe_find(from, to->pipes[i].name) == NULL)
+			d->pipes[d->n_pipes++] =
+				(struct diff_pipe){ .kind = DIFF_ADDED, .to = &to->pipes[i] };
+}
+
 struct diff *diff_new(const struct conf *from, const struct conf *to)
 {
 	struct entry *entries = xcalloc(from->n_procs + 1, sizeof(*entries)), *table = NULL;
@@ -287,6 +352,7 @@ struct diff *diff_new(const struct conf *from, const struct conf *to)
 		compare_procs(row);
 	}
 	compare(SECTION_SUPERVISORD, &from->supervisord, &to->supervisord, &own);
+	compare_pipes(from, to, d);
 	d->own = take(&own);
 	d->n_own = own.n;
 	HASH_CLEAR(hh, table);
@@ -302,7 +368,10 @@ void diff_free(struct diff *d)
 		return;
 	for (size_t i = 0; i < d->n; i++)
 		free(d->rows[i].keys);
+	for (size_t i = 0; i < d->n_pipes; i++)
+		free(d->pipes[i].keys);
 	free(d->rows);
+	free(d->pipes);
 	free(d->own);
 	free(d);
 }

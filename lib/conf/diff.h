@@ -1,5 +1,5 @@
 /*
- * What differs between two configurations, process by process, found with the key table: a new key is compared without
+ * What differs between two configurations, process by process and pipe by pipe, found with the key table: a new key is compared without
  * a word here. What counts is the value in force, not how or where the file says it.
  */
 #ifndef CONF_DIFF_H
@@ -8,6 +8,7 @@
 #include <stddef.h>
 
 struct conf;
+struct conf_pipe;
 struct conf_proc;
 struct key;
 
@@ -35,9 +36,19 @@ struct diff_row {
 	size_t n_keys;
 };
 
+/* One pipe, by its name. RESTART: another one takes its place, and the programs at its ends are restarted. */
+struct diff_pipe {
+	enum diff_kind kind;
+	const struct conf_pipe *from, *to;
+	const struct key **keys;
+	size_t n_keys;
+};
+
 struct diff {
 	struct diff_row *rows; /* those of `from` in its order, then those that are new in theirs */
 	size_t n;
+	struct diff_pipe *pipes; /* likewise */
+	size_t n_pipes;
 	const struct key **own; /* of [supervisord] */
 	size_t n_own;
 };

@@ -35,7 +35,7 @@ void load_forkservers(struct loader *l)
 			continue;
 		section_collect(&s, &slots);
 		section_apply_all(&s, &slots, &p);
-		name = program_name(&s, name);
+		name = load_check_name(&s, name);
 		if (name == NULL)
 			continue;
 		*last = xmalloc(sizeof(**last));

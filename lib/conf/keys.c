@@ -22,6 +22,8 @@ const struct section_kind section_kinds[] = {
 	{ SECTION_GROUP, "group", true, false, false, "programs that are handled together" },
 	{ SECTION_FORKSERVER, "forkserver", true, false, false,
 	  "a process that has loaded what programs need, and forks them" },
+	{ SECTION_PIPE, "pipe", true, false, false,
+	  "a pipe between programs, which outlives them" },
 	{ SECTION_INCLUDE, "include", false, false, false, "further files" },
 	{ SECTION_UNIX_HTTP, "unix_http_server", false, true, false, "supervisord's HTTP door" },
 	{ SECTION_INET_HTTP, "inet_http_server", false, true, false, "supervisord's HTTP door" },
@@ -83,6 +85,10 @@ const struct section_kind section_kinds[] = {
 	ROW(sects, struct conf_proc, name, type, field, def, lo, hi, NULL, (bits) | KEY_EXPAND, doc)
 #define OTHER(sects, name, type, field, def, bits, doc)                                            \
 	ROW(sects, struct conf_other, name, type, field, def, 0, 0, NULL, (bits) | KEY_EXPAND, doc)
+
+#define PIPE(name, type, field, def, words, bits, doc)                                             \
+	ROW(SECTION_PIPE, struct conf_pipe, name, type, field, def, 0, 0, words,                   \
+	    (bits) | KEY_EXPAND | KEY_OWN, doc)
 
 #define EACH KEY_PER_PROCESS
 #define OWN KEY_OWN
@@ -159,6 +165,11 @@ const struct key keys[] = {
 	PROC("stderr_syslog", KEY_BOOL, err.syslog, "false", 0, 0, NULL, EACH, "send lines to syslog too"),
 	PROC("log_prefix", KEY_STRING, log_prefix, NULL, 0, 0, NULL, OWN | EACH, "text before each line: auto, none, or any (default: auto)"),
 	PROC("log_timestamp", KEY_BOOL, log_timestamp, "false", 0, 0, NULL, OWN, "the time before each line"),
+	PROC("control", KEY_CHOICE, control, "notify", 0, 0, "off|notify|self|group|all", OWN, "what it may tell the supervisor: nothing, of itself, or to restart itself, its group, all"),
+	PROC("ready", KEY_CHOICE, ready, "time", 0, 0, "time|notify", OWN, "it is RUNNING after startsecs, or when it says READY=1"),
+	PROC("start_timeout", KEY_TIME, start_timeout, "90", 0, 0, NULL, OWN | LIVE, "ready=notify: how long it may take; 0 = for ever"),
+	PROC("watchdog_sec", KEY_TIME, watchdog, "0", 0, 0, NULL, OWN, "killed when it says no WATCHDOG=1 for so long; 0 = never"),
+	PROC("stop_method", KEY_CHOICE, stop_method, "signal", 0, 0, "signal|message", OWN, "stopped by stopsignal, or asked by STOP=1 first"),
 	PROC("daemon", KEY_BOOL, daemon, "yes", 0, 0, NULL, OWN | LIVE, "no = mpsup run waits for it to end"),
 	PROC("serverurl", KEY_URL, serverurl, NULL, 0, 0, NULL, 0, "value of SUPERVISOR_SERVER_URL (default: AUTO)"),
 
@@ -175,6 +186,12 @@ const struct key keys[] = {
 	OTHER(SECTION_GROUP, "priority", KEY_INT, priority, "999", LIVE, "lower starts first and stops last"),
 
 	ONLY(SECTION_FORKSERVER, "preload", KEY_LIST, preload, NULL, 0, 0, OWN, "shared objects that it loads, with commas"),
+
+	PIPE("from", KEY_LIST, texts[CONF_FROM], NULL, NULL, KEY_REQUIRED, "programs that write into it: PROGRAM[:FD], with commas; FD: a number or none (default: 1)"),
+	PIPE("to", KEY_LIST, texts[CONF_TO], NULL, NULL, KEY_REQUIRED, "programs that read from it: PROGRAM[:FD], with commas (default FD: 0)"),
+	PIPE("mode", KEY_CHOICE, mode, "stream", "stream|packet|duplex", 0, "bytes, messages that stay whole, or both ways"),
+	PIPE("size", KEY_BYTES, size, NULL, NULL, LIVE, "how much it holds (default: the system's)"),
+	PIPE("on_end", KEY_CHOICE, on_end, "eof", "eof|keep", LIVE, "the last program of an end has ended: tell the other end, or hold the pipe open"),
 
 	OTHER(SECTION_INCLUDE, "files", KEY_STRING, files, NULL, KEY_REQUIRED, "patterns of file names, with blanks"),
 

@@ -85,9 +85,15 @@ int entries_check(struct scope *s, const struct slots *slots, struct conf_proc *
 /* The argv of an entry. */
 void entries_make_argv(struct scope *s, struct conf_proc *p);
 
+/* The number of required keys that are missing, after a message for each. */
+int section_require(struct scope *s, const struct slots *slots);
+
+/* pipes.c: after the programs. */
+void load_pipes(struct loader *l);
+
 /* programs.c */
-/* Blanks around a name are no part of it ([program: web]); NULL after a message. */
-char *program_name(struct scope *s, const char *name);
+/* The name of a program or group, without the blanks around it; NULL after a message. */
+char *load_check_name(struct scope *s, const char *name);
 void load_groups(struct loader *l);
 void load_programs(struct loader *l);
 void programs_fini(struct loader *l);

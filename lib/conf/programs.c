@@ -32,7 +32,8 @@ static const struct {
 	{ SECTION_LISTENER, CONF_EVENTLISTENER },
 };
 
-char *program_name(struct scope *s, const char *name)
+/* Blanks around a name are no part of it ([program: web]); NULL after a message. */
+char *load_check_name(struct scope *s, const char *name)
 {
 	size_t len;
 	const char *bad;
@@ -106,7 +107,7 @@ void load_groups(struct loader *l)
 		section_defaults(l, SECTION_GROUP, &group);
 		section_collect(&s, &slots);
 		section_apply_all(&s, &slots, &group);
-		name = program_name(&s, name);
+		name = load_check_name(&s, name);
 		if (name == NULL)
 			continue;
 		if (group.programs == NULL || group.programs[0] == NULL)
@@ -323,6 +324,12 @@ static int check_together(struct scope *s, const struct slots *slots, struct con
 			    "must be false: standard output carries the event protocol");
 		errors++;
 	}
+	if (p->control == CONF_CONTROL_OFF && (p->ready == CONF_READY_NOTIFY || p->watchdog > 0)) {
+		section_say(
+			s, CONF_ERROR, slot_of(slots, s, "control"), "control",
+			"off cannot go with ready=notify or watchdog_sec: nobody would hear it");
+		errors++;
+	}
 	if (p->kind == CONF_FCGI_PROGRAM && p->socket && p->socket[0] == 't' &&
 	    (slot_of(slots, s, "socket_owner") || slot_of(slots, s, "socket_mode"))) {
 		section_say(s, CONF_ERROR, slot_of(slots, s, "socket"), "socket",
@@ -387,18 +394,6 @@ static bool add_processes(struct scope *s, const struct slots *slots, const stru
 	return true;
 }
 
-static void require_keys(struct scope *s, const struct slots *slots, int *errors)
-{
-	for (size_t i = 0; i < n_keys; i++) {
-		if (!(keys[i].sections & s->kind->kind) || !(keys[i].flags & KEY_REQUIRED) ||
-		    slots->of[i])
-			continue;
-		section_say(s, CONF_ERROR, NULL, NULL, "%s= is missing: %s", keys[i].name,
-			    keys[i].doc);
-		(*errors)++;
-	}
-}
-
 static void load_program(struct loader *l, struct ini_section *sec, const struct section_kind *kind,
 			 const char *name, enum conf_kind proc_kind)
 {
@@ -407,7 +402,7 @@ static void load_program(struct loader *l, struct ini_section *sec, const struct
 	struct group_member *m = NULL;
 	struct slots slots;
 	int errors = 0;
-	char *program = program_name(&s, name);
+	char *program = load_check_name(&s, name);
 
 	section_collect(&s, &slots);
 	if (program == NULL)
@@ -416,7 +411,7 @@ static void load_program(struct loader *l, struct ini_section *sec, const struct
 		HASH_FIND_STR(l->members, program, m);
 	s.program = program;
 	s.group = m ? m->group : program;
-	require_keys(&s, &slots, &errors);
+	errors += section_require(&s, &slots);
 	all.program = program;
 	all.place = sec->place;
 	all.place_command =

@@ -235,6 +235,21 @@ int section_apply_all(struct scope *s, const struct slots *slots, void *base)
 	return errors;
 }
 
+int section_require(struct scope *s, const struct slots *slots)
+{
+	int missing = 0;
+
+	for (size_t i = 0; i < n_keys; i++) {
+		if (!(keys[i].sections & s->kind->kind) || !(keys[i].flags & KEY_REQUIRED) ||
+		    slots->of[i])
+			continue;
+		section_say(s, CONF_ERROR, NULL, NULL, "%s= is missing: %s", keys[i].name,
+			    keys[i].doc);
+		missing++;
+	}
+	return missing;
+}
+
 void section_defaults(struct loader *l, enum conf_section kind, void *base)
 {
 	struct type_context tc = { .store = l->conf->store };

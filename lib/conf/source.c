@@ -29,7 +29,8 @@ static int take(struct source *s, unsigned what, const char *name)
 	const char *asked = wire_str(&s->from);
 	int error = (int)wire_u32(&s->from);
 
-	if (s->from.failed || kind != what || asked == NULL || strcmp(asked, name) != 0)
+	if (s->from.failed || kind != what || asked == NULL || strcmp(asked, name) != 0 ||
+	    error < 0)
 		return -ESTALE;
 	return -error;
 }
@@ -68,6 +69,8 @@ int source_read(struct source *s, const char *path, size_t max, char **ret_text,
 	if (s->replays) {
 		r = take(s, READ, path);
 		p = wire_bytes(&s->from, &len);
+		if (s->from.failed)
+			r = -ESTALE;
 		text = xstrndup("", 0);
 		if (len > 0) {
 			text = xrealloc(text, len + 1);

@@ -4,7 +4,8 @@
  * what its sender puts behind (START, HELLO), and one with descriptors, is the only or the last. The keeper answers
  * nothing at once: what happens to an instance is reported when it has happened, and the last report of an instance is
  * kept until the socket takes it, so nothing is lost and nothing piles up. Instances are numbered by the supervisor; gen
- * tells one start from the next. Number 0 never has a process: what is kept for it is the supervisor's own.
+ * tells one start from the next. Number 0 never has a process: what is kept for it is the supervisor's own. Others may have none
+ * either: what is kept for them is told of before those that have.
  */
 #ifndef KEEPER_MESSAGE_H
 #define KEEPER_MESSAGE_H

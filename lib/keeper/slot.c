@@ -247,9 +247,25 @@ void slot_flush_reports(struct keeper *k)
 	}
 }
 
-uint32_t slot_report_all(struct keeper *k)
+/* Those with a process, or those for which something is kept although there never was one. */
+static uint32_t report_some(struct keeper *k, bool started)
 {
 	uint32_t n = 0;
+
+	for (uint32_t i = started ? 0 : 1; i < k->n_slots; i++) {
+		const struct slot *s = &k->slots[i];
+
+		if (started ? s->gen == 0 : s->gen != 0 || s->n_kept == 0)
+			continue;
+		slot_report(k, i, REPORT_INSTANCE);
+		n++;
+	}
+	return n;
+}
+
+uint32_t slot_report_all(struct keeper *k)
+{
+	uint32_t n;
 
 	server_tell_all(k);
 	k->first_report = NO_SLOT;
@@ -257,12 +273,10 @@ uint32_t slot_report_all(struct keeper *k)
 	for (uint32_t i = 0; i < k->n_slots; i++) {
 		k->slots[i].reports = 0;
 		k->slots[i].queued = false;
-		if (k->slots[i].gen == 0)
-			continue;
-		slot_report(k, i, REPORT_INSTANCE);
-		n++;
 	}
-	return n;
+	/* First what a process may be started with. */
+	n = report_some(k, false);
+	return n + report_some(k, true);
 }
 
 /* --------------------------------------------------------------------------------------------------- start */

@@ -20,7 +20,8 @@ struct wire;
 enum {
 	/*
 	 * Open the file anew through /proc/self/fd, so that the child shares the object but not its flags (one program's
-	 * O_NONBLOCK is not the others'). Where that fails the descriptor itself is used.
+	 * O_NONBLOCK is not the others'). Where that fails the descriptor itself is used. By the starter's number, so only
+	 * for one that stays open there.
 	 */
 	MPS_FD_REOPEN = 1 << 0,
 	/* `fd` is not a descriptor but MPS_FD_IDLE or MPS_FD_NULL: the starter puts its own in. */

@@ -10,6 +10,7 @@
 #include "base/sig.h"
 #include "base/xalloc.h"
 #include "sup/method.h"
+#include "sup/said.h"
 
 /* ------------------------------------------------------------------------------------------------- waiters */
 
@@ -325,4 +326,41 @@ void method_signal(struct request *r)
 		return;
 	}
 	for_each_target(r, signal_one);
+}
+
+/* ---------------------------------------------------------------------------------------------------- send */
+
+static void send_one(struct request *r, struct unit *u)
+{
+	json_t *text = json_object_get(r->params, "text");
+	struct waiter *w = change_wait(r, u, false);
+	int error;
+
+	if (!svc_is_signallable(&u->svc)) {
+		settle(w, FAULT_NOT_RUNNING, "not running");
+		return;
+	}
+	error = text != NULL ? channel_say(u, "MESSAGE", json_string_value(text))
+			     : channel_say(u, "RELOAD", "1");
+	if (error == 0)
+		settle(w, FAULT_SUCCESS, "sent");
+	else if (error == -EAGAIN)
+		settle(w, FAULT_FAILED, "it does not read its messages");
+	else if (error == -EMSGSIZE)
+		settle(w, FAULT_FAILED, "the message is too long");
+	else
+		settle(w, FAULT_FAILED, "it has no channel (control=self would give it one)");
+}
+
+/* "text", one line; without it the request to read the settings again. */
+void method_send(struct request *r)
+{
+	json_t *text = json_object_get(r->params, "text");
+
+	if (text != NULL && (!json_is_string(text) || strchr(json_string_value(text), '\n'))) {
+		request_fail(r, FAULT_INCORRECT_PARAMETERS, "text: not one line of text");
+		request_end(r);
+		return;
+	}
+	for_each_target(r, send_one);
 }

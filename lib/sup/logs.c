@@ -136,7 +136,7 @@ static int finish_reading(struct logs *l)
 		return -EINVAL;
 	log_store(&r->n, n); /* we may be killed as well */
 	logs_capture_window(l, (uint32_t)r->capture - 1, &w);
-	if (r->tail < window_head(&w))
+	if (r->tail < window_head(&w) || (r->ending != 0 && r->ending <= n))
 		return -EINVAL;
 	take(l, w.p + r->tail + n - (uint64_t)left, (size_t)left);
 	count_read(l, &w, n);
@@ -191,6 +191,8 @@ static int adopt_writing(struct logs *l)
 		logs_capture_window(l, (uint32_t)o->from - 1, &w);
 	else
 		logs_slot_window(l, (uint32_t)o->slot - 1, &w);
+	if (o->head > window_tail(&w) || o->n > window_tail(&w) - o->head)
+		return -EINVAL;
 	return finish_writing(l, &w) < 0 ? -EINVAL : 0;
 }
 

@@ -38,6 +38,8 @@ void method_start(struct request *r);  /* change_uv.c */
 void method_stop(struct request *r);
 void method_restart(struct request *r);
 void method_signal(struct request *r);
+void method_pipes(struct request *r); /* pipes_uv.c */
+void method_send(struct request *r);
 void method_reload(struct request *r); /* reload_uv.c */
 void method_events(struct request *r); /* events_uv.c */
 

@@ -11,6 +11,7 @@
 #include "base/xalloc.h"
 #include "sup/fault.h"
 #include "sup/method.h"
+#include "sup/said.h"
 #include "sup/sup_uv.h"
 
 /* Names, paths and messages may hold any byte; JSON holds UTF-8. What is not becomes '?'. */
@@ -129,14 +130,15 @@ static void method_info(struct request *r)
 {
 	const struct sup *s = r->sup;
 	json_t *info = json_pack(
-		"{s:s, s:i, s:o, s:o, s:o, s:s, s:i, s:i, s:f, s:f, s:I, s:o, s:o}", "version",
+		"{s:s, s:i, s:o, s:o, s:o, s:s, s:i, s:i, s:f, s:f, s:I, s:I, s:o, s:o}", "version",
 		MPSUP_VERSION, "protocol", 1, "name", method_text(s->options->name), "identifier",
 		method_text(s->conf->supervisord.identifier), "config", method_text(s->conf->path),
 		"state", s->phase == SUP_STOPPING ? "STOPPING" : "RUNNING", "keeper_pid",
 		s->keeper_pid, "supervisor_pid", (int)getpid(), "started",
 		method_seconds(s->started_wall), "uptime",
 		method_seconds((struct mps_time){ mps_now().ns - s->started.ns }), "programs",
-		(json_int_t)s->n_units, "runtime_dir", method_text(s->options->dir), "logfile",
+		(json_int_t)s->n_units, "strangers", (json_int_t)notify_strangers(s), "runtime_dir",
+		method_text(s->options->dir), "logfile",
 		status_path(s, activity_path(&s->conf->supervisord, s->options->foreground)));
 
 	request_answer(r, info, false);
@@ -149,8 +151,9 @@ static const struct method {
 	bool changes; /* refused while all is being stopped */
 } methods[] = {
 	{ "info", method_info, false },		{ "status", method_status, false },
-	{ "start", method_start, true },	{ "stop", method_stop, false },
-	{ "restart", method_restart, true },	{ "signal", method_signal, false },
+	{ "pipes", method_pipes, false },	{ "start", method_start, true },
+	{ "stop", method_stop, false },		{ "restart", method_restart, true },
+	{ "signal", method_signal, false },	{ "send", method_send, false },
 	{ "reload", method_reload, true },	{ "upgrade", method_upgrade, true },
 	{ "shutdown", method_shutdown, false }, { "events", method_events, false },
 };

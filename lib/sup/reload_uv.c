@@ -17,6 +17,7 @@
 #include "conf/diff.h"
 #include "conf/keys.h"
 #include "sup/method.h"
+#include "sup/pipes_uv.h"
 
 enum { MESSAGES_MAX = 200 }; /* in an answer */
 
@@ -96,6 +97,23 @@ static void report_own(struct report *report, const struct diff *d, bool live)
 	}
 	report_add(report, xstrdup("[supervisord]"), live ? diff_kind_word(DIFF_LIVE) : "pending",
 		   list, n);
+}
+
+static const char *pipe_action(enum diff_kind kind)
+{
+	return kind == DIFF_RESTART ? "made anew" : diff_kind_word(kind);
+}
+
+static void report_pipes(struct report *report, struct diff *d)
+{
+	for (size_t i = 0; i < d->n_pipes; i++) {
+		struct diff_pipe *row = &d->pipes[i];
+		const struct conf_pipe *p = row->to != NULL ? row->to : row->from;
+
+		if (row->kind != DIFF_SAME)
+			report_add(report, xasprintf("[pipe:%s]", p->name), pipe_action(row->kind),
+				   TAKE_PTR(row->keys), row->n_keys);
+	}
 }
 
 static void report_message(struct report *report, const struct conf_message *m)
@@ -403,6 +421,9 @@ static void apply(struct sup *s, struct conf *conf, struct buf *record, struct s
 		mark(u, row);
 		note(report, u, row, r);
 	}
+	for (size_t i = 0; i < d->n_pipes; i++)
+		if (d->pipes[i].kind == DIFF_LIVE)
+			pipes_reconfigure(s, d->pipes[i].to->name);
 	units_arrange(s);
 	takeover_save_whole(
 		s); /* before anything is done: whoever follows us begins it anew, and knows the new numbers */
@@ -455,6 +476,7 @@ static void complete(struct sup *s)
 			     "is killed",
 			     strerror(-r));
 	units_arrange(s);
+	pipes_arrange(s);
 	start_added(s);
 	reload_free(s);
 	takeover_keep(s);
@@ -486,7 +508,7 @@ static int prepare(struct sup *s, const struct conf *conf, const struct diff *d,
 
 	for (size_t i = 0; i < d->n; i++)
 		n += d->rows[i].kind == DIFF_ADDED;
-	if (!units_have_room(s, n))
+	if (!units_have_room(s, n + pipes_count_new(s, conf)))
 		return err_set(err, -ENOSPC, "%zu processes more are too many for this supervisor",
 			       n);
 	return sockets_open(conf, s->sockets, ret, err);
@@ -518,6 +540,7 @@ static void run(struct sup *s, struct report *report, struct request *r, bool dr
 	}
 	report_own(report, d, true);
 	report_own(report, d, false);
+	report_pipes(report, d);
 	if (dry) {
 		note_all(s, report, d);
 		conf_free(conf);

@@ -19,7 +19,7 @@
 struct err;
 
 /* Changes with struct state_whole, struct svc_record, or the meaning of anything in them. */
-#define STATE_VERSION 1
+#define STATE_VERSION 2
 
 /* Of the supervisor as a whole. */
 struct state_whole {
@@ -37,6 +37,7 @@ enum state_kind {
 	STATE_ERROR,	/* of a unit: spawn_error; empty = none */
 	STATE_AUTO_OUT, /* of a unit: paths of AUTO logs */
 	STATE_AUTO_ERR,
+	STATE_SAID, /* of a unit: what its program has said, as it would say it */
 };
 
 struct state {

@@ -11,6 +11,7 @@
 #include "base/xalloc.h"
 #include "sup/files.h"
 #include "sup/method.h"
+#include "sup/said.h"
 
 void method_set_exit(json_t *row, int code, int status)
 {
@@ -74,11 +75,34 @@ static json_t *get_restarts(const struct row *r)
 	return json_integer(r->svc->restarts);
 }
 
+/* In its own words first, while it runs. */
 static json_t *get_info(const struct row *r)
 {
-	AUTO_FREE char *info = svc_info(r->svc, r->now, r->wall);
+	AUTO_FREE char *info = svc_info(r->svc, r->now, r->wall), *both = NULL;
+	const struct said *said = r->unit->said;
 
-	return method_text(info);
+	if (said == NULL || said->status == NULL || !svc_is_signallable(r->svc))
+		return method_text(info);
+	both = xasprintf("%s%s%s", said->status, info[0] != '\0' ? "; " : "", info);
+	return method_text(both);
+}
+
+static json_t *get_control(const struct row *r)
+{
+	return json_string(conf_control_word(r->svc->conf->control));
+}
+
+static json_t *get_said(const struct row *r)
+{
+	const struct said *s = r->unit->said;
+
+	if (s == NULL)
+		return NULL;
+	return json_pack("{s:o, s:i, s:b, s:b, s:I, s:I, s:I, s:I}", "status",
+			 method_text(s->status), "main_pid", (int)s->main_pid, "stopping",
+			 s->stopping, "reloading", s->reloading, "messages",
+			 (json_int_t)s->messages, "bad", (json_int_t)s->bad, "dropped",
+			 (json_int_t)s->dropped, "denied", (json_int_t)s->denied);
 }
 
 static json_t *get_changed(const struct row *r)
@@ -314,6 +338,8 @@ static const struct field {
 	{ "args", ROW_DETAIL, get_args },
 	{ "start_method", ROW_DETAIL, get_start_method },
 	{ "forkserver", ROW_DETAIL, get_forkserver },
+	{ "control", ROW_DETAIL, get_control },
+	{ "said", ROW_DETAIL, get_said },
 	{ "history", ROW_DETAIL, get_history },
 	{ "compat", ROW_COMPAT, get_compat },
 };

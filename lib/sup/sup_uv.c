@@ -21,6 +21,9 @@
 #include "proc/tag.h"
 #include "proc/tree.h"
 #include "sup/files.h"
+#include "sup/pipes_uv.h"
+#include "sup/rundir.h"
+#include "sup/said.h"
 #include "sup/sup_uv.h"
 
 static const int handled[] = { SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2 };
@@ -224,6 +227,7 @@ static void count(struct unit *u)
 	if (ended == u->ended)
 		return;
 	u->ended = ended;
+	(ended ? pipes_leave : pipes_enter)(s, u->svc.conf);
 	s->n_active += step;
 	if (!u->svc.conf->daemon)
 		s->n_active_foreground += step;
@@ -238,8 +242,10 @@ void sup_on_state(struct unit *u, enum svc_state from)
 {
 	struct sup *s = u->sup;
 
-	if (u->svc.state == SVC_STARTING)
+	if (u->svc.state == SVC_STARTING) {
 		u->exit_status = 0;
+		said_forget(u);
+	}
 	control_on_state(u, from);
 	count(u);
 	reload_on_state(u);
@@ -401,7 +407,9 @@ int sup_make_programs(struct sup *s, struct err *err)
 	int r = sockets_open(s->conf, kept, &s->sockets, err);
 
 	sockets_free(kept);
-	return r == 0 ? units_make(s, err) : r;
+	if (r == 0)
+		r = units_make(s, err);
+	return r == 0 ? pipes_make(s, err) : r;
 }
 
 /* What one that follows another does only when it is welcome. */
@@ -409,6 +417,8 @@ static int open_new(struct sup *s, struct err *err)
 {
 	int r = sup_make_programs(s, err);
 
+	if (r == 0)
+		r = notify_open(s, err);
 	if (r == 0)
 		r = control_open(s, err);
 	if (r < 0)
@@ -431,6 +441,7 @@ struct conf *sup_use_conf(struct sup *s, struct conf *conf)
 	worker_base_use_conf(&s->base, conf);
 	activity_set_level(&s->log, conf->supervisord.loglevel);
 	capture_use_conf(s);
+	pipes_use_conf(s);
 	if (tell)
 		say_hello(s);
 	return old;
@@ -462,6 +473,15 @@ static int open_all(struct sup *s, struct err *err)
 
 /* ----------------------------------------------------------------------------------------------------- end */
 
+/* The keeper has held the lock on the runtime directory. -1: somebody else has it by now. */
+static int inherit_lock(const struct sup *s)
+{
+	struct err err = ERR_INIT;
+	int fd;
+
+	return rundir_lock(s->options->dir, s->options->name, &fd, &err) == 0 ? fd : -1;
+}
+
 /* The keeper was the parent of all: with it gone there is nobody else to end what it left. */
 static void end_without_keeper(struct sup *s)
 {
@@ -478,10 +498,23 @@ static void end_without_keeper(struct sup *s)
 	s->exit_status = 1;
 }
 
+/* The same for its files, when nothing of ours uses them any more. */
+static void remove_files(const struct sup *s, int lock_fd)
+{
+	if (lock_fd < 0)
+		lock_fd = inherit_lock(s);
+	if (lock_fd < 0)
+		return;
+	unlink(s->socket_path);
+	rundir_remove(s->options->dir, lock_fd);
+	close(lock_fd);
+}
+
 static void close_all(struct sup *s)
 {
 	runtime_close(s);
 	control_close(s);
+	notify_close(s);
 	uv_run(&s->loop, UV_RUN_NOWAIT); /* requests let go of the units before these go */
 	activity_flush(&s->log);
 	capture_finish(s);
@@ -503,6 +536,7 @@ static void fini(struct sup *s)
 	reload_free(s);
 	sockets_free(s->sockets);
 	servers_fini(&s->servers);
+	pipes_free(s);
 	units_free(s);
 	worker_base_fini(&s->base);
 	fd_close(&s->start_dir);
@@ -523,10 +557,11 @@ int sup_run(const struct sup_options *options, struct err *err)
 			 .logs.memfd = -1,
 			 .kept_logs = { -1, -1, -1 },
 			 .kept_listener = -1,
+			 .kept_notify = -1,
 			 .upgrade_fd = -1,
 			 .start_dir = -1 };
 	const struct conf_supervisord *c = &options->conf->supervisord;
-	int r;
+	int lock_fd = -1, r;
 
 	s.state = options->heritage->state;
 	title_set("mpsup: supervisor %s", options->name);
@@ -549,11 +584,15 @@ int sup_run(const struct sup_options *options, struct err *err)
 	if (r == 0) {
 		say_hello(&s);
 		uv_run(&s.loop, UV_RUN_DEFAULT);
-		if (s.keeper_lost)
+		if (s.keeper_lost) {
+			lock_fd = inherit_lock(&s); /* so that no other begins meanwhile */
 			end_without_keeper(&s);
+		}
 		r = s.exit_status;
 	}
 	close_all(&s);
+	if (s.keeper_lost)
+		remove_files(&s, lock_fd);
 	fini(&s);
 	return r;
 }

@@ -1,8 +1,9 @@
 /*
  * What the supervisor's files share. sup_uv.c: life of the whole. unit_uv.c: one service's effects; units_uv.c: the list
- * of them. keeper_uv.c: the socket to the keeper. capture_uv.c: log pipes; outlet_uv.c: where they go. control_uv.c: the
- * control socket; connection_uv.c: its connections; method_uv.c, status_uv.c, change_uv.c: requests. events_uv.c: who is
- * told of what happens. reload_uv.c: another configuration. takeover_uv.c: what outlives us; upgrade_uv.c: making room.
+ * of them. keeper_uv.c: the socket to the keeper. capture_uv.c: log pipes; outlet_uv.c: where they go. pipes_uv.c: pipes
+ * between programs. notify_uv.c, channel_uv.c: what programs say (said.h). control_uv.c: the control socket;
+ * connection_uv.c: its connections; method_uv.c, status_uv.c, change_uv.c: requests. events_uv.c: who is told of what
+ * happens. reload_uv.c: another configuration. takeover_uv.c: what outlives us; upgrade_uv.c: making room.
  * runtime_uv.c: the runtime directory. worker.c: from a configured program to a struct mps_spawn. activity.c: the
  * activity log.
  */
@@ -31,7 +32,11 @@
 
 struct sup;
 struct by_name;
+struct channel;
+struct notify;
+struct said;
 struct capture;
+struct pipe;
 struct request;
 struct takeover;
 struct waiter;
@@ -57,12 +62,15 @@ struct unit {
 	bool in_busy;
 	struct unit *next_start; /* list of those whose start waits for room in the socket */
 	bool in_start;
-	int exit_status;       /* of the last end; 128+n for a signal */
-	bool ended;	       /* as counted in n_active */
-	uint32_t saved_error;  /* hash of the spawn_error that is in the state */
-	uint32_t restored_gen; /* as the supervisor before us left it */
-	bool reconciled;       /* with what the keeper knows, or made by us */
-	bool stop_counted;     /* one of those that the present level of a shutdown waits for */
+	int exit_status;	 /* of the last end; 128+n for a signal */
+	bool ended;		 /* as counted in n_active */
+	uint32_t saved_error;	 /* hash of the spawn_error that is in the state */
+	uint32_t saved_said;	 /* the same of what its program has said */
+	uint32_t restored_gen;	 /* as the supervisor before us left it */
+	bool reconciled;	 /* with what the keeper knows, or made by us */
+	struct said *said;	 /* NULL = nothing yet */
+	struct channel *channel; /* NULL = it has none */
+	bool stop_counted;	 /* one of those that the present level of a shutdown waits for */
 };
 
 /* The socket to the keeper. Messages that it does not take wait in line. */
@@ -111,6 +119,8 @@ struct sup {
 	size_t n_free_ids, cap_free_ids;
 	size_t name_width;	   /* of the longest name, for prefixes */
 	struct socket_of *sockets; /* of fcgi programs */
+	struct pipe *pipes;	   /* uthash, by name */
+	struct pipe *pipes_by_id;  /* the same, by number at the keeper */
 	size_t n_units;
 	struct order_index *index;
 	struct unit *failed;
@@ -136,6 +146,8 @@ struct sup {
 
 	struct state state;
 	struct takeover *takeover; /* while we follow another */
+	struct notify *notify;	   /* the socket on which programs tell how they are */
+	int kept_notify;	   /* the same, from the supervisor before; -1 = none */
 	int kept_listener;	   /* of the control socket, from the one before; -1 = none */
 	bool upgrading;
 	struct request *upgrade; /* who asked for it, if he is still there */
@@ -167,7 +179,9 @@ void sup_later(struct sup *s);
 /* Those of s->conf, as the supervisor before us has left them; none is started. 0, or -EPROTO with err. */
 int units_make(struct sup *s, struct err *err);
 struct unit *units_add(struct sup *s, const struct conf_proc *conf);
-/* n more could be added. */
+/* A number at the keeper that nobody has; gen goes with it, and back by units_free_id(). */
+uint32_t units_take_id(struct sup *s, uint32_t *ret_gen);
+/* n more numbers could be taken. */
 bool units_have_room(const struct sup *s, size_t n);
 /*
  * After additions, or a change of what orders them: brings lists, index and counters up to date. Units that are removed
@@ -281,6 +295,8 @@ int takeover_open(struct sup *s, struct err *err);
 /* To be called whenever a unit has changed, before the keeper is told of it. */
 void takeover_save(struct unit *u);
 void takeover_save_auto(struct unit *u, bool is_err);
+/* What its program has said, if that is other than before. */
+void takeover_save_said(struct unit *u);
 /* A unit is gone, which was started `gen` times: its number is free. */
 void takeover_save_gone(struct sup *s, uint32_t id, uint32_t gen);
 /* The same for the supervisor as a whole. */

@@ -1,6 +1,6 @@
 /*
  * The life of a service: a table of states and events whose cells name an action and the states that it may lead to.
- * Its parts are svc_step.c's, delays and limits svc_policy.c's, texts svc_text.c's; processes, timers and logs belong
+ * Its parts are svc_step.c's and svc_stop.c's, delays and limits svc_policy.c's, texts svc_text.c's; processes, timers and logs belong
  * to whoever fills struct svc_ops.
  */
 #include "sup/svc.h"
@@ -75,13 +75,25 @@ static enum svc_state start_again(struct svc *s)
 	return SVC_STARTING;
 }
 
-static enum svc_state succeed(struct svc *s)
+static bool tells_when_ready(const struct svc *s)
+{
+	return s->conf->ready == CONF_READY_NOTIFY;
+}
+
+static enum svc_state succeed(struct svc *s, struct svc_step *t)
 {
 	s->backoff = 0;
-	svc_say(s, SVC_LOG_INFO,
-		"success: %s entered RUNNING state, process has stayed up for > than %d seconds "
-		"(startsecs)",
-		s->conf->name, s->conf->startsecs);
+	if (tells_when_ready(s))
+		svc_say(s, SVC_LOG_INFO,
+			"success: %s entered RUNNING state, it has said that it is ready",
+			s->conf->name);
+	else
+		svc_say(s, SVC_LOG_INFO,
+			"success: %s entered RUNNING state, process has stayed up for > than %d "
+			"seconds (startsecs)",
+			s->conf->name, s->conf->startsecs);
+	if (s->conf->watchdog > 0)
+		t->arm = svc_policy_after(t->now, s->conf->watchdog);
 	return SVC_RUNNING;
 }
 
@@ -90,9 +102,23 @@ static enum svc_state started(struct svc *s, struct svc_step *t)
 	if (s->pid != 0 || t->arg->pid <= 0)
 		return SVC_STARTING;
 	svc_note_started(s, t);
-	if (s->conf->startsecs <= 0)
-		return succeed(s);
-	svc_set_timer(s, svc_policy_after(t->now, s->conf->startsecs * MPS_NS_PER_S));
+	if (tells_when_ready(s) ? s->ready : s->conf->startsecs <= 0)
+		return succeed(s, t);
+	if (!tells_when_ready(s))
+		svc_set_timer(s, svc_policy_after(t->now, s->conf->startsecs * MPS_NS_PER_S));
+	else if (s->conf->start_timeout > 0)
+		svc_set_timer(s, svc_policy_after(t->now, s->conf->start_timeout));
+	return SVC_STARTING;
+}
+
+/* Its word may be here before the keeper's that it has been executed. */
+static enum svc_state said_ready(struct svc *s, struct svc_step *t)
+{
+	if (!tells_when_ready(s))
+		return SVC_STARTING;
+	if (s->pid != 0)
+		return succeed(s, t);
+	s->ready = true;
 	return SVC_STARTING;
 }
 
@@ -101,11 +127,6 @@ static enum svc_state started_while_stopping(struct svc *s, struct svc_step *t)
 	if (s->pid == 0 && !s->exited && t->arg->pid > 0)
 		svc_note_started(s, t);
 	return SVC_STOPPING;
-}
-
-static enum svc_state grown_up(struct svc *s, struct svc_step *t)
-{
-	return svc_timer_is_due(s, t) ? succeed(s) : SVC_STARTING;
 }
 
 /* -------------------------------------------------------------------------------------------------- ends and policy */
@@ -162,7 +183,7 @@ static bool restart_is_wanted(const struct svc *s)
 	case CONF_RESTART_TRUE:
 		return true;
 	case CONF_RESTART_UNEXPECTED:
-		return !svc_exit_is_expected(s, &s->last_exit);
+		return s->overdue || !svc_exit_is_expected(s, &s->last_exit);
 	}
 	return false;
 }
@@ -218,20 +239,20 @@ static enum svc_state run_ended(struct svc *s, struct svc_step *t)
 /* STARTING: old enough, only its timer has not been heard yet. */
 static bool is_grown_up(const struct svc *s, struct mps_time now)
 {
-	return s->timer_at.ns != 0 && now.ns >= s->timer_at.ns;
+	return !tells_when_ready(s) && s->timer_at.ns != 0 && now.ns >= s->timer_at.ns;
 }
 
 bool svc_exit_is_wanted(const struct svc *s, const struct svc_exit *e, struct mps_time now)
 {
 	bool up = s->state == SVC_RUNNING || (s->state == SVC_STARTING && is_grown_up(s, now));
 
-	return s->state == SVC_STOPPING || (up && svc_exit_is_expected(s, e));
+	return (s->state == SVC_STOPPING && !s->overdue) || (up && svc_exit_is_expected(s, e));
 }
 
 static enum svc_state start_ended(struct svc *s, struct svc_step *t)
 {
 	if (is_grown_up(s, t->now)) {
-		svc_pass_through(s, t, succeed(s));
+		svc_pass_through(s, t, succeed(s, t));
 		return run_ended(s, t);
 	}
 	svc_note_exit(s, t);
@@ -282,64 +303,67 @@ static enum svc_state relief(struct svc *s, struct svc_step *t)
 
 /* ------------------------------------------------------------------------------------------------------- stopping */
 
-static void send_stop(struct svc *s)
-{
-	const struct conf_proc *c = s->conf;
-	bool group = c->stopasgroup || c->kill_mode == CONF_KILL_GROUP;
-	enum svc_scope scope = group ? SVC_SCOPE_GROUP : SVC_SCOPE_MAIN;
-
-	s->ops->signal(s, c->stopsignal, scope);
-	/* A stopped process does not see the signal before it is continued. */
-	if (c->stopsignal != SIGKILL)
-		s->ops->signal(s, SIGCONT, scope);
-}
-
-static enum svc_scope kill_scope(const struct conf_proc *c)
-{
-	if (c->kill_mode == CONF_KILL_TREE)
-		return SVC_SCOPE_TREE;
-	if (c->kill_mode == CONF_KILL_GROUP || c->killasgroup)
-		return SVC_SCOPE_GROUP;
-	return SVC_SCOPE_MAIN;
-}
-
-static void send_kill(struct svc *s)
-{
-	if (s->pid != 0)
-		svc_say(s, SVC_LOG_WARN, "killing '%s' (%ld) with SIGKILL", s->conf->name,
-			(long)s->pid);
-	else
-		svc_say(s, SVC_LOG_WARN, "killing %s'%s' with SIGKILL",
-			s->exited ? "what is left of " : "", s->conf->name);
-	s->ops->signal(s, SIGKILL, kill_scope(s->conf));
-	s->killed = true;
-}
-
-void svc_repeat_stop(struct svc *s, uint64_t sent)
-{
-	int sig = s->killed ? SIGKILL : s->conf->stopsignal;
-
-	if (s->state != SVC_STOPPING || (sent & UINT64_C(1) << (sig - 1)))
-		return;
-	if (s->killed)
-		s->ops->signal(s, SIGKILL, kill_scope(s->conf));
-	else if (s->stop_asked && !s->exited)
-		send_stop(s);
-}
-
-static struct mps_time next_kill(const struct svc *s, const struct svc_step *t)
-{
-	int secs = s->conf->stopwaitsecs > 1 ? s->conf->stopwaitsecs : 1;
-
-	return svc_policy_after(t->now, secs * MPS_NS_PER_S);
-}
-
 static enum svc_state stop(struct svc *s, struct svc_step *t)
 {
 	s->stop_asked = true;
 	svc_say(s, SVC_LOG_INFO, "waiting for %s to stop", s->conf->name);
-	send_stop(s);
+	s->asked = s->conf->stop_method == CONF_STOP_MESSAGE && s->ops->ask(s);
+	if (s->asked) {
+		t->arm = svc_half_of_stop(s, t);
+		return SVC_STOPPING;
+	}
+	svc_send_stop(s);
 	t->arm = svc_policy_after(t->now, s->conf->stopwaitsecs * MPS_NS_PER_S);
+	return SVC_STOPPING;
+}
+
+/* It did not say READY=1, or WATCHDOG=1, in time: too_soon tells which. */
+static enum svc_state end_overdue(struct svc *s, struct svc_step *t, const char *what, int64_t ns)
+{
+	s->overdue = true;
+	svc_say(s, SVC_LOG_WARN, "%s has not said %s for %g seconds: ending it", s->name, what,
+		(double)ns / (double)MPS_NS_PER_S);
+	svc_send_stop(s);
+	t->arm = svc_policy_after(t->now, s->conf->stopwaitsecs * MPS_NS_PER_S);
+	return SVC_STOPPING;
+}
+
+static enum svc_state start_timer(struct svc *s, struct svc_step *t)
+{
+	if (!svc_timer_is_due(s, t))
+		return SVC_STARTING;
+	if (!tells_when_ready(s))
+		return succeed(s, t);
+	s->too_soon = true;
+	svc_remember_error(s, "it did not say READY=1 in time (start_timeout)");
+	return end_overdue(s, t, "READY=1", s->conf->start_timeout);
+}
+
+static enum svc_state watchdog_timer(struct svc *s, struct svc_step *t)
+{
+	if (!svc_timer_is_due(s, t))
+		return SVC_RUNNING;
+	return end_overdue(s, t, "WATCHDOG=1", s->conf->watchdog);
+}
+
+static enum svc_state said_alive(struct svc *s, struct svc_step *t)
+{
+	if (s->timer_at.ns != 0)
+		svc_set_timer(s, svc_policy_after(t->now, s->conf->watchdog));
+	return SVC_RUNNING;
+}
+
+static enum svc_state extend_start(struct svc *s, struct svc_step *t)
+{
+	if (tells_when_ready(s))
+		svc_extend(s, t);
+	return SVC_STARTING;
+}
+
+static enum svc_state extend_stop(struct svc *s, struct svc_step *t)
+{
+	if (!s->killed && !s->exited)
+		svc_extend(s, t);
 	return SVC_STOPPING;
 }
 
@@ -352,8 +376,8 @@ static enum svc_state stop_and_start(struct svc *s, struct svc_step *t)
 static enum svc_state kill_now(struct svc *s, struct svc_step *t)
 {
 	s->stop_asked = true;
-	send_kill(s);
-	t->arm = next_kill(s, t);
+	svc_send_kill(s);
+	t->arm = svc_next_kill(s, t);
 	return SVC_STOPPING;
 }
 
@@ -382,19 +406,26 @@ static enum svc_state start_after_stop(struct svc *s, struct svc_step *t)
 static enum svc_state kill_stopping(struct svc *s, struct svc_step *t)
 {
 	stop_only(s, t);
-	send_kill(s);
+	svc_send_kill(s);
 	/* Once the main process is gone the keeper ends the rest in its own time; GONE follows. */
 	if (!s->exited)
-		svc_set_timer(s, next_kill(s, t));
+		svc_set_timer(s, svc_next_kill(s, t));
 	return SVC_STOPPING;
 }
 
-static enum svc_state stop_overdue(struct svc *s, struct svc_step *t)
+static enum svc_state stop_timer(struct svc *s, struct svc_step *t)
 {
 	if (!svc_timer_is_due(s, t))
 		return SVC_STOPPING;
-	send_kill(s);
-	svc_set_timer(s, next_kill(s, t));
+	if (s->asked) {
+		s->asked = false;
+		if (!s->exited)
+			svc_send_stop(s);
+		svc_set_timer(s, svc_half_of_stop(s, t));
+		return SVC_STOPPING;
+	}
+	svc_send_kill(s);
+	svc_set_timer(s, svc_next_kill(s, t));
 	return SVC_STOPPING;
 }
 
@@ -412,6 +443,8 @@ static enum svc_state stop_ended(struct svc *s, struct svc_step *t)
 		svc_say_exit(s,
 			     svc_exit_is_expected(s, &s->last_exit) ? SVC_LOG_INFO : SVC_LOG_WARN,
 			     "stopped", "");
+	else if (s->overdue)
+		svc_say_exit(s, SVC_LOG_WARN, "exited", "; not expected");
 	if (s->stop_asked || s->want_start)
 		return stopped(s, t);
 	return s->too_soon ? fail(s, t) : after_run(s, t);
@@ -477,6 +510,9 @@ static enum svc_state spawn_busy_stopping(struct svc *s, struct svc_step *t)
 	[SVC_EV_EXITED]       = IGN, \
 	[SVC_EV_GONE]         = IGN, \
 	[SVC_EV_TIMER]        = IGN, \
+	[SVC_EV_READY]        = IGN, \
+	[SVC_EV_ALIVE]        = IGN, \
+	[SVC_EV_EXTEND]       = IGN, \
 }
 
 static const struct rule rules[N_SVC_STATES][N_SVC_EVENTS] = {
@@ -495,7 +531,10 @@ static const struct rule rules[N_SVC_STATES][N_SVC_EVENTS] = {
 		[SVC_EV_RELIEF]       = IGN,
 		[SVC_EV_EXITED]       = ON(AFTER_FAIL | STOPPING | RUNNING | AFTER_RUN, start_ended),
 		[SVC_EV_GONE]         = IGN,
-		[SVC_EV_TIMER]        = ON(STARTING | RUNNING, grown_up),
+		[SVC_EV_TIMER]        = ON(STARTING | RUNNING | STOPPING, start_timer),
+		[SVC_EV_READY]        = ON(STARTING | RUNNING, said_ready),
+		[SVC_EV_ALIVE]        = IGN,
+		[SVC_EV_EXTEND]       = ON(STARTING, extend_start),
 	},
 	[SVC_RUNNING] = {
 		[SVC_EV_START]        = IGN,
@@ -508,7 +547,10 @@ static const struct rule rules[N_SVC_STATES][N_SVC_EVENTS] = {
 		[SVC_EV_RELIEF]       = IGN,
 		[SVC_EV_EXITED]       = ON(AFTER_RUN | STOPPING, run_ended),
 		[SVC_EV_GONE]         = IGN,
-		[SVC_EV_TIMER]        = IGN,
+		[SVC_EV_TIMER]        = ON(RUNNING | STOPPING, watchdog_timer),
+		[SVC_EV_READY]        = IGN,
+		[SVC_EV_ALIVE]        = ON(RUNNING, said_alive),
+		[SVC_EV_EXTEND]       = IGN,
 	},
 	[SVC_BACKOFF] = {
 		[SVC_EV_START]        = ON(STARTING, start),
@@ -522,6 +564,9 @@ static const struct rule rules[N_SVC_STATES][N_SVC_EVENTS] = {
 		[SVC_EV_EXITED]       = IGN,
 		[SVC_EV_GONE]         = IGN,
 		[SVC_EV_TIMER]        = ON(BACKOFF | STARTING, delay_over),
+		[SVC_EV_READY]        = IGN,
+		[SVC_EV_ALIVE]        = IGN,
+		[SVC_EV_EXTEND]       = IGN,
 	},
 	[SVC_STOPPING] = {
 		[SVC_EV_START]        = ON(STOPPING, start_after_stop),
@@ -532,9 +577,12 @@ static const struct rule rules[N_SVC_STATES][N_SVC_EVENTS] = {
 		[SVC_EV_SPAWN_FAILED] = ON(STOPPING | STOPPED | STARTING, spawn_failed_stopping),
 		[SVC_EV_SPAWN_BUSY]   = ON(STOPPING | STOPPED | STARTING, spawn_busy_stopping),
 		[SVC_EV_RELIEF]       = IGN,
-		[SVC_EV_EXITED]       = ON(STOPPING | STOPPED | STARTING, exited_stopping),
+		[SVC_EV_EXITED]       = ON(STOPPING | STOPPED | AFTER_FAIL | AFTER_RUN, exited_stopping),
 		[SVC_EV_GONE]         = ON(STOPPING | STOPPED | AFTER_FAIL | AFTER_RUN, tree_gone),
-		[SVC_EV_TIMER]        = ON(STOPPING, stop_overdue),
+		[SVC_EV_TIMER]        = ON(STOPPING, stop_timer),
+		[SVC_EV_READY]        = IGN,
+		[SVC_EV_ALIVE]        = IGN,
+		[SVC_EV_EXTEND]       = ON(STOPPING, extend_stop),
 	},
 };
 /* clang-format on */

@@ -18,7 +18,7 @@ struct conf_proc;
 /* X(NAME, code of supervisord, what holds in it) */
 #define SVC_STATES(X)                                                                              \
 	X(STOPPED, 0, "not started, or stopped by a request; no process")                          \
-	X(STARTING, 10, "started; not yet startsecs old")                                          \
+	X(STARTING, 10, "started; not yet startsecs old, or has not said yet that it is ready")    \
 	X(RUNNING, 20, "running")                                                                  \
 	X(BACKOFF, 30, "ended too early, or could not be started; waits to be tried again")        \
 	X(STOPPING, 40,                                                                            \
@@ -46,7 +46,10 @@ enum svc_state {
 	X(RELIEF, "a resource may have come back")                                                 \
 	X(EXITED, "the main process has ended; arg.exit; others of its tree may still be there")   \
 	X(GONE, "the last process of the tree is gone")                                            \
-	X(TIMER, "the armed time has come")
+	X(TIMER, "the armed time has come")                                                        \
+	X(READY, "it has said that it is ready")                                                   \
+	X(ALIVE, "it has said that it is alive")                                                   \
+	X(EXTEND, "it has said that it needs longer to start or to stop; arg.span")
 
 enum svc_event {
 #define X(name, doc) SVC_EV_##name,
@@ -67,6 +70,7 @@ struct svc_arg {
 	pid_t pid;	      /* STARTED */
 	const char *text;     /* SPAWN_FAILED, SPAWN_BUSY: copied */
 	struct svc_exit exit; /* EXITED */
+	int64_t span;	      /* EXTEND, ns */
 };
 
 /* Which processes a signal goes to. */
@@ -85,6 +89,8 @@ struct svc_ops {
 	void (*start)(struct svc *s);
 	/* To the main process, its group, or everything of the instance. */
 	void (*signal)(struct svc *s, int sig, enum svc_scope scope);
+	/* Asks it, in words, to end. False where it cannot be asked. */
+	bool (*ask)(struct svc *s);
 	/* Arms the one timer of s for `at` (replaces an armed one); at.ns == 0 disarms. */
 	void (*timer)(struct svc *s, struct mps_time at);
 	/*
@@ -141,7 +147,10 @@ struct svc {
 	bool stop_asked; /* STOPPING: a request, not a left-over tree */
 	bool exited;	 /* STOPPING: the main process has ended, its tree has not */
 	bool killed;	 /* STOPPING: SIGKILL was sent */
-	bool too_soon;	 /* STOPPING: the main process ended by itself before startsecs */
+	bool too_soon;	 /* STOPPING: the main process ended, or is ended, before it had come up */
+	bool asked;	 /* STOPPING: in words; the signal comes later */
+	bool overdue;	 /* STOPPING: since it was not heard of in time */
+	bool ready;	 /* STARTING: it was faster to say so than the keeper that it is there */
 	bool passing;	 /* in on_state: another state follows in the same event */
 	bool inside;	 /* svc_event() is at work */
 };

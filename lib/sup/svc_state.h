@@ -19,7 +19,8 @@ struct svc_record {
 	uint32_t restarts, backoff, busy, streak, n_history, n_limited;
 	int32_t exit_code, exit_status;
 	int32_t last_status; /* of the unit: the last exit as an exit status */
-	uint8_t state, flags;
+	uint16_t flags;
+	uint8_t state;
 };
 
 /* Rings, of which only the newest entry is ever written: an event that is not recorded comes again and writes the same. */

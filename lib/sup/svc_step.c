@@ -19,7 +19,9 @@
 _Static_assert((CONF_LIMIT_MAX & (CONF_LIMIT_MAX - 1)) == 0, "rings come round at a power of two");
 enum { LIMIT_ROOM = 8 }; /* restarts that a ring has room for at first */
 
-#define MAY_HAVE_TIMER (SVC_BIT(SVC_STARTING) | SVC_BIT(SVC_BACKOFF) | SVC_BIT(SVC_STOPPING))
+#define MAY_HAVE_TIMER                                                                             \
+	(SVC_BIT(SVC_STARTING) | SVC_BIT(SVC_RUNNING) | SVC_BIT(SVC_BACKOFF) |                     \
+	 SVC_BIT(SVC_STOPPING))
 
 void svc_say(struct svc *s, enum svc_level level, const char *fmt, ...)
 {
@@ -69,7 +71,9 @@ void svc_enter(struct svc *s, struct svc_step *t, enum svc_state to)
 	if (to != SVC_RUNNING && to != SVC_STOPPING)
 		s->pid = 0;
 	if (to != SVC_STOPPING)
-		s->want_start = s->stop_asked = s->exited = s->killed = s->too_soon = false;
+		s->want_start = s->stop_asked = s->exited = s->killed = s->too_soon = s->asked =
+			s->overdue = false;
+	s->ready = false;
 	s->state = to;
 	s->changed = t->now;
 	s->changed_wall = mps_wall();

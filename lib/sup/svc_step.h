@@ -59,4 +59,14 @@ void svc_reset_counters(struct svc *s);
 /* One more, without ever wrapping to 0. */
 void svc_count_up(unsigned *n);
 
+/* svc_stop.c */
+/* stopsignal, or SIGABRT to one that was not heard of, and SIGCONT. */
+void svc_send_stop(struct svc *s);
+void svc_send_kill(struct svc *s);
+/* When SIGKILL is sent again; when one that was asked to end gets the signal. */
+struct mps_time svc_next_kill(const struct svc *s, const struct svc_step *t);
+struct mps_time svc_half_of_stop(const struct svc *s, const struct svc_step *t);
+/* It has t->arg->span from now on, but never less than it had. */
+void svc_extend(struct svc *s, const struct svc_step *t);
+
 #endif

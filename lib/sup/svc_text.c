@@ -151,6 +151,11 @@ static void add_stopping(struct buf *b, const struct svc *s, struct mps_time now
 		buf_adds(b, "its start has not been answered yet");
 	} else if (s->killed) {
 		buf_adds(b, "SIGKILL sent");
+	} else if (s->asked) {
+		buf_adds(b, "asked to end, ");
+		add_signal(b, s->conf->stopsignal);
+		buf_adds(b, " in ");
+		add_wait(b, s->timer_at.ns - now.ns);
 	} else {
 		buf_adds(b, "SIGKILL in ");
 		add_wait(b, s->timer_at.ns - now.ns);

@@ -22,6 +22,8 @@
 #include "base/xalloc.h"
 #include "proc/tag.h"
 #include "sup/control.h"
+#include "sup/pipes_uv.h"
+#include "sup/said.h"
 #include "sup/sup_uv.h"
 
 /* What lib/keeper/keeper.h says of the descriptors that the keeper hands down. */
@@ -139,6 +141,26 @@ void takeover_save_auto(struct unit *u, bool is_err)
 		 is_err ? u->auto_err : u->auto_out);
 }
 
+static char *said_text(const struct unit *u)
+{
+	struct buf b = BUF_INIT;
+
+	if (u->said != NULL)
+		said_encode(u->said, &b);
+	return xbuf_take(&b);
+}
+
+void takeover_save_said(struct unit *u)
+{
+	AUTO_FREE char *text = said_text(u);
+	uint32_t hash = text[0] != '\0' ? hash_error(text) : 0;
+
+	if (hash == u->saved_said)
+		return;
+	u->saved_said = hash;
+	add_text(u->sup, STATE_SAID, u->svc.id, text);
+}
+
 void takeover_save_gone(struct sup *s, uint32_t id, uint32_t gen)
 {
 	const struct svc_record r = { .gen = gen };
@@ -149,12 +171,14 @@ void takeover_save_gone(struct sup *s, uint32_t id, uint32_t gen)
 
 static void encode_unit(struct buf *b, const struct unit *u)
 {
+	AUTO_FREE char *said = said_text(u);
 	const struct {
 		enum state_kind kind;
 		const char *text;
 	} rows[] = { { STATE_ERROR, u->svc.spawn_error },
 		     { STATE_AUTO_OUT, u->auto_out },
-		     { STATE_AUTO_ERR, u->auto_err } };
+		     { STATE_AUTO_ERR, u->auto_err },
+		     { STATE_SAID, said[0] != '\0' ? said : NULL } };
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
 		if (rows[i].text != NULL)
@@ -201,6 +225,7 @@ static struct fd_list list_fds(struct sup *s)
 	for (size_t i = 0; i < ARRAY_SIZE(logs); i++)
 		list_fd(&l, logs[i], log_names[i], "");
 	list_fd(&l, s->kept_listener >= 0 ? s->kept_listener : control_listener(s), "control", "");
+	list_fd(&l, s->kept_notify >= 0 ? s->kept_notify : notify_fd(s), "notify", "");
 	list_sockets(&l, s->sockets);
 	list_sockets(&l, reload_old_sockets(s));
 	if (l.names.failed)
@@ -386,6 +411,8 @@ static void take_fds(struct sup *s, struct wire *names)
 				s->kept_logs[i] = fd;
 		if (strcmp(what, "control ") == 0)
 			s->kept_listener = fd;
+		else if (strcmp(what, "notify ") == 0)
+			s->kept_notify = fd;
 		else if (strncmp(what, "fcgi ", 5) == 0)
 			sockets_add(&s->sockets, what + 5, fd);
 	}
@@ -393,9 +420,15 @@ static void take_fds(struct sup *s, struct wire *names)
 
 static void take_text(struct unit *u, enum state_kind kind, const char *p, size_t n)
 {
-	char **at = kind == STATE_AUTO_OUT   ? &u->auto_out
-		    : kind == STATE_AUTO_ERR ? &u->auto_err
-					     : &u->svc.spawn_error;
+	char **at;
+
+	if (kind == STATE_SAID) {
+		said_restore(u, p, n);
+		return;
+	}
+	at = kind == STATE_AUTO_OUT   ? &u->auto_out
+	     : kind == STATE_AUTO_ERR ? &u->auto_err
+				      : &u->svc.spawn_error;
 
 	free(*at);
 	*at = n > 0 ? xstrndup(p, n) : NULL;
@@ -433,7 +466,7 @@ static bool is_known_fd(const struct sup *s, int fd)
 	for (const struct socket_of *o = s->sockets; o != NULL; o = o->next)
 		if (fd == o->fd)
 			return true;
-	return fd == s->kept_listener;
+	return fd == s->kept_listener || fd == s->kept_notify;
 }
 
 static void close_unknown_fds(struct sup *s)
@@ -480,7 +513,7 @@ static void free_id(struct sup *s, uint32_t id, uint32_t gen)
 {
 	struct svc_record r;
 
-	if (id == 0 || id >= s->n_ids || s->by_id[id] != NULL)
+	if (id == 0 || id >= s->n_ids || s->by_id[id] != NULL || pipes_has_id(s, id))
 		return;
 	state_get(&s->state, id, &r);
 	if (r.name != 0)
@@ -505,6 +538,7 @@ static void finish(struct sup *s)
 	for (size_t i = 0; i < s->n_units; i++)
 		if (!s->units[i]->reconciled)
 			unit_reconcile(s->units[i], &(struct keeper_message){ 0 });
+	pipes_settle(s);
 	for (uint32_t id = 1; id < s->n_ids; id++)
 		if (!t->told[id])
 			free_id(s, id, 0);
@@ -549,6 +583,8 @@ int takeover_begin(struct sup *s, const struct keeper_message *welcome)
 	take_texts(s, false);
 	close_unknown_fds(s);
 	r = open_log(s, &err);
+	if (r == 0)
+		r = notify_open(s, &err);
 	if (r == 0)
 		r = sup_make_programs(s, &err);
 	if (r < 0) {
@@ -595,10 +631,13 @@ void takeover_on_instance(struct sup *s, const struct keeper_message *m)
 {
 	struct takeover *t = s->takeover;
 	struct unit *u = m->instance < s->n_ids ? s->by_id[m->instance] : NULL;
+	bool has_fds, is_pipe;
 
 	if (t == NULL)
 		return;
-	if (u != NULL && t->n_fds > 0 && t->fds_of == m->instance)
+	has_fds = t->n_fds > 0 && t->fds_of == m->instance;
+	is_pipe = has_fds && pipes_adopt(s, m->instance, t->fds, t->n_fds);
+	if (u != NULL && has_fds)
 		unit_adopt(u, t->fds, t->n_fds);
 	for (size_t i = 0; i < t->n_fds; i++)
 		fd_close(&t->fds[i]);
@@ -608,7 +647,7 @@ void takeover_on_instance(struct sup *s, const struct keeper_message *m)
 		t->told[m->instance] = true;
 	if (u != NULL)
 		unit_reconcile(u, m);
-	else
+	else if (!is_pipe)
 		end_unknown(s, m);
 	if (--t->left == 0)
 		finish(s);

@@ -20,17 +20,21 @@
 #include "base/xalloc.h"
 #include "proc/spawn.h"
 #include "sup/files.h"
+#include "sup/pipes_uv.h"
+#include "sup/said.h"
 #include "sup/sup_uv.h"
 
 /* --------------------------------------------------------------------------------------------------- start */
 
-/* The descriptors of one start: rows for 0, 1, 2 and what travels with the message. */
+/* The descriptors of one start: rows for 0, 1, 2 and the ends of pipes, and what travels with the message. */
 struct table {
-	struct mps_fd rows[3];
-	int fds[3];
+	struct mps_fd rows[4 + CONF_WIRES_MAX];
+	size_t n_rows;
+	int fds[4 + CONF_WIRES_MAX];
 	size_t n_fds;
-	bool owned[3];
+	bool owned[4 + CONF_WIRES_MAX];
 };
+_Static_assert(4 + CONF_WIRES_MAX < KEEPER_FDS_MAX, "a long description is a descriptor too");
 
 static void put_role(struct table *t, int child, int role)
 {
@@ -103,12 +107,12 @@ static int open_direct(struct unit *u, const struct conf_log *log, bool is_err)
 
 /*
  * The keeper holds the log pipes too, so that no worker finds them broken when the supervisor dies. Which one it is tells
- * the order of its ends: of standard error the one for writing comes first.
+ * the order of its ends: of standard error the one for writing comes first. Our end of the channel is the last.
  */
 static void keep_pipes(struct unit *u)
 {
 	struct keeper_message m = { .type = KEEPER_KEEP, .instance = u->svc.id };
-	int fds[4];
+	int fds[5];
 	size_t n = 0;
 
 	for (int i = 0; i < 2; i++) {
@@ -120,6 +124,8 @@ static void keep_pipes(struct unit *u)
 		fds[n + (size_t)!i] = capture_write_end(c);
 		n += 2;
 	}
+	if (u->channel != NULL)
+		fds[n++] = channel_fd(u->channel);
 	link_send(u->sup, &m, NULL, fds, n);
 }
 
@@ -157,21 +163,75 @@ static int put_stream(struct unit *u, struct table *t, bool is_err, struct err *
 	return 0;
 }
 
-static int fill_table(struct unit *u, struct table *t, struct err *err)
+static int put_wires(struct unit *u, struct table *t, struct err *err)
 {
 	const struct conf_proc *conf = u->svc.conf;
-	int r;
+
+	for (size_t i = 0; i < conf->n_wires; i++) {
+		const struct conf_wire *w = &conf->wires[i];
+		struct mps_fd *row = &t->rows[w->fd <= 2 ? (size_t)w->fd : t->n_rows++];
+		int fd = pipes_end(u, w, err);
+
+		if (fd < 0)
+			return fd;
+		*row = (struct mps_fd){ w->fd, (int)t->n_fds, 0 };
+		t->owned[t->n_fds] = true;
+		t->fds[t->n_fds++] = fd;
+	}
+	return 0;
+}
+
+static int put_channel(struct unit *u, struct table *t, struct err *err)
+{
+	int end, r;
+
+	if (!worker_has_channel(u->svc.conf)) {
+		if (u->channel != NULL) { /* before a reload it had */
+			channel_close(u);
+			keep_pipes(u);
+		}
+		return 0;
+	}
+	r = channel_make(u, &end);
+	if (r < 0)
+		return err_set(err, r, "control: %s", strerror(-r));
+	keep_pipes(u);
+	t->rows[t->n_rows++] = (struct mps_fd){ worker_channel_fd(u->svc.conf), (int)t->n_fds, 0 };
+	t->owned[t->n_fds] = true;
+	t->fds[t->n_fds++] = end;
+	return 0;
+}
+
+static void put_stdin(struct unit *u, struct table *t)
+{
+	const struct conf_proc *conf = u->svc.conf;
 
 	if (conf->kind == CONF_FCGI_PROGRAM)
 		put_fd(t, 0, sockets_find(u->sup->sockets, conf), false);
 	else
 		put_role(t, 0, conf->stdin_mode == CONF_STDIN_NULL ? MPS_FD_NULL : MPS_FD_IDLE);
-	r = put_stream(u, t, false, err);
-	if (r < 0 || !conf->redirect_stderr)
-		return r < 0 ? r : put_stream(u, t, true, err);
-	t->rows[2] = t->rows[1];
-	t->rows[2].child = 2;
-	return 0;
+}
+
+static int fill_table(struct unit *u, struct table *t, struct err *err)
+{
+	const struct conf_proc *conf = u->svc.conf;
+	int r = 0;
+
+	t->n_rows = 3;
+	put_stdin(u, t);
+	if (conf_wire_at(conf, 1) == NULL)
+		r = put_stream(u, t, false, err);
+	if (r == 0 && !conf->redirect_stderr && conf_wire_at(conf, 2) == NULL)
+		r = put_stream(u, t, true, err);
+	if (r == 0)
+		r = put_wires(u, t, err);
+	if (r < 0)
+		return r;
+	if (conf->redirect_stderr) {
+		t->rows[2] = t->rows[1];
+		t->rows[2].child = 2;
+	}
+	return put_channel(u, t, err);
 }
 
 static enum keeper_leftovers leftovers_of(const struct conf_proc *conf)
@@ -219,7 +279,7 @@ static void start_now(struct unit *u)
 		r = fill_table(u, &t, &err);
 	if (r == 0) {
 		w.spawn.fds = t.rows;
-		w.spawn.n_fds = 3;
+		w.spawn.n_fds = t.n_rows;
 		r = send_start(u, &w.spawn, &t);
 		if (r < 0)
 			err_set(&err, r, "keeper: %s", strerror(-r));
@@ -293,9 +353,21 @@ static void on_signal(struct svc *svc, int sig, enum svc_scope scope)
 	link_send(u->sup, &m, NULL, NULL, 0);
 }
 
+static bool on_ask(struct svc *svc)
+{
+	return channel_say(svc->user, "STOP", "1") == 0;
+}
+
+/* Before a program pays for its silence, what it has said is heard: perhaps it was we who were late. */
 static void on_timer(uv_timer_t *timer)
 {
-	unit_event(timer->data, SVC_EV_TIMER, NULL);
+	struct unit *u = timer->data;
+
+	if (u->svc.state == SVC_RUNNING || u->svc.conf->ready == CONF_READY_NOTIFY) {
+		notify_listen(u->sup);
+		channel_listen(u);
+	}
+	unit_event(u, SVC_EV_TIMER, NULL);
 }
 
 /* Rounded up to libuv's milliseconds, so that the time has come when the timer fires. */
@@ -339,6 +411,7 @@ static uint32_t on_random(struct svc *svc)
 static const struct svc_ops ops = {
 	.start = on_start,
 	.signal = on_signal,
+	.ask = on_ask,
 	.timer = on_timer_set,
 	.on_state = on_state,
 	.log = on_log,
@@ -494,6 +567,8 @@ void unit_adopt(struct unit *u, int *fds, size_t n)
 			activity_log(&u->sup->log, SVC_LOG_CRIT, "the output of %s is not read: %s",
 				     u->svc.name, strerror(errno));
 	}
+	if (n == 1 && channel_adopt(u, fds[0]) == 0)
+		fds[0] = -1;
 }
 
 static void reconcile_started(struct unit *u, const struct keeper_message *m)
@@ -560,6 +635,9 @@ void unit_reconcile(struct unit *u, const struct keeper_message *m)
 		on_timer_set(svc, svc->timer_at);
 	if (svc->state == SVC_BACKOFF && svc->busy > 0)
 		join_busy(u);
+	/* While there was no supervisor nobody heard it. */
+	if (svc->state == SVC_RUNNING)
+		unit_event(u, SVC_EV_ALIVE, NULL);
 	if (m->gen == svc->gen && m->gen != 0)
 		reconcile_same(u, m);
 	else
@@ -595,6 +673,7 @@ static void on_timer_closed(uv_handle_t *handle)
 	free(u->auto_out);
 	free(u->auto_err);
 	free(u->failure);
+	said_free(u->said);
 	free(u);
 }
 
@@ -606,6 +685,7 @@ void unit_close_logs(struct unit *u)
 		capture_close(TAKE_PTR(u->out));
 	if (u->err != NULL)
 		capture_close(TAKE_PTR(u->err));
+	channel_close(u);
 	link_send(u->sup, &m, NULL, NULL, 0);
 }
 
@@ -613,6 +693,11 @@ void unit_use_conf(struct unit *u, const struct conf_proc *conf)
 {
 	bool was_daemon = u->svc.conf->daemon;
 
+	if (!u->ended &&
+	    conf != u->svc.conf) { /* in this order: an end that it keeps is not let go */
+		pipes_enter(u->sup, conf);
+		pipes_leave(u->sup, u->svc.conf);
+	}
 	u->svc.conf = conf;
 	if (!u->ended && was_daemon != conf->daemon)
 		u->sup->n_active_foreground += conf->daemon ? (size_t)-1 : 1;
@@ -628,5 +713,6 @@ void unit_close(struct unit *u)
 		capture_close(u->out);
 	if (u->err != NULL)
 		capture_close(u->err);
+	channel_close(u);
 	uv_close((uv_handle_t *)&u->timer, on_timer_closed);
 }

@@ -37,6 +37,14 @@ static struct free_id take_id(struct sup *s)
 	return (struct free_id){ .id = (uint32_t)s->n_ids++ };
 }
 
+uint32_t units_take_id(struct sup *s, uint32_t *ret_gen)
+{
+	struct free_id id = take_id(s);
+
+	*ret_gen = id.gen;
+	return id.id;
+}
+
 static void put_free_id(struct sup *s, uint32_t id, uint32_t gen)
 {
 	if (s->n_free_ids == s->cap_free_ids) {

@@ -45,6 +45,20 @@ void worker_base_init(struct worker_base *base, const struct conf *conf, const c
 		base->nofile = r.rlim_cur;
 }
 
+int worker_channel_fd(const struct conf_proc *proc)
+{
+	int fd = 3;
+
+	while (conf_wire_at(proc, fd) != NULL)
+		fd++;
+	return fd;
+}
+
+bool worker_has_channel(const struct conf_proc *proc)
+{
+	return proc->control >= CONF_CONTROL_SELF || proc->stop_method == CONF_STOP_MESSAGE;
+}
+
 static void user_free(struct worker_user *u)
 {
 	free(u->name);
@@ -154,6 +168,22 @@ static void add_variable(struct buf *block, const char *key, const char *value)
 	buf_add(block, value, strlen(value) + 1);
 }
 
+/* Where and how often it may speak; WATCHDOG_PID is not set: then it is for whoever of it reads this. */
+static void add_dialogue(struct buf *b, const struct worker_base *base,
+			 const struct conf_proc *proc)
+{
+	if (base->notify != NULL && proc->control != CONF_CONTROL_OFF)
+		add_variable(b, "NOTIFY_SOCKET", base->notify);
+	if (proc->watchdog > 0) {
+		buf_addf(b, "WATCHDOG_USEC=%lld", (long long)proc->watchdog / 1000);
+		buf_addc(b, '\0');
+	}
+	if (worker_has_channel(proc)) {
+		buf_addf(b, "MPSUP_CONTROL_FD=%d", worker_channel_fd(proc));
+		buf_addc(b, '\0');
+	}
+}
+
 static char *own_variables(const struct worker_base *base, const struct conf_proc *proc,
 			   const char *display, uint32_t gen, const struct worker_user *user)
 {
@@ -172,9 +202,25 @@ static char *own_variables(const struct worker_base *base, const struct conf_pro
 		add_variable(&b, "SUPERVISOR_SERVER_URL", proc->serverurl);
 	add_variable(&b, "MPSUP_NAME", base->name);
 	add_variable(&b, "MPSUP_SOCKET", base->socket);
+	for (size_t i = 0; i < proc->n_wires; i++)
+		buf_add(&b, proc->wires[i].variable, strlen(proc->wires[i].variable) + 1);
+	add_dialogue(&b, base, proc);
 	buf_addf(&b, "MPSUP_INSTANCE=%s/%s/%u", base->name, display, gen);
 	buf_add(&b, "\0\0", 2);
 	return xbuf_take(&b);
+}
+
+/* What the supervisor has got from who started it, such as systemd, is not for its programs. */
+static bool is_not_theirs(const struct conf_proc *proc, const char *entry)
+{
+	static const char *const names[] = { "NOTIFY_SOCKET=", "WATCHDOG_USEC=", "WATCHDOG_PID=" };
+
+	if (str_is_prefix("MPSUP_CONTROL_FD=", entry) || str_is_prefix("MPSUP_PIPE_", entry))
+		return true; /* another's */
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (str_is_prefix(names[i], entry))
+			return proc->control != CONF_CONTROL_OFF;
+	return false;
 }
 
 static int add_env_file(const struct conf_proc *proc, struct environment *e, char ***ret_file,
@@ -227,7 +273,8 @@ static int make_environment(const struct worker_base *base, const struct conf_pr
 	int r;
 
 	for (char **v = environ; *v != NULL; v++)
-		env_append(&e, *v);
+		if (!is_not_theirs(proc, *v))
+			env_append(&e, *v);
 	for (char *at = own; *at != '\0'; at += strlen(at) + 1)
 		env_put(&e, at, strcspn(at, "="));
 	r = add_env_file(proc, &e, &file, err);

@@ -19,6 +19,7 @@ struct worker_base {
 	const struct conf *conf;
 	const char *name;   /* of the instance */
 	const char *socket; /* path of the control socket */
+	const char *notify; /* NOTIFY_SOCKET; NULL = none */
 	char *cwd;	    /* of the supervisor: relative paths of programs start there */
 	uint64_t nofile;
 	int umask;		   /* of programs that set none */
@@ -30,6 +31,10 @@ void worker_base_init(struct worker_base *base, const struct conf *conf, const c
 /* Another configuration; also looks up users anew. */
 void worker_base_use_conf(struct worker_base *base, const struct conf *conf);
 void worker_base_fini(struct worker_base *base);
+
+bool worker_has_channel(const struct conf_proc *proc);
+/* Where it finds it: the lowest number from 3 on that no pipe has. */
+int worker_channel_fd(const struct conf_proc *proc);
 
 /* A spawn and the memory that it points to; fds are the caller's to fill. */
 struct worker_spawn {

@@ -48,6 +48,7 @@ say "kill -9 of the keeper ends everything"
 programs with_trees
 kill -KILL "$keeper"
 over keeper
+[ ! -e "$RUNTIME" ] || fail "the runtime directory is left: $(ls -A "$RUNTIME")"
 contains "$LOG" '[Kk]eeper' || fail "the log does not tell what became of the keeper"
 mps_expect 4 status
 

@@ -64,6 +64,10 @@ same events
 say "the examples are accepted"
 expect 0 "$MPSUP" check --strict -c "$here/supervisor.ini.example"
 contains "$T/out" ' 0 errors, 0 warnings' || fail "warnings in supervisor.ini.example"
+for example in "$here"/tests/examples/*.ini; do
+  expect 0 "$MPSUP" check --strict -c "$example"
+  contains "$T/out" ' 0 errors, 0 warnings' || fail "warnings in $example"
+done
 expect 0 "$MPSUP" keys --example
 cp "$T/out" "$T/keys.ini"
 expect 0 "$MPSUP" check --strict -c "$T/keys.ini"

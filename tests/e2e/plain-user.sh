@@ -8,7 +8,7 @@ copy=$T/copy
 mkdir -p "$copy/tests" "$copy/b/e2e" "$copy/tmp"
 cp -r "$(dirname "$0")" "$copy/tests/e2e"
 cp "$T/bin/mpsup" "$T/bin/mpsup-host" "$copy/b/"
-cp "$W" "$copy/b/e2e/"
+cp "$W" "$T/bin/worker.so" "$copy/b/e2e/"
 chmod 1777 "$copy/tmp"
 cd "$copy" || exit 1
 unset XDG_RUNTIME_DIR

@@ -10,12 +10,15 @@
 #include <grp.h>
 #include <poll.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -377,6 +380,85 @@ static size_t do_pidfile(char **argv)
 	return 1;
 }
 
+/* ------------------------------------------------------------------------------------------- the supervisor */
+
+static void notify(const char *text, size_t n)
+{
+	const char *name = getenv("NOTIFY_SOCKET");
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (name == NULL || name[0] != '@' || strlen(name) >= sizeof(a.sun_path))
+		die("NOTIFY_SOCKET");
+	memcpy(a.sun_path + 1, name + 1, strlen(name) - 1);
+	if (sendto(fd, text, n, 0, (struct sockaddr *)&a,
+		   (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(name))) < 0)
+		dprintf(2, "worker: notify: %s\n", strerror(errno));
+	close(fd);
+}
+
+static size_t do_notify(char **argv)
+{
+	notify(argv[0], strlen(argv[0]));
+	return 1;
+}
+
+static size_t do_notify_bytes(char **argv)
+{
+	size_t n = (size_t)number(argv[0]);
+	char *text = calloc(1, n + 1);
+
+	notify(text, n);
+	free(text);
+	return 1;
+}
+
+static size_t do_flood(char **argv)
+{
+	for (int i = number(argv[0]); i > 0; i--)
+		notify("STATUS=more", 11);
+	return 1;
+}
+
+static size_t do_heartbeat(char **argv)
+{
+	for (;;) {
+		notify("WATCHDOG=1", 10);
+		sleep_ms(number(argv[0]));
+	}
+	return 1;
+}
+
+static int channel(void)
+{
+	const char *text = getenv("MPSUP_CONTROL_FD");
+
+	if (text == NULL)
+		die("MPSUP_CONTROL_FD");
+	return number(text);
+}
+
+static size_t do_tell(char **argv)
+{
+	if (send(channel(), argv[0], strlen(argv[0]), MSG_NOSIGNAL) < 0)
+		die("tell");
+	return 1;
+}
+
+static size_t do_hear(char **argv)
+{
+	char text[5000];
+	ssize_t n;
+
+	while ((n = recv(channel(), text, sizeof(text) - 2, 0)) > 0) {
+		memcpy(text + n, "\n", 2);
+		append(argv[0], text);
+		if (strcmp(text, "STOP=1\n") == 0)
+			_exit(0);
+	}
+	_exit(3);
+}
+
 static size_t do_read_stdin(char **argv)
 {
 	char buf[4096];
@@ -411,6 +493,12 @@ static const struct option {
 	{ "--stop", 0, do_stop, "SIGSTOP itself" },
 	{ "--dump", 1, do_dump, "FILE: what it was started with" },
 	{ "--pidfile", 1, do_pidfile, "FILE: append its pid" },
+	{ "--notify", 1, do_notify, "TEXT: say it on NOTIFY_SOCKET" },
+	{ "--notify-bytes", 1, do_notify_bytes, "N: so many NULs" },
+	{ "--flood", 1, do_flood, "N: so many messages" },
+	{ "--heartbeat", 1, do_heartbeat, "MS: WATCHDOG=1 again and again, with pauses" },
+	{ "--tell", 1, do_tell, "TEXT: say it on MPSUP_CONTROL_FD" },
+	{ "--hear", 1, do_hear, "FILE: append what is said to it; STOP=1 is the end" },
 	{ "--read-stdin", 0, do_read_stdin, "exit 0 at the end of standard input" },
 };
 

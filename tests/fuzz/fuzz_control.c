@@ -22,9 +22,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { UNITS = 4 };
 
-static struct sup sup = {
-	.link.fd = -1, .phase = SUP_RUNNING, .kept_listener = -1, .upgrade_fd = -1, .start_dir = -1
-};
+static struct sup sup = { .link.fd = -1,
+			  .phase = SUP_RUNNING,
+			  .kept_listener = -1,
+			  .kept_notify = -1,
+			  .upgrade_fd = -1,
+			  .start_dir = -1 };
 static struct unit units[UNITS], *list[UNITS];
 static struct svc *services[UNITS];
 static struct conf_proc procs[UNITS];
@@ -62,7 +65,14 @@ static uint32_t on_random(struct svc *s)
 	return 4;
 }
 
-static const struct svc_ops ops = { on_start, on_signal, on_timer, on_state, on_log, on_random };
+static const struct svc_ops ops = {
+	.start = on_start,
+	.signal = on_signal,
+	.timer = on_timer,
+	.on_state = on_state,
+	.log = on_log,
+	.random = on_random,
+};
 
 static void check(bool good)
 {

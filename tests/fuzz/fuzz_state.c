@@ -109,8 +109,14 @@ static uint32_t no_random(struct svc *s)
 	return 0;
 }
 
-static const struct svc_ops ops = { ignore_start, ignore_signal, ignore_timer,
-				    ignore_state, ignore_log,	 no_random };
+static const struct svc_ops ops = {
+	.start = ignore_start,
+	.signal = ignore_signal,
+	.timer = ignore_timer,
+	.on_state = ignore_state,
+	.log = ignore_log,
+	.random = no_random,
+};
 
 /* ------------------------------------------------------------------------------------------------------ the successor */
 

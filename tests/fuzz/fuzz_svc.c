@@ -103,6 +103,9 @@ static bool keeper_says(struct keeper *k, enum svc_event event, const struct svc
 	case SVC_EV_KILL:
 	case SVC_EV_RELIEF:
 	case SVC_EV_TIMER:
+	case SVC_EV_READY:
+	case SVC_EV_ALIVE:
+	case SVC_EV_EXTEND:
 	case N_SVC_EVENTS:
 		break;
 	}
@@ -156,7 +159,7 @@ static void read_event(struct keeper *k, struct input *in)
 {
 	static const int codes[] = { CLD_EXITED, CLD_KILLED, CLD_DUMPED, CLD_EXITED };
 	unsigned b = byte(in), d = byte(in);
-	struct svc_arg arg = { .pid = 42, .text = "no" };
+	struct svc_arg arg = { .pid = 42, .text = "no", .span = (int64_t)d * MPS_NS_PER_S };
 
 	pass_time(&k->w, b >> 4);
 	arg.exit.code = codes[d & 3];
@@ -205,6 +208,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	k.honest = !(who & 1);
 	k.mortal = who & 2;
 	read_settings(&k.w.conf, &in);
+	/* What older inputs do not say is as it was. */
+	k.w.conf.ready = who & 4 ? CONF_READY_NOTIFY : CONF_READY_TIME;
+	k.w.conf.start_timeout = who & 8 ? 5 * MPS_NS_PER_S : 0;
+	k.w.conf.watchdog = who & 16 ? 3 * MPS_NS_PER_S : 0;
+	k.w.conf.stop_method = who & 32 ? CONF_STOP_MESSAGE : CONF_STOP_SIGNAL;
+	k.w.deaf = who & 64;
 	while (in.left > 0)
 		read_event(&k, &in);
 	read_texts(&k);

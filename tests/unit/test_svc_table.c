@@ -91,13 +91,13 @@ Test(svc_table, codes_are_supervisords)
 
 enum { WALK_DEPTH = 40, WALK_PLACES = 40000 };
 
-static const char *const steps[] = { "start",	"stop",	  "restart", "kill",   "up",
-				     "nospawn", "busy",	  "relief",  "exit:0", "exit:1",
-				     "exit:0+", "sig:9+", "gone",    "tick",   "due" };
+static const char *const steps[] = { "start", "stop",	"restart", "kill",   "up",	"nospawn",
+				     "busy",  "relief", "exit:0",  "exit:1", "exit:0+", "sig:9+",
+				     "gone",  "tick",	"due",	   "ready",  "alive",	"extend" };
 
 /* What tells two services apart as far as the machine's next step goes; counts beyond a few are the same. */
 struct key {
-	unsigned char state, pid, timer, flags, backoff, busy, streak, limited, down, code;
+	unsigned char state, pid, timer, flags, backoff, busy, streak, limited, down, code, heard;
 };
 
 struct place {
@@ -126,7 +126,8 @@ static struct key key_of(const struct world *w)
 			     .streak = few(s->streak),
 			     .limited = few(s->n_limited),
 			     .down = w->down,
-			     .code = s->exited && s->last_exit.code == CLD_EXITED };
+			     .code = s->exited && s->last_exit.code == CLD_EXITED,
+			     .heard = (unsigned char)(s->asked | s->overdue << 1 | s->ready << 2) };
 }
 
 static void walk_step(struct world *w, int step)
@@ -202,6 +203,10 @@ Test(svc_walk, everything_that_can_be_reached_is_sound, .timeout = 120)
 		{ "startretries=2 delay_ms=100 delay_max_ms=1000 limit=2 limit_secs=1000",
 		  1u << SVC_EXITED | 1u << SVC_FATAL },
 		{ "startretries=-1 delay_ms=0 autorestart=1", 0 },
+		{ "startretries=1 notify=1 timeout_ms=500 watchdog_ms=300 message=1",
+		  1u << SVC_EXITED | 1u << SVC_FATAL },
+		{ "startretries=1 notify=1 autorestart=0 message=1 deaf=1 watchdog_ms=300",
+		  1u << SVC_EXITED | 1u << SVC_FATAL },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {

@@ -1,0 +1,208 @@
+#!/bin/bash
+# What programs say on NOTIFY_SOCKET: that they are ready, alive, how they are; and who may say it.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+said() { # name, key of "said"
+  mps status --json "$1" | python3 -c '
+import json, sys
+print(json.load(sys.stdin)["processes"][0].get("said", {}).get(sys.argv[1]))' "$2"
+}
+
+says() { # name, key, value
+  [ "$(said "$1" "$2")" = "$3" ]
+}
+
+another_supervisor() {
+  local now
+  now=$(role supervisor)
+  [ -n "$now" ] && [ "$now" != "$supervisor" ] && [ -n "$(state all)" ] && supervisor=$now
+}
+
+strangers() { # how many messages of strangers there were
+  python3 - "$RUNTIME/control.sock" <<'P'
+import json, socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+s.sendall(b'{"id":1,"method":"info"}\n')
+print(json.loads(s.makefile().readline())["result"]["strangers"])
+P
+}
+
+export MPSUP MPSUP_NO=crash_limit # this test kills faster than supervisors die
+config <<X
+[program:word]
+command=$W --once $T/word.once { --exit 1 } --after 300 --notify READY=1 --pidfile $T/word.ready
+ready=notify
+startsecs=9999
+startretries=1
+[program:silent]
+command=$W --pidfile $T/silent.pids
+ready=notify
+start_timeout=0.3
+startretries=0
+autostart=false
+[program:shell]
+command=sh -c '"$MPSUP" tell READY=1 "STATUS=from a shell"; exec $W'
+ready=notify
+[program:status]
+command=$W --notify "STATUS=Serving 3 clients" --notify STOPPING=1 --notify RELOADING=1
+startsecs=0
+[program:grandchild]
+command=$W --fork 1 { --setsid --notify "STATUS=of a child" } --daemonize { --notify RELOADING=1 }
+startsecs=0
+[program:off]
+command=$W --dump $T/off.dump
+control=off
+startsecs=0
+[program:plain]
+command=$W --dump $T/plain.dump
+startsecs=0
+X
+
+say "READY=1 makes it RUNNING; an end before it is a failed start"
+export NOTIFY_SOCKET=@mps-test/of-systemd WATCHDOG_PID=1 WATCHDOG_USEC=7
+mps start >/dev/null 2>&1 || : # word fails once
+unset NOTIFY_SOCKET WATCHDOG_PID WATCHDOG_USEC
+supervisor=$(role supervisor)
+keeper=$(role keeper)
+must in_state word RUNNING
+n_lines "$T/word.ready" 1 || fail "word was RUNNING before it said so"
+contains "$LOG" "exited: word \(exit status 1; not expected\)" || fail "the first try is not in the log"
+contains "$LOG" "word entered RUNNING state, it has said that it is ready" || fail "nothing in the log"
+
+say "no READY=1 in time"
+mps_expect 7 start silent
+contains "$T/out" "start_timeout" || contains "$T/err" "start_timeout" || fail "the reason is not told: $(cat "$T/out" "$T/err")"
+must in_state silent FATAL
+must all_gone "$T/silent.pids"
+
+say "mpsup tell from a shell script, which ends at once"
+must in_state shell RUNNING
+must says shell status "from a shell"
+mps status | grep "from a shell" >/dev/null || fail "INFO does not have it"
+
+say "STATUS, STOPPING, RELOADING"
+must says status status "Serving 3 clients"
+must says status reloading True
+must says status stopping True
+mps status status | grep "Serving 3 clients" >/dev/null || fail "not in the details"
+
+say "children and orphans of a program are of it too"
+must says grandchild status "of a child"
+must says grandchild reloading True
+
+say "the environment: ours, and nothing of who started us but with control=off"
+must [ -s "$T/off.dump" ]
+must [ -s "$T/plain.dump" ]
+contains "$T/plain.dump" "^env NOTIFY_SOCKET=@mpsup/$ID/" || fail "plain has no NOTIFY_SOCKET of ours"
+contains "$T/plain.dump" "^env WATCHDOG_" && fail "plain has a watchdog"
+contains "$T/plain.dump" "^env MPSUP_CONTROL_FD" && fail "plain has a channel"
+contains "$T/plain.dump" "^fd [3-9]" && fail "plain has further descriptors"
+contains "$T/off.dump" "^env NOTIFY_SOCKET=@mps-test/of-systemd" || fail "off has lost what was there"
+
+say "a stranger is not heard"
+socket=$(sed -n 's/^env NOTIFY_SOCKET=//p' "$T/plain.dump")
+before=$(strangers)
+NOTIFY_SOCKET=$socket "$MPSUP" tell STATUS=forged || fail "a stranger could not even speak"
+[ "$(strangers)" -gt "$before" ] || fail "it was not counted"
+contains "$LOG" "which is of no program, was dropped" || fail "nothing in the log"
+# Even with the mark of a program, which anybody can give himself.
+before=$(strangers)
+tag=$(awk '/file locks/ { print $4 }' "/proc/$(pid_of status)/limits")
+NOTIFY_SOCKET=$socket prlimit --locks="$tag:unlimited" "$MPSUP" tell STATUS=forged || fail "tell has failed"
+[ "$(strangers)" -gt "$before" ] || fail "a forged mark was believed"
+says status status "Serving 3 clients" || fail "and what it said"
+
+say "what was said outlives the supervisor, and so does the socket"
+kill -KILL "$supervisor"
+must another_supervisor
+says status status "Serving 3 clients" || fail "STATUS is forgotten"
+says status reloading True || fail "RELOADING is forgotten"
+NOTIFY_SOCKET=$socket "$MPSUP" tell STATUS=forged || fail "the old name is gone"
+
+say "nothing said while there is no supervisor is lost"
+for i in 1 2 3; do
+  rm -f "$T/word.ready"
+  mps restart --no-wait word >/dev/null
+  kill -KILL "$supervisor"
+  must n_lines "$T/word.ready" 1
+  must another_supervisor
+  must in_state word RUNNING
+  n_lines "$T/word.ready" 2 && fail "word was started again ($i)"
+done
+shutdown_mpsup
+
+config <<X
+[program:dog]
+command=$W --pidfile $T/dog.pids --notify WATCHDOG=1
+watchdog_sec=0.5
+startsecs=0
+autorestart=unexpected
+exitcodes=0
+restart_limit=off
+[program:good]
+command=$W --pidfile $T/good.pids --heartbeat 300
+watchdog_sec=2
+startsecs=0
+[program:env]
+command=$W --dump $T/env.dump
+watchdog_sec=60
+startsecs=0
+X
+say "WATCHDOG=1"
+start_mpsup
+must n_lines "$T/dog.pids" 3
+kill -KILL "$supervisor"
+must another_supervisor
+must n_lines "$T/dog.pids" 8 # so many times half a second
+n_lines "$T/good.pids" 2 && fail "one that says it is alive was killed"
+says good status None || fail "good says $(said good status)"
+contains "$LOG" "dog has not said WATCHDOG=1 for 0.5 seconds: ending it" || fail "the log does not tell why"
+contains "$LOG" "exited: dog \(terminated by SIGABRT.*; not expected\)" || fail "it was not SIGABRT"
+must [ -s "$T/env.dump" ]
+contains "$T/env.dump" "^env WATCHDOG_USEC=60000000$" || fail "no WATCHDOG_USEC"
+shutdown_mpsup
+
+say "programs that know systemd, unchanged; as another user, too"
+run_as=
+[ "$(id -u)" != 0 ] || run_as=user=nobody
+programs=(nobody)
+config <<X
+[program:nobody]
+command=sh -c '"$MPSUP" tell READY=1 STATUS=ready; exec $W'
+ready=notify
+$run_as
+X
+if command -v systemd-notify >/dev/null; then
+  programs+=(script script_user)
+  cat >>"$CONF" <<X
+[program:script]
+command=sh -c 'systemd-notify --ready --status=ready; exec $W'
+ready=notify
+[program:script_user]
+command=sh -c 'systemd-notify --ready --status=ready; exec $W'
+ready=notify
+$run_as
+X
+fi
+if command -v redis-server >/dev/null; then
+  programs+=(redis)
+  mkdir "$T/redis"
+  cat >>"$CONF" <<X
+[program:redis]
+command=$(command -v redis-server) --supervised systemd --port 0 --unixsocket $T/redis.sock --save "" --dir $T/redis
+ready=notify
+startsecs=9999
+X
+fi
+start_mpsup
+for p in "${programs[@]}"; do
+  in_state "$p" RUNNING || fail "$p is $(state "$p")"
+  says "$p" status "$([ "$p" != redis ] && echo ready || said redis status)" || fail "$p says $(said "$p" status)"
+done
+if command -v redis-server >/dev/null; then
+  contains "$LOG" "redis entered RUNNING state, it has said that it is ready" || fail "redis was not heard"
+fi
+[ "$(strangers)" = 0 ] || fail "$(strangers) messages were taken for those of strangers"
+shutdown_mpsup
