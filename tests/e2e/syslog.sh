@@ -64,11 +64,11 @@ X
 start_mpsup
 
 say "instead of a file"
-must got "$head plain line [0-9]+$" 100
+must -t 30 got "$head plain line [0-9]+$" 100
 [ ! -e syslog ] || fail "a file with the name syslog"
 
 say "beside one"
-must got "$head both line [0-9]+$" 100
+must -t 30 got "$head both line [0-9]+$" 100
 must got "$head both error [0-9]+$" 2
 must n_lines "$T/both" 102
 
