@@ -279,6 +279,44 @@ if [ -z "${SAN:-}" ]; then
   [ $(($(rss) - memory)) -le 1024 ] || fail "grown by $(($(rss) - memory)) KiB in 180 reloads"
 fi
 
+say "included files, listeners of events, standard error, users"
+mkdir "$T/more"
+include() { printf '%s\n' '[include]' 'files=more/*.conf' ''; }
+program in1 >"$T/more/a.conf"
+{ program a && program r && include; } | config
+reload 0
+must in_state in1 RUNNING
+a=$(pid_of a) r=$(pid_of r)
+rm "$T/more/a.conf"
+program in2 >"$T/more/b.conf"
+{
+  program a
+  program r redirect_stderr=true
+  printf '%s\n' '[eventlistener:ev]' "command=$W" startsecs=0 events=TICK_60 ''
+  include
+} | config
+reload 0
+for line in '^in1 +removed$' '^in2 +added$' '^ev +added$' '^r +restarted \(.*redirect_stderr'; do told "$line"; done
+for p in in2 ev r; do must in_state "$p" RUNNING; done
+same a "$a"
+[ "$(pid_of r)" != "$r" ] || fail "r was not restarted"
+sleeper() {
+  printf '%s\n' '[program:z]' 'command=/bin/sleep 1000' startsecs=0 "$@" ''
+}
+if [ "$(id -u)" = 0 ]; then
+  { program a && sleeper; } | config
+  reload 0
+  { program a && sleeper user=nobody; } | config
+  reload 0
+  told '^z +restarted \(user\)$'
+  must in_state z RUNNING
+  [ "$(stat -c %U "/proc/$(pid_of z)")" = nobody ] || fail "z runs as $(stat -c %U "/proc/$(pid_of z)")"
+  same a "$a"
+fi
+rm -r "$T/more"
+{ program a && program r; } | config
+reload 0
+
 say "one that takes over in the middle goes on"
 { program a && deaf going && deaf change; } | config
 rm -f "$T"/pids.*
