@@ -80,7 +80,7 @@ static bool is_sound(const struct svc_record *r)
 	for (size_t i = 0; i < ARRAY_SIZE(times); i++)
 		if (times[i] < 0)
 			return false;
-	if (r->state == SVC_STOPPING && !(r->flags & (STOP_ASKED | EXITED)))
+	if (r->state == SVC_STOPPING && !(r->flags & (STOP_ASKED | EXITED | OVERDUE)))
 		return false;
 	return r->state < N_SVC_STATES && r->pid >= 0 && (r->n_history > 0 || !(r->flags & EXITED));
 }
