@@ -131,11 +131,13 @@ static bool is_compressed_from(struct logpart *p, int fd, const struct stat *st)
 	       has_same_text(p, fd);
 }
 
-/* Of the same text as the open file, by itself or compressed. */
-static bool is_file(struct logpart *p, int fd, const struct stat *st)
+/* Of the same text as the open file, by itself or compressed: as that is now, since it may have grown after it was opened. */
+static bool is_file(struct logpart *p, int fd)
 {
-	return (p->st.st_dev == st->st_dev && p->st.st_ino == st->st_ino) ||
-	       is_compressed_from(p, fd, st);
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && ((p->st.st_dev == st.st_dev && p->st.st_ino == st.st_ino) ||
+				       is_compressed_from(p, fd, &st));
 }
 
 /* --------------------------------------------------------------------------------------------- all its parts */
@@ -151,7 +153,7 @@ static int add(struct logfile *l, struct logpart *p, bool compressed, struct err
 		return r;
 	}
 	for (size_t i = 0; i < l->n; i++)
-		if (is_file(p, l->parts[i].fd, &l->parts[i].st)) {
+		if (is_file(p, l->parts[i].fd)) {
 			part_close(p); /* moved up since */
 			return 0;
 		}
@@ -401,7 +403,7 @@ int logfile_start_behind(struct logfile *l, int fd)
 	if (fstat(fd, &ours.st) < 0)
 		return 0;
 	for (size_t i = 1; open_older(l, NULL) > 0; i++) {
-		if (is_file(&l->parts[i], fd, &ours.st)) {
+		if (is_file(&l->parts[i], fd)) {
 			start_at(l, i - 1, 0);
 			return 1;
 		}
