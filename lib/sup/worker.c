@@ -18,6 +18,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/err.h"
+#include "base/strv.h"
 #include "base/user.h"
 #include "base/xalloc.h"
 #include "conf/conf.h"
@@ -239,30 +240,6 @@ static int add_env_file(const struct conf_proc *proc, struct environment *e, cha
 	return 0;
 }
 
-/*
- * All of the environment in one block: pointers first, then the text, so that the spawn owns one allocation whatever
- * lived where before.
- */
-static char **pack(const struct environment *e)
-{
-	size_t size = (e->n + 1) * sizeof(char *);
-	char **v, *text;
-
-	for (size_t i = 0; i < e->n; i++)
-		size += strlen(e->v[i]) + 1;
-	v = xmalloc(size);
-	text = (char *)(v + e->n + 1);
-	for (size_t i = 0; i < e->n; i++) {
-		size_t n = strlen(e->v[i]) + 1;
-
-		memcpy(text, e->v[i], n);
-		v[i] = text;
-		text += n;
-	}
-	v[e->n] = NULL;
-	return v;
-}
-
 static int make_environment(const struct worker_base *base, const struct conf_proc *proc,
 			    const char *display, uint32_t gen, const struct worker_user *user,
 			    char ***ret, struct err *err)
@@ -279,8 +256,8 @@ static int make_environment(const struct worker_base *base, const struct conf_pr
 		env_put(&e, at, strcspn(at, "="));
 	r = add_env_file(proc, &e, &file, err);
 	env_put_strv(&e, proc->environment);
-	if (r == 0)
-		*ret = pack(&e);
+	if (r == 0 && (*ret = strv_pack(e.v)) == NULL)
+		abort();
 	conf_strv_free(file);
 	free(e.v);
 	return r;
@@ -368,12 +345,9 @@ static char *find_object(const struct worker_base *base, const char *name)
 
 static char **find_objects(const struct worker_base *base, char *const *names)
 {
-	size_t n = 0;
-	char **v;
+	size_t n = strv_length(names);
+	char **v = xcalloc(n + 1, sizeof(*v));
 
-	while (names != NULL && names[n] != NULL)
-		n++;
-	v = xcalloc(n + 1, sizeof(*v));
 	for (size_t i = 0; i < n; i++)
 		v[i] = find_object(base, names[i]);
 	return v;
