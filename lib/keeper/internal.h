@@ -198,6 +198,12 @@ void keeper_earliest(struct mps_time *best, struct mps_time t);
 void keeper_lift(int *fd);
 /* Stops watching *fd and closes it. */
 void keeper_unwatch(struct keeper *k, int *fd);
+/*
+ * A process of our own, which has ends[1]: that is closed, and the descriptors that stay are lifted. 0, or -errno with the
+ * step: then both ends are closed.
+ */
+int keeper_spawn(const struct mps_spawn *spawn, int ends[2], struct mps_child *ret,
+		 enum mps_step *ret_step);
 /* Sends k->out to the supervisor; false when the socket is full. */
 bool keeper_send(struct keeper *k, const int *fds, size_t n);
 

@@ -71,6 +71,22 @@ void keeper_lift(int *fd)
 	*fd = high;
 }
 
+int keeper_spawn(const struct mps_spawn *spawn, int ends[2], struct mps_child *ret,
+		 enum mps_step *ret_step)
+{
+	int r = mps_spawn_start(spawn, NULL, ret, ret_step);
+
+	fd_close(&ends[1]);
+	if (r < 0) {
+		fd_close(&ends[0]);
+		return r;
+	}
+	keeper_lift(&ret->pidfd);
+	keeper_lift(&ret->exec_fd);
+	keeper_lift(&ends[0]);
+	return 0;
+}
+
 enum { SEND_AGAIN_MS = 20 };
 
 bool keeper_send(struct keeper *k, const int *fds, size_t n)
