@@ -514,11 +514,7 @@ static void produce_pipes(struct request *r)
 
 	for (; r->at < end; r->at++)
 		json_array_append_new(rows, row_of(find(r->sup, conf->pipes[r->at].name)));
-	request_answer(r, json_pack("{s:o}", "pipes", rows), more);
-	if (more)
-		request_continue(r);
-	else
-		request_end(r);
+	request_answer_part(r, json_pack("{s:o}", "pipes", rows), more);
 }
 
 void method_pipes(struct request *r)

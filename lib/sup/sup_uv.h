@@ -219,7 +219,9 @@ void unit_on_message(struct sup *s, const struct keeper_message *m);
 void unit_adopt(struct unit *u, int *fds, size_t n);
 /* Makes good what has happened since its record was written; m is INSTANCE, or all zero: it was never started. */
 void unit_reconcile(struct unit *u, const struct keeper_message *m);
-/* One of those that wait for a resource may try again. */
+/* It waits for a resource, as others do. */
+void unit_join_busy(struct unit *u);
+/* One of those may try again. */
 void unit_relief(struct sup *s);
 
 /* unit_start_uv.c */

@@ -116,7 +116,7 @@ void unit_event(struct unit *u, enum svc_event event, const struct svc_arg *arg)
 	takeover_save(u);
 }
 
-static void join_busy(struct unit *u)
+void unit_join_busy(struct unit *u)
 {
 	struct sup *s = u->sup;
 
@@ -156,7 +156,7 @@ void unit_fail(struct unit *u, const char *text, bool passes)
 		events_spawn_error(u, text);
 	unit_event(u, passes ? SVC_EV_SPAWN_BUSY : SVC_EV_SPAWN_FAILED, &arg);
 	if (passes && u->svc.state == SVC_BACKOFF)
-		join_busy(u);
+		unit_join_busy(u);
 }
 
 static void on_failed(struct unit *u, const struct keeper_message *m)
@@ -324,7 +324,7 @@ void unit_reconcile(struct unit *u, const struct keeper_message *m)
 	if (svc->timer_at.ns != 0)
 		on_timer_set(svc, svc->timer_at);
 	if (svc->state == SVC_BACKOFF && svc->busy > 0)
-		join_busy(u);
+		unit_join_busy(u);
 	/* While there was no supervisor nobody heard it. */
 	if (svc->state == SVC_RUNNING)
 		unit_event(u, SVC_EV_ALIVE, NULL);
