@@ -11,6 +11,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/limits.h"
+#include "base/strv.h"
 #include "base/xalloc.h"
 #include "conf/load.h"
 
@@ -237,10 +238,8 @@ static void add_side(struct pipes *all, struct scope *s, const struct slots *slo
 		     struct conf_pipe *pipe, enum conf_side side)
 {
 	const struct ini_entry *e = slot_of(slots, s, side_keys[side]);
-	size_t n = 0;
+	size_t n = strv_length(pipe->texts[side]);
 
-	while (pipe->texts[side] && pipe->texts[side][n])
-		n++;
 	if (e == NULL)
 		return;
 	if (n == 0)

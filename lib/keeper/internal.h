@@ -1,7 +1,8 @@
 /*
  * The keeper's state, shared by its files: keeper.c (loop, signals, deadlines), boss.c (the supervisor's process),
- * dispatch.c (messages), end.c (the end of all), slot.c (one instance: start, exec, exit, signals, reports), server.c
- * (forkservers) and stray.c (orphans: whose they are, reaping and ending them).
+ * dispatch.c (messages), end.c (the end of all), slot.c (one instance: start, exec, exit, signals), slot_report.c (what
+ * the supervisor is told of instances), server.c (forkservers), server_ask.c (what they are asked for) and stray.c
+ * (orphans: whose they are, reaping and ending them).
  */
 #ifndef KEEPER_INTERNAL_H
 #define KEEPER_INTERNAL_H
@@ -197,6 +198,8 @@ void keeper_earliest(struct mps_time *best, struct mps_time t);
 void keeper_lift(int *fd);
 /* Stops watching *fd and closes it. */
 void keeper_unwatch(struct keeper *k, int *fd);
+/* Sends k->out to the supervisor; false when the socket is full. */
+bool keeper_send(struct keeper *k, const int *fds, size_t n);
 
 /* boss.c */
 /* 0, or -errno with the step that failed. */
@@ -249,21 +252,36 @@ void slot_signal(struct keeper *k, uint32_t index, int sig, enum keeper_scope sc
 void slot_after_sweep(struct keeper *k, uint32_t index);
 /* Descriptors that outlive the supervisor, from number `first` on; they become the keeper's. */
 void slot_keep(struct keeper *k, uint32_t index, uint32_t first, const int *fds, size_t n);
-/* A new supervisor is to hear of every instance; how many that are. */
-uint32_t slot_report_all(struct keeper *k);
 /* Slot `index`, growing the table; NULL when memory ran out. */
 struct slot *slot_at(struct keeper *k, uint32_t index);
-void slot_report(struct keeper *k, uint32_t index, unsigned reports);
-void slot_flush_reports(struct keeper *k);
 /* The slot whose main process is pid, NO_SLOT if none. Linear: for kernels without pidfds and for strays without a tag. */
 uint32_t slot_of_pid(const struct keeper *k, pid_t pid);
-/* Sends k->out; false when the socket is full. */
-bool keeper_send(struct keeper *k, const int *fds, size_t n);
-
 /* A start that has no process yet has failed. */
 void slot_fail(struct keeper *k, uint32_t index, const struct mps_failure *failure);
 
+/* slot_report.c */
+/* The supervisor is to be told of these, bits of REPORT_. */
+void slot_report(struct keeper *k, uint32_t index, unsigned reports);
+/* A new supervisor is to hear of every instance; how many that are. */
+uint32_t slot_report_all(struct keeper *k);
+/* Tells what the socket takes. */
+void slot_flush_reports(struct keeper *k);
+
 /* server.c */
+void server_on_word(struct keeper *k, uint32_t index);
+void server_on_exit(struct keeper *k, uint32_t index);
+bool server_has_pid(const struct keeper *k, pid_t pid, uint32_t *ret_index);
+struct mps_time server_next_deadline(const struct keeper *k);
+void server_check_deadlines(struct keeper *k, struct mps_time now);
+void server_end_all(struct keeper *k);
+bool server_any(const struct keeper *k);
+/* A new supervisor is to hear of all of them. */
+void server_tell_all(struct keeper *k);
+/* What is to be told, into k->out; and that it was. */
+void server_encode_news(struct keeper *k);
+void server_news_told(struct keeper *k);
+
+/* server_ask.c */
 /*
  * A start by a forkserver, made if need be: the ask and a struct mps_child that has an exec_fd only. What came with the
  * START is the ask's then. 0, or -errno with *ret_step. Nothing is done before server_go_on().
@@ -279,18 +297,6 @@ uint64_t server_on_born(struct keeper *k, struct ask *a);
 /* A signal for the child. False: there will be none. */
 bool server_signal(struct ask *a, int sig);
 void server_forget(struct keeper *k, struct ask *a);
-void server_on_word(struct keeper *k, uint32_t index);
-void server_on_exit(struct keeper *k, uint32_t index);
-bool server_has_pid(const struct keeper *k, pid_t pid, uint32_t *ret_index);
-struct mps_time server_next_deadline(const struct keeper *k);
-void server_check_deadlines(struct keeper *k, struct mps_time now);
-void server_end_all(struct keeper *k);
-bool server_any(const struct keeper *k);
-/* A new supervisor is to hear of all of them. */
-void server_tell_all(struct keeper *k);
-/* What is to be told, into k->out; and that it was. */
-void server_encode_news(struct keeper *k);
-void server_news_told(struct keeper *k);
 
 /* stray.c */
 void stray_sweep(struct keeper *k, struct mps_time now);

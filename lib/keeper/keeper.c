@@ -71,6 +71,30 @@ void keeper_lift(int *fd)
 	*fd = high;
 }
 
+enum { SEND_AGAIN_MS = 20 };
+
+bool keeper_send(struct keeper *k, const int *fds, size_t n)
+{
+	struct iovec iov = { k->out.p, k->out.len };
+	int r;
+
+	if (k->boss.sock < 0 || k->out.failed)
+		return true;
+	r = fd_send(k->boss.sock, &iov, 1, fds, n);
+	/* Too many descriptors are under way for this user (unix(7)); nobody tells when they have been taken. */
+	if (r == -ETOOMANYREFS || r == -EMFILE || r == -ENFILE) {
+		k->send_again.ns = mps_now().ns + SEND_AGAIN_MS * MPS_NS_PER_MS;
+		return false;
+	}
+	if (r != -EAGAIN && r != -ENOBUFS && r != -ENOMEM)
+		return true; /* a supervisor that is gone is noticed by its pidfd */
+	if (!k->sock_full) {
+		k->sock_full = true;
+		keeper_watch(k, k->boss.sock, EPOLLIN | EPOLLOUT, WATCH_SOCK, NO_SLOT, 0);
+	}
+	return false;
+}
+
 /* ------------------------------------------------------------------------------------------------- signals */
 
 static bool note_boss(struct boss *b, const siginfo_t *si)
