@@ -180,7 +180,6 @@ static void add_said(struct buf *out, const json_t *said)
 		       { "bad", "that make no sense" },
 		       { "dropped", "too many a second" },
 		       { "denied", "not allowed" } };
-	json_int_t pid = json_integer_value(json_object_get(said, "main_pid"));
 	AUTO_BUF line = BUF_INIT;
 
 	for (size_t i = 0; i < ARRAY_SIZE(counts); i++) {
@@ -194,8 +193,6 @@ static void add_said(struct buf *out, const json_t *said)
 		buf_adds(&line, "; it reads its settings again");
 	if (json_is_true(json_object_get(said, "stopping")))
 		buf_adds(&line, "; it is about to end");
-	if (pid > 0)
-		buf_addf(&line, "; its main process is %lld", (long long)pid);
 	if (line.len > 0)
 		add_field(out, "it said", line.p);
 }

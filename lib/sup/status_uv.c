@@ -98,9 +98,8 @@ static json_t *get_said(const struct row *r)
 
 	if (s == NULL)
 		return NULL;
-	return json_pack("{s:o, s:i, s:b, s:b, s:I, s:I, s:I, s:I}", "status",
-			 method_text(s->status), "main_pid", (int)s->main_pid, "stopping",
-			 s->stopping, "reloading", s->reloading, "messages",
+	return json_pack("{s:o, s:b, s:b, s:I, s:I, s:I, s:I}", "status", method_text(s->status),
+			 "stopping", s->stopping, "reloading", s->reloading, "messages",
 			 (json_int_t)s->messages, "bad", (json_int_t)s->bad, "dropped",
 			 (json_int_t)s->dropped, "denied", (json_int_t)s->denied);
 }
