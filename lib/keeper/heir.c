@@ -55,19 +55,20 @@ void heir_name(struct keeper *k, uint32_t index, pid_t pid)
 
 void heir_on_exit(struct keeper *k, uint32_t index)
 {
-	heir_drop(k, &k->slots[index]);
-	if (k->slots[index].state == SLOT_ALIVE)
+	struct slot *s = &k->slots[index];
+
+	heir_drop(k, s);
+	if (s->state == SLOT_ALIVE && !s->kill)
 		slot_report(k, index, REPORT_MAIN);
 }
 
-/* It lives, and is our child. */
+/* It is our child; perhaps it is dead by now, and its end is that of the program. */
 static bool can_succeed(const struct keeper *k, const struct slot *s)
 {
 	siginfo_t si = { 0 };
 
 	return s->heir != 0 && s->state == SLOT_ALIVE && !s->kill && !k->finishing &&
-	       waitid(P_PID, (id_t)s->heir, &si, WEXITED | WNOHANG | WNOWAIT) == 0 &&
-	       si.si_pid == 0;
+	       waitid(P_PID, (id_t)s->heir, &si, WEXITED | WNOHANG | WNOWAIT) == 0;
 }
 
 bool heir_succeeds(struct keeper *k, uint32_t index)

@@ -649,8 +649,10 @@ void slot_on_exit(struct keeper *k, uint32_t index)
 		return;
 	if (s->exec_fd >= 0)
 		failed = !settle_exec(k, index, true);
-	if (!failed && heir_succeeds(k, index))
+	if (!failed && heir_succeeds(k, index)) {
+		slot_on_exit(k, index);
 		return;
+	}
 	forget_process(k, s);
 	if (failed) {
 		s->state = SLOT_IDLE;

@@ -49,6 +49,16 @@ static pid_t with_heir(struct scene *s, enum keeper_leftovers left, const char *
 	return heir;
 }
 
+/* Ends who was started, and returns when it is dead. */
+static void end_first(pid_t first)
+{
+	AUTO_CLOSE int fd = pidfd_open_checked(first);
+
+	cr_assert(fd >= 0);
+	kill(first, SIGKILL);
+	cr_assert(peer_wait_readable(fd, PEER_PATIENCE));
+}
+
 #define WAITS                                                                                      \
 	"setsid sh -c 'echo $$; exec sleep 1000' & wait; trap 'exit 4' TERM; echo back; "          \
 	"while :; do sleep 0.05; done"
@@ -63,7 +73,7 @@ Test(heir, takes_the_place_of_who_was_started, .timeout = 60)
 		struct scene s;
 		pid_t first, heir = with_heir(&s, left[i], WAITS, &first);
 
-		kill(first, SIGKILL);
+		end_first(first);
 		/* No word of its end: the next is that of the heir, which gets the signal. */
 		peer_signal(&s.p, 0, 1, SIGUSR1, KEEPER_SCOPE_MAIN);
 		m = expect(&s, KEEPER_EXITED);
@@ -99,7 +109,7 @@ Test(heir, that_has_a_parent_goes_with_who_was_started, .timeout = 60)
 	pid_t first;
 
 	with_heir(&s, KEEPER_LEFT_END, "setsid sh -c 'sleep 1000 & echo $!; wait' & wait", &first);
-	kill(first, SIGKILL);
+	end_first(first);
 	m = expect(&s, KEEPER_EXITED);
 	cr_expect_eq(m.pid, first);
 	if (m.tree_left)
@@ -124,7 +134,7 @@ Test(heir, goes_with_the_tree, .timeout = 60)
 	with_heir(&s, KEEPER_LEFT_END, WAITS, &first);
 	finish(&s);
 	with_heir(&s, KEEPER_LEFT_END, WAITS, &first);
-	kill(first, SIGKILL);
+	end_first(first);
 	finish(&s);
 }
 
