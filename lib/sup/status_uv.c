@@ -11,6 +11,7 @@
 #include "base/xalloc.h"
 #include "sup/files.h"
 #include "sup/method.h"
+#include "sup/pipes_uv.h"
 #include "sup/said.h"
 
 void method_set_exit(json_t *row, int code, int status)
@@ -85,6 +86,11 @@ static json_t *get_info(const struct row *r)
 		return method_text(info);
 	both = xasprintf("%s%s%s", said->status, info[0] != '\0' ? "; " : "", info);
 	return method_text(both);
+}
+
+static json_t *get_pipes(const struct row *r)
+{
+	return pipes_of(r->unit->sup, r->svc->conf);
 }
 
 static json_t *get_control(const struct row *r)
@@ -337,6 +343,7 @@ static const struct field {
 	{ "args", ROW_DETAIL, get_args },
 	{ "start_method", ROW_DETAIL, get_start_method },
 	{ "forkserver", ROW_DETAIL, get_forkserver },
+	{ "pipes", ROW_DETAIL, get_pipes },
 	{ "control", ROW_DETAIL, get_control },
 	{ "said", ROW_DETAIL, get_said },
 	{ "history", ROW_DETAIL, get_history },

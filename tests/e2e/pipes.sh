@@ -178,6 +178,18 @@ cmp -s "$T/asked" <(seq 2 2 100) || fail "answers: $(head -n 5 "$T/asked" | xarg
 mps_expect 0 stop asks
 must [ -e "$T/answers.done" ]
 
+say "status NAME lists the pipes that a program is at"
+mps_expect 0 status b
+contains "$T/out" '^  reads from  one at 0, from a: open, 0 bytes wait$' || fail "status b: $(cat "$T/out")"
+contains "$T/out" '^  writes to   two at 1, to c: open, 0 bytes wait$' || fail "status b: $(cat "$T/out")"
+mps_expect 3 status answers
+contains "$T/out" '^  talks on    talk at 7, with asks: closed$' || fail "status answers: $(cat "$T/out")"
+mps_expect 0 status alone
+contains "$T/out" 'bytes wait' && fail "alone is at a pipe"
+[ "$(mps status --json b | python3 -c 'import json, sys
+print([(p["name"], p["side"], p["fd"]) for p in json.load(sys.stdin)["processes"][0]["pipes"]])')" = "[('one', 'to', 0), ('two', 'from', 1)]" ] ||
+  fail "status --json b: $(mps status --json b)"
+
 say "a restart by request is no end"
 mps_expect 0 restart b c
 in_state a RUNNING || fail "a is $(state a)"
