@@ -425,9 +425,12 @@ fi
 shutdown_mpsup
 
 say "the example of the README"
-sed "s/^identifier.*/identifier = $ID/" "$(dirname "$0")/../examples/pipeline.ini" >"$CONF"
+sed "s,^identifier.*,identifier = $ID,; s,%(here)s/../../build,$B,g" "$(dirname "$0")/../examples/pipeline.ini" >"$CONF"
 mps_expect 0 run
 [ "$(grep -cE 'worker [0-3] has done job [0-9]+$' "$T/out")" = 20 ] || fail "not 20 jobs were done"
 for i in 0 1 2 3; do
   contains "$T/out" "worker $i has done" || fail "worker $i has done nothing"
 done
+contains "$T/out" 'all 20 jobs are done' || fail "the collector did not end by itself"
+contains "$T/err" 'worker:worker_2 asks for RESTART=1' || fail "worker 2 did not ask for its restart"
+[ "$(grep -c "spawned: 'worker_2'" "$T/err")" -gt "$(grep -c "spawned: 'worker_1'" "$T/err")" ] || fail "worker 2 was not restarted"
