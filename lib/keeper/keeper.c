@@ -255,13 +255,17 @@ static void check_deadlines(struct keeper *k, struct mps_time now)
 	server_check_deadlines(k, now);
 }
 
+static enum watch what_of(const struct epoll_event *e)
+{
+	return (enum watch)(e->data.u64 >> 60);
+}
+
 static void on_event(struct keeper *k, const struct epoll_event *e)
 {
-	enum watch what = (enum watch)(e->data.u64 >> 60);
 	uint32_t index = (uint32_t)e->data.u64, gen = (uint32_t)(e->data.u64 >> 32) & 0xfffffff;
 	bool current = index < k->n_slots && (k->slots[index].gen & 0xfffffff) == gen;
 
-	switch (what) {
+	switch (what_of(e)) {
 	case WATCH_SOCK:
 		if (e->events & EPOLLOUT) {
 			k->sock_full = false;
@@ -295,6 +299,10 @@ static void on_event(struct keeper *k, const struct epoll_event *e)
 		if (current && k->slots[index].pidfd >= 0)
 			slot_on_exit(k, index);
 		break;
+	case WATCH_HEIR:
+		if (current && k->slots[index].heir_fd >= 0)
+			heir_on_exit(k, index);
+		break;
 	}
 }
 
@@ -309,8 +317,13 @@ static void *loop(void *user)
 		slot_release_files(k, true);
 		n = epoll_wait(k->epoll, events, ARRAY_SIZE(events), next_timeout(k, mps_now()));
 
+		/* What the supervisor has said of one that has died since comes first. */
 		for (int i = 0; i < n; i++)
-			on_event(k, &events[i]);
+			if (what_of(&events[i]) == WATCH_SOCK)
+				on_event(k, &events[i]);
+		for (int i = 0; i < n; i++)
+			if (what_of(&events[i]) != WATCH_SOCK)
+				on_event(k, &events[i]);
 		/* After the events: most that have died were mains, and are reaped by now. */
 		if (k->dead > 0 && k->have_pidfd && is_sibling(k, k->dead))
 			reap_all(k);

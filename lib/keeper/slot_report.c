@@ -37,6 +37,10 @@ static void describe(const struct slot *s, uint32_t index, unsigned report,
 		m->type = KEEPER_STARTED;
 		m->time = s->started;
 		break;
+	case REPORT_MAIN:
+		m->type = KEEPER_MAIN;
+		m->pid = slot_main(s);
+		break;
 	case REPORT_FAILED:
 		m->type = KEEPER_FAILED;
 		m->code = (uint32_t)s->fail_step;
@@ -80,7 +84,7 @@ static void describe_instance(const struct slot *s, uint32_t index, struct keepe
 		.type = KEEPER_INSTANCE,
 		.instance = index,
 		.gen = s->gen,
-		.pid = s->pid,
+		.pid = slot_main(s),
 		.state = instance_state(s),
 		.started = s->started,
 		.sent = s->sent,

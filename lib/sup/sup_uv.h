@@ -214,6 +214,8 @@ void unit_close_logs(struct unit *u);
 void unit_event(struct unit *u, enum svc_event event, const struct svc_arg *arg);
 /* A start failed before or in the keeper. */
 void unit_fail(struct unit *u, const char *text, bool passes);
+/* Its program says that pid, one of its own, is its main process. The keeper looks, and MAIN is the answer. */
+void unit_name_main(struct unit *u, pid_t pid);
 void unit_on_message(struct sup *s, const struct keeper_message *m);
 /* The log pipes that were kept for it: takes those that it wants, and leaves -1. */
 void unit_adopt(struct unit *u, int *fds, size_t n);

@@ -252,6 +252,26 @@ static enum svc_state said_alive(struct svc *s, struct svc_step *t)
 	return SVC_RUNNING;
 }
 
+static enum svc_state main_changed(struct svc *s, struct svc_step *t)
+{
+	if (s->pid == 0 || t->arg->pid <= 0 || t->arg->pid == s->pid)
+		return s->state;
+	s->pid = t->arg->pid;
+	svc_say(s, SVC_LOG_INFO, "the main process of %s is pid %ld now", s->name, (long)s->pid);
+	return s->state;
+}
+
+/* What was sent to the one before is meant for this one. */
+static enum svc_state main_changed_stopping(struct svc *s, struct svc_step *t)
+{
+	pid_t before = s->pid;
+
+	main_changed(s, t);
+	if (s->pid != before)
+		svc_repeat_stop(s, 0);
+	return SVC_STOPPING;
+}
+
 static enum svc_state extend_start(struct svc *s, struct svc_step *t)
 {
 	if (tells_when_ready(s))
@@ -412,6 +432,7 @@ static enum svc_state spawn_busy_stopping(struct svc *s, struct svc_step *t)
 	[SVC_EV_READY]        = IGN, \
 	[SVC_EV_ALIVE]        = IGN, \
 	[SVC_EV_EXTEND]       = IGN, \
+	[SVC_EV_MAIN]         = IGN, \
 }
 
 static const struct rule rules[N_SVC_STATES][N_SVC_EVENTS] = {
@@ -434,6 +455,7 @@ static const struct rule rules[N_SVC_STATES][N_SVC_EVENTS] = {
 		[SVC_EV_READY]        = ON(STARTING | RUNNING, said_ready),
 		[SVC_EV_ALIVE]        = IGN,
 		[SVC_EV_EXTEND]       = ON(STARTING, extend_start),
+		[SVC_EV_MAIN]         = ON(STARTING, main_changed),
 	},
 	[SVC_RUNNING] = {
 		[SVC_EV_START]        = IGN,
@@ -450,6 +472,7 @@ static const struct rule rules[N_SVC_STATES][N_SVC_EVENTS] = {
 		[SVC_EV_READY]        = IGN,
 		[SVC_EV_ALIVE]        = ON(RUNNING, said_alive),
 		[SVC_EV_EXTEND]       = IGN,
+		[SVC_EV_MAIN]         = ON(RUNNING, main_changed),
 	},
 	[SVC_BACKOFF] = {
 		[SVC_EV_START]        = ON(STARTING, start),
@@ -466,6 +489,7 @@ static const struct rule rules[N_SVC_STATES][N_SVC_EVENTS] = {
 		[SVC_EV_READY]        = IGN,
 		[SVC_EV_ALIVE]        = IGN,
 		[SVC_EV_EXTEND]       = IGN,
+		[SVC_EV_MAIN]         = IGN,
 	},
 	[SVC_STOPPING] = {
 		[SVC_EV_START]        = ON(STOPPING, start_after_stop),
@@ -482,6 +506,7 @@ static const struct rule rules[N_SVC_STATES][N_SVC_EVENTS] = {
 		[SVC_EV_READY]        = IGN,
 		[SVC_EV_ALIVE]        = IGN,
 		[SVC_EV_EXTEND]       = ON(STOPPING, extend_stop),
+		[SVC_EV_MAIN]         = ON(STOPPING, main_changed_stopping),
 	},
 };
 /* clang-format on */

@@ -43,6 +43,20 @@ static void on_signal(struct svc *svc, int sig, enum svc_scope scope)
 	link_send(u->sup, &m, NULL, NULL, 0);
 }
 
+void unit_name_main(struct unit *u, pid_t pid)
+{
+	struct keeper_message m = {
+		.type = KEEPER_NAME_MAIN,
+		.instance = u->svc.id,
+		.gen = u->svc.gen,
+		.pid = pid,
+	};
+
+	link_send(u->sup, &m, NULL, NULL, 0);
+	link_flush(
+		u->sup); /* the one that was started may wait only for its word to be read, and then exit */
+}
+
 static bool on_ask(struct svc *svc)
 {
 	return channel_say(svc->user, "STOP", "1") == 0;
@@ -210,6 +224,8 @@ static void on_unit_message(struct unit *u, const struct keeper_message *m)
 	if (m->type == KEEPER_STARTED) {
 		unit_event(u, SVC_EV_STARTED, &arg);
 		unit_relief(u->sup);
+	} else if (m->type == KEEPER_MAIN) {
+		unit_event(u, SVC_EV_MAIN, &arg);
 	} else if (m->type == KEEPER_FAILED) {
 		on_failed(u, m);
 	} else if (m->type == KEEPER_EXITED) {
@@ -292,6 +308,7 @@ static void reconcile_same(struct unit *u, const struct keeper_message *m)
 		break;
 	case KEEPER_IS_ALIVE:
 		reconcile_started(u, m);
+		unit_event(u, SVC_EV_MAIN, &(struct svc_arg){ .pid = m->pid });
 		break;
 	case KEEPER_IS_ENDING:
 	case KEEPER_IS_ENDED:
