@@ -485,19 +485,6 @@ static void complete(struct sup *s)
 		sup_check_all_ended(s, true);
 }
 
-/* The next supervisor has read the old configuration when it is asked to follow us: until it has, that stays in force. */
-void reload_go_on(struct sup *s)
-{
-	if (s->phase != SUP_RUNNING || s->upgrading || (s->reload != NULL && s->reload->n_left > 0))
-		return;
-	if (s->reload != NULL)
-		complete(s);
-	if (!s->reload_again)
-		return;
-	s->reload_again = false;
-	reload_on_signal(s);
-}
-
 /* ---------------------------------------------------------------------------------------------- asking for */
 
 /* What stands in the way although the files are good. 0 or -errno. */
@@ -551,21 +538,35 @@ static void run(struct sup *s, struct report *report, struct request *r, bool dr
 	diff_free(d);
 }
 
-void reload_on_signal(struct sup *s)
+static void again(struct sup *s)
 {
-	struct report *report;
+	struct report *report = report_new();
 
-	if (s->phase == SUP_STOPPING || s->phase == SUP_DONE)
-		return;
-	if (s->reload != NULL || s->takeover != NULL || s->upgrading || s->phase == SUP_STARTING) {
-		s->reload_again = true; /* the file may have changed since it was read */
-		if (s->upgrading)
-			takeover_save_whole(s);
-		return;
-	}
-	report = report_new();
 	run(s, report, NULL, false);
 	report_free(report);
+}
+
+/* The next supervisor has read the old configuration when it is asked to follow us: until it has, that stays in force. */
+void reload_go_on(struct sup *s)
+{
+	if (s->phase != SUP_RUNNING || s->upgrading || (s->reload != NULL && s->reload->n_left > 0))
+		return;
+	if (s->reload != NULL)
+		complete(s);
+	if (!s->reload_again)
+		return;
+	s->reload_again = false;
+	again(s);
+	takeover_save_whole(s); /* also where nothing has come of it */
+}
+
+/* Written down first: it is as good as done. */
+void reload_on_signal(struct sup *s)
+{
+	s->reload_again = true; /* the file may have changed since it was read */
+	takeover_save_whole(s);
+	if (s->takeover == NULL)
+		reload_go_on(s);
 }
 
 void method_reload(struct request *r)

@@ -19,7 +19,9 @@
 struct err;
 
 /* Changes with struct state_whole, struct svc_record, or the meaning of anything in them. */
-#define STATE_VERSION 2
+#define STATE_VERSION 3
+
+enum { STATE_SIGNALS = 6 }; /* kinds of signals that a supervisor hears */
 
 /* Of the supervisor as a whole. */
 struct state_whole {
@@ -28,6 +30,8 @@ struct state_whole {
 	uint32_t phase; /* enum sup_phase */
 	int32_t exit_status;
 	uint32_t next_id;
+	uint32_t heard
+		[STATE_SIGNALS]; /* of what the keeper has told (SIGNALLED); in the order of signals_uv.c */
 	uint8_t asked_to_end, kill_all, reloading;
 };
 

@@ -1,5 +1,5 @@
 /*
- * What the supervisor's files share. sup_uv.c: life of the whole. unit_uv.c: one service's effects; units_uv.c: the list
+ * What the supervisor's files share. sup_uv.c: life of the whole. signals_uv.c: what it is told by signals. unit_uv.c: one service's effects; units_uv.c: the list
  * of them. keeper_uv.c: the socket to the keeper. capture_uv.c: log pipes; outlet_uv.c: where they go. pipes_uv.c: pipes
  * between programs. notify_uv.c, channel_uv.c: what programs say (said.h). control_uv.c: the control socket;
  * connection_uv.c: its connections; method_uv.c, status_uv.c, change_uv.c: requests. events_uv.c: who is told of what
@@ -92,9 +92,12 @@ struct sup {
 	uv_loop_t loop;
 	struct link link;
 	struct servers servers; /* the keeper's */
-	uv_signal_t signals[6];
-	uv_timer_t later;  /* armed for 0 ms when `failed` is not empty */
-	uv_timer_t report; /* armed while all is being stopped */
+	int signal_fd;
+	uv_poll_t signals;
+	uint32_t signalled[STATE_SIGNALS]; /* how many of each the keeper has told of .. */
+	uint32_t heard[STATE_SIGNALS];	   /* .. and how many of these were heard */
+	uv_timer_t later;		   /* armed for 0 ms when `failed` is not empty */
+	uv_timer_t report;		   /* armed while all is being stopped */
 	struct control *control;
 	struct events events;
 	struct runtime *runtime;
@@ -157,6 +160,8 @@ struct sup {
 /* sup_uv.c */
 /* Stops level after level, then tells the keeper; idempotent. */
 void sup_shutdown(struct sup *s, int exit_status);
+/* What does not stop at once is killed. */
+void sup_kill_all(struct sup *s);
 void sup_on_welcome(struct sup *s, const struct keeper_message *m);
 /* The sockets and the units of the configuration; what is in s->sockets is used before others are opened. 0 or -errno. */
 int sup_make_programs(struct sup *s, struct err *err);
@@ -174,6 +179,15 @@ void sup_on_state(struct unit *u, enum svc_state from);
 void sup_defer(struct sup *s, struct unit *u, char *failure, bool passes);
 /* What waits for the next turn is looked at then. */
 void sup_later(struct sup *s);
+
+/* signals_uv.c */
+/* Those for us wait in the kernel from here on. 0 or -errno. */
+int signals_open(struct sup *s, struct err *err);
+/* We are in charge: they are heard. */
+void signals_serve(struct sup *s);
+/* SIGNALLED. */
+void signals_on_told(struct sup *s, const struct keeper_message *m);
+void signals_close(struct sup *s);
 
 /* units_uv.c */
 /* Those of s->conf, as the supervisor before us has left them; none is started. 0, or -EPROTO with err. */

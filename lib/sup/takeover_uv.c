@@ -87,7 +87,7 @@ int sup_load(const char *path, struct sup_heritage *h, struct conf **ret, struct
 
 void takeover_save_whole(struct sup *s)
 {
-	const struct state_whole whole = {
+	struct state_whole whole = {
 		.started = s->started.ns,
 		.started_wall = s->started_wall.ns,
 		.phase = s->phase,
@@ -98,6 +98,7 @@ void takeover_save_whole(struct sup *s)
 		.reloading = s->reload != NULL || s->reload_again,
 	};
 
+	memcpy(whole.heard, s->heard, sizeof(whole.heard));
 	if (s->state.head != NULL)
 		state_put_whole(&s->state, &whole);
 }
@@ -553,16 +554,16 @@ static void finish(struct sup *s)
 		sup_begin(s);
 	else if (t->whole.phase == SUP_STOPPING)
 		sup_resume_shutdown(s);
-	again = t->whole.reloading || s->reload_again;
+	again = t->whole.reloading;
 	free(t->fds);
 	free(t->told);
 	free(TAKE_PTR(s->takeover));
 	if (again && s->phase == SUP_RUNNING) {
-		s->reload_again = false;
 		sup_start_new(s); /* which it had added */
 		reload_on_signal(s);
 	}
 	takeover_save_whole(s);
+	signals_serve(s);
 }
 
 int takeover_begin(struct sup *s, const struct keeper_message *welcome)
@@ -579,6 +580,7 @@ int takeover_begin(struct sup *s, const struct keeper_message *welcome)
 	s->exit_status = t->whole.exit_status;
 	s->asked_to_end = t->whole.asked_to_end;
 	s->kill_all = t->whole.kill_all;
+	memcpy(s->heard, t->whole.heard, sizeof(s->heard));
 	s->phase = t->whole.phase == SUP_STOPPING ? SUP_STOPPING : SUP_RUNNING;
 	take_texts(s, false);
 	close_unknown_fds(s);

@@ -191,6 +191,25 @@ say "  which were $n"
 [ $n -gt 30 ] || fail "that was no reload"
 shutdown_mpsup
 
+say "killed at any moment of the end"
+n=$((-(RANDOM % step)))
+killed=yes
+one | config
+while [ -n "$killed" ]; do
+  n=$((n + step))
+  LD_PRELOAD=$T/moments.so mps start >"$T/out" 2>"$T/err" || fail "mpsup start"
+  : >"$LOG"
+  echo $n >"$T/n"
+  mv "$T/n" "$KILL_AT"
+  kill -TERM "$(role keeper)"
+  must nothing_left
+  killed=
+  if [ -e "$KILL_AT" ]; then rm "$KILL_AT"; else killed=yes; fi
+  contains "$LOG" 'killing everything' && fail "TERM was heard twice, killed at call $n"
+done
+say "  which were $n"
+[ $n -gt 10 ] || fail "that was no end"
+
 say "a reload while the next supervisor has read what is in force"
 cp "$T/bin/mpsup" "$T/good"
 cp "$T/bin/mpsup-host" "$T/"
