@@ -32,11 +32,15 @@ struct state_whole {
 	uint32_t next_id;
 	uint32_t heard
 		[STATE_SIGNALS]; /* of what the keeper has told (SIGNALLED); in the order of signals_uv.c */
-	uint8_t asked_to_end, kill_all, reloading;
+	uint32_t reload;	 /* the number of the last reload */
+	uint8_t asked_to_end, kill_all;
+	uint8_t reloading;    /* it is at work: STATE_NEXT comes into force when it is done */
+	uint8_t reload_again; /* another is asked for */
 };
 
 enum state_kind {
 	STATE_CONF, /* the files of the configuration in force, for conf_options.replay */
+	STATE_NEXT, /* by the number of the reload: the same of the one that it brings in */
 	STATE_FDS, /* strings: what is kept for instance 0 beside the state, by the number of the inode */
 	STATE_ERROR,	/* of a unit: spawn_error; empty = none */
 	STATE_AUTO_OUT, /* of a unit: paths of AUTO logs */

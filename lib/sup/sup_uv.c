@@ -362,10 +362,14 @@ int sup_make_programs(struct sup *s, struct err *err)
 	struct socket_of *kept = TAKE_PTR(s->sockets);
 	int r = sockets_open(s->conf, kept, &s->sockets, err);
 
-	sockets_free(kept);
 	if (r == 0)
 		r = units_make(s, err);
-	return r == 0 ? pipes_make(s, err) : r;
+	if (r == 0)
+		r = pipes_make(s, err);
+	if (r == 0)
+		r = takeover_resume_reload(s, kept, err);
+	sockets_free(kept);
+	return r;
 }
 
 /* What one that follows another does only when it is welcome. */

@@ -57,8 +57,9 @@ struct unit {
 	bool next_logs;			   /* and its output goes elsewhere then */
 	bool leaving;			   /* a reload removes it, and it is not at rest yet */
 	bool removed;			   /* a reload removes it: no name means it any more */
-	bool start_later;		   /* a reload has added it, and starts it at its end */
-	struct unit *next_busy;		   /* list of those that wait for a resource */
+	uint32_t reload;	/* the number of the last whose configuration it has taken */
+	bool start_later;	/* a reload has added it, and starts it at its end */
+	struct unit *next_busy; /* list of those that wait for a resource */
 	bool in_busy;
 	struct unit *next_start; /* list of those whose start waits for room in the socket */
 	bool in_start;
@@ -102,6 +103,7 @@ struct sup {
 	struct events events;
 	struct runtime *runtime;
 	struct reload *reload; /* at work */
+	uint32_t n_reloads;    /* its number, or that of the last */
 	bool reload_again;     /* a signal asked for another meanwhile, or while we took over */
 	int start_dir;	       /* where we stood at the start */
 	struct activity log;
@@ -213,6 +215,16 @@ void reload_on_state(struct unit *u);
 /* At a turn of its own: finishes what has come to rest. */
 void reload_go_on(struct sup *s);
 void reload_free(struct sup *s);
+/*
+ * Goes on with one that the supervisor before us has begun: `record` is of the configuration that it brings in. Before
+ * the units hear what has happened; `kept` are sockets. 0, or -errno with err.
+ */
+int reload_resume(struct sup *s, const char *record, size_t n, const struct socket_of *kept,
+		  struct err *err);
+/* They have heard it. */
+void reload_resumed(struct sup *s);
+/* The files of the configuration that a reload at work brings in, else NULL. */
+const struct buf *reload_record(const struct sup *s);
 /* Of the configuration before, while a reload is at work; else NULL. */
 const struct socket_of *reload_old_sockets(const struct sup *s);
 
@@ -317,6 +329,10 @@ void takeover_save_gone(struct sup *s, uint32_t id, uint32_t gen);
 void takeover_save_whole(struct sup *s);
 /* All texts anew; conf: another configuration is in force, NULL = the same. 0 or -errno. */
 int takeover_write_texts(struct sup *s, const struct buf *conf);
+/* The configuration that a reload brings in, before it begins. 0 or -errno. */
+int takeover_save_next(struct sup *s, const struct buf *conf);
+/* Where the supervisor before us was killed in the middle of a reload: goes on with it. 0, or -errno with err. */
+int takeover_resume_reload(struct sup *s, const struct socket_of *kept, struct err *err);
 /* The listening sockets are others: the keeper gets them. */
 void takeover_keep(struct sup *s);
 /* WELCOME, in one that follows another. */

@@ -41,7 +41,9 @@ static void look_around(struct sup_heritage *h)
 		;
 }
 
-static int find_conf(const struct state *st, char **texts, const char **ret, size_t *ret_n)
+/* The last text of that kind and number; it goes into *texts. 0 or -errno. */
+static int find_text(const struct state *st, enum state_kind wanted, uint32_t number, char **texts,
+		     const char **ret, size_t *ret_n)
 {
 	struct wire w = { 0 };
 	enum state_kind kind;
@@ -53,7 +55,7 @@ static int find_conf(const struct state *st, char **texts, const char **ret, siz
 	w.p = *texts;
 	*ret = NULL;
 	while (r == 0 && state_next_text(&w, &kind, &id, &p, &n))
-		if (kind == STATE_CONF) {
+		if (kind == wanted && id == number) {
 			*ret = p;
 			*ret_n = n;
 		}
@@ -76,7 +78,7 @@ int sup_load(const char *path, struct sup_heritage *h, struct conf **ret, struct
 	if (r < 0)
 		return r;
 	o.record = NULL;
-	r = find_conf(&h->state, &texts, &o.replay, &o.replay_size);
+	r = find_text(&h->state, STATE_CONF, 0, &texts, &o.replay, &o.replay_size);
 	if (r < 0)
 		return err_set(err, r, "the state has no configuration: %s", strerror(-r));
 	*ret = conf_load(path, &o);
@@ -95,7 +97,9 @@ void takeover_save_whole(struct sup *s)
 		.next_id = (uint32_t)s->n_ids,
 		.asked_to_end = s->asked_to_end,
 		.kill_all = s->kill_all,
-		.reloading = s->reload != NULL || s->reload_again,
+		.reload = s->n_reloads,
+		.reloading = s->reload != NULL,
+		.reload_again = s->reload_again,
 	};
 
 	memcpy(whole.heard, s->heard, sizeof(whole.heard));
@@ -133,6 +137,7 @@ void takeover_save(struct unit *u)
 	state_get(&s->state, u->svc.id, &before);
 	svc_save(&u->svc, &before, &now, &rings);
 	now.last_status = u->exit_status;
+	now.reload = u->reload;
 	state_put(&s->state, u->svc.id, &now);
 }
 
@@ -217,7 +222,7 @@ static void list_sockets(struct fd_list *l, const struct socket_of *o)
 		list_fd(l, o->fd, "fcgi", o->address);
 }
 
-/* While a reload is at work both are needed: whoever follows begins it anew. */
+/* While a reload is at work both are needed: whoever follows goes on with it. */
 static struct fd_list list_fds(struct sup *s)
 {
 	const int logs[] = { s->logs.memfd, s->logs.mid[0], s->logs.mid[1] };
@@ -244,14 +249,17 @@ int takeover_write_texts(struct sup *s, const struct buf *conf)
 {
 	AUTO_FREE char *texts = NULL;
 	AUTO_BUF all = BUF_INIT;
+	const struct buf *next;
 	struct fd_list l;
 	const char *p = conf != NULL ? conf->p : NULL;
 	size_t n = conf != NULL ? conf->len : 0;
-	int r = conf != NULL ? 0 : find_conf(&s->state, &texts, &p, &n);
+	int r = conf != NULL ? 0 : find_text(&s->state, STATE_CONF, 0, &texts, &p, &n);
 
 	if (r < 0)
 		return r;
 	state_encode_text(&all, STATE_CONF, 0, p, n);
+	if (conf == NULL && (next = reload_record(s)) != NULL)
+		state_encode_text(&all, STATE_NEXT, s->n_reloads, next->p, next->len);
 	l = list_fds(s);
 	state_encode_text(&all, STATE_FDS, 0, l.names.p, l.names.len);
 	fd_list_fini(&l);
@@ -261,6 +269,11 @@ int takeover_write_texts(struct sup *s, const struct buf *conf)
 	if (all.failed)
 		abort();
 	return state_replace_texts(&s->state, &all);
+}
+
+int takeover_save_next(struct sup *s, const struct buf *conf)
+{
+	return state_add_text(&s->state, STATE_NEXT, s->n_reloads + 1, conf->p, conf->len);
 }
 
 static void send_fds(struct sup *s, const int *fds, size_t n, size_t first)
@@ -365,6 +378,7 @@ void takeover_restore(struct unit *u)
 	if (r.name == 0 || !svc_restore(&u->svc, &r, &rings))
 		return;
 	u->exit_status = r.last_status;
+	u->reload = r.reload;
 	u->restored_gen = u->svc.gen;
 	u->ended = svc_is_ended(&u->svc);
 }
@@ -521,6 +535,20 @@ static void free_id(struct sup *s, uint32_t id, uint32_t gen)
 		units_free_id(s, id, gen > r.gen ? gen : r.gen);
 }
 
+int takeover_resume_reload(struct sup *s, const struct socket_of *kept, struct err *err)
+{
+	const struct takeover *t = s->takeover;
+	AUTO_FREE char *texts = NULL;
+	const char *p;
+	size_t n;
+
+	/* Without a text it was done, but for starting what it has added. */
+	if (t == NULL || !t->whole.reloading ||
+	    find_text(&s->state, STATE_NEXT, t->whole.reload, &texts, &p, &n) < 0)
+		return 0;
+	return reload_resume(s, p, n, kept, err);
+}
+
 void takeover_on_unknown(struct sup *s, const struct keeper_message *m)
 {
 	struct keeper_message forget = { .type = KEEPER_FORGET, .instance = m->instance };
@@ -533,7 +561,7 @@ static void finish(struct sup *s)
 {
 	struct takeover *t = s->takeover;
 	struct err err = ERR_INIT;
-	bool again;
+	bool reloading, again;
 
 	/* Of those that were never started the keeper knows nothing. */
 	for (size_t i = 0; i < s->n_units; i++)
@@ -554,14 +582,17 @@ static void finish(struct sup *s)
 		sup_begin(s);
 	else if (t->whole.phase == SUP_STOPPING)
 		sup_resume_shutdown(s);
-	again = t->whole.reloading;
+	reloading = t->whole.reloading;
+	again = t->whole.reload_again;
 	free(t->fds);
 	free(t->told);
 	free(TAKE_PTR(s->takeover));
-	if (again && s->phase == SUP_RUNNING) {
+	if (s->reload != NULL)
+		reload_resumed(s);
+	else if (reloading && s->phase == SUP_RUNNING)
 		sup_start_new(s); /* which it had added */
+	if (again)
 		reload_on_signal(s);
-	}
 	takeover_save_whole(s);
 	signals_serve(s);
 }
@@ -580,6 +611,7 @@ int takeover_begin(struct sup *s, const struct keeper_message *welcome)
 	s->exit_status = t->whole.exit_status;
 	s->asked_to_end = t->whole.asked_to_end;
 	s->kill_all = t->whole.kill_all;
+	s->n_reloads = t->whole.reload;
 	memcpy(s->heard, t->whole.heard, sizeof(s->heard));
 	s->phase = t->whole.phase == SUP_STOPPING ? SUP_STOPPING : SUP_RUNNING;
 	take_texts(s, false);

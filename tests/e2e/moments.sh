@@ -110,10 +110,10 @@ export MPSUP_NO=crash_limit KILL_AT=$T/kill_at
 program() {
   local name=$1
   shift
-  printf '%s\n' "[program:$name]" "command=$W" startsecs=0 "$@" ''
+  printf '%s\n' "[program:$name]" "command=$W --pidfile $T/$name.pids" startsecs=0 "$@" ''
 }
 fcgi() {
-  printf '%s\n' '[fcgi-program:f]' "command=$W" startsecs=0 "socket=unix://$T/$1" ''
+  printf '%s\n' '[fcgi-program:f]' "command=$W --pidfile $T/f.pids" startsecs=0 "socket=unix://$T/$1" ''
 }
 one() {
   program same
@@ -165,6 +165,7 @@ step=${MOMENTS_STEP:-9}
 n=$((-(RANDOM % step)))
 left=2
 to=one
+times=0
 while [ $left -gt 0 ]; do
   n=$((n + step))
   if [ $to = one ]; then to=two; else to=one; fi # there and back
@@ -186,6 +187,11 @@ while [ $left -gt 0 ]; do
   fi
   must done_or_again "${!runs}"
   must all_run "${!runs}"
+  times=$((times + 1))
+  for p in other log f; do # which each reload changes
+    must n_lines "$T/$p.pids" $((times + 1))
+    n_lines "$T/$p.pids" $((times + 2)) && fail "$p was started twice, killed at call $n"
+  done
 done
 say "  which were $n"
 [ $n -gt 30 ] || fail "that was no reload"
