@@ -40,12 +40,12 @@ struct state_whole {
 
 enum state_kind {
 	STATE_CONF, /* the files of the configuration in force, for conf_options.replay */
-	STATE_NEXT, /* by the number of the reload: the same of the one that it brings in */
 	STATE_FDS, /* strings: what is kept for instance 0 beside the state, by the number of the inode */
 	STATE_ERROR,	/* of a unit: spawn_error; empty = none */
 	STATE_AUTO_OUT, /* of a unit: paths of AUTO logs */
 	STATE_AUTO_ERR,
 	STATE_SAID, /* of a unit: what its program has said, as it would say it */
+	STATE_NEXT, /* by the number of the reload: the same of the one that it brings in */
 };
 
 struct state {
