@@ -655,10 +655,38 @@ static void end_unknown(struct sup *s, const struct keeper_message *m)
 		.scope = KEEPER_SCOPE_TREE,
 	};
 
-	if (m->state <= KEEPER_IS_ENDING)
-		link_send(s, &kill, NULL, NULL, 0);
-	else
+	if (m->state > KEEPER_IS_ENDING) {
 		takeover_on_unknown(s, m);
+		return;
+	}
+	activity_log(&s->log, SVC_LOG_WARN, "pid %d is of no program any more: killing it", m->pid);
+	link_send(s, &kill, NULL, NULL, 0);
+}
+
+/* Its record was refused, but the keeper has started it: it goes on as what the keeper says that it is. */
+static void adopt_unrecorded(struct unit *u, const struct keeper_message *m)
+{
+	bool begun = m->state == KEEPER_IS_BEGUN || m->state == KEEPER_IS_FAILED;
+	const struct svc_record r = {
+		.name = svc_name_hash(u->svc.name),
+		.gen = m->gen,
+		.state = begun ? SVC_STARTING : SVC_RUNNING,
+		.pid = begun ? 0 : m->pid,
+		.started = m->started.ns,
+		.started_wall = mps_wall().ns - (mps_now().ns - m->started.ns),
+		.changed = mps_now().ns,
+		.changed_wall = mps_wall().ns,
+	};
+
+	if (u->svc.gen != 0 || m->gen == 0 || !svc_restore(&u->svc, &r, &(struct svc_rings){ 0 }))
+		return;
+	activity_log(
+		&u->sup->log, SVC_LOG_CRIT,
+		"what is written down about %s makes no sense: it goes on as it is, with pid %d",
+		u->svc.name, m->pid);
+	u->restored_gen = u->svc.gen;
+	sup_on_state(u, SVC_STOPPED);
+	takeover_save(u);
 }
 
 void takeover_on_instance(struct sup *s, const struct keeper_message *m)
@@ -679,9 +707,10 @@ void takeover_on_instance(struct sup *s, const struct keeper_message *m)
 	t->n_running += m->state <= KEEPER_IS_ALIVE;
 	if (m->instance < s->n_ids)
 		t->told[m->instance] = true;
-	if (u != NULL)
+	if (u != NULL) {
+		adopt_unrecorded(u, m);
 		unit_reconcile(u, m);
-	else if (!is_pipe)
+	} else if (!is_pipe)
 		end_unknown(s, m);
 	if (--t->left == 0)
 		finish(s);
