@@ -221,8 +221,9 @@ static void world_check(const struct world *w)
 	MUST(s->gen == w->starts);
 	MUST(s->pid >= 0 && (s->pid == 0 || svc_is_signallable(s)));
 	MUST(s->state != SVC_RUNNING || s->pid > 0);
-	MUST(s->state == SVC_STOPPING || !(s->want_start || s->stop_asked || s->exited ||
-					   s->killed || s->too_soon || s->asked || s->overdue));
+	MUST(s->state == SVC_STOPPING ||
+	     !(s->want_start || s->stop_asked || s->exited || s->killed || s->too_soon ||
+	       s->asked || s->overdue || s->own_wish));
 	MUST(s->state == SVC_STARTING || !s->ready);
 	MUST(s->state != SVC_STOPPING || s->exited || s->stop_asked || s->overdue);
 	MUST(!s->asked || (s->stop_asked && !s->killed));

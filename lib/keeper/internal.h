@@ -41,6 +41,9 @@ enum {
 
 #define NO_SLOT UINT32_MAX
 
+/* Signals for the supervisor have numbers below it. */
+#define KEEPER_SIGNALS 32
+
 struct ask;
 struct server;
 
@@ -136,7 +139,9 @@ struct keeper {
 	struct mps_time crashes[BOSS_CRASHES];
 	unsigned n_crashes;
 	enum keeper_on_crash on_crash;
-	uint64_t held_signals;	       /* for the boss, which cannot hear them yet; bit n - 1 */
+	/* Of each signal for the supervisor, how many there were; and of which it is to be told, bit n. */
+	uint32_t signalled[KEEPER_SIGNALS];
+	uint32_t signal_news;
 	pid_t gone_pid;		       /* of the boss that was reaped last */
 	struct keeper_message welcome; /* about the one before, as WELCOME tells it */
 
@@ -201,6 +206,8 @@ int keeper_watch(struct keeper *k, int fd, uint32_t events, enum watch what, uin
 void keeper_earliest(struct mps_time *best, struct mps_time t);
 /* Moves *fd above those that children need, where it may stay for long. */
 void keeper_lift(int *fd);
+/* The signals that are meant for the supervisor, bit n. */
+uint32_t keeper_forwarded(void);
 /* Stops watching *fd and closes it. */
 void keeper_unwatch(struct keeper *k, int *fd);
 /*
@@ -228,6 +235,11 @@ void boss_on_next(struct keeper *k);
 void boss_check_deadline(struct keeper *k, struct mps_time now);
 /* A signal that the keeper got and that is meant for the supervisor. */
 void boss_signal(struct keeper *k, int sig);
+/* What of signals is to be told, into k->out; and that it was. */
+void boss_encode_signals(struct keeper *k);
+void boss_signals_told(struct keeper *k);
+/* The boss is dead, but not reaped yet: the signals that it was sent and has not heard go to the next one. */
+void boss_take_unheard(struct keeper *k);
 /* Ends the boss and the next. */
 void boss_kill(struct keeper *k);
 void boss_close_ready(struct keeper *k);

@@ -33,6 +33,15 @@
 /* Handed on to the supervisor, which knows what they mean. */
 static const int forwarded[] = { SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2 };
 
+uint32_t keeper_forwarded(void)
+{
+	uint32_t bits = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(forwarded); i++)
+		bits |= UINT32_C(1) << forwarded[i];
+	return bits;
+}
+
 int keeper_watch(struct keeper *k, int fd, uint32_t events, enum watch what, uint32_t slot,
 		 uint32_t gen)
 {
@@ -154,6 +163,8 @@ static void reap_all(struct keeper *k)
 			k->reap_later = true;
 			break;
 		}
+		if (si.si_pid == k->boss.pid)
+			boss_take_unheard(k);
 		waitid(P_PID, (id_t)si.si_pid, &si, WEXITED | WNOHANG);
 		if (note_boss(&k->boss, &si))
 			k->gone_pid = si.si_pid;

@@ -50,7 +50,7 @@ static void request_free(struct request *r)
 {
 	leave_all(r);
 	change_forget(r);
-	report_free(r->report);
+	reloaded_free(r->report);
 	json_decref(r->id);
 	json_decref(r->params);
 	json_decref(r->rows);

@@ -13,7 +13,7 @@
 #include "sup/svc.h"
 
 struct client;
-struct report;
+struct reloaded;
 struct request;
 struct subscription;
 struct sup;
@@ -55,7 +55,7 @@ struct request {
 	void (*produce)(struct request *r);
 	/* What `produce` becomes when the last waiter is done; NULL = a row for each. */
 	void (*results)(struct request *r);
-	struct report *report; /* of a reload */
+	struct reloaded *report; /* of a reload */
 	struct unit **list;
 	size_t n_list, at;
 	uint64_t fields; /* of a row of status, a bit each */
@@ -89,7 +89,7 @@ void change_forget_removed(struct request *r);
 /* A service has changed its state. */
 void change_on_state(struct unit *u, enum svc_state from);
 
-/* reload_uv.c */
-void report_free(struct report *report);
+/* reloaded.c */
+void reloaded_free(struct reloaded *report);
 
 #endif

@@ -286,9 +286,16 @@ static enum svc_state extend_stop(struct svc *s, struct svc_step *t)
 	return SVC_STOPPING;
 }
 
+/* Anybody else's wish begins a new count. */
+static void want_start(struct svc *s, const struct svc_step *t)
+{
+	s->own_wish = t->arg->by_itself && (s->own_wish || !s->want_start);
+	s->want_start = true;
+}
+
 static enum svc_state stop_and_start(struct svc *s, struct svc_step *t)
 {
-	s->want_start = true;
+	want_start(s, t);
 	return stop(s, t);
 }
 
@@ -317,8 +324,7 @@ static enum svc_state stop_only(struct svc *s, struct svc_step *t)
 
 static enum svc_state start_after_stop(struct svc *s, struct svc_step *t)
 {
-	(void)t;
-	s->want_start = true;
+	want_start(s, t);
 	return SVC_STOPPING;
 }
 
@@ -350,10 +356,12 @@ static enum svc_state stop_timer(struct svc *s, struct svc_step *t)
 
 static enum svc_state stopped(struct svc *s, struct svc_step *t)
 {
+	bool own_wish = s->own_wish;
+
 	if (!s->want_start)
 		return SVC_STOPPED;
 	svc_pass_through(s, t, SVC_STOPPED);
-	return start(s, t);
+	return own_wish ? svc_after_own_wish(s, t) : start(s, t);
 }
 
 static enum svc_state stop_ended(struct svc *s, struct svc_step *t)
@@ -497,8 +505,8 @@ static const struct rule rules[N_SVC_STATES][N_SVC_EVENTS] = {
 		[SVC_EV_RESTART]      = ON(STOPPING, start_after_stop),
 		[SVC_EV_KILL]         = ON(STOPPING, kill_stopping),
 		[SVC_EV_STARTED]      = ON(STOPPING, started_while_stopping),
-		[SVC_EV_SPAWN_FAILED] = ON(STOPPING | STOPPED | STARTING, spawn_failed_stopping),
-		[SVC_EV_SPAWN_BUSY]   = ON(STOPPING | STOPPED | STARTING, spawn_busy_stopping),
+		[SVC_EV_SPAWN_FAILED] = ON(STOPPING | STOPPED | STARTING | FATAL, spawn_failed_stopping),
+		[SVC_EV_SPAWN_BUSY]   = ON(STOPPING | STOPPED | STARTING | FATAL, spawn_busy_stopping),
 		[SVC_EV_RELIEF]       = IGN,
 		[SVC_EV_EXITED]       = ON(STOPPING | STOPPED | AFTER_FAIL | AFTER_RUN, exited_stopping),
 		[SVC_EV_GONE]         = ON(STOPPING | STOPPED | AFTER_FAIL | AFTER_RUN, tree_gone),

@@ -249,6 +249,8 @@ void unit_on_message(struct sup *s, const struct keeper_message *m)
 		servers_set(&s->servers, m->text, m->pid, m->count);
 	else if (m->type == KEEPER_RETIRE)
 		upgrade_retire(s);
+	else if (m->type == KEEPER_SIGNALLED)
+		signals_on_told(s, m);
 	else if (m->type == KEEPER_REFUSED)
 		upgrade_on_refused(s, m);
 	else if (m->instance < s->n_ids && s->by_id[m->instance] != NULL)
