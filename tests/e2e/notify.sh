@@ -192,8 +192,7 @@ must n_lines "$T/daemon.mains" 1
 [ "$(pid_of daemon)" = "$(cat "$T/daemon.mains")" ] || fail "daemon is $(pid_of daemon), not $(cat "$T/daemon.mains")"
 first=$(sed -n "s/.*spawned: 'daemon' with pid //p" "$LOG")
 must gone "$first"
-kill -KILL "$supervisor"
-must another_supervisor
+take_over
 in_state daemon RUNNING || fail "daemon is $(state daemon)"
 n_lines "$T/daemon.mains" 2 && fail "daemon was started again"
 [ "$(pid_of daemon)" = "$(cat "$T/daemon.mains")" ] || fail "after the takeover daemon is $(pid_of daemon)"
