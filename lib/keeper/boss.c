@@ -237,8 +237,10 @@ void boss_upgrade(struct keeper *k, int stderr_fd)
 	AUTO_CLOSE int fd = stderr_fd;
 	enum mps_step step;
 
-	if (k->next.pid != 0 || k->finishing || fd < 0 || start(k, &k->next, fd, &step) < 0) {
-		refuse(k, 0, 0);
+	int r = k->next.pid != 0 || k->finishing || fd < 0 ? -EBUSY : start(k, &k->next, fd, &step);
+
+	if (r < 0) {
+		refuse(k, 0, (uint32_t)-r);
 		return;
 	}
 	watch(k, &k->next);
@@ -345,7 +347,7 @@ static void on_boss_gone(struct keeper *k, struct boss gone, pid_t pid)
 
 void boss_on_gone(struct keeper *k, struct boss *b)
 {
-	struct mps_failure failure;
+	struct mps_failure failure = { 0 };
 	bool is_boss = b == &k->boss;
 	struct boss gone = *b;
 
@@ -355,7 +357,7 @@ void boss_on_gone(struct keeper *k, struct boss *b)
 	for (int i = 0; is_boss && i < 1000 && b->sock >= 0 && dispatch_read(k); i++)
 		;
 	keeper_unwatch(k, &b->sock);
-	if (is_boss && mps_spawn_result(b->exec_fd, &failure) < 0)
+	if (mps_spawn_result(b->exec_fd, &failure) < 0 && is_boss)
 		boss_fail(k, k->options->argv[0], failure.error);
 	fd_close(&b->exec_fd);
 	*b = (struct boss)BOSS_INIT;
@@ -363,6 +365,8 @@ void boss_on_gone(struct keeper *k, struct boss *b)
 		return;
 	if (is_boss)
 		on_boss_gone(k, gone, k->gone_pid);
+	else if (k->boss.pid > 0 && failure.error != 0)
+		refuse(k, 0, (uint32_t)failure.error);
 	else if (k->boss.pid > 0)
 		refuse(k, gone.code, gone.status);
 }

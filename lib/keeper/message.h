@@ -60,7 +60,8 @@ enum keeper_type {
 	KEEPER_GONE, /* u32 instance, u32 gen: the last process of its tree is gone */
 	KEEPER_REAPED, /* u32 pid, u32 si_code, u32 si_status: a stranger's zombie; sent if there is room, else dropped */
 	KEEPER_RETIRE, /* u32 protocol: the next supervisor is there; touch nothing any more, and exit */
-	KEEPER_REFUSED, /* u32 si_code, u32 si_status: how the next one ended before it was there */
+	/* u32 si_code, u32 si_status: how the next one ended before it was there; 0, u32 errno: why there was none */
+	KEEPER_REFUSED,
 	/*
 	 * u32 signal, u32 how many of it the keeper has got in its life. Told when there is another, and to each new
 	 * supervisor, which knows from the state how many of them were heard before.
