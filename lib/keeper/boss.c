@@ -236,7 +236,6 @@ void boss_upgrade(struct keeper *k, int stderr_fd)
 {
 	AUTO_CLOSE int fd = stderr_fd;
 	enum mps_step step;
-
 	int r = k->next.pid != 0 || k->finishing || fd < 0 ? -EBUSY : start(k, &k->next, fd, &step);
 
 	if (r < 0) {

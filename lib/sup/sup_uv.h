@@ -257,6 +257,8 @@ void unit_relief(struct sup *s);
 void unit_start(struct unit *u);
 /* There is room in the socket again. */
 void unit_start_waiting(struct sup *s);
+/* After capture_reopen(): warns of each program that has the file itself and goes on writing to one that was moved. */
+void unit_tell_moved(const struct sup *s);
 
 /* keeper_uv.c */
 int link_open(struct sup *s, int fd);
