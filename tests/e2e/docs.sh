@@ -89,7 +89,7 @@ say "the pages are well formed"
 if command -v mandoc >/dev/null; then
   for page in "$man"/*.[1-9]; do
     expect 0 mandoc -Tlint -Wwarning "$page"
-    ! mandoc -Tutf8 "$page" | grep '‘[^’]*‘' || fail "a quote of $page does not end"
+    ! mandoc -Tutf8 "$page" | LC_ALL=C grep $'\xe2\x80\x98[^\xe2]*\xe2\x80\x98' || fail "a quote of $page does not end"
   done
 fi
 
