@@ -19,6 +19,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -111,13 +112,28 @@ void boss_close_ready(struct keeper *k)
 	fd_close(&k->ready_fd);
 }
 
+/* For whom mpsup is a daemon standard error is nowhere: there is the log, in the form of its other lines. */
+static void say(const struct keeper *k, const char *text)
+{
+	struct timespec ts;
+	char second[32];
+	struct tm tm;
+
+	k->options->note(text);
+	clock_gettime(CLOCK_REALTIME, &ts);
+	if (k->log_fd < 0 || localtime_r(&ts.tv_sec, &tm) == NULL)
+		return;
+	strftime(second, sizeof(second), "%Y-%m-%d %H:%M:%S", &tm);
+	dprintf(k->log_fd, "%s,%03ld CRIT keeper: %s\n", second, ts.tv_nsec / 1000000, text);
+}
+
 int boss_fail(const struct keeper *k, const char *what, int error)
 {
 	AUTO_BUF text = BUF_INIT;
 
 	buf_addf(&text, "the keeper cannot start: %s: %s", what, strerror(error));
 	if (!text.failed)
-		k->options->note(text.p);
+		say(k, text.p);
 	return 1;
 }
 
@@ -294,7 +310,7 @@ static void give_up(struct keeper *k, const struct boss *b, int status, const ch
 		buf_addf(&text, "the supervisor was ended by signal %u%s; ending all its programs",
 			 b->status, what);
 	if (!text.failed)
-		k->options->note(text.p);
+		say(k, text.p);
 	end_begin(k, status);
 }
 

@@ -37,7 +37,11 @@ enum keeper_type {
 	KEEPER_KEEP,
 	KEEPER_FORGET, /* u32 instance: as if it had never been; ignored while it has a process */
 	KEEPER_EXIT,   /* u32 exit status: end what is left, unlink, exit */
-	KEEPER_DETACH, /* u32 protocol: let go of the starter's standard error and of its pipe */
+	/*
+	 * u32 protocol: let go of the starter's standard error and of its pipe. A descriptor, if there is one: the log, for
+	 * what is to be said when there is no supervisor any more; sent again when that is another file.
+	 */
+	KEEPER_DETACH,
 	KEEPER_NAME_MAIN, /* u32 instance, u32 gen, u32 pid: the program says that this is its main process */
 	KEEPER_UPGRADE, /* u32 protocol; the standard error that the next supervisor has until it takes over */
 	/* keeper -> supervisor */
