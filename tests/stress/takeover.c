@@ -85,6 +85,7 @@ static void be_program(const char *folder, const char *number)
 	struct stat st = { 0 };
 	char path[512], line[128];
 	unsigned n_lines;
+	sigset_t term;
 
 	if (flock(lock, LOCK_EX | LOCK_NB) < 0) {
 		if (write(open_own(folder, "twice", number, O_WRONLY | O_CREAT | O_APPEND), "x",
@@ -96,6 +97,10 @@ static void be_program(const char *folder, const char *number)
 	state = (unsigned long long)getpid() * 7919 + (unsigned long long)st.st_size;
 	n_lines = dice(32) == 0 ? dice(2000) : dice(20);
 	snprintf(line, sizeof(line), "%7d %7u\n", getpid(), n_lines); /* 16 bytes each */
+	/* Who stops us between the promise and the lines makes them look lost. */
+	sigemptyset(&term);
+	sigaddset(&term, SIGTERM);
+	sigprocmask(SIG_BLOCK, &term, NULL);
 	if (write(runs, line, 16) != 16)
 		_exit(96);
 	for (unsigned i = 0; i < n_lines; i++) {
@@ -107,6 +112,7 @@ static void be_program(const char *folder, const char *number)
 		if (n_lines < 20 && dice(4) == 0)
 			pause_ms(dice(8));
 	}
+	sigprocmask(SIG_UNBLOCK, &term, NULL);
 	pause_ms(dice(30));
 	snprintf(path, sizeof(path), "%s/enough", folder);
 	while (access(path, F_OK) == 0)
