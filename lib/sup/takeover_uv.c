@@ -27,19 +27,11 @@
 #include "sup/sup_uv.h"
 
 /* What lib/keeper/keeper.h says of the descriptors that the keeper hands down. */
-enum { STDERR_FD = 5, KEPT_FD = 6 };
+enum { STDERR_FD = 5, STATE_FD = 6 };
 
 enum { GARBAGE_MAX = 1 << 20 }; /* bytes of replaced texts */
 
 /* --------------------------------------------------------------------------------------- before there is a loop */
-
-/* Before anything else is opened: what is open was handed down. */
-static void look_around(struct sup_heritage *h)
-{
-	h->stderr_fd = fd_set_cloexec(STDERR_FD, true) == 0 ? STDERR_FD : -1;
-	for (h->end_fd = KEPT_FD; fd_set_cloexec(h->end_fd, true) == 0; h->end_fd++)
-		;
-}
 
 /* The last text of that kind and number; it goes into *texts. 0 or -errno. */
 static int find_text(const struct state *st, enum state_kind wanted, uint32_t number, char **texts,
@@ -68,13 +60,15 @@ int sup_load(const char *path, struct sup_heritage *h, struct conf **ret, struct
 	AUTO_FREE char *texts = NULL;
 	int r;
 
-	*h = (struct sup_heritage){ .state.fd = -1 };
-	look_around(h);
-	if (h->end_fd == KEPT_FD) {
+	*h = (struct sup_heritage){ .state.fd = -1, .stderr_fd = -1 };
+	/* Before anything else is opened: what is open was handed down. */
+	if (fd_set_cloexec(STDERR_FD, true) == 0)
+		h->stderr_fd = STDERR_FD;
+	if (fd_set_cloexec(STATE_FD, true) < 0) {
 		*ret = conf_load(path, &o);
 		return 0;
 	}
-	r = state_open(&h->state, KEPT_FD, err);
+	r = state_open(&h->state, STATE_FD, err);
 	if (r < 0)
 		return r;
 	o.record = NULL;
@@ -391,10 +385,10 @@ static int find_fd(const struct sup *s, uintmax_t ino, long mode)
 {
 	struct stat st;
 
-	for (int fd = KEPT_FD + 1; fd < s->options->heritage->end_fd; fd++)
-		if (fstat(fd, &st) == 0 && st.st_ino == ino &&
-		    (fcntl(fd, F_GETFL) & O_ACCMODE) == mode)
-			return fd;
+	for (size_t i = 0; i < s->n_handed; i++)
+		if (fstat(s->handed[i], &st) == 0 && st.st_ino == ino &&
+		    (fcntl(s->handed[i], F_GETFL) & O_ACCMODE) == mode)
+			return s->handed[i];
 	return -1;
 }
 
@@ -486,9 +480,11 @@ static bool is_known_fd(const struct sup *s, int fd)
 
 static void close_unknown_fds(struct sup *s)
 {
-	for (int fd = KEPT_FD + 1; fd < s->options->heritage->end_fd; fd++)
-		if (!is_known_fd(s, fd))
-			close(fd);
+	for (size_t i = 0; i < s->n_handed; i++)
+		if (!is_known_fd(s, s->handed[i]))
+			close(s->handed[i]);
+	free(TAKE_PTR(s->handed));
+	s->n_handed = 0;
 }
 
 /* From here on the memory of the logs is ours: who had it is gone. */
@@ -632,16 +628,25 @@ int takeover_begin(struct sup *s, const struct keeper_message *welcome)
 	return 0;
 }
 
+static void add_fds(int **list, size_t *n_list, int *fds, size_t n)
+{
+	*list = xrealloc(*list, (*n_list + n) * sizeof(int));
+	for (size_t i = 0; i < n; i++)
+		(*list)[(*n_list)++] = TAKE_FD(fds[i]);
+}
+
 void takeover_on_kept(struct sup *s, const struct keeper_message *m, int *fds, size_t n)
 {
 	struct takeover *t = s->takeover;
 
-	if (t == NULL)
+	if (n == 0)
 		return;
-	t->fds = xrealloc(t->fds, (t->n_fds + n) * sizeof(int));
-	for (size_t i = 0; i < n; i++)
-		t->fds[t->n_fds++] = TAKE_FD(fds[i]);
-	t->fds_of = m->instance;
+	if (m->instance == 0) {
+		add_fds(&s->handed, &s->n_handed, fds, n);
+	} else if (t != NULL) {
+		add_fds(&t->fds, &t->n_fds, fds, n);
+		t->fds_of = m->instance;
+	}
 }
 
 /* No program of the configuration: somebody has taken it out, and was killed before it was ended. */
