@@ -21,6 +21,7 @@ struct world {
 	struct conf_proc conf;
 	uint8_t exitcodes[2];
 	struct mps_time now;
+	bool own_wish;	       /* before the event: a restart would be its own */
 	struct mps_time timer; /* as armed; ns 0 = not */
 	struct buf trace;      /* states, signals and timers; only where traced */
 	struct buf logged;     /* "LEVEL text\n" */
@@ -97,13 +98,17 @@ static size_t restarts_in_its_seconds(const struct world *w)
 static void check_restart_limit(struct world *w, enum svc_state from, enum svc_state to)
 {
 	bool asked = w->event == SVC_EV_START || w->event == SVC_EV_RESTART;
+	bool by_policy = from == SVC_EXITED || (from == SVC_STOPPED && w->own_wish);
 	size_t max = (size_t)w->conf.restart_limit_count;
 
-	if ((to == SVC_STARTING && (asked || from == SVC_STOPPED)) || to == SVC_STOPPED) {
+	if (to == SVC_STOPPED && w->own_wish)
+		return;
+	if ((to == SVC_STARTING && (asked || (from == SVC_STOPPED && !by_policy))) ||
+	    to == SVC_STOPPED) {
 		w->n_restarts = 0;
-	} else if (from == SVC_EXITED && to == SVC_FATAL) {
+	} else if (by_policy && to == SVC_FATAL) {
 		MUST(max > 0 && restarts_in_its_seconds(w) >= max);
-	} else if (from == SVC_EXITED) {
+	} else if (by_policy) {
 		MUST(max == 0 || restarts_in_its_seconds(w) < max);
 		w->restarts = realloc(w->restarts, (w->n_restarts + 1) * sizeof(*w->restarts));
 		MUST(w->restarts != NULL);
@@ -245,6 +250,7 @@ static void world_event(struct world *w, enum svc_event event, const struct svc_
 
 	w->sigkill = false;
 	w->event = event;
+	w->own_wish = w->svc.want_start && w->svc.own_wish;
 	if (event == SVC_EV_STOP || event == SVC_EV_KILL)
 		w->down = true;
 	if (event == SVC_EV_START || event == SVC_EV_RESTART)

@@ -106,6 +106,7 @@ static void do_word(struct world *w, const char *word)
 		{ "ready", SVC_EV_READY, { 0 } },
 		{ "alive", SVC_EV_ALIVE, { 0 } },
 		{ "extend", SVC_EV_EXTEND, { .span = 20 * MPS_NS_PER_S } },
+		{ "main", SVC_EV_MAIN, { .pid = 43 } },
 	};
 
 	if (word[0] == '+') {

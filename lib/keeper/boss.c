@@ -72,21 +72,15 @@ static int start(struct keeper *k, struct boss *b, int stderr_fd, enum mps_step 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
 		return -errno;
 	spawn.n_fds = fill_table(k, fds, ends[1], stderr_fd);
-	r = mps_spawn_start(&spawn, NULL, &child, ret_step);
-	fd_close(&ends[1]);
-	if (r < 0) {
-		fd_close(&ends[0]);
+	r = keeper_spawn(&spawn, ends, &child, ret_step);
+	if (r < 0)
 		return r;
-	}
 	*b = (struct boss){
 		.pid = child.pid,
 		.pidfd = child.pidfd,
 		.exec_fd = child.exec_fd, /* read when it exits at once */
 		.sock = ends[0],
 	};
-	keeper_lift(&b->pidfd);
-	keeper_lift(&b->exec_fd);
-	keeper_lift(&b->sock);
 	return 0;
 }
 

@@ -1,7 +1,8 @@
 /*
  * The keeper's state, shared by its files: keeper.c (loop, signals, deadlines), boss.c (the supervisor's process),
- * dispatch.c (messages), end.c (the end of all), slot.c (one instance: start, exec, exit, signals, reports), server.c
- * (forkservers) and stray.c (orphans: whose they are, reaping and ending them).
+ * dispatch.c (messages), end.c (the end of all), slot.c (one instance: start, exec, exit, signals), heir.c (another main
+ * process than the one that was started), slot_report.c (what the supervisor is told of instances), server.c
+ * (forkservers), server_ask.c (what they are asked for) and stray.c (orphans: whose they are, reaping and ending them).
  */
 #ifndef KEEPER_INTERNAL_H
 #define KEEPER_INTERNAL_H
@@ -31,10 +32,11 @@ enum slot_state {
 enum {
 	REPORT_REFUSED = 1 << 0, /* another start, while this one is on */
 	REPORT_STARTED = 1 << 1,
-	REPORT_FAILED = 1 << 2,
-	REPORT_EXITED = 1 << 3,
-	REPORT_GONE = 1 << 4,
-	REPORT_INSTANCE = 1 << 5, /* to a new supervisor; the others are part of it */
+	REPORT_MAIN = 1 << 2,
+	REPORT_FAILED = 1 << 3,
+	REPORT_EXITED = 1 << 4,
+	REPORT_GONE = 1 << 5,
+	REPORT_INSTANCE = 1 << 6, /* to a new supervisor; the others are part of it */
 };
 
 #define NO_SLOT UINT32_MAX
@@ -50,6 +52,9 @@ struct slot {
 	pid_t pid; /* 0 in EXEC: a forkserver has not made it yet */
 	int pidfd;
 	int exec_fd;
+	pid_t heir; /* who has been named as the main process while pid lives; 0 = nobody */
+	int heir_fd;
+	bool inherited; /* pid is not the one that was started */
 	uint8_t state;
 	uint8_t leftovers; /* enum keeper_leftovers */
 	uint8_t reports;
@@ -189,6 +194,7 @@ enum watch {
 	WATCH_BOSS,
 	WATCH_EXEC,
 	WATCH_PIDFD,
+	WATCH_HEIR,
 	WATCH_NEXT,
 	WATCH_NEXT_SOCK,
 	WATCH_SERVER, /* `slot` is the server's index */
@@ -205,6 +211,14 @@ void keeper_lift(int *fd);
 uint32_t keeper_forwarded(void);
 /* Stops watching *fd and closes it. */
 void keeper_unwatch(struct keeper *k, int *fd);
+/*
+ * A process of our own, which has ends[1]: that is closed, and the descriptors that stay are lifted. 0, or -errno with the
+ * step: then both ends are closed.
+ */
+int keeper_spawn(const struct mps_spawn *spawn, int ends[2], struct mps_child *ret,
+		 enum mps_step *ret_step);
+/* Sends k->out to the supervisor; false when the socket is full. */
+bool keeper_send(struct keeper *k, const int *fds, size_t n);
 
 /* boss.c */
 /* 0, or -errno with the step that failed. */
@@ -264,23 +278,50 @@ void slot_signal(struct keeper *k, uint32_t index, int sig, enum keeper_scope sc
 void slot_after_sweep(struct keeper *k, uint32_t index);
 /* Descriptors that outlive the supervisor, from number `first` on; they become the keeper's. */
 void slot_keep(struct keeper *k, uint32_t index, uint32_t first, const int *fds, size_t n);
-/* Sends those from `first` on, unless it was sent some of them already; false when the socket is full. */
-bool slot_send_kept(struct keeper *k, uint32_t index, uint32_t first);
-/* A new supervisor is to hear of every instance; how many that are. */
-uint32_t slot_report_all(struct keeper *k);
 /* Slot `index`, growing the table; NULL when memory ran out. */
 struct slot *slot_at(struct keeper *k, uint32_t index);
-void slot_report(struct keeper *k, uint32_t index, unsigned reports);
-void slot_flush_reports(struct keeper *k);
 /* The slot whose main process is pid, NO_SLOT if none. Linear: for kernels without pidfds and for strays without a tag. */
 uint32_t slot_of_pid(const struct keeper *k, pid_t pid);
-/* Sends k->out; false when the socket is full. */
-bool keeper_send(struct keeper *k, const int *fds, size_t n);
-
+/* The main process: whom its program has named, else whom we have started. */
+pid_t slot_main(const struct slot *s);
+/* Its process group; that of one that was not started by us is whatever it is in now. */
+pid_t slot_group(const struct slot *s);
 /* A start that has no process yet has failed. */
 void slot_fail(struct keeper *k, uint32_t index, const struct mps_failure *failure);
 
+/* slot_report.c */
+/* The supervisor is to be told of these, bits of REPORT_. */
+void slot_report(struct keeper *k, uint32_t index, unsigned reports);
+/* A new supervisor is to hear of every instance; how many that are. */
+uint32_t slot_report_all(struct keeper *k);
+/* Sends those that are kept from `first` on, unless some were sent already; false when the socket is full. */
+bool slot_send_kept(struct keeper *k, uint32_t index, uint32_t first);
+/* Tells what the socket takes. */
+void slot_flush_reports(struct keeper *k);
+
+/* heir.c */
+/* Its program says that pid is its main process. Ignored if it is none of its own, and where there are no pidfds. */
+void heir_name(struct keeper *k, uint32_t index, pid_t pid);
+void heir_on_exit(struct keeper *k, uint32_t index);
+/* The process that was started is reaped: true where another goes on in its place. */
+bool heir_succeeds(struct keeper *k, uint32_t index);
+void heir_drop(struct keeper *k, struct slot *s);
+
 /* server.c */
+void server_on_word(struct keeper *k, uint32_t index);
+void server_on_exit(struct keeper *k, uint32_t index);
+bool server_has_pid(const struct keeper *k, pid_t pid, uint32_t *ret_index);
+struct mps_time server_next_deadline(const struct keeper *k);
+void server_check_deadlines(struct keeper *k, struct mps_time now);
+void server_end_all(struct keeper *k);
+bool server_any(const struct keeper *k);
+/* A new supervisor is to hear of all of them. */
+void server_tell_all(struct keeper *k);
+/* What is to be told, into k->out; and that it was. */
+void server_encode_news(struct keeper *k);
+void server_news_told(struct keeper *k);
+
+/* server_ask.c */
 /*
  * A start by a forkserver, made if need be: the ask and a struct mps_child that has an exec_fd only. What came with the
  * START is the ask's then. 0, or -errno with *ret_step. Nothing is done before server_go_on().
@@ -296,18 +337,6 @@ uint64_t server_on_born(struct keeper *k, struct ask *a);
 /* A signal for the child. False: there will be none. */
 bool server_signal(struct ask *a, int sig);
 void server_forget(struct keeper *k, struct ask *a);
-void server_on_word(struct keeper *k, uint32_t index);
-void server_on_exit(struct keeper *k, uint32_t index);
-bool server_has_pid(const struct keeper *k, pid_t pid, uint32_t *ret_index);
-struct mps_time server_next_deadline(const struct keeper *k);
-void server_check_deadlines(struct keeper *k, struct mps_time now);
-void server_end_all(struct keeper *k);
-bool server_any(const struct keeper *k);
-/* A new supervisor is to hear of all of them. */
-void server_tell_all(struct keeper *k);
-/* What is to be told, into k->out; and that it was. */
-void server_encode_news(struct keeper *k);
-void server_news_told(struct keeper *k);
 
 /* stray.c */
 void stray_sweep(struct keeper *k, struct mps_time now);

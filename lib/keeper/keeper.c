@@ -80,6 +80,46 @@ void keeper_lift(int *fd)
 	*fd = high;
 }
 
+int keeper_spawn(const struct mps_spawn *spawn, int ends[2], struct mps_child *ret,
+		 enum mps_step *ret_step)
+{
+	int r = mps_spawn_start(spawn, NULL, ret, ret_step);
+
+	fd_close(&ends[1]);
+	if (r < 0) {
+		fd_close(&ends[0]);
+		return r;
+	}
+	keeper_lift(&ret->pidfd);
+	keeper_lift(&ret->exec_fd);
+	keeper_lift(&ends[0]);
+	return 0;
+}
+
+enum { SEND_AGAIN_MS = 20 };
+
+bool keeper_send(struct keeper *k, const int *fds, size_t n)
+{
+	struct iovec iov = { k->out.p, k->out.len };
+	int r;
+
+	if (k->boss.sock < 0 || k->out.failed)
+		return true;
+	r = fd_send(k->boss.sock, &iov, 1, fds, n);
+	/* Too many descriptors are under way for this user (unix(7)); nobody tells when they have been taken. */
+	if (r == -ETOOMANYREFS || r == -EMFILE || r == -ENFILE) {
+		k->send_again.ns = mps_now().ns + SEND_AGAIN_MS * MPS_NS_PER_MS;
+		return false;
+	}
+	if (r != -EAGAIN && r != -ENOBUFS && r != -ENOMEM)
+		return true; /* a supervisor that is gone is noticed by its pidfd */
+	if (!k->sock_full) {
+		k->sock_full = true;
+		keeper_watch(k, k->boss.sock, EPOLLIN | EPOLLOUT, WATCH_SOCK, NO_SLOT, 0);
+	}
+	return false;
+}
+
 /* ------------------------------------------------------------------------------------------------- signals */
 
 static bool note_boss(struct boss *b, const siginfo_t *si)
@@ -226,13 +266,17 @@ static void check_deadlines(struct keeper *k, struct mps_time now)
 	server_check_deadlines(k, now);
 }
 
+static enum watch what_of(const struct epoll_event *e)
+{
+	return (enum watch)(e->data.u64 >> 60);
+}
+
 static void on_event(struct keeper *k, const struct epoll_event *e)
 {
-	enum watch what = (enum watch)(e->data.u64 >> 60);
 	uint32_t index = (uint32_t)e->data.u64, gen = (uint32_t)(e->data.u64 >> 32) & 0xfffffff;
 	bool current = index < k->n_slots && (k->slots[index].gen & 0xfffffff) == gen;
 
-	switch (what) {
+	switch (what_of(e)) {
 	case WATCH_SOCK:
 		if (e->events & EPOLLOUT) {
 			k->sock_full = false;
@@ -266,6 +310,10 @@ static void on_event(struct keeper *k, const struct epoll_event *e)
 		if (current && k->slots[index].pidfd >= 0)
 			slot_on_exit(k, index);
 		break;
+	case WATCH_HEIR:
+		if (current && k->slots[index].heir_fd >= 0)
+			heir_on_exit(k, index);
+		break;
 	}
 }
 
@@ -280,8 +328,13 @@ static void *loop(void *user)
 		slot_release_files(k, true);
 		n = epoll_wait(k->epoll, events, ARRAY_SIZE(events), next_timeout(k, mps_now()));
 
+		/* What the supervisor has said of one that has died since comes first. */
 		for (int i = 0; i < n; i++)
-			on_event(k, &events[i]);
+			if (what_of(&events[i]) == WATCH_SOCK)
+				on_event(k, &events[i]);
+		for (int i = 0; i < n; i++)
+			if (what_of(&events[i]) != WATCH_SOCK)
+				on_event(k, &events[i]);
 		/* After the events: most that have died were mains, and are reaped by now. */
 		if (k->dead > 0 && k->have_pidfd && is_sibling(k, k->dead))
 			reap_all(k);

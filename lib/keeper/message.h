@@ -38,6 +38,7 @@ enum keeper_type {
 	KEEPER_FORGET, /* u32 instance: as if it had never been; ignored while it has a process */
 	KEEPER_EXIT,   /* u32 exit status: end what is left, unlink, exit */
 	KEEPER_DETACH, /* u32 protocol: let go of the starter's standard error and of its pipe */
+	KEEPER_NAME_MAIN, /* u32 instance, u32 gen, u32 pid: the program says that this is its main process */
 	KEEPER_UPGRADE, /* u32 protocol; the standard error that the next supervisor has until it takes over */
 	/* keeper -> supervisor */
 	/*
@@ -53,6 +54,7 @@ enum keeper_type {
 	 */
 	KEEPER_INSTANCE,
 	KEEPER_STARTED, /* u32 instance, u32 gen, u32 pid, u64 time: exec succeeded */
+	KEEPER_MAIN,	/* u32 instance, u32 gen, u32 pid: it has another main process now */
 	KEEPER_FAILED, /* u32 instance, u32 gen, u32 step, u32 errno, str text (or NULL) that says more */
 	KEEPER_EXITED, /* u32 instance, u32 gen, u32 pid, u32 si_code, u32 si_status, u32 tree_left, u64 wall time */
 	KEEPER_GONE, /* u32 instance, u32 gen: the last process of its tree is gone */

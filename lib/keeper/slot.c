@@ -1,6 +1,6 @@
 /*
- * One instance in the keeper: a start, its exec, its exit, signals to it, and what the supervisor has to be told of it.
- * What becomes of its orphans is stray.c's.
+ * One instance in the keeper: a start, its exec, its exit, signals to it. What the supervisor is told of it is
+ * slot_report.c's, what becomes of its orphans stray.c's.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -31,7 +31,7 @@ struct slot *slot_at(struct keeper *k, uint32_t index)
 		return NULL;
 	memset(p + k->n_slots, 0, (n - k->n_slots) * sizeof(*p));
 	for (uint32_t i = k->n_slots; i < n; i++)
-		p[i].pidfd = p[i].exec_fd = -1;
+		p[i].pidfd = p[i].exec_fd = p[i].heir_fd = -1;
 	k->slots = p;
 	k->n_slots = n;
 	return &p[index];
@@ -53,241 +53,15 @@ uint32_t slot_of_pid(const struct keeper *k, pid_t pid)
 	return ended;
 }
 
-/* ------------------------------------------------------------------------------------------------- reports */
-
-void slot_report(struct keeper *k, uint32_t index, unsigned reports)
+pid_t slot_main(const struct slot *s)
 {
-	struct slot *s = &k->slots[index];
-
-	s->reports |= (uint8_t)reports;
-	if (s->queued)
-		return;
-	s->queued = true;
-	s->next_report = NO_SLOT;
-	if (k->first_report == NO_SLOT)
-		k->first_report = index;
-	else
-		k->slots[k->last_report].next_report = index;
-	k->last_report = index;
+	return s->heir != 0 ? s->heir : s->pid;
 }
 
-static void describe(const struct slot *s, uint32_t index, unsigned report,
-		     struct keeper_message *m)
+/* What we start leads a group, or will in a moment; until it is reaped no other has that number. */
+pid_t slot_group(const struct slot *s)
 {
-	*m = (struct keeper_message){ .instance = index, .gen = s->gen, .pid = s->pid };
-	switch (report) {
-	case REPORT_REFUSED:
-		m->type = KEEPER_FAILED;
-		m->gen = s->refused_gen;
-		m->code = (uint32_t)s->refused_step;
-		m->status = (uint32_t)s->refused_error;
-		break;
-	case REPORT_STARTED:
-		m->type = KEEPER_STARTED;
-		m->time = s->started;
-		break;
-	case REPORT_FAILED:
-		m->type = KEEPER_FAILED;
-		m->code = (uint32_t)s->fail_step;
-		m->status = (uint32_t)s->fail_error;
-		m->text = s->fail_text;
-		break;
-	case REPORT_EXITED:
-		m->type = KEEPER_EXITED;
-		m->code = (uint32_t)s->exit_code;
-		m->status = (uint32_t)s->exit_status;
-		m->tree_left = s->tree_left;
-		m->time = s->ended_wall;
-		break;
-	default:
-		m->type = KEEPER_GONE;
-		break;
-	}
-}
-
-enum { SEND_AGAIN_MS = 20 };
-
-bool keeper_send(struct keeper *k, const int *fds, size_t n)
-{
-	struct iovec iov = { k->out.p, k->out.len };
-	int r;
-
-	if (k->boss.sock < 0 || k->out.failed)
-		return true;
-	r = fd_send(k->boss.sock, &iov, 1, fds, n);
-	/* Too many descriptors are under way for this user (unix(7)); nobody tells when they have been taken. */
-	if (r == -ETOOMANYREFS || r == -EMFILE || r == -ENFILE) {
-		k->send_again.ns = mps_now().ns + SEND_AGAIN_MS * MPS_NS_PER_MS;
-		return false;
-	}
-	if (r != -EAGAIN && r != -ENOBUFS && r != -ENOMEM)
-		return true; /* a supervisor that is gone is noticed by its pidfd */
-	if (!k->sock_full) {
-		k->sock_full = true;
-		keeper_watch(k, k->boss.sock, EPOLLIN | EPOLLOUT, WATCH_SOCK, NO_SLOT, 0);
-	}
-	return false;
-}
-
-/* One slot's messages are at most 160 bytes and a text. */
-enum { REPORTS_A_DATAGRAM = 128, REPORTS_SIZE = KEEPER_MSG_MAX - SPAWN_TEXT_MAX - 1024 };
-
-static enum keeper_instance instance_state(const struct slot *s)
-{
-	switch ((enum slot_state)s->state) {
-	case SLOT_EXEC:
-		return KEEPER_IS_BEGUN;
-	case SLOT_ALIVE:
-		return KEEPER_IS_ALIVE;
-	case SLOT_ENDING: /* EXITED is due when it is known what it has left */
-		return s->tree_left ? KEEPER_IS_ENDING : KEEPER_IS_ALIVE;
-	case SLOT_IDLE:
-		break;
-	}
-	return s->failed ? KEEPER_IS_FAILED : KEEPER_IS_ENDED;
-}
-
-static void describe_instance(const struct slot *s, uint32_t index, struct keeper_message *m)
-{
-	*m = (struct keeper_message){
-		.type = KEEPER_INSTANCE,
-		.instance = index,
-		.gen = s->gen,
-		.pid = s->pid,
-		.state = instance_state(s),
-		.started = s->started,
-		.sent = s->sent,
-		.code = (uint32_t)(s->failed ? s->fail_step : s->exit_code),
-		.status = (uint32_t)(s->failed ? s->fail_error : s->exit_status),
-		.time = s->ended_wall,
-		.text = s->failed ? s->fail_text : NULL,
-	};
-}
-
-static void encode_reports(struct keeper *k, uint32_t index)
-{
-	struct slot *s = &k->slots[index];
-	struct keeper_message m;
-
-	if (s->reports & REPORT_INSTANCE) {
-		describe_instance(s, index, &m);
-		keeper_encode(&m, &k->out);
-		/* What of its end is not in there yet comes by itself. */
-		return;
-	}
-	for (unsigned bit = REPORT_REFUSED; bit <= REPORT_GONE; bit <<= 1) {
-		if (!(s->reports & bit))
-			continue;
-		describe(s, index, bit, &m);
-		keeper_encode(&m, &k->out);
-	}
-}
-
-/* KEPT goes before the INSTANCE that it belongs to, or before WELCOME, each in a datagram of its own. */
-bool slot_send_kept(struct keeper *k, uint32_t index, uint32_t first)
-{
-	const struct slot *s = &k->slots[index];
-
-	if (k->kept_sent < first)
-		k->kept_sent = first;
-	while (k->kept_sent < s->n_kept) {
-		struct keeper_message m = {
-			.type = KEEPER_KEPT,
-			.instance = index,
-			.first = k->kept_sent,
-		};
-		uint32_t n = s->n_kept - k->kept_sent;
-
-		n = n < KEEPER_FDS_MAX ? n : KEEPER_FDS_MAX;
-		buf_reset(&k->out);
-		keeper_encode(&m, &k->out);
-		if (!keeper_send(k, s->kept + k->kept_sent, n))
-			return false;
-		k->kept_sent += n;
-	}
-	return true;
-}
-
-static bool has_kept_to_send(const struct slot *s)
-{
-	return (s->reports & REPORT_INSTANCE) && s->n_kept > 0;
-}
-
-static void count_as_told(struct keeper *k, uint32_t n)
-{
-	k->kept_sent = 0;
-	while (n-- > 0) {
-		struct slot *s = &k->slots[k->first_report];
-
-		s->reports = 0;
-		s->queued = false;
-		k->first_report = s->next_report;
-	}
-}
-
-static bool may_send(const struct keeper *k)
-{
-	return !k->sock_full && k->send_again.ns == 0;
-}
-
-/* As many as fit go together; they count as told only when the socket has taken them. */
-void slot_flush_reports(struct keeper *k)
-{
-	if (!k->boss.greeted || !may_send(k) || !boss_welcome(k))
-		return;
-	while ((k->first_report != NO_SLOT || k->server_news || k->signal_news) && may_send(k)) {
-		uint32_t index = k->first_report, n = 0;
-
-		if (index != NO_SLOT && has_kept_to_send(&k->slots[index]) &&
-		    !slot_send_kept(k, index, 0))
-			return;
-		buf_reset(&k->out);
-		boss_encode_signals(k);
-		server_encode_news(k);
-		while (index != NO_SLOT && n < REPORTS_A_DATAGRAM && k->out.len < REPORTS_SIZE &&
-		       (n == 0 || !has_kept_to_send(&k->slots[index]))) {
-			encode_reports(k, index);
-			index = k->slots[index].next_report;
-			n++;
-		}
-		if (!keeper_send(k, NULL, 0))
-			return;
-		boss_signals_told(k);
-		server_news_told(k);
-		count_as_told(k, n);
-	}
-}
-
-/* Those with a process, or those for which something is kept although there never was one. */
-static uint32_t report_some(struct keeper *k, bool started)
-{
-	uint32_t n = 0;
-
-	for (uint32_t i = started ? 0 : 1; i < k->n_slots; i++) {
-		const struct slot *s = &k->slots[i];
-
-		if (started ? s->gen == 0 : s->gen != 0 || s->n_kept == 0)
-			continue;
-		slot_report(k, i, REPORT_INSTANCE);
-		n++;
-	}
-	return n;
-}
-
-uint32_t slot_report_all(struct keeper *k)
-{
-	uint32_t n;
-
-	server_tell_all(k);
-	k->first_report = NO_SLOT;
-	k->kept_sent = 0;
-	for (uint32_t i = 0; i < k->n_slots; i++) {
-		k->slots[i].reports = 0;
-		k->slots[i].queued = false;
-	}
-	/* First what a process may be started with. */
-	n = report_some(k, false);
-	return n + report_some(k, true);
+	return s->inherited ? getpgid(s->pid) : s->pid;
 }
 
 /* --------------------------------------------------------------------------------------------------- start */
@@ -445,7 +219,7 @@ void slot_start(struct keeper *k, const struct keeper_start *start, struct mps_s
 	s->leftovers = (uint8_t)start->leftovers;
 	s->grace = start->grace;
 	s->reports = 0;
-	s->kill = s->tree_left = false;
+	s->kill = s->tree_left = s->inherited = false;
 	s->deadline.ns = 0;
 	k->n_live++;
 	s->sent = 0;
@@ -565,7 +339,7 @@ static bool settle_exec(struct keeper *k, uint32_t index, bool exited)
 	return_room(k, s);
 	s->state = SLOT_ALIVE;
 	s->started = mps_now();
-	slot_report(k, index, REPORT_STARTED);
+	slot_report(k, index, REPORT_STARTED | (s->heir != 0 ? REPORT_MAIN : 0));
 	return true;
 }
 
@@ -590,6 +364,7 @@ static void forget_process(struct keeper *k, struct slot *s)
 	server_forget(k, TAKE_PTR(s->ask));
 	keeper_unwatch(k, &s->pidfd);
 	keeper_unwatch(k, &s->exec_fd);
+	heir_drop(k, s);
 	k->n_live--;
 }
 
@@ -625,7 +400,10 @@ static bool reap(const struct slot *s, siginfo_t *ret)
 {
 	memset(ret, 0, sizeof(*ret));
 	/* By number: it is our child until here, and P_PIDFD is younger than pidfds (Linux 5.4). */
-	return waitid(P_PID, (id_t)s->pid, ret, WEXITED | WNOHANG) == 0 && ret->si_pid == s->pid;
+	if (waitid(P_PID, (id_t)s->pid, ret, WEXITED | WNOHANG) == 0)
+		return ret->si_pid == s->pid;
+	ret->si_code = CLD_EXITED; /* an heir that has shed our mark was reaped as a stray */
+	return s->inherited && errno == ECHILD;
 }
 
 void slot_on_exit(struct keeper *k, uint32_t index)
@@ -636,11 +414,15 @@ void slot_on_exit(struct keeper *k, uint32_t index)
 
 	/* While the zombie holds the number, its process group can be no other's. */
 	if (s->kill && s->state == SLOT_ALIVE && s->leftovers != KEEPER_LEFT_KEEP)
-		kill(-s->pid, SIGKILL);
+		kill(-slot_group(s), SIGKILL);
 	if (s->pid != 0 && !reap(s, &si))
 		return;
 	if (s->exec_fd >= 0)
 		failed = !settle_exec(k, index, true);
+	if (!failed && heir_succeeds(k, index)) {
+		slot_on_exit(k, index);
+		return;
+	}
 	forget_process(k, s);
 	if (failed) {
 		s->state = SLOT_IDLE;
@@ -683,8 +465,10 @@ void slot_after_sweep(struct keeper *k, uint32_t index)
 static void signal_group(const struct slot *s, int sig)
 {
 	/* Before the child's setsid there is no such group; then it is alone. */
-	if (kill(-s->pid, sig) < 0)
+	if (kill(-slot_group(s), sig) < 0)
 		pidfd_signal(s->pidfd, s->pid, sig);
+	if (s->heir != 0 && getpgid(s->heir) != s->pid)
+		pidfd_signal(s->heir_fd, s->heir, sig);
 }
 
 /* It gets it when it is there; one that is to be killed need not be made. */
@@ -714,10 +498,11 @@ void slot_signal(struct keeper *k, uint32_t index, int sig, enum keeper_scope sc
 	}
 	if (s->state == SLOT_ENDING)
 		return;
-	if (scope == KEEPER_SCOPE_MAIN)
-		pidfd_signal(s->pidfd, s->pid, sig);
-	else
-		signal_group(s, sig);
+	if (scope == KEEPER_SCOPE_MAIN) {
+		pidfd_signal(s->heir != 0 ? s->heir_fd : s->pidfd, slot_main(s), sig);
+		return;
+	}
+	signal_group(s, sig);
 	if (sig == SIGKILL)
 		pidfd_signal(s->pidfd, s->pid, sig); /* also where it left its group */
 }

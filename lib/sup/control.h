@@ -62,14 +62,14 @@ struct request {
 };
 
 /* connection_uv.c */
-void request_answer(struct request *r, json_t *result, bool more);	/* steals result */
+void request_answer(struct request *r, json_t *result); /* steals result */
+/* The same of one that produces: it is called again when the client has taken that, or without more it has ended. */
+void request_answer_part(struct request *r, json_t *result, bool more);
 void request_event(struct request *r, const char *event, json_t *data); /* steals data */
 void request_fail(struct request *r, enum fault code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 /* After the last answer. */
 void request_end(struct request *r);
-/* Calls produce again when the client has taken what was sent. */
-void request_continue(struct request *r);
 
 /* Its client has been dropped: what is said to it is not heard. */
 bool request_is_lost(const struct request *r);

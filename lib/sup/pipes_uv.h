@@ -6,6 +6,7 @@
 #ifndef SUP_PIPES_UV_H
 #define SUP_PIPES_UV_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -40,6 +41,9 @@ void pipes_leave(struct sup *s, const struct conf_proc *conf);
  * there is none. -errno with err.
  */
 int pipes_end(struct unit *u, const struct conf_wire *wire, struct err *err);
+
+/* The rows of `pipes` that this process is at, each with its "side" and "fd". */
+json_t *pipes_of(const struct sup *s, const struct conf_proc *conf);
 
 /* A number at the keeper that is a pipe's. */
 bool pipes_has_id(const struct sup *s, uint32_t id);

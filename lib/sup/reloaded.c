@@ -139,9 +139,5 @@ void reloaded_produce(struct request *r)
 		json_object_set(result, "messages", report->messages);
 		json_object_set_new(result, "errors", json_integer((json_int_t)report->n_errors));
 	}
-	request_answer(r, result, more);
-	if (more)
-		request_continue(r);
-	else
-		request_end(r);
+	request_answer_part(r, result, more);
 }

@@ -331,3 +331,29 @@ bool state_next_text(struct wire *w, enum state_kind *kind, uint32_t *id, const 
 	*p = wire_bytes(w, n);
 	return !w->failed;
 }
+
+int state_find_text(const struct state *st, enum state_kind kind, uint32_t id, char **ret_texts,
+		    const char **ret, size_t *ret_n)
+{
+	AUTO_FREE char *texts = NULL;
+	const char *p, *last = NULL;
+	struct wire w = { 0 };
+	enum state_kind found;
+	uint32_t number;
+	size_t n;
+	int r = state_read_texts(st, &texts, &w.n);
+
+	if (r < 0)
+		return r;
+	w.p = texts;
+	while (state_next_text(&w, &found, &number, &p, &n))
+		if (found == kind && number == id) {
+			last = p;
+			*ret_n = n;
+		}
+	if (last == NULL)
+		return -EPROTO;
+	*ret = last;
+	*ret_texts = TAKE_PTR(texts);
+	return 0;
+}

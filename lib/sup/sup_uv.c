@@ -233,7 +233,8 @@ static void count(struct unit *u)
 		return;
 	if (u->svc.state != SVC_STOPPED)
 		check_exit_on(s, u);
-	sup_check_all_ended(s, u->svc.state == SVC_STOPPED);
+	/* What mpsup run waits for is the end of one with daemon=no, by itself. */
+	sup_check_all_ended(s, u->svc.state == SVC_STOPPED || u->svc.conf->daemon);
 }
 
 void sup_on_state(struct unit *u, enum svc_state from)

@@ -1,11 +1,11 @@
 /*
- * What the supervisor's files share. sup_uv.c: life of the whole. signals_uv.c: what it is told by signals. unit_uv.c: one service's effects; units_uv.c: the list
- * of them. keeper_uv.c: the socket to the keeper. capture_uv.c: log pipes; outlet_uv.c: where they go. pipes_uv.c: pipes
- * between programs. notify_uv.c, channel_uv.c: what programs say (said.h). control_uv.c: the control socket;
- * connection_uv.c: its connections; method_uv.c, status_uv.c, change_uv.c: requests. events_uv.c: who is told of what
- * happens. reload_uv.c: another configuration. takeover_uv.c: what outlives us; upgrade_uv.c: making room.
- * runtime_uv.c: the runtime directory. worker.c: from a configured program to a struct mps_spawn. activity.c: the
- * activity log.
+ * What the supervisor's files share. sup_uv.c: life of the whole. signals_uv.c: what it is told by signals. unit_uv.c: one service's effects; unit_start_uv.c:
+ * its start; units_uv.c: the list of them. keeper_uv.c: the socket to the keeper. capture_uv.c: log pipes; outlet_uv.c:
+ * where they go. pipes_uv.c: pipes between programs. notify_uv.c, channel_uv.c: what programs say (said.h).
+ * control_uv.c: the control socket; connection_uv.c: its connections; method_uv.c, status_uv.c, change_uv.c: requests.
+ * events_uv.c: who is told of what happens. reload_uv.c: another configuration. takeover_save_uv.c: what outlives us;
+ * takeover_uv.c: following another; upgrade_uv.c: making room. runtime_uv.c: the runtime directory. worker.c: from a
+ * configured program to a struct mps_spawn. activity.c: the activity log.
  */
 #ifndef SUP_SUP_UV_H
 #define SUP_SUP_UV_H
@@ -242,15 +242,23 @@ void unit_close_logs(struct unit *u);
 void unit_event(struct unit *u, enum svc_event event, const struct svc_arg *arg);
 /* A start failed before or in the keeper. */
 void unit_fail(struct unit *u, const char *text, bool passes);
+/* Its program says that pid, one of its own, is its main process. The keeper looks, and MAIN is the answer. */
+void unit_name_main(struct unit *u, pid_t pid);
 void unit_on_message(struct sup *s, const struct keeper_message *m);
 /* The log pipes that were kept for it: takes those that it wants, and leaves -1. */
 void unit_adopt(struct unit *u, int *fds, size_t n);
 /* Makes good what has happened since its record was written; m is INSTANCE, or all zero: it was never started. */
 void unit_reconcile(struct unit *u, const struct keeper_message *m);
+/* It waits for a resource, as others do. */
+void unit_join_busy(struct unit *u);
+/* One of those may try again. */
+void unit_relief(struct sup *s);
+
+/* unit_start_uv.c */
+/* Its process is to be made; a failure is told at the next turn. */
+void unit_start(struct unit *u);
 /* There is room in the socket again. */
 void unit_start_waiting(struct sup *s);
-/* One of those that wait for a resource may try again. */
-void unit_relief(struct sup *s);
 
 /* keeper_uv.c */
 int link_open(struct sup *s, int fd);
@@ -317,7 +325,7 @@ void control_forget_removed(struct sup *s);
 void runtime_open(struct sup *s);
 void runtime_close(struct sup *s);
 
-/* takeover_uv.c */
+/* takeover_save_uv.c */
 /* Makes the state and gives it to the keeper, before HELLO. */
 int takeover_open(struct sup *s, struct err *err);
 /* To be called whenever a unit has changed, before the keeper is told of it. */
@@ -337,6 +345,8 @@ int takeover_save_next(struct sup *s, const struct buf *conf);
 int takeover_resume_reload(struct sup *s, const struct socket_of *kept, struct err *err);
 /* The listening sockets are others: the keeper gets them. */
 void takeover_keep(struct sup *s);
+
+/* takeover_uv.c */
 /* WELCOME, in one that follows another. */
 int takeover_begin(struct sup *s, const struct keeper_message *welcome);
 /* The numbers of units by name; takeover_find() answers 0 for a name that is new. Heap. */

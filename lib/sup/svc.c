@@ -1,16 +1,13 @@
 /*
  * The life of a service: a table of states and events whose cells name an action and the states that it may lead to.
- * Its parts are svc_step.c's and svc_stop.c's, delays and limits svc_policy.c's, texts svc_text.c's; processes, timers and logs belong
- * to whoever fills struct svc_ops.
+ * Its parts are svc_step.c's, svc_stop.c's and svc_after.c's, delays and limits svc_policy.c's, texts svc_text.c's;
+ * processes, timers and logs belong to whoever fills struct svc_ops.
  */
 #include "sup/svc.h"
 
 #include <assert.h>
-#include <limits.h>
-#include <signal.h>
 #include <stdlib.h>
 
-#include "base/cleanup.h"
 #include "base/xalloc.h"
 #include "conf/conf.h"
 #include "sup/svc_policy.h"
@@ -69,12 +66,6 @@ static enum svc_state start(struct svc *s, struct svc_step *t)
 	return SVC_STARTING;
 }
 
-static enum svc_state start_again(struct svc *s)
-{
-	svc_count_up(&s->restarts);
-	return SVC_STARTING;
-}
-
 static bool tells_when_ready(const struct svc *s)
 {
 	return s->conf->ready == CONF_READY_NOTIFY;
@@ -129,99 +120,7 @@ static enum svc_state started_while_stopping(struct svc *s, struct svc_step *t)
 	return SVC_STOPPING;
 }
 
-/* -------------------------------------------------------------------------------------------------- ends and policy */
-
-static enum svc_state give_up(struct svc *s, const char *why)
-{
-	svc_say(s, SVC_LOG_INFO, "gave up: %s entered FATAL state, %s", s->conf->name, why);
-	if (s->spawn_error == NULL)
-		svc_remember_error(s, why);
-	s->backoff = s->streak = 0;
-	return SVC_FATAL;
-}
-
-static int64_t retry_delay(struct svc *s)
-{
-	unsigned failures = s->backoff;
-
-	if (!svc_policy_doubles(s->conf))
-		return svc_policy_delay(s->conf, failures, 0);
-	if (__builtin_add_overflow(failures, s->streak, &failures))
-		failures = UINT_MAX;
-	return svc_policy_delay(s->conf, failures, s->ops->random(s));
-}
-
-/* It did not come up: exited before startsecs, or could not be started. */
-static enum svc_state fail(struct svc *s, struct svc_step *t)
-{
-	int64_t delay;
-
-	svc_count_up(&s->backoff);
-	if (!svc_policy_may_retry(s->conf, s->backoff)) {
-		svc_pass_through(s, t, SVC_BACKOFF);
-		if (s->spawn_error == NULL)
-			svc_remember_error(s, "Exited too quickly (process log may have details)");
-		return give_up(s, "too many start retries too quickly");
-	}
-	delay = retry_delay(s);
-	/* For ever and at once would be a loop without end or rest, whatever the configuration says. */
-	if (delay <= 0 && s->conf->startretries == CONF_RETRIES_INFINITE && s->backoff > 1)
-		delay = svc_policy_busy_delay(s->backoff - 1);
-	if (delay <= 0) {
-		svc_pass_through(s, t, SVC_BACKOFF);
-		return start_again(s);
-	}
-	t->arm = svc_policy_after(t->now, delay);
-	return SVC_BACKOFF;
-}
-
-static bool restart_is_wanted(const struct svc *s)
-{
-	switch (s->conf->autorestart) {
-	case CONF_RESTART_FALSE:
-		return false;
-	case CONF_RESTART_TRUE:
-		return true;
-	case CONF_RESTART_UNEXPECTED:
-		return s->overdue || !svc_exit_is_expected(s, &s->last_exit);
-	}
-	return false;
-}
-
-static enum svc_state give_up_by_limit(struct svc *s)
-{
-	AUTO_FREE char *why = xasprintf("%d restarts in %d seconds (restart_limit)",
-					s->conf->restart_limit_count, s->conf->restart_limit_secs);
-
-	return give_up(s, why);
-}
-
-static enum svc_state restart_by_policy(struct svc *s, struct svc_step *t)
-{
-	int64_t delay;
-
-	if (!svc_policy_doubles(s->conf))
-		return start_again(s);
-	if (svc_last_uptime(s) > svc_policy_steady(s->conf))
-		s->streak = 0;
-	svc_count_up(&s->streak);
-	delay = retry_delay(s);
-	if (delay <= 0)
-		return start_again(s);
-	t->arm = svc_policy_after(t->now, delay);
-	return SVC_BACKOFF;
-}
-
-/* A run that had come up is over, and so is its tree. */
-static enum svc_state after_run(struct svc *s, struct svc_step *t)
-{
-	if (!restart_is_wanted(s))
-		return SVC_EXITED;
-	svc_pass_through(s, t, SVC_EXITED);
-	if (!svc_note_restart(s, t))
-		return give_up_by_limit(s);
-	return restart_by_policy(s, t);
-}
+/* -------------------------------------------------------------------------------------------------- ends */
 
 static enum svc_state run_ended(struct svc *s, struct svc_step *t)
 {
@@ -231,7 +130,7 @@ static enum svc_state run_ended(struct svc *s, struct svc_step *t)
 	svc_say_exit(s, expected ? SVC_LOG_INFO : SVC_LOG_WARN, "exited",
 		     expected ? "; expected" : "; not expected");
 	if (!t->arg->exit.tree_left)
-		return after_run(s, t);
+		return svc_after_run(s, t);
 	s->exited = true;
 	return SVC_STOPPING;
 }
@@ -258,7 +157,7 @@ static enum svc_state start_ended(struct svc *s, struct svc_step *t)
 	svc_note_exit(s, t);
 	svc_say_exit(s, SVC_LOG_WARN, "exited", "; not expected");
 	if (!t->arg->exit.tree_left)
-		return fail(s, t);
+		return svc_fail(s, t);
 	s->exited = s->too_soon = true;
 	return SVC_STOPPING;
 }
@@ -269,7 +168,7 @@ static enum svc_state spawn_failed(struct svc *s, struct svc_step *t)
 	if (s->pid != 0)
 		return SVC_STARTING;
 	svc_note_spawn_failed(s, t);
-	return fail(s, t);
+	return svc_fail(s, t);
 }
 
 static enum svc_state spawn_busy(struct svc *s, struct svc_step *t)
@@ -287,7 +186,7 @@ static enum svc_state spawn_busy(struct svc *s, struct svc_step *t)
 /* Tries for lack of a resource are all one start. */
 static enum svc_state try_again(struct svc *s)
 {
-	return s->busy > 0 ? SVC_STARTING : start_again(s);
+	return s->busy > 0 ? SVC_STARTING : svc_start_again(s);
 }
 
 static enum svc_state delay_over(struct svc *s, struct svc_step *t)
@@ -351,6 +250,26 @@ static enum svc_state said_alive(struct svc *s, struct svc_step *t)
 	if (s->timer_at.ns != 0)
 		svc_set_timer(s, svc_policy_after(t->now, s->conf->watchdog));
 	return SVC_RUNNING;
+}
+
+static enum svc_state main_changed(struct svc *s, struct svc_step *t)
+{
+	if (s->pid == 0 || t->arg->pid <= 0 || t->arg->pid == s->pid)
+		return s->state;
+	s->pid = t->arg->pid;
+	svc_say(s, SVC_LOG_INFO, "the main process of %s is pid %ld now", s->name, (long)s->pid);
+	return s->state;
+}
+
+/* What was sent to the one before is meant for this one. */
+static enum svc_state main_changed_stopping(struct svc *s, struct svc_step *t)
+{
+	pid_t before = s->pid;
+
+	main_changed(s, t);
+	if (s->pid != before)
+		svc_repeat_stop(s, 0);
+	return SVC_STOPPING;
 }
 
 static enum svc_state extend_start(struct svc *s, struct svc_step *t)
@@ -444,7 +363,7 @@ static enum svc_state stopped(struct svc *s, struct svc_step *t)
 	svc_pass_through(s, t, SVC_STOPPED);
 	if (!own_wish)
 		return start(s, t);
-	return svc_note_restart(s, t) ? start_again(s) : give_up_by_limit(s);
+	return svc_restart_as_asked(s, t);
 }
 
 static enum svc_state stop_ended(struct svc *s, struct svc_step *t)
@@ -457,7 +376,7 @@ static enum svc_state stop_ended(struct svc *s, struct svc_step *t)
 		svc_say_exit(s, SVC_LOG_WARN, "exited", "; not expected");
 	if (s->stop_asked || s->want_start)
 		return stopped(s, t);
-	return s->too_soon ? fail(s, t) : after_run(s, t);
+	return s->too_soon ? svc_fail(s, t) : svc_after_run(s, t);
 }
 
 static enum svc_state exited_stopping(struct svc *s, struct svc_step *t)
@@ -523,6 +442,7 @@ static enum svc_state spawn_busy_stopping(struct svc *s, struct svc_step *t)
 	[SVC_EV_READY]        = IGN, \
 	[SVC_EV_ALIVE]        = IGN, \
 	[SVC_EV_EXTEND]       = IGN, \
+	[SVC_EV_MAIN]         = IGN, \
 }
 
 static const struct rule rules[N_SVC_STATES][N_SVC_EVENTS] = {
@@ -545,6 +465,7 @@ static const struct rule rules[N_SVC_STATES][N_SVC_EVENTS] = {
 		[SVC_EV_READY]        = ON(STARTING | RUNNING, said_ready),
 		[SVC_EV_ALIVE]        = IGN,
 		[SVC_EV_EXTEND]       = ON(STARTING, extend_start),
+		[SVC_EV_MAIN]         = ON(STARTING, main_changed),
 	},
 	[SVC_RUNNING] = {
 		[SVC_EV_START]        = IGN,
@@ -561,6 +482,7 @@ static const struct rule rules[N_SVC_STATES][N_SVC_EVENTS] = {
 		[SVC_EV_READY]        = IGN,
 		[SVC_EV_ALIVE]        = ON(RUNNING, said_alive),
 		[SVC_EV_EXTEND]       = IGN,
+		[SVC_EV_MAIN]         = ON(RUNNING, main_changed),
 	},
 	[SVC_BACKOFF] = {
 		[SVC_EV_START]        = ON(STARTING, start),
@@ -577,6 +499,7 @@ static const struct rule rules[N_SVC_STATES][N_SVC_EVENTS] = {
 		[SVC_EV_READY]        = IGN,
 		[SVC_EV_ALIVE]        = IGN,
 		[SVC_EV_EXTEND]       = IGN,
+		[SVC_EV_MAIN]         = IGN,
 	},
 	[SVC_STOPPING] = {
 		[SVC_EV_START]        = ON(STOPPING, start_after_stop),
@@ -593,6 +516,7 @@ static const struct rule rules[N_SVC_STATES][N_SVC_EVENTS] = {
 		[SVC_EV_READY]        = IGN,
 		[SVC_EV_ALIVE]        = IGN,
 		[SVC_EV_EXTEND]       = ON(STOPPING, extend_stop),
+		[SVC_EV_MAIN]         = ON(STOPPING, main_changed_stopping),
 	},
 };
 /* clang-format on */

@@ -49,7 +49,8 @@ enum svc_state {
 	X(TIMER, "the armed time has come")                                                        \
 	X(READY, "it has said that it is ready")                                                   \
 	X(ALIVE, "it has said that it is alive")                                                   \
-	X(EXTEND, "it has said that it needs longer to start or to stop; arg.span")
+	X(EXTEND, "it has said that it needs longer to start or to stop; arg.span")                \
+	X(MAIN, "another of its processes is the main one now; arg.pid")
 
 enum svc_event {
 #define X(name, doc) SVC_EV_##name,
@@ -67,7 +68,7 @@ struct svc_exit {
 };
 
 struct svc_arg {
-	pid_t pid;	      /* STARTED */
+	pid_t pid;	      /* STARTED, MAIN */
 	const char *text;     /* SPAWN_FAILED, SPAWN_BUSY: copied */
 	struct svc_exit exit; /* EXITED */
 	int64_t span;	      /* EXTEND, ns */

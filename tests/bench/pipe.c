@@ -8,32 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/xalloc.h"
 #include "stat.h"
+#include "throughput.h"
 
 enum { CHUNK = 64 << 10 };
-
-static char *folder, *self;
-static const char *bin;
-static long long bytes = (long long)2 << 30;
-
-static _Noreturn void die(const char *what)
-{
-	fprintf(stderr, "pipe: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
-
-static double now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
-}
 
 /* -------------------------------------------------------------------------------------------------- programs */
 
@@ -108,7 +90,6 @@ static void run_bare(const char *report)
 static void run_supervised(const char *report)
 {
 	AUTO_FREE char *config = xasprintf("%s/conf", folder);
-	AUTO_FREE char *mpsup = xasprintf("%s/mpsup", bin);
 	FILE *f = fopen(config, "w");
 	int status;
 	pid_t pid;
@@ -124,17 +105,10 @@ static void run_supervised(const char *report)
 	if (fclose(f) != 0)
 		die(config);
 	pid = fork();
-	if (pid == 0) {
-		int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-		for (int fd = 0; fd < 3; fd++)
-			dup2(null, fd);
-		execl(mpsup, mpsup, "run", "-c", config, (char *)NULL);
-		_exit(127);
-	}
+	if (pid == 0)
+		be_mpsup(config);
 	if (pid < 0 || waitpid(pid, &status, 0) < 0 || status != 0)
 		die("mpsup");
-	unlink(config);
 }
 
 static double measure(void (*way)(const char *report))
@@ -179,31 +153,9 @@ static void run(int rounds)
 
 int main(int argc, char **argv)
 {
-	const char *base = getenv("TMPDIR");
-	int rounds = 9, c;
-
 	if (argc == 3 && strcmp(argv[1], "-w") == 0)
 		return write_all(strtoll(argv[2], NULL, 10));
 	if (argc == 3 && strcmp(argv[1], "-c") == 0)
 		return read_all(argv[2]);
-	while ((c = getopt(argc, argv, "r:m:")) != -1)
-		if (c == 'r')
-			rounds = atoi(optarg);
-		else if (c == 'm')
-			bytes = strtoll(optarg, NULL, 10) << 20;
-		else
-			return 2;
-	if (optind + 1 != argc || rounds < 1 || bytes < 1 << 20)
-		return 2;
-	bin = argv[optind];
-	self = realpath("/proc/self/exe", NULL);
-	folder = xasprintf("%s/mpsup-pipe.XXXXXX", base != NULL ? base : "/dev/shm");
-	if (mkdtemp(folder) == NULL)
-		die(folder);
-	run(rounds);
-	if (rmdir(folder) < 0)
-		die(folder);
-	free(folder);
-	free(self);
-	return 0;
+	return throughput(argc, argv, 9, 2, run);
 }

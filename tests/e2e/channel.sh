@@ -3,26 +3,10 @@
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-said() { # name, key of "said"
-  mps status --json "$1" | python3 -c '
-import json, sys
-print(json.load(sys.stdin)["processes"][0].get("said", {}).get(sys.argv[1]))' "$2"
-}
-
-says() { # name, key, value
-  [ "$(said "$1" "$2")" = "$3" ]
-}
-
 at_least() { # name, key, number
   local n
   n=$(said "$1" "$2")
   [ "$n" != None ] && [ "$n" -ge "$3" ]
-}
-
-another_supervisor() {
-  local now
-  now=$(role supervisor)
-  [ -n "$now" ] && [ "$now" != "$supervisor" ] && [ -n "$(state all)" ] && supervisor=$now
 }
 
 export MPSUP MPSUP_NO=crash_limit # this test kills faster than supervisors die
@@ -129,8 +113,7 @@ must -t 30 is_full
 contains "$T/out" "does not read its messages" || fail "the reason is not told: $(cat "$T/out")"
 
 say "the channel outlives the supervisor"
-kill -KILL "$supervisor"
-must another_supervisor
+take_over
 mps_expect 0 send one "after it"
 must contains "$T/one.heard" '^MESSAGE=after it$'
 n_lines "$T/one.pids" 2 && fail "one was started again"

@@ -5,11 +5,6 @@
 command -v python3 >/dev/null || { echo "no python3" && exit 77; }
 N=100
 
-another_supervisor() {
-  local now
-  now=$(role supervisor)
-  [ -n "$now" ] && [ "$now" != "$supervisor" ] && [ -n "$(state all)" ] && supervisor=$now
-}
 all_run() {
   [ "$(mps status --compat 2>/dev/null | grep -c RUNNING)" = $((3 * N)) ]
 }
@@ -45,7 +40,7 @@ fds=$(n_fds "$keeper")
 for how in KILL upgrade KILL; do
   say "$how"
   if [ $how = KILL ]; then kill -KILL "$supervisor"; else mps_expect 0 upgrade; fi
-  must another_supervisor
+  next_supervisor
   pids | cmp - "$T/pids.before" || fail "programs were started again"
   sockets | cmp - "$T/sockets.before" || fail "sockets are others, or gone"
   pipes | cmp - "$T/pipes.before" || fail "pipes are others: $(pipes | head)"

@@ -3,21 +3,6 @@
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-new_supervisor() { # another one answers
-  local now
-  now=$(role supervisor)
-  [ -n "$now" ] && [ "$now" != "$supervisor" ] && [ -n "$(state all)" ]
-}
-
-take_over() {
-  local t0
-  t0=$(now_ms)
-  kill -KILL "$supervisor"
-  must new_supervisor
-  say "  taken over and asked after $(($(now_ms) - t0)) ms"
-  supervisor=$(role supervisor)
-}
-
 config <<X
 [program:calm]
 command=$W --pidfile $T/calm.pids
