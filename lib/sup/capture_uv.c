@@ -142,6 +142,8 @@ void capture_resume(struct outlet *o)
 	}
 	while ((c = list) != NULL) {
 		list = c->next_held;
+		if (c->unit->removed)
+			sup_later(o->sup); /* which may have waited for this only */
 		uv_poll_start(&c->poll, UV_READABLE, on_readable);
 		capture_read(c);
 	}
@@ -558,6 +560,12 @@ static void leave_rest(struct capture *c)
 		activity_log(&c->unit->sup->log, SVC_LOG_CRIT,
 			     "%zu bytes of the output of %s are lost: its log takes no more", n,
 			     c->unit->svc.name);
+}
+
+size_t capture_leave(struct capture *c)
+{
+	capture_drain(c, true);
+	return c->held_by != NULL ? tap_leave(&c->tap) : 0;
 }
 
 static void leave_outlet(struct capture *c)

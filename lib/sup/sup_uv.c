@@ -493,7 +493,9 @@ static void close_all(struct sup *s)
 
 static void fini(struct sup *s)
 {
+	s->n_left_over = 0;
 	reload_free(s);
+	reload_free_old(s);
 	sockets_free(s->sockets);
 	servers_fini(&s->servers);
 	pipes_free(s);
