@@ -50,6 +50,7 @@ cp "$W" "$T/bin/closed" && cp "$SO" "$T/bin/closed.so" && chmod 0 "$T/bin/closed
       program "kill-$cell" "$kind" "$method" "$file" ""
       program "dump-$cell" "$kind" "$method" "$file" "--dump $T/dump.$cell"
       printf 'environment=A="1"\ndirectory=/\numask=027\n'
+      program "end-$cell" "$kind" "$method" "$file" "--end $T/end.$cell 4"
       program "missing-$cell" "$kind" "$method" "$T/bin/missing.so" ""
       program "closed-$cell" "$kind" "$method" "$closed" ""
       [ -z "$is_root" ] || printf 'user=nobody\n'
@@ -120,6 +121,18 @@ look
 case $(same exit command entry) in "EXITED {'code': 3} ") ;; *) fail "exit: $(seen exit-entry-fork)" ;; esac
 case $(same crash command entry) in "EXITED {'signal': 'SEGV',"*) ;; *) fail "crash: $(seen crash-entry-fork)" ;; esac
 case $(same kill command entry) in "EXITED {'signal': 'KILL',"*) ;; *) fail "kill: $(seen kill-entry-fork)" ;; esac
+
+say "who returns has its handlers called and its output written; what a forkserver has constructed is not destroyed"
+# shellcheck disable=SC2046 # names
+mps start $(all_of end command entry) >"$T/out" 2>"$T/err"
+# shellcheck disable=SC2046 # names
+must in_states EXITED $(all_of end command entry)
+case $(same end command entry) in "EXITED {'code': 4} ") ;; *) fail "end: $(seen end-entry-fork)" ;; esac
+for name in $(all_of end command entry); do
+  expected='atexit destructor stdio'
+  [ "$name" != end-entry-forkserver ] || expected='atexit stdio'
+  [ "$(sort "$T/end.${name#end-}" | xargs)" = "$expected" ] || fail "$name: $(xargs <"$T/end.${name#end-}")"
+done
 
 say "what cannot be started is told in the same words, with the place"
 for name in missing closed folder; do
