@@ -52,12 +52,12 @@ HELPERS := $(patsubst tests/e2e/%.c,$(B)/e2e/%,$(call srcs,tests/e2e)) $(B)/e2e/
 
 SHELLS := bash zsh fish
 .PHONY: all
-all: $(B)/mpsup $(B)/mpsup-host links $(addprefix $(B)/completion.,$(SHELLS))
+all: $(B)/mpsup $(B)/mpsup-host $(B)/examples/collect.so links $(addprefix $(B)/completion.,$(SHELLS))
 
 # build/mpsup is always the default build's.
 .PHONY: links
 links: $(B)/mpsup $(B)/mpsup-host
-	$(Q)[ "$(B)" != build/gcc ] || for p in mpsup mpsup-host; do ln -sfn gcc/$$p build/$$p; done
+	$(Q)[ "$(B)" != build/gcc ] || for p in mpsup mpsup-host examples; do ln -sfn gcc/$$p build/$$p; done
 
 $(B)/flags: FORCE
 	$(Q)mkdir -p $(@D); echo '$(subst ','\'',$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS))' >$@.new; \
@@ -108,11 +108,16 @@ $(B)/e2e/%: tests/e2e/%.c $(B)/flags
 	$(link)
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 $(WARN) -static -o $@ $<
 
-# The same as a shared object, whose main is an entry.
+# Shared objects for entries: the same with its main, and the collector of tests/examples.
+shared = $(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 $(WARN) -fPIC -shared -o $@ $<
 $(B)/e2e/%.so: tests/e2e/%.c $(B)/flags
 	@mkdir -p $(@D)
 	$(link)
-	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 $(WARN) -fPIC -shared -o $@ $<
+	$(shared)
+$(B)/examples/%.so: tests/examples/%.c $(B)/flags
+	@mkdir -p $(@D)
+	$(link)
+	$(shared)
 
 .PHONY: test unit e2e stress corpus bench valgrind
 test: | $(filter lint,$(MAKECMDGOALS))

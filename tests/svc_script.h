@@ -96,6 +96,7 @@ static void do_word(struct world *w, const char *word)
 		{ "stop", SVC_EV_STOP, { 0 } },
 		{ "restart", SVC_EV_RESTART, { 0 } },
 		{ "kill", SVC_EV_KILL, { 0 } },
+		{ "again", SVC_EV_RESTART, { .by_itself = true } },
 		{ "up", SVC_EV_STARTED, { .pid = 42 } },
 		{ "nospawn", SVC_EV_SPAWN_FAILED, { .text = "no such file" } },
 		{ "busy", SVC_EV_SPAWN_BUSY, { .text = "fork: try again" } },
@@ -105,6 +106,7 @@ static void do_word(struct world *w, const char *word)
 		{ "ready", SVC_EV_READY, { 0 } },
 		{ "alive", SVC_EV_ALIVE, { 0 } },
 		{ "extend", SVC_EV_EXTEND, { .span = 20 * MPS_NS_PER_S } },
+		{ "main", SVC_EV_MAIN, { .pid = 43 } },
 	};
 
 	if (word[0] == '+') {

@@ -171,6 +171,45 @@ static void add_forkserver(struct buf *out, const json_t *server)
 		add_field(out, "forkserver", text.p);
 }
 
+static void add_ends(struct buf *line, const json_t *ends)
+{
+	json_t *end;
+	size_t i;
+
+	json_array_foreach (ends, i, end)
+		buf_addf(line, "%s%s", i > 0 ? ", " : "", text_of(end, "program"));
+}
+
+/* "jobs at 0, from producer: open, 43 bytes wait" */
+static void add_pipe(struct buf *out, const json_t *pipe)
+{
+	bool writes = strcmp(text_of(pipe, "side"), "from") == 0;
+	bool both = strcmp(text_of(pipe, "mode"), "duplex") == 0;
+	const json_t *waiting = json_object_get(pipe, both && writes ? "waiting_back" : "waiting");
+	AUTO_BUF line = BUF_INIT;
+
+	buf_addf(&line, "%s at %lld, %s ", text_of(pipe, "name"),
+		 (long long)json_integer_value(json_object_get(pipe, "fd")),
+		 both	  ? "with"
+		 : writes ? "to"
+			  : "from");
+	add_ends(&line, json_object_get(pipe, writes ? "to" : "from"));
+	buf_addf(&line, ": %s", text_of(pipe, "state"));
+	if (json_is_integer(waiting))
+		buf_addf(&line, ", %lld bytes wait", (long long)json_integer_value(waiting));
+	if (!line.failed)
+		add_field(out, both ? "talks on" : writes ? "writes to" : "reads from", line.p);
+}
+
+static void add_pipes(struct buf *out, const json_t *pipes)
+{
+	json_t *pipe;
+	size_t i;
+
+	json_array_foreach (pipes, i, pipe)
+		add_pipe(out, pipe);
+}
+
 /* What it has said. */
 static void add_said(struct buf *out, const json_t *said)
 {
@@ -180,7 +219,6 @@ static void add_said(struct buf *out, const json_t *said)
 		       { "bad", "that make no sense" },
 		       { "dropped", "too many a second" },
 		       { "denied", "not allowed" } };
-	json_int_t pid = json_integer_value(json_object_get(said, "main_pid"));
 	AUTO_BUF line = BUF_INIT;
 
 	for (size_t i = 0; i < ARRAY_SIZE(counts); i++) {
@@ -194,8 +232,6 @@ static void add_said(struct buf *out, const json_t *said)
 		buf_adds(&line, "; it reads its settings again");
 	if (json_is_true(json_object_get(said, "stopping")))
 		buf_adds(&line, "; it is about to end");
-	if (pid > 0)
-		buf_addf(&line, "; its main process is %lld", (long long)pid);
 	if (line.len > 0)
 		add_field(out, "it said", line.p);
 }
@@ -239,6 +275,7 @@ static void add_head(struct buf *out, const json_t *row)
 	for (size_t i = 0; i < ARRAY_SIZE(fields); i++)
 		add_field(out, fields[i].title, text_of(row, fields[i].key));
 	add_forkserver(out, json_object_get(row, "forkserver"));
+	add_pipes(out, json_object_get(row, "pipes"));
 	add_said(out, json_object_get(row, "said"));
 }
 

@@ -206,17 +206,34 @@ static void add_new_mains(struct snapshot *s)
 		qsort(s->list, s->n, sizeof(*s->list), compare_pids);
 }
 
-/* The keeper, which is the parent of all main processes; 0 = none of them is there. */
+/* The process that was started: a main process that its program has named (MAINPID) may be a descendant of it. */
+static struct process *top_of(const struct snapshot *s, struct process *p)
+{
+	uint64_t tag = tag_get(p->pid);
+	struct process *parent;
+
+	for (size_t n = 0; n < s->n && tag != 0; n++, p = parent) {
+		parent = find(s, p->ppid);
+		if (parent == NULL || tag_get(parent->pid) != tag)
+			break;
+	}
+	return p;
+}
+
+/* The keeper, which is the parent of all that were started; 0 = none of them is there. */
 static pid_t own_mains(struct snapshot *s)
 {
 	pid_t keeper = 0;
 
 	for (size_t i = 0; i < s->n_mains; i++) {
-		struct process *p = find(s, s->mains[i].pid);
+		struct process *p = find(s, s->mains[i].pid), *top = p;
 
 		p->owner = p->ppid > 0 ? s->mains[i].index : NOBODYS;
-		if (p->ppid > 0)
-			keeper = p->ppid;
+		if (p->ppid > 0 && p->ppid != keeper) {
+			top = top_of(s, p);
+			top->owner = s->mains[i].index;
+			keeper = top->ppid;
+		}
 	}
 	return keeper;
 }

@@ -37,6 +37,14 @@ bool strv_holds(char *const *v, const char *text)
 	return false;
 }
 
+const char *strv_value(char *const *v, const char *name, size_t n)
+{
+	for (; v != NULL && *v != NULL; v++)
+		if (strncmp(*v, name, n) == 0 && (*v)[n] == '=')
+			return *v + n + 1;
+	return NULL;
+}
+
 /* Pointers first, then the text. */
 char **strv_pack(char *const *v)
 {

@@ -64,16 +64,11 @@ static bool same_list(const struct pair *p)
 static bool same_environment(const struct pair *p)
 {
 	char *const *a = *(char **const *)p->a, *const *b = *(char **const *)p->b;
-	size_t n = strv_length(a);
+	bool equal = strv_length(a) == strv_length(b);
 
-	if (a == b)
-		return true;
-	if (strv_length(b) != n)
-		return false;
-	for (size_t i = 0; i < n; i++)
-		if (!strv_holds(b, a[i]))
-			return false;
-	return true;
+	for (; equal && a != NULL && *a != NULL; a++)
+		equal = strv_holds(b, *a);
+	return equal;
 }
 
 static bool same_exitcodes(const struct pair *p)

@@ -10,6 +10,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/guess.h"
 #include "base/limits.h"
 #include "base/strv.h"
 #include "base/xalloc.h"
@@ -89,18 +90,11 @@ static bool has_section(const struct loader *l, const char *program)
 
 static const char *nearest(const struct pipes *all, const char *name)
 {
-	unsigned best = str_tolerance(name) + 1;
-	const char *found = NULL;
+	struct guess g = guess_begin(name);
 
-	for (const struct wired *w = all->programs; w; w = w->hh.next) {
-		unsigned d = str_distance(name, w->program);
-
-		if (d < best) {
-			best = d;
-			found = w->program;
-		}
-	}
-	return found;
+	for (const struct wired *w = all->programs; w; w = w->hh.next)
+		guess_try(&g, w->program, w->program);
+	return g.best;
 }
 
 /* ---------------------------------------------------------------------------------- one end */

@@ -61,6 +61,12 @@ static void on_signal_message(struct keeper *k, const struct keeper_message *m)
 	slot_signal(k, m->instance, (int)m->signal, m->scope);
 }
 
+static void on_name_main(struct keeper *k, const struct keeper_message *m)
+{
+	if (m->instance < k->n_slots && k->slots[m->instance].gen == m->gen)
+		heir_name(k, m->instance, m->pid);
+}
+
 static void on_keep(struct keeper *k, const struct keeper_message *m)
 {
 	for (size_t i = 0; i < k->n_fds; i++)
@@ -106,6 +112,9 @@ static void on_message(struct keeper *k, const struct keeper_message *m, bool cu
 	case KEEPER_SIGNAL:
 		on_signal_message(k, m);
 		break;
+	case KEEPER_NAME_MAIN:
+		on_name_main(k, m);
+		break;
 	case KEEPER_KEEP:
 		on_keep(k, m);
 		break;
@@ -125,12 +134,14 @@ static void on_message(struct keeper *k, const struct keeper_message *m, bool cu
 	case KEEPER_KEPT:
 	case KEEPER_INSTANCE:
 	case KEEPER_STARTED:
+	case KEEPER_MAIN:
 	case KEEPER_FAILED:
 	case KEEPER_EXITED:
 	case KEEPER_GONE:
 	case KEEPER_REAPED:
 	case KEEPER_RETIRE:
 	case KEEPER_REFUSED:
+	case KEEPER_SIGNALLED:
 	case KEEPER_SERVER:
 		break; /* ours to say: the decoder has refused them */
 	}

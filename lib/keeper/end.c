@@ -19,6 +19,7 @@ static void signal_mains(struct keeper *k, int sig)
 			slot_signal(k, i, SIGKILL, KEEPER_SCOPE_TREE);
 			continue;
 		}
+		heir_drop(k, &k->slots[i]); /* each gets it */
 		slot_signal(k, i, sig, KEEPER_SCOPE_MAIN);
 		slot_signal(k, i, SIGCONT, KEEPER_SCOPE_MAIN);
 	}

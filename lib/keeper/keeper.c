@@ -33,6 +33,15 @@
 /* Handed on to the supervisor, which knows what they mean. */
 static const int forwarded[] = { SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2 };
 
+uint32_t keeper_forwarded(void)
+{
+	uint32_t bits = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(forwarded); i++)
+		bits |= UINT32_C(1) << forwarded[i];
+	return bits;
+}
+
 int keeper_watch(struct keeper *k, int fd, uint32_t events, enum watch what, uint32_t slot,
 		 uint32_t gen)
 {
@@ -69,6 +78,22 @@ void keeper_lift(int *fd)
 		return; /* no room up there: it stays where it is */
 	fd_close(fd);
 	*fd = high;
+}
+
+int keeper_spawn(const struct mps_spawn *spawn, int ends[2], struct mps_child *ret,
+		 enum mps_step *ret_step)
+{
+	int r = mps_spawn_start(spawn, NULL, ret, ret_step);
+
+	fd_close(&ends[1]);
+	if (r < 0) {
+		fd_close(&ends[0]);
+		return r;
+	}
+	keeper_lift(&ret->pidfd);
+	keeper_lift(&ret->exec_fd);
+	keeper_lift(&ends[0]);
+	return 0;
 }
 
 enum { SEND_AGAIN_MS = 20 };
@@ -138,6 +163,8 @@ static void reap_all(struct keeper *k)
 			k->reap_later = true;
 			break;
 		}
+		if (si.si_pid == k->boss.pid)
+			boss_take_unheard(k);
 		waitid(P_PID, (id_t)si.si_pid, &si, WEXITED | WNOHANG);
 		if (note_boss(&k->boss, &si))
 			k->gone_pid = si.si_pid;
@@ -239,13 +266,17 @@ static void check_deadlines(struct keeper *k, struct mps_time now)
 	server_check_deadlines(k, now);
 }
 
+static enum watch what_of(const struct epoll_event *e)
+{
+	return (enum watch)(e->data.u64 >> 60);
+}
+
 static void on_event(struct keeper *k, const struct epoll_event *e)
 {
-	enum watch what = (enum watch)(e->data.u64 >> 60);
 	uint32_t index = (uint32_t)e->data.u64, gen = (uint32_t)(e->data.u64 >> 32) & 0xfffffff;
 	bool current = index < k->n_slots && (k->slots[index].gen & 0xfffffff) == gen;
 
-	switch (what) {
+	switch (what_of(e)) {
 	case WATCH_SOCK:
 		if (e->events & EPOLLOUT) {
 			k->sock_full = false;
@@ -279,6 +310,10 @@ static void on_event(struct keeper *k, const struct epoll_event *e)
 		if (current && k->slots[index].pidfd >= 0)
 			slot_on_exit(k, index);
 		break;
+	case WATCH_HEIR:
+		if (current && k->slots[index].heir_fd >= 0)
+			heir_on_exit(k, index);
+		break;
 	}
 }
 
@@ -293,8 +328,13 @@ static void *loop(void *user)
 		slot_release_files(k, true);
 		n = epoll_wait(k->epoll, events, ARRAY_SIZE(events), next_timeout(k, mps_now()));
 
+		/* What the supervisor has said of one that has died since comes first. */
 		for (int i = 0; i < n; i++)
-			on_event(k, &events[i]);
+			if (what_of(&events[i]) == WATCH_SOCK)
+				on_event(k, &events[i]);
+		for (int i = 0; i < n; i++)
+			if (what_of(&events[i]) != WATCH_SOCK)
+				on_event(k, &events[i]);
 		/* After the events: most that have died were mains, and are reaped by now. */
 		if (k->dead > 0 && k->have_pidfd && is_sibling(k, k->dead))
 			reap_all(k);

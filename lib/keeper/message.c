@@ -52,6 +52,9 @@ static const struct shape {
 			      { U32, M(gen) },
 			      { U32, M(signal) },
 			      { U32, M(scope) } } },
+	[KEEPER_NAME_MAIN] = { true,
+			       3,
+			       { { U32, M(instance) }, { U32, M(gen) }, { U32, M(pid) } } },
 	[KEEPER_KEEP] = { true, 2, { { U32, M(instance) }, { U32, M(first) } } },
 	[KEEPER_FORGET] = { true, 1, { { U32, M(instance) } } },
 	[KEEPER_EXIT] = { true, 1, { { U32, M(status) } } },
@@ -84,6 +87,7 @@ static const struct shape {
 			       { U32, M(gen) },
 			       { U32, M(pid) },
 			       { TIME, M(time) } } },
+	[KEEPER_MAIN] = { false, 3, { { U32, M(instance) }, { U32, M(gen) }, { U32, M(pid) } } },
 	[KEEPER_FAILED] = { false,
 			    5,
 			    { { U32, M(instance) },
@@ -104,6 +108,7 @@ static const struct shape {
 	[KEEPER_REAPED] = { false, 3, { { U32, M(pid) }, { U32, M(code) }, { U32, M(status) } } },
 	[KEEPER_RETIRE] = { false, 1, { { U32, M(protocol) } } },
 	[KEEPER_REFUSED] = { false, 2, { { U32, M(code) }, { U32, M(status) } } },
+	[KEEPER_SIGNALLED] = { false, 2, { { U32, M(signal) }, { U32, M(count) } } },
 	[KEEPER_SERVER] = { false, 3, { { TEXT, M(text) }, { U32, M(pid) }, { U32, M(count) } } },
 };
 

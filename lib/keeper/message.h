@@ -21,7 +21,7 @@ struct buf;
 struct wire;
 struct mps_spawn;
 
-#define KEEPER_PROTOCOL 3
+#define KEEPER_PROTOCOL 4
 
 enum keeper_type {
 	/* supervisor -> keeper */
@@ -38,6 +38,7 @@ enum keeper_type {
 	KEEPER_FORGET, /* u32 instance: as if it had never been; ignored while it has a process */
 	KEEPER_EXIT,   /* u32 exit status: end what is left, unlink, exit */
 	KEEPER_DETACH, /* u32 protocol: let go of the starter's standard error and of its pipe */
+	KEEPER_NAME_MAIN, /* u32 instance, u32 gen, u32 pid: the program says that this is its main process */
 	KEEPER_UPGRADE, /* u32 protocol; the standard error that the next supervisor has until it takes over */
 	/* keeper -> supervisor */
 	/*
@@ -53,12 +54,18 @@ enum keeper_type {
 	 */
 	KEEPER_INSTANCE,
 	KEEPER_STARTED, /* u32 instance, u32 gen, u32 pid, u64 time: exec succeeded */
+	KEEPER_MAIN,	/* u32 instance, u32 gen, u32 pid: it has another main process now */
 	KEEPER_FAILED, /* u32 instance, u32 gen, u32 step, u32 errno, str text (or NULL) that says more */
 	KEEPER_EXITED, /* u32 instance, u32 gen, u32 pid, u32 si_code, u32 si_status, u32 tree_left, u64 wall time */
 	KEEPER_GONE, /* u32 instance, u32 gen: the last process of its tree is gone */
 	KEEPER_REAPED, /* u32 pid, u32 si_code, u32 si_status: a stranger's zombie; sent if there is room, else dropped */
 	KEEPER_RETIRE, /* u32 protocol: the next supervisor is there; touch nothing any more, and exit */
 	KEEPER_REFUSED, /* u32 si_code, u32 si_status: how the next one ended before it was there */
+	/*
+	 * u32 signal, u32 how many of it the keeper has got in its life. Told when there is another, and to each new
+	 * supervisor, which knows from the state how many of them were heard before.
+	 */
+	KEEPER_SIGNALLED,
 	KEEPER_SERVER, /* a forkserver: str name, u32 pid (0 = none now), u32 how many it and those before it have started */
 };
 
@@ -100,7 +107,7 @@ struct keeper_message {
 	uint32_t scope;
 	uint32_t status; /* EXIT's status, EXITED's si_status, FAILED's errno */
 	uint32_t code;	 /* EXITED's si_code, FAILED's step */
-	uint32_t count;	 /* WELCOME's, SERVER's */
+	uint32_t count;	 /* WELCOME's, SIGNALLED's, SERVER's */
 	uint32_t first;	 /* KEEP's and KEPT's */
 	uint32_t state;	 /* enum keeper_instance */
 	uint64_t sent;	 /* INSTANCE's signals */

@@ -59,19 +59,13 @@ static int make_process(struct keeper *k, struct server *s, char **argv, enum mp
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
 		return -errno;
 	fds[3].fd = ends[1];
-	r = mps_spawn_start(&spawn, NULL, &child, ret_step);
-	fd_close(&ends[1]);
-	if (r < 0) {
-		fd_close(&ends[0]);
+	r = keeper_spawn(&spawn, ends, &child, ret_step);
+	if (r < 0)
 		return r;
-	}
 	s->pid = child.pid;
 	s->pidfd = child.pidfd;
 	s->exec_fd = child.exec_fd; /* read when it ends at once */
 	s->sock = ends[0];
-	keeper_lift(&s->pidfd);
-	keeper_lift(&s->exec_fd);
-	keeper_lift(&s->sock);
 	return 0;
 }
 

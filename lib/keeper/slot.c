@@ -31,7 +31,7 @@ struct slot *slot_at(struct keeper *k, uint32_t index)
 		return NULL;
 	memset(p + k->n_slots, 0, (n - k->n_slots) * sizeof(*p));
 	for (uint32_t i = k->n_slots; i < n; i++)
-		p[i].pidfd = p[i].exec_fd = -1;
+		p[i].pidfd = p[i].exec_fd = p[i].heir_fd = -1;
 	k->slots = p;
 	k->n_slots = n;
 	return &p[index];
@@ -51,6 +51,17 @@ uint32_t slot_of_pid(const struct keeper *k, pid_t pid)
 		ended = i; /* its number is free and may have come again */
 	}
 	return ended;
+}
+
+pid_t slot_main(const struct slot *s)
+{
+	return s->heir != 0 ? s->heir : s->pid;
+}
+
+/* What we start leads a group, or will in a moment; until it is reaped no other has that number. */
+pid_t slot_group(const struct slot *s)
+{
+	return s->inherited ? getpgid(s->pid) : s->pid;
 }
 
 /* --------------------------------------------------------------------------------------------------- start */
@@ -208,7 +219,7 @@ void slot_start(struct keeper *k, const struct keeper_start *start, struct mps_s
 	s->leftovers = (uint8_t)start->leftovers;
 	s->grace = start->grace;
 	s->reports = 0;
-	s->kill = s->tree_left = false;
+	s->kill = s->tree_left = s->inherited = false;
 	s->deadline.ns = 0;
 	k->n_live++;
 	s->sent = 0;
@@ -328,7 +339,7 @@ static bool settle_exec(struct keeper *k, uint32_t index, bool exited)
 	return_room(k, s);
 	s->state = SLOT_ALIVE;
 	s->started = mps_now();
-	slot_report(k, index, REPORT_STARTED);
+	slot_report(k, index, REPORT_STARTED | (s->heir != 0 ? REPORT_MAIN : 0));
 	return true;
 }
 
@@ -353,6 +364,7 @@ static void forget_process(struct keeper *k, struct slot *s)
 	server_forget(k, TAKE_PTR(s->ask));
 	keeper_unwatch(k, &s->pidfd);
 	keeper_unwatch(k, &s->exec_fd);
+	heir_drop(k, s);
 	k->n_live--;
 }
 
@@ -388,7 +400,10 @@ static bool reap(const struct slot *s, siginfo_t *ret)
 {
 	memset(ret, 0, sizeof(*ret));
 	/* By number: it is our child until here, and P_PIDFD is younger than pidfds (Linux 5.4). */
-	return waitid(P_PID, (id_t)s->pid, ret, WEXITED | WNOHANG) == 0 && ret->si_pid == s->pid;
+	if (waitid(P_PID, (id_t)s->pid, ret, WEXITED | WNOHANG) == 0)
+		return ret->si_pid == s->pid;
+	ret->si_code = CLD_EXITED; /* an heir that has shed our mark was reaped as a stray */
+	return s->inherited && errno == ECHILD;
 }
 
 void slot_on_exit(struct keeper *k, uint32_t index)
@@ -399,11 +414,15 @@ void slot_on_exit(struct keeper *k, uint32_t index)
 
 	/* While the zombie holds the number, its process group can be no other's. */
 	if (s->kill && s->state == SLOT_ALIVE && s->leftovers != KEEPER_LEFT_KEEP)
-		kill(-s->pid, SIGKILL);
+		kill(-slot_group(s), SIGKILL);
 	if (s->pid != 0 && !reap(s, &si))
 		return;
 	if (s->exec_fd >= 0)
 		failed = !settle_exec(k, index, true);
+	if (!failed && heir_succeeds(k, index)) {
+		slot_on_exit(k, index);
+		return;
+	}
 	forget_process(k, s);
 	if (failed) {
 		s->state = SLOT_IDLE;
@@ -446,8 +465,10 @@ void slot_after_sweep(struct keeper *k, uint32_t index)
 static void signal_group(const struct slot *s, int sig)
 {
 	/* Before the child's setsid there is no such group; then it is alone. */
-	if (kill(-s->pid, sig) < 0)
+	if (kill(-slot_group(s), sig) < 0)
 		pidfd_signal(s->pidfd, s->pid, sig);
+	if (s->heir != 0 && getpgid(s->heir) != s->pid)
+		pidfd_signal(s->heir_fd, s->heir, sig);
 }
 
 /* It gets it when it is there; one that is to be killed need not be made. */
@@ -477,10 +498,11 @@ void slot_signal(struct keeper *k, uint32_t index, int sig, enum keeper_scope sc
 	}
 	if (s->state == SLOT_ENDING)
 		return;
-	if (scope == KEEPER_SCOPE_MAIN)
-		pidfd_signal(s->pidfd, s->pid, sig);
-	else
-		signal_group(s, sig);
+	if (scope == KEEPER_SCOPE_MAIN) {
+		pidfd_signal(s->heir != 0 ? s->heir_fd : s->pidfd, slot_main(s), sig);
+		return;
+	}
+	signal_group(s, sig);
 	if (sig == SIGKILL)
 		pidfd_signal(s->pidfd, s->pid, sig); /* also where it left its group */
 }

@@ -37,6 +37,10 @@ static void describe(const struct slot *s, uint32_t index, unsigned report,
 		m->type = KEEPER_STARTED;
 		m->time = s->started;
 		break;
+	case REPORT_MAIN:
+		m->type = KEEPER_MAIN;
+		m->pid = slot_main(s);
+		break;
 	case REPORT_FAILED:
 		m->type = KEEPER_FAILED;
 		m->code = (uint32_t)s->fail_step;
@@ -80,7 +84,7 @@ static void describe_instance(const struct slot *s, uint32_t index, struct keepe
 		.type = KEEPER_INSTANCE,
 		.instance = index,
 		.gen = s->gen,
-		.pid = s->pid,
+		.pid = slot_main(s),
 		.state = instance_state(s),
 		.started = s->started,
 		.sent = s->sent,
@@ -153,13 +157,14 @@ static void count_as_told(struct keeper *k, uint32_t n)
 /* As many as fit go together; they count as told only when the socket has taken them. */
 void slot_flush_reports(struct keeper *k)
 {
-	while ((k->first_report != NO_SLOT || k->server_news) && !k->sock_full &&
+	while ((k->first_report != NO_SLOT || k->server_news || k->signal_news) && !k->sock_full &&
 	       k->send_again.ns == 0 && k->boss.greeted) {
 		uint32_t index = k->first_report, n = 0;
 
 		if (index != NO_SLOT && has_kept_to_send(&k->slots[index]) && !send_kept(k, index))
 			return;
 		buf_reset(&k->out);
+		boss_encode_signals(k);
 		server_encode_news(k);
 		while (index != NO_SLOT && n < REPORTS_A_DATAGRAM && k->out.len < REPORTS_SIZE &&
 		       (n == 0 || !has_kept_to_send(&k->slots[index]))) {
@@ -169,6 +174,7 @@ void slot_flush_reports(struct keeper *k)
 		}
 		if (!keeper_send(k, NULL, 0))
 			return;
+		boss_signals_told(k);
 		server_news_told(k);
 		count_as_told(k, n);
 	}

@@ -66,11 +66,19 @@ static void attribute(struct keeper *k, struct stray *s)
 	if (index == NO_SLOT)
 		return;
 	s->leave = k->slots[index].leftovers == KEEPER_LEFT_KEEP;
-	s->in_group = group == k->slots[index].pid;
+	s->in_group = group == slot_group(&k->slots[index]);
 	/* The tag holds the low bits of gen: an earlier run's orphan is nobody's any more. */
 	if ((k->slots[index].gen & 0x3fff) != (gen & 0x3fff))
 		s->slot = NO_SLOT;
 	s->gen = k->slots[index].gen;
+}
+
+/* An orphan that has become a main process: no stray any more, but it stands among them. */
+static bool is_main(const struct keeper *k, const struct stray *s)
+{
+	const struct slot *slot = s->slot != NO_SLOT ? &k->slots[s->slot] : NULL;
+
+	return slot != NULL && slot->inherited && slot->pid == s->pid && slot->state == SLOT_ALIVE;
 }
 
 static bool owned_by_ending(const struct keeper *k, const struct stray *s)
@@ -98,12 +106,12 @@ static void give_up(struct keeper *k, struct stray *s, bool counted)
 
 static void end_stray(struct keeper *k, struct stray *s)
 {
-	bool owned = owned_by_ending(k, s);
+	bool owned = owned_by_ending(k, s) && !is_main(k, s);
 	bool hard = owned && k->slots[s->slot].kill;
 
 	if (owned)
 		k->slots[s->slot].n_left++;
-	if (k->finishing && !s->leave) {
+	if (k->finishing && !s->leave && !is_main(k, s)) {
 		owned = true;
 		hard = hard || k->finish_kill;
 	}
@@ -186,7 +194,7 @@ static void merge(struct keeper *k)
 		} else {
 			attribute(k, &s);
 		}
-		if (!reap_stray(k, &s))
+		if (is_main(k, &s) || !reap_stray(k, &s))
 			k->strays[n++] = s;
 	}
 	k->n_strays = n;

@@ -68,15 +68,12 @@ void said_forget(struct unit *u)
 	if (said == NULL)
 		return;
 	free(TAKE_PTR(said->status));
-	said->main_pid = 0;
 	said->stopping = said->reloading = false;
 	takeover_save_said(u);
 }
 
 void said_encode(const struct said *said, struct buf *to)
 {
-	if (said->main_pid != 0)
-		buf_addf(to, "MAINPID=%d\n", said->main_pid);
 	if (said->stopping)
 		buf_adds(to, "STOPPING=1\n");
 	if (said->reloading)
@@ -110,8 +107,6 @@ static bool note(struct said *said, const struct notify_item *item)
 		said->reloading = true;
 		return true;
 	case NOTIFY_MAINPID:
-		said->main_pid = (pid_t)item->number;
-		return true;
 	case NOTIFY_READY:
 	case NOTIFY_WATCHDOG:
 	case NOTIFY_EXTEND_TIMEOUT_USEC:
@@ -261,7 +256,8 @@ static void do_command(struct unit *u, enum notify_key key, const char *name,
 	activity_log(&u->sup->log, SVC_LOG_INFO, "%s asks for %s=%s", u->svc.name,
 		     notify_key_name(key), name);
 	for (size_t i = 0; i < t->n; i++)
-		unit_event(t->list[i], events[key], NULL);
+		unit_event(t->list[i], events[key],
+			   &(struct svc_arg){ .by_itself = t->list[i] == u });
 }
 
 static void on_command(struct unit *u, const struct notify_item *item, bool sure)
@@ -284,18 +280,23 @@ static void on_command(struct unit *u, const struct notify_item *item, bool sure
 
 /* ------------------------------------------------------------------------------------------------------ a message */
 
+static void on_main_pid(struct unit *u, pid_t pid)
+{
+	if (is_of_unit(u, pid))
+		unit_name_main(u, pid);
+	else
+		complain(u, ++u->said->bad, "says MAINPID=%d, which is none of its own", pid);
+}
+
 static void on_item(struct unit *u, const struct notify_item *item, bool sure)
 {
 	const struct svc_arg longer = { .span = item->number };
 
-	if (item->key == NOTIFY_MAINPID && !is_of_unit(u, (pid_t)item->number)) {
-		complain(u, ++u->said->bad, "says MAINPID=%" PRId64 ", which is none of its own",
-			 item->number);
-		return;
-	}
 	if (note(u->said, item))
 		return;
-	if (item->key == NOTIFY_READY) {
+	if (item->key == NOTIFY_MAINPID) {
+		on_main_pid(u, (pid_t)item->number);
+	} else if (item->key == NOTIFY_READY) {
 		u->said->reloading = false;
 		unit_event(u, SVC_EV_READY, NULL);
 	} else if (item->key == NOTIFY_WATCHDOG) {

@@ -6,6 +6,7 @@
 #ifndef SUP_PIPES_UV_H
 #define SUP_PIPES_UV_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -19,6 +20,8 @@ struct unit;
 
 /* Those of s->conf, after the units, of which those that have not ended are counted. 0, or -EPROTO with err. */
 int pipes_make(struct sup *s, struct err *err);
+/* Those of conf that the supervisor before us knew, and that are not here yet. */
+void pipes_restore(struct sup *s, const struct conf *conf);
 /* Another configuration is in force. Pipes that it has not stay until pipes_arrange(). */
 void pipes_use_conf(struct sup *s);
 /* Of a pipe that has been there before: its size and what becomes of its ends are others now. */
@@ -38,6 +41,9 @@ void pipes_leave(struct sup *s, const struct conf_proc *conf);
  * there is none. -errno with err.
  */
 int pipes_end(struct unit *u, const struct conf_wire *wire, struct err *err);
+
+/* The rows of `pipes` that this process is at, each with its "side" and "fd". */
+json_t *pipes_of(const struct sup *s, const struct conf_proc *conf);
 
 /* A number at the keeper that is a pipe's. */
 bool pipes_has_id(const struct sup *s, uint32_t id);

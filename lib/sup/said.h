@@ -18,8 +18,7 @@ struct unit;
 
 /* What a program has said. Made with its first message; status to reloading are of the present run. */
 struct said {
-	char *status;	/* without anything that steers a terminal; owned; NULL = none */
-	pid_t main_pid; /* 0 = none */
+	char *status; /* without anything that steers a terminal; owned; NULL = none */
 	bool stopping, reloading;
 	uint64_t messages; /* of these .. */
 	uint64_t bad;	   /* make no sense, as a whole or in a line */

@@ -11,6 +11,7 @@
 #include "base/xalloc.h"
 #include "sup/files.h"
 #include "sup/method.h"
+#include "sup/pipes_uv.h"
 #include "sup/said.h"
 
 void method_set_exit(json_t *row, int code, int status)
@@ -87,6 +88,11 @@ static json_t *get_info(const struct row *r)
 	return method_text(both);
 }
 
+static json_t *get_pipes(const struct row *r)
+{
+	return pipes_of(r->unit->sup, r->svc->conf);
+}
+
 static json_t *get_control(const struct row *r)
 {
 	return json_string(conf_control_word(r->svc->conf->control));
@@ -98,9 +104,8 @@ static json_t *get_said(const struct row *r)
 
 	if (s == NULL)
 		return NULL;
-	return json_pack("{s:o, s:i, s:b, s:b, s:I, s:I, s:I, s:I}", "status",
-			 method_text(s->status), "main_pid", (int)s->main_pid, "stopping",
-			 s->stopping, "reloading", s->reloading, "messages",
+	return json_pack("{s:o, s:b, s:b, s:I, s:I, s:I, s:I}", "status", method_text(s->status),
+			 "stopping", s->stopping, "reloading", s->reloading, "messages",
 			 (json_int_t)s->messages, "bad", (json_int_t)s->bad, "dropped",
 			 (json_int_t)s->dropped, "denied", (json_int_t)s->denied);
 }
@@ -338,6 +343,7 @@ static const struct field {
 	{ "args", ROW_DETAIL, get_args },
 	{ "start_method", ROW_DETAIL, get_start_method },
 	{ "forkserver", ROW_DETAIL, get_forkserver },
+	{ "pipes", ROW_DETAIL, get_pipes },
 	{ "control", ROW_DETAIL, get_control },
 	{ "said", ROW_DETAIL, get_said },
 	{ "history", ROW_DETAIL, get_history },
@@ -370,11 +376,7 @@ static void produce_status(struct request *r)
 	result = json_pack("{s:o}", "processes", rows);
 	if (!more && r->rows != NULL)
 		json_object_set(result, "errors", r->rows);
-	request_answer(r, result, more);
-	if (more)
-		request_continue(r);
-	else
-		request_end(r);
+	request_answer_part(r, result, more);
 }
 
 static uint64_t fields_of(unsigned parts)

@@ -252,6 +252,26 @@ static enum svc_state said_alive(struct svc *s, struct svc_step *t)
 	return SVC_RUNNING;
 }
 
+static enum svc_state main_changed(struct svc *s, struct svc_step *t)
+{
+	if (s->pid == 0 || t->arg->pid <= 0 || t->arg->pid == s->pid)
+		return s->state;
+	s->pid = t->arg->pid;
+	svc_say(s, SVC_LOG_INFO, "the main process of %s is pid %ld now", s->name, (long)s->pid);
+	return s->state;
+}
+
+/* What was sent to the one before is meant for this one. */
+static enum svc_state main_changed_stopping(struct svc *s, struct svc_step *t)
+{
+	pid_t before = s->pid;
+
+	main_changed(s, t);
+	if (s->pid != before)
+		svc_repeat_stop(s, 0);
+	return SVC_STOPPING;
+}
+
 static enum svc_state extend_start(struct svc *s, struct svc_step *t)
 {
 	if (tells_when_ready(s))
@@ -266,9 +286,16 @@ static enum svc_state extend_stop(struct svc *s, struct svc_step *t)
 	return SVC_STOPPING;
 }
 
+/* Anybody else's wish begins a new count. */
+static void want_start(struct svc *s, const struct svc_step *t)
+{
+	s->own_wish = t->arg->by_itself && (s->own_wish || !s->want_start);
+	s->want_start = true;
+}
+
 static enum svc_state stop_and_start(struct svc *s, struct svc_step *t)
 {
-	s->want_start = true;
+	want_start(s, t);
 	return stop(s, t);
 }
 
@@ -297,8 +324,7 @@ static enum svc_state stop_only(struct svc *s, struct svc_step *t)
 
 static enum svc_state start_after_stop(struct svc *s, struct svc_step *t)
 {
-	(void)t;
-	s->want_start = true;
+	want_start(s, t);
 	return SVC_STOPPING;
 }
 
@@ -330,10 +356,12 @@ static enum svc_state stop_timer(struct svc *s, struct svc_step *t)
 
 static enum svc_state stopped(struct svc *s, struct svc_step *t)
 {
+	bool own_wish = s->own_wish;
+
 	if (!s->want_start)
 		return SVC_STOPPED;
 	svc_pass_through(s, t, SVC_STOPPED);
-	return start(s, t);
+	return own_wish ? svc_after_own_wish(s, t) : start(s, t);
 }
 
 static enum svc_state stop_ended(struct svc *s, struct svc_step *t)
@@ -412,6 +440,7 @@ static enum svc_state spawn_busy_stopping(struct svc *s, struct svc_step *t)
 	[SVC_EV_READY]        = IGN, \
 	[SVC_EV_ALIVE]        = IGN, \
 	[SVC_EV_EXTEND]       = IGN, \
+	[SVC_EV_MAIN]         = IGN, \
 }
 
 static const struct rule rules[N_SVC_STATES][N_SVC_EVENTS] = {
@@ -434,6 +463,7 @@ static const struct rule rules[N_SVC_STATES][N_SVC_EVENTS] = {
 		[SVC_EV_READY]        = ON(STARTING | RUNNING, said_ready),
 		[SVC_EV_ALIVE]        = IGN,
 		[SVC_EV_EXTEND]       = ON(STARTING, extend_start),
+		[SVC_EV_MAIN]         = ON(STARTING, main_changed),
 	},
 	[SVC_RUNNING] = {
 		[SVC_EV_START]        = IGN,
@@ -450,6 +480,7 @@ static const struct rule rules[N_SVC_STATES][N_SVC_EVENTS] = {
 		[SVC_EV_READY]        = IGN,
 		[SVC_EV_ALIVE]        = ON(RUNNING, said_alive),
 		[SVC_EV_EXTEND]       = IGN,
+		[SVC_EV_MAIN]         = ON(RUNNING, main_changed),
 	},
 	[SVC_BACKOFF] = {
 		[SVC_EV_START]        = ON(STARTING, start),
@@ -466,6 +497,7 @@ static const struct rule rules[N_SVC_STATES][N_SVC_EVENTS] = {
 		[SVC_EV_READY]        = IGN,
 		[SVC_EV_ALIVE]        = IGN,
 		[SVC_EV_EXTEND]       = IGN,
+		[SVC_EV_MAIN]         = IGN,
 	},
 	[SVC_STOPPING] = {
 		[SVC_EV_START]        = ON(STOPPING, start_after_stop),
@@ -473,8 +505,8 @@ static const struct rule rules[N_SVC_STATES][N_SVC_EVENTS] = {
 		[SVC_EV_RESTART]      = ON(STOPPING, start_after_stop),
 		[SVC_EV_KILL]         = ON(STOPPING, kill_stopping),
 		[SVC_EV_STARTED]      = ON(STOPPING, started_while_stopping),
-		[SVC_EV_SPAWN_FAILED] = ON(STOPPING | STOPPED | STARTING, spawn_failed_stopping),
-		[SVC_EV_SPAWN_BUSY]   = ON(STOPPING | STOPPED | STARTING, spawn_busy_stopping),
+		[SVC_EV_SPAWN_FAILED] = ON(STOPPING | STOPPED | STARTING | FATAL, spawn_failed_stopping),
+		[SVC_EV_SPAWN_BUSY]   = ON(STOPPING | STOPPED | STARTING | FATAL, spawn_busy_stopping),
 		[SVC_EV_RELIEF]       = IGN,
 		[SVC_EV_EXITED]       = ON(STOPPING | STOPPED | AFTER_FAIL | AFTER_RUN, exited_stopping),
 		[SVC_EV_GONE]         = ON(STOPPING | STOPPED | AFTER_FAIL | AFTER_RUN, tree_gone),
@@ -482,6 +514,7 @@ static const struct rule rules[N_SVC_STATES][N_SVC_EVENTS] = {
 		[SVC_EV_READY]        = IGN,
 		[SVC_EV_ALIVE]        = IGN,
 		[SVC_EV_EXTEND]       = ON(STOPPING, extend_stop),
+		[SVC_EV_MAIN]         = ON(STOPPING, main_changed_stopping),
 	},
 };
 /* clang-format on */

@@ -49,7 +49,8 @@ enum svc_state {
 	X(TIMER, "the armed time has come")                                                        \
 	X(READY, "it has said that it is ready")                                                   \
 	X(ALIVE, "it has said that it is alive")                                                   \
-	X(EXTEND, "it has said that it needs longer to start or to stop; arg.span")
+	X(EXTEND, "it has said that it needs longer to start or to stop; arg.span")                \
+	X(MAIN, "another of its processes is the main one now; arg.pid")
 
 enum svc_event {
 #define X(name, doc) SVC_EV_##name,
@@ -67,10 +68,11 @@ struct svc_exit {
 };
 
 struct svc_arg {
-	pid_t pid;	      /* STARTED */
+	pid_t pid;	      /* STARTED, MAIN */
 	const char *text;     /* SPAWN_FAILED, SPAWN_BUSY: copied */
 	struct svc_exit exit; /* EXITED */
 	int64_t span;	      /* EXTEND, ns */
+	bool by_itself; /* START, RESTART: the program has asked for it, and restart_limit counts it like an end */
 };
 
 /* Which processes a signal goes to. */
@@ -149,6 +151,7 @@ struct svc {
 	bool killed;	 /* STOPPING: SIGKILL was sent */
 	bool too_soon;	 /* STOPPING: the main process ended, or is ended, before it had come up */
 	bool asked;	 /* STOPPING: in words; the signal comes later */
+	bool own_wish;	 /* want_start: only the program itself has asked for it */
 	bool overdue;	 /* STOPPING: since it was not heard of in time */
 	bool ready;	 /* STARTING: it was faster to say so than the keeper that it is there */
 	bool passing;	 /* in on_state: another state follows in the same event */

@@ -96,6 +96,11 @@ static enum svc_state restart_by_policy(struct svc *s, struct svc_step *t)
 	return SVC_BACKOFF;
 }
 
+enum svc_state svc_after_own_wish(struct svc *s, struct svc_step *t)
+{
+	return svc_note_restart(s, t) ? svc_start_again(s) : give_up_by_limit(s);
+}
+
 enum svc_state svc_after_run(struct svc *s, struct svc_step *t)
 {
 	if (!restart_is_wanted(s))

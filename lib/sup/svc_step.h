@@ -75,5 +75,7 @@ enum svc_state svc_start_again(struct svc *s);
 enum svc_state svc_fail(struct svc *s, struct svc_step *t);
 /* A run that had come up is over, and so is its tree. */
 enum svc_state svc_after_run(struct svc *s, struct svc_step *t);
+/* It has asked for its own restart, which counts for restart_limit. */
+enum svc_state svc_after_own_wish(struct svc *s, struct svc_step *t);
 
 #endif

@@ -47,7 +47,7 @@ static void list_sockets(struct takeover_fds *l, const struct socket_of *o)
 		list_fd(l, o->fd, "fcgi", o->address);
 }
 
-/* While a reload is at work both are needed: whoever follows begins it anew. */
+/* While a reload is at work both are needed: whoever follows goes on with it. */
 struct takeover_fds takeover_list_fds(struct sup *s)
 {
 	const int logs[] = { s->logs.memfd, s->logs.mid[0], s->logs.mid[1] };

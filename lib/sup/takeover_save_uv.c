@@ -20,7 +20,7 @@ uint32_t takeover_hash(const char *text)
 
 void takeover_save_whole(struct sup *s)
 {
-	const struct state_whole whole = {
+	struct state_whole whole = {
 		.started = s->started.ns,
 		.started_wall = s->started_wall.ns,
 		.phase = s->phase,
@@ -28,9 +28,12 @@ void takeover_save_whole(struct sup *s)
 		.next_id = (uint32_t)s->n_ids,
 		.asked_to_end = s->asked_to_end,
 		.kill_all = s->kill_all,
-		.reloading = s->reload != NULL || s->reload_again,
+		.reload = s->n_reloads,
+		.reloading = s->reload != NULL,
+		.reload_again = s->reload_again,
 	};
 
+	memcpy(whole.heard, s->heard, sizeof(whole.heard));
 	if (s->state.head != NULL)
 		state_put_whole(&s->state, &whole);
 }
@@ -60,6 +63,7 @@ void takeover_save(struct unit *u)
 	state_get(&s->state, u->svc.id, &before);
 	svc_save(&u->svc, &before, &now, &rings);
 	now.last_status = u->exit_status;
+	now.reload = u->reload;
 	state_put(&s->state, u->svc.id, &now);
 }
 
@@ -118,14 +122,17 @@ int takeover_write_texts(struct sup *s, const struct buf *conf)
 {
 	AUTO_FREE char *texts = NULL;
 	AUTO_BUF all = BUF_INIT;
+	const struct buf *next;
 	struct takeover_fds l;
 	const char *p = conf != NULL ? conf->p : NULL;
 	size_t n = conf != NULL ? conf->len : 0;
-	int r = conf != NULL ? 0 : state_find_text(&s->state, STATE_CONF, &texts, &p, &n);
+	int r = conf != NULL ? 0 : state_find_text(&s->state, STATE_CONF, 0, &texts, &p, &n);
 
 	if (r < 0)
 		return r;
 	state_encode_text(&all, STATE_CONF, 0, p, n);
+	if (conf == NULL && (next = reload_record(s)) != NULL)
+		state_encode_text(&all, STATE_NEXT, s->n_reloads, next->p, next->len);
 	l = takeover_list_fds(s);
 	state_encode_text(&all, STATE_FDS, 0, l.names.p, l.names.len);
 	takeover_fds_fini(&l);
@@ -135,6 +142,11 @@ int takeover_write_texts(struct sup *s, const struct buf *conf)
 	if (all.failed)
 		abort();
 	return state_replace_texts(&s->state, &all);
+}
+
+int takeover_save_next(struct sup *s, const struct buf *conf)
+{
+	return state_add_text(&s->state, STATE_NEXT, s->n_reloads + 1, conf->p, conf->len);
 }
 
 static void send_fds(struct sup *s, const int *fds, size_t n, size_t first)

@@ -36,7 +36,7 @@ int sup_load(const char *path, struct sup_heritage *h, struct conf **ret, struct
 	if (r < 0)
 		return r;
 	o.record = NULL;
-	r = state_find_text(&h->state, STATE_CONF, &texts, &o.replay, &o.replay_size);
+	r = state_find_text(&h->state, STATE_CONF, 0, &texts, &o.replay, &o.replay_size);
 	if (r < 0)
 		return err_set(err, r, "the state has no configuration: %s", strerror(-r));
 	*ret = conf_load(path, &o);
@@ -105,6 +105,7 @@ void takeover_restore(struct unit *u)
 	if (r.name == 0 || !svc_restore(&u->svc, &r, &rings))
 		return;
 	u->exit_status = r.last_status;
+	u->reload = r.reload;
 	u->restored_gen = u->svc.gen;
 	u->ended = svc_is_ended(&u->svc);
 }
@@ -193,6 +194,20 @@ static void free_id(struct sup *s, uint32_t id, uint32_t gen)
 		units_free_id(s, id, gen > r.gen ? gen : r.gen);
 }
 
+int takeover_resume_reload(struct sup *s, const struct socket_of *kept, struct err *err)
+{
+	const struct takeover *t = s->takeover;
+	AUTO_FREE char *texts = NULL;
+	const char *p;
+	size_t n;
+
+	/* Without a text it was done, but for starting what it has added. */
+	if (t == NULL || !t->whole.reloading ||
+	    state_find_text(&s->state, STATE_NEXT, t->whole.reload, &texts, &p, &n) < 0)
+		return 0;
+	return reload_resume(s, p, n, kept, err);
+}
+
 void takeover_on_unknown(struct sup *s, const struct keeper_message *m)
 {
 	struct keeper_message forget = { .type = KEEPER_FORGET, .instance = m->instance };
@@ -205,7 +220,7 @@ static void finish(struct sup *s)
 {
 	struct takeover *t = s->takeover;
 	struct err err = ERR_INIT;
-	bool again;
+	bool reloading, again;
 
 	/* Of those that were never started the keeper knows nothing. */
 	for (size_t i = 0; i < s->n_units; i++)
@@ -226,16 +241,19 @@ static void finish(struct sup *s)
 		sup_begin(s);
 	else if (t->whole.phase == SUP_STOPPING)
 		sup_resume_shutdown(s);
-	again = t->whole.reloading || s->reload_again;
+	reloading = t->whole.reloading;
+	again = t->whole.reload_again;
 	free(t->fds);
 	free(t->told);
 	free(TAKE_PTR(s->takeover));
-	if (again && s->phase == SUP_RUNNING) {
-		s->reload_again = false;
+	if (s->reload != NULL)
+		reload_resumed(s);
+	else if (reloading && s->phase == SUP_RUNNING)
 		sup_start_new(s); /* which it had added */
+	if (again)
 		reload_on_signal(s);
-	}
 	takeover_save_whole(s);
+	signals_serve(s);
 }
 
 int takeover_begin(struct sup *s, const struct keeper_message *welcome)
@@ -252,6 +270,8 @@ int takeover_begin(struct sup *s, const struct keeper_message *welcome)
 	s->exit_status = t->whole.exit_status;
 	s->asked_to_end = t->whole.asked_to_end;
 	s->kill_all = t->whole.kill_all;
+	s->n_reloads = t->whole.reload;
+	memcpy(s->heard, t->whole.heard, sizeof(s->heard));
 	s->phase = t->whole.phase == SUP_STOPPING ? SUP_STOPPING : SUP_RUNNING;
 	take_texts(s, false);
 	takeover_close_unknown(s);
@@ -294,10 +314,38 @@ static void end_unknown(struct sup *s, const struct keeper_message *m)
 		.scope = KEEPER_SCOPE_TREE,
 	};
 
-	if (m->state <= KEEPER_IS_ENDING)
-		link_send(s, &kill, NULL, NULL, 0);
-	else
+	if (m->state > KEEPER_IS_ENDING) {
 		takeover_on_unknown(s, m);
+		return;
+	}
+	activity_log(&s->log, SVC_LOG_WARN, "pid %d is of no program any more: killing it", m->pid);
+	link_send(s, &kill, NULL, NULL, 0);
+}
+
+/* Its record was refused, but the keeper has started it: it goes on as what the keeper says that it is. */
+static void adopt_unrecorded(struct unit *u, const struct keeper_message *m)
+{
+	bool begun = m->state == KEEPER_IS_BEGUN || m->state == KEEPER_IS_FAILED;
+	const struct svc_record r = {
+		.name = svc_name_hash(u->svc.name),
+		.gen = m->gen,
+		.state = begun ? SVC_STARTING : SVC_RUNNING,
+		.pid = begun ? 0 : m->pid,
+		.started = m->started.ns,
+		.started_wall = mps_wall().ns - (mps_now().ns - m->started.ns),
+		.changed = mps_now().ns,
+		.changed_wall = mps_wall().ns,
+	};
+
+	if (u->svc.gen != 0 || m->gen == 0 || !svc_restore(&u->svc, &r, &(struct svc_rings){ 0 }))
+		return;
+	activity_log(
+		&u->sup->log, SVC_LOG_CRIT,
+		"what is written down about %s makes no sense: it goes on as it is, with pid %d",
+		u->svc.name, m->pid);
+	u->restored_gen = u->svc.gen;
+	sup_on_state(u, SVC_STOPPED);
+	takeover_save(u);
 }
 
 void takeover_on_instance(struct sup *s, const struct keeper_message *m)
@@ -318,9 +366,10 @@ void takeover_on_instance(struct sup *s, const struct keeper_message *m)
 	t->n_running += m->state <= KEEPER_IS_ALIVE;
 	if (m->instance < s->n_ids)
 		t->told[m->instance] = true;
-	if (u != NULL)
+	if (u != NULL) {
+		adopt_unrecorded(u, m);
 		unit_reconcile(u, m);
-	else if (!is_pipe)
+	} else if (!is_pipe)
 		end_unknown(s, m);
 	if (--t->left == 0)
 		finish(s);

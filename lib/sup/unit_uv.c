@@ -43,6 +43,20 @@ static void on_signal(struct svc *svc, int sig, enum svc_scope scope)
 	link_send(u->sup, &m, NULL, NULL, 0);
 }
 
+void unit_name_main(struct unit *u, pid_t pid)
+{
+	struct keeper_message m = {
+		.type = KEEPER_NAME_MAIN,
+		.instance = u->svc.id,
+		.gen = u->svc.gen,
+		.pid = pid,
+	};
+
+	link_send(u->sup, &m, NULL, NULL, 0);
+	link_flush(
+		u->sup); /* the one that was started may wait only for its word to be read, and then exit */
+}
+
 static bool on_ask(struct svc *svc)
 {
 	return channel_say(svc->user, "STOP", "1") == 0;
@@ -116,7 +130,7 @@ void unit_event(struct unit *u, enum svc_event event, const struct svc_arg *arg)
 	takeover_save(u);
 }
 
-static void join_busy(struct unit *u)
+void unit_join_busy(struct unit *u)
 {
 	struct sup *s = u->sup;
 
@@ -156,7 +170,7 @@ void unit_fail(struct unit *u, const char *text, bool passes)
 		events_spawn_error(u, text);
 	unit_event(u, passes ? SVC_EV_SPAWN_BUSY : SVC_EV_SPAWN_FAILED, &arg);
 	if (passes && u->svc.state == SVC_BACKOFF)
-		join_busy(u);
+		unit_join_busy(u);
 }
 
 static void on_failed(struct unit *u, const struct keeper_message *m)
@@ -210,6 +224,8 @@ static void on_unit_message(struct unit *u, const struct keeper_message *m)
 	if (m->type == KEEPER_STARTED) {
 		unit_event(u, SVC_EV_STARTED, &arg);
 		unit_relief(u->sup);
+	} else if (m->type == KEEPER_MAIN) {
+		unit_event(u, SVC_EV_MAIN, &arg);
 	} else if (m->type == KEEPER_FAILED) {
 		on_failed(u, m);
 	} else if (m->type == KEEPER_EXITED) {
@@ -233,6 +249,8 @@ void unit_on_message(struct sup *s, const struct keeper_message *m)
 		servers_set(&s->servers, m->text, m->pid, m->count);
 	else if (m->type == KEEPER_RETIRE)
 		upgrade_retire(s);
+	else if (m->type == KEEPER_SIGNALLED)
+		signals_on_told(s, m);
 	else if (m->type == KEEPER_REFUSED)
 		upgrade_on_refused(s, m);
 	else if (m->instance < s->n_ids && s->by_id[m->instance] != NULL)
@@ -292,6 +310,7 @@ static void reconcile_same(struct unit *u, const struct keeper_message *m)
 		break;
 	case KEEPER_IS_ALIVE:
 		reconcile_started(u, m);
+		unit_event(u, SVC_EV_MAIN, &(struct svc_arg){ .pid = m->pid });
 		break;
 	case KEEPER_IS_ENDING:
 	case KEEPER_IS_ENDED:
@@ -324,7 +343,7 @@ void unit_reconcile(struct unit *u, const struct keeper_message *m)
 	if (svc->timer_at.ns != 0)
 		on_timer_set(svc, svc->timer_at);
 	if (svc->state == SVC_BACKOFF && svc->busy > 0)
-		join_busy(u);
+		unit_join_busy(u);
 	/* While there was no supervisor nobody heard it. */
 	if (svc->state == SVC_RUNNING)
 		unit_event(u, SVC_EV_ALIVE, NULL);

@@ -263,16 +263,6 @@ static int make_environment(const struct worker_base *base, const struct conf_pr
 	return r;
 }
 
-static const char *env_get(char *const *env, const char *name)
-{
-	size_t n = strlen(name);
-
-	for (; *env != NULL; env++)
-		if (strncmp(*env, name, n) == 0 && (*env)[n] == '=')
-			return *env + n + 1;
-	return NULL;
-}
-
 /* ----------------------------------------------------------------------------------------------- executable */
 
 static int check_candidate(const char *path, struct err *err)
@@ -323,7 +313,7 @@ static int find_executable(const struct worker_base *base, const char *name, cha
 		*ret = xasprintf("%s/%s", base->cwd != NULL ? base->cwd : ".", name);
 		return 0;
 	}
-	return search_path(name, env_get(env, "PATH"), ret, err);
+	return search_path(name, strv_value(env, "PATH", strlen("PATH")), ret, err);
 }
 
 size_t worker_object_length(const struct conf_proc *proc)

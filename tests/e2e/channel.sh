@@ -18,6 +18,11 @@ startsecs=0
 command=$W --pidfile $T/again.pids --once $T/again.once { --tell RESTART=1 } --hear $T/again.heard
 control=self
 startsecs=0
+[program:ever]
+command=$W --pidfile $T/ever.pids --tell RESTART=1 --hear $T/ever.heard
+control=self
+startsecs=0
+restart_limit=3/60
 [program:one]
 command=$W --pidfile $T/one.pids --tell RESTART=calm --tell READY=1 --hear $T/one.heard
 control=self
@@ -63,6 +68,12 @@ in_state one RUNNING || fail "READY=1 on the channel was not heard: $(state one)
 contains "$LOG" "again asks for RESTART=1" || fail "the log does not tell who asked"
 contains "$LOG" "one may not ask for RESTART=calm" || fail "the log does not tell who was refused"
 n_lines "$T/calm.pids" 2 && fail "calm was restarted"
+
+say "its own restart again and again is as good as an end"
+must in_state ever FATAL
+n_lines "$T/ever.pids" 4 || fail "it was restarted less often than it may"
+n_lines "$T/ever.pids" 5 && fail "restart_limit does not hold"
+contains "$LOG" "gave up: ever entered FATAL state, 3 restarts in 60 seconds" || fail "the log does not tell why"
 
 say "control=notify: nothing"
 must says plain status asked

@@ -133,8 +133,25 @@ command=$W --dump $T/env.dump
 watchdog_sec=60
 startsecs=0
 X
+libsystemd=$(ldconfig -p 2>/dev/null | sed -n 's/.*libsystemd\.so\.0 .*=> //p' | head -n 1)
+if [ -n "$libsystemd" ]; then # asked by a child: whoever of the program it is
+  cat >>"$CONF" <<X
+[program:enabled]
+command=sh -c 'python3 $T/enabled.py; exec $W'
+watchdog_sec=60
+startsecs=0
+X
+  cat >"$T/enabled.py" <<P
+import ctypes
+usec = ctypes.c_uint64()
+r = ctypes.CDLL("$libsystemd").sd_watchdog_enabled(0, ctypes.byref(usec))
+print(r, usec.value, file=open("$T/enabled", "w"))
+P
+fi
 say "WATCHDOG=1"
+export WATCHDOG_PID=1
 start_mpsup
+unset WATCHDOG_PID
 must n_lines "$T/dog.pids" 3
 take_over
 must n_lines "$T/dog.pids" 8 # so many times half a second
@@ -144,6 +161,57 @@ contains "$LOG" "dog has not said WATCHDOG=1 for 0.5 seconds: ending it" || fail
 contains "$LOG" "exited: dog \(terminated by SIGABRT.*; not expected\)" || fail "it was not SIGABRT"
 must [ -s "$T/env.dump" ]
 contains "$T/env.dump" "^env WATCHDOG_USEC=60000000$" || fail "no WATCHDOG_USEC"
+contains "$T/env.dump" "^env WATCHDOG_PID" && fail "WATCHDOG_PID would keep children from saying so"
+if [ -n "$libsystemd" ]; then
+  must [ -s "$T/enabled" ]
+  [ "$(cat "$T/enabled")" = "1 60000000" ] || fail "sd_watchdog_enabled() says $(cat "$T/enabled")"
+fi
+shutdown_mpsup
+
+config <<X
+[program:daemon]
+command=sh -c 'setsid $W --pidfile $T/daemon.mains & "\$MPSUP" tell MAINPID=\$! READY=1'
+ready=notify
+restart_limit=off
+[program:wrapper]
+command=sh -c 'trap "echo TERM >>$T/wrapper.note" TERM; trap "echo USR1 >>$T/wrapper.note" USR1
+  $W --note USR1 $T/wrapped.note --on-term 0 & "\$MPSUP" tell MAINPID=\$! READY=1; wait; wait'
+ready=notify
+kill_mode=process
+[program:liar]
+command=sh -c '"\$MPSUP" tell MAINPID=1; "\$MPSUP" tell MAINPID=\$PPID; "\$MPSUP" tell MAINPID=4194304; exec $W'
+startsecs=0
+X
+say "MAINPID: a stranger's is refused and counted"
+start_mpsup
+must says liar bad 3
+[ "$(pid_of liar)" = "$(sed -n "s/.*spawned: 'liar' with pid //p" "$LOG")" ] || fail "liar was believed"
+contains "$LOG" "liar says MAINPID=1, which is none of its own" || fail "nothing in the log"
+say "MAINPID: the process that a program names is its main one, and goes on when the one that was started ends"
+must n_lines "$T/daemon.mains" 1
+[ "$(pid_of daemon)" = "$(cat "$T/daemon.mains")" ] || fail "daemon is $(pid_of daemon), not $(cat "$T/daemon.mains")"
+first=$(sed -n "s/.*spawned: 'daemon' with pid //p" "$LOG")
+must gone "$first"
+take_over
+in_state daemon RUNNING || fail "daemon is $(state daemon)"
+n_lines "$T/daemon.mains" 2 && fail "daemon was started again"
+[ "$(pid_of daemon)" = "$(cat "$T/daemon.mains")" ] || fail "after the takeover daemon is $(pid_of daemon)"
+mps status daemon | grep -q "$(cat "$T/daemon.mains")  *$W" || fail "it is not among its processes: $(mps status daemon)"
+kill -SEGV "$(pid_of daemon)"
+must n_lines "$T/daemon.mains" 2
+contains "$LOG" "exited: daemon \(terminated by SIGSEGV" || fail "the end of daemon is not in the log"
+
+say "MAINPID: it gets the signals, with kill_mode=process nobody else does"
+wrapper=$(sed -n "s/.*spawned: 'wrapper' with pid //p" "$LOG")
+wrapped=$(pid_of wrapper)
+[ "$wrapped" != "$wrapper" ] || fail "wrapper has not named another"
+mps status wrapper | grep -q "$wrapper  sh -c" || fail "who was started is not among its processes: $(mps status wrapper)"
+mps_expect 0 signal USR1 wrapper
+must contains "$T/wrapped.note" USR1
+mps_expect 0 stop wrapper
+gone "$wrapper" "$wrapped" || fail "wrapper has not ended"
+contains "$T/wrapper.note" USR1 && fail "the signal went to who was started, too"
+
 shutdown_mpsup
 
 say "programs that know systemd, unchanged; as another user, too"

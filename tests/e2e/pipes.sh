@@ -166,6 +166,18 @@ cmp -s "$T/asked" <(seq 2 2 100) || fail "answers: $(head -n 5 "$T/asked" | xarg
 mps_expect 0 stop asks
 must [ -e "$T/answers.done" ]
 
+say "status NAME lists the pipes that a program is at"
+mps_expect 0 status b
+contains "$T/out" '^  reads from  one at 0, from a: open, 0 bytes wait$' || fail "status b: $(cat "$T/out")"
+contains "$T/out" '^  writes to   two at 1, to c: open, 0 bytes wait$' || fail "status b: $(cat "$T/out")"
+mps_expect 3 status answers
+contains "$T/out" '^  talks on    talk at 7, with asks: closed$' || fail "status answers: $(cat "$T/out")"
+mps_expect 0 status alone
+contains "$T/out" 'bytes wait' && fail "alone is at a pipe"
+[ "$(mps status --json b | python3 -c 'import json, sys
+print([(p["name"], p["side"], p["fd"]) for p in json.load(sys.stdin)["processes"][0]["pipes"]])')" = "[('one', 'to', 0), ('two', 'from', 1)]" ] ||
+  fail "status --json b: $(mps status --json b)"
+
 say "a restart by request is no end"
 mps_expect 0 restart b c
 in_state a RUNNING || fail "a is $(state a)"
@@ -401,9 +413,12 @@ fi
 shutdown_mpsup
 
 say "the example of the README"
-sed "s/^identifier.*/identifier = $ID/" "$(dirname "$0")/../examples/pipeline.ini" >"$CONF"
+sed "s,^identifier.*,identifier = $ID,; s,%(here)s/../../build,$B,g" "$(dirname "$0")/../examples/pipeline.ini" >"$CONF"
 mps_expect 0 run
 [ "$(grep -cE 'worker [0-3] has done job [0-9]+$' "$T/out")" = 20 ] || fail "not 20 jobs were done"
 for i in 0 1 2 3; do
   contains "$T/out" "worker $i has done" || fail "worker $i has done nothing"
 done
+contains "$T/out" 'all 20 jobs are done' || fail "the collector did not end by itself"
+contains "$T/err" 'worker:worker_2 asks for RESTART=1' || fail "worker 2 did not ask for its restart"
+[ "$(grep -c "spawned: 'worker_2'" "$T/err")" -gt "$(grep -c "spawned: 'worker_1'" "$T/err")" ] || fail "worker 2 was not restarted"

@@ -106,6 +106,7 @@ static bool keeper_says(struct keeper *k, enum svc_event event, const struct svc
 	case SVC_EV_READY:
 	case SVC_EV_ALIVE:
 	case SVC_EV_EXTEND:
+	case SVC_EV_MAIN:
 	case N_SVC_EVENTS:
 		break;
 	}

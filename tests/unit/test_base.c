@@ -14,6 +14,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/guess.h"
 #include "base/sig.h"
 #include "base/strv.h"
 
@@ -93,24 +94,24 @@ static const struct {
 	{ "abc", "ab", 1 }, { "abc", "xbc", 1 }, { "", "abc", 3 },    { "kitten", "sitting", 3 },
 };
 
-Test(str, distances)
+Test(guess, distances)
 {
 	for (size_t i = 0; i < sizeof(distances) / sizeof(distances[0]); i++) {
-		cr_expect_eq(str_distance(distances[i].a, distances[i].b), distances[i].want,
+		cr_expect_eq(guess_distance(distances[i].a, distances[i].b), distances[i].want,
 			     "%s %s", distances[i].a, distances[i].b);
-		cr_expect_eq(str_distance(distances[i].b, distances[i].a), distances[i].want);
+		cr_expect_eq(guess_distance(distances[i].b, distances[i].a), distances[i].want);
 	}
 	cr_expect(str_is_prefix("ab", "abc") && str_is_prefix("", "a") &&
 		  !str_is_prefix("abc", "ab"));
 }
 
-Test(str, tolerance)
+Test(guess, tolerance)
 {
-	cr_expect_eq(str_tolerance("nope"), 1);
-	cr_expect_eq(str_tolerance("nopes"), 2);
-	cr_expect_eq(str_tolerance("autostar"), 2);
-	cr_expect_eq(str_tolerance("autostrat"), 3);
-	cr_expect_eq(str_tolerance("stopwaitsecs"), 4);
+	cr_expect_eq(guess_tolerance("nope"), 1);
+	cr_expect_eq(guess_tolerance("nopes"), 2);
+	cr_expect_eq(guess_tolerance("autostar"), 2);
+	cr_expect_eq(guess_tolerance("autostrat"), 3);
+	cr_expect_eq(guess_tolerance("stopwaitsecs"), 4);
 }
 
 Test(strv, are_equal_by_what_they_hold_and_in_which_order)
@@ -129,6 +130,17 @@ Test(strv, are_equal_by_what_they_hold_and_in_which_order)
 	cr_expect(strv_holds(turned, also_one));
 	cr_expect_not(strv_holds(shorter, two));
 	cr_expect_not(strv_holds(NULL, one));
+}
+
+Test(strv, values_have_names)
+{
+	static char longer[] = "NAMES=no", value[] = "NAME=a=b", again[] = "NAME=late",
+		    none[] = "NAME";
+	char *v[] = { longer, none, value, again, NULL };
+
+	cr_expect_str_eq(strv_value(v, "NAME and what follows", 4), "a=b");
+	cr_expect_null(strv_value(v, "NAM", 3));
+	cr_expect_null(strv_value(NULL, "NAME", 4));
 }
 
 Test(strv, a_packed_copy_is_one_block)

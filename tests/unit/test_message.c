@@ -61,6 +61,8 @@ static const struct row {
 	    .tree_left = true,
 	    .time = { 88 } },
 	  false },
+	{ { .type = KEEPER_NAME_MAIN, .instance = 3, .gen = 4, .pid = 9 }, true },
+	{ { .type = KEEPER_MAIN, .instance = 3, .gen = 4, .pid = 9 }, false },
 	{ { .type = KEEPER_GONE, .instance = 3, .gen = 4 }, false },
 	{ { .type = KEEPER_FAILED,
 	    .instance = 3,

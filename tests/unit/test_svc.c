@@ -253,8 +253,26 @@ static const struct {
 	  "start up exit:1 up +9000 exit:1 up +1001 exit:1 up exit:1",
 	  "STARTING RUNNING EXITED STARTING RUNNING EXITED STARTING RUNNING EXITED STARTING "
 	  "RUNNING EXITED FATAL" },
+	{ "another main process gets what was sent to the one before, once", NULL,
+	  "start main up main timer stop main",
+	  "STARTING @1000 RUNNING TERM>MAIN CONT>MAIN @10000 STOPPING" },
+	{ "one that is named while it is stopped gets the signal", NULL,
+	  "start up timer stop main main",
+	  "STARTING @1000 RUNNING TERM>MAIN CONT>MAIN @10000 STOPPING TERM>MAIN CONT>MAIN" },
+	{ "or SIGKILL, when it is late", "kill_mode=2", "start up timer stop timer main",
+	  "STARTING @1000 RUNNING TERM>MAIN CONT>MAIN @10000 STOPPING KILL>MAIN @10000 KILL>MAIN" },
+	{ "or nothing, when it was asked in words", "message=1", "start up timer stop main",
+	  "STARTING @1000 RUNNING ASK @5000 STOPPING" },
 	{ "a request begins a new count for restart_limit", "startsecs=0 limit=1 limit_secs=10",
 	  "start up exit:1 up restart sig:15 up exit:1",
+	  "STARTING RUNNING EXITED STARTING RUNNING TERM>MAIN CONT>MAIN @10000 STOPPING STOPPED "
+	  "STARTING RUNNING EXITED STARTING" },
+	{ "but its own does not", "startsecs=0 limit=1 limit_secs=10",
+	  "start up again sig:15 up again sig:15",
+	  "STARTING RUNNING TERM>MAIN CONT>MAIN @10000 STOPPING STOPPED STARTING RUNNING TERM>MAIN "
+	  "CONT>MAIN @10000 STOPPING STOPPED FATAL" },
+	{ "a request is more than its own wish", "startsecs=0 limit=1 limit_secs=10",
+	  "start up exit:1 up again start sig:15 up exit:1",
 	  "STARTING RUNNING EXITED STARTING RUNNING TERM>MAIN CONT>MAIN @10000 STOPPING STOPPED "
 	  "STARTING RUNNING EXITED STARTING" },
 };
@@ -298,6 +316,8 @@ static const struct {
 	{ "gave up by restart_limit", "startsecs=0 limit=1 limit_secs=60",
 	  "start up exit:1 up exit:1",
 	  "INFO gave up: web entered FATAL state, 1 restarts in 60 seconds (restart_limit)" },
+	{ "another main process", NULL, "start main up main main",
+	  "INFO the main process of web is pid 43 now" },
 	{ "waiting", NULL, "start up timer stop", "INFO waiting for web to stop" },
 	{ "killing", NULL, "start up timer stop timer", "WARN killing 'web' (42) with SIGKILL" },
 	{ "killing before exec is known", NULL, "start kill", "WARN killing 'web' with SIGKILL" },

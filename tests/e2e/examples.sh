@@ -1,0 +1,69 @@
+#!/bin/bash
+# The examples do what is said of them: supervisor.ini.example, and the programs of mpsup-worker(7).
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+here=$(cd "$(dirname "$0")/../.." && pwd) || exit 1
+
+info() { # name
+  mps status --json "$1" | python3 -c 'import json, sys
+print(json.load(sys.stdin)["processes"][0]["info"])'
+}
+
+info_is() { # name, pattern
+  info "$1" | grep -qE "$2"
+}
+
+# The Nth block of code of mpsup-worker(7).
+block() {
+  awk -v n="$1" '/^\.Sh EXAMPLES/ { on = 1 } /^\.Bd/ && on { i++; next } /^\.Ed/ { if (i == n) exit } on && i == n' \
+    "$here/man/mpsup-worker.7" | sed 's/\\e/\\/g'
+}
+
+say "supervisor.ini.example: a pipe, and a shell script that says when it is ready and how it is"
+sed "s,^identifier.*,identifier = $ID,; s,%(here)s/build,$T/bin," "$here/supervisor.ini.example" >"$CONF"
+start_mpsup
+in_state till RUNNING || fail "till is $(state till)"
+must info_is till '^orders paid: [1-9]'
+mps_expect 0 pipes
+contains "$T/out" '^sales +stream +open .* orders +till$' || fail "pipes: $(cat "$T/out")"
+mps_expect 0 signal KILL till
+must info_is till '^orders paid: 1(;|$)' # one that has been started again, and the pipe was still there
+shutdown_mpsup
+
+say "mpsup-worker(7): the shell script, and the program in C"
+block 1 >"$T/watcher"
+block 2 >"$T/waits.c"
+for f in watcher waits.c; do [ -s "$T/$f" ] || fail "$f is not found"; done
+chmod 755 "$T/watcher"
+expect 0 cc -Wall -Wextra -Werror -O2 -o "$T/bin/waits" "$T/waits.c"
+# What it calls: something to prepare, and a wait for a file, here for a FIFO.
+mkfifo "$T/changed"
+printf '#!/bin/sh\n' >"$T/bin/prepare"
+printf '#!/bin/sh\nread line <%s\n' "$T/changed" >"$T/bin/inotifywait"
+chmod 755 "$T/bin/prepare" "$T/bin/inotifywait"
+config <<X
+[program:watcher]
+command=$T/watcher
+control=self
+ready=notify
+environment=PATH="$T/bin:%(ENV_PATH)s"
+[program:waits]
+command=$T/bin/waits
+control=self
+ready=notify
+stop_method=message
+X
+start_mpsup
+in_state watcher RUNNING || fail "watcher is $(state watcher)"
+info_is watcher '^watching$' || fail "watcher says $(info watcher)"
+info_is waits '^waiting$' || fail "waits says $(info waits)"
+before=$(pid_of watcher)
+echo x >"$T/changed"
+again() {
+  in_state watcher RUNNING && [ "$(pid_of watcher)" != "$before" ]
+}
+must again
+mps_expect 0 send waits hello
+mps_expect 0 stop waits
+contains "$LOG" 'stopped: waits \(exit status 0\)' || fail "waits did not end when it was asked"
+shutdown_mpsup
