@@ -305,6 +305,23 @@ must in_state a RUNNING
 [ "$(pid_of a)" = "$a" ] || fail "a is another"
 [ "$(forkserver_of a)" = "$before" ] || fail "it says '$(forkserver_of a)', not '$before'"
 
+say "one that no program is configured to use any more ends, and comes again with the next that is"
+is_gone() { ! server "$1"; }
+cp "$CONF" "$T/all.conf"
+sed -i '/^\[program:c\]/,$d' "$CONF"
+mps_expect 0 reload
+must is_gone default
+[ "$(server one)" = "$one" ] || fail "the other server has gone too"
+[ "$(pid_of a)" = "$a" ] || fail "a is another"
+sed -i 's/^start_method=.*/start_method=spawn/; /^forkserver=/d' "$CONF"
+mps_expect 0 reload
+must is_gone one
+cp "$T/all.conf" "$CONF"
+mps_expect 0 reload
+must in_state c RUNNING
+must server one
+[ "$(forkserver_of c)" = "default, pid $(server default), 2 started" ] || fail "it says '$(forkserver_of c)'"
+
 say "a server that cannot load what it should fails the starts, and says why"
 sed -i "s,^preload=.*,preload=$T/bin/loaded.so\, $T/bin/none.so," "$CONF"
 mps reload >"$T/out" 2>"$T/err"
