@@ -213,10 +213,28 @@ forkserver_of() { # program: what status says
   mps status "$1" | sed -n 's/^  forkserver  *//p'
 }
 
-cp "$SO" "$T/bin/loaded.so"
+cp "$SO" "$T/bin/loaded.so" && cp "$SO" "$T/bin/crash.so"
 config <<X
 [forkserver:one]
 preload=$T/bin/loaded.so
+
+[forkserver:bad]
+preload=$T/bin/loaded.so, $T/bin/crash.so
+
+[program:d]
+entry=$T/bin/crash.so:main
+start_method=forkserver
+forkserver=one
+startsecs=0
+autorestart=false
+autostart=false
+
+[program:e]
+entry=$T/bin/loaded.so:main
+start_method=forkserver
+forkserver=bad
+startretries=0
+autostart=false
 
 [program:a]
 entry=$T/bin/loaded.so:main
@@ -248,6 +266,19 @@ say "status tells of the server"
 [ "$(forkserver_of a)" = "one, pid $one, 1 started; has loaded $T/bin/loaded.so" ] || fail "it says '$(forkserver_of a)'"
 [ "$(forkserver_of c)" = "default, pid $(server default), 1 started" ] || fail "it says '$(forkserver_of c)'"
 [ "$(sed -n 's/^PPid:\t//p' "/proc/$a/status")" = "$keeper" ] || fail "the worker is not the keeper's child"
+
+say "a server has nothing but its own end of a socket, on which nobody else can speak"
+[ "$(ls "/proc/$one/fd" | xargs)" = "0 1 2 3" ] || fail "it has $(ls -l "/proc/$one/fd")"
+
+say "a crash in a constructor is that of the worker alone, and one while a server loads fails the start"
+mps start d >"$T/out" 2>"$T/err"
+must in_state d EXITED
+mps status d | grep -q 'signal SEGV\|SIGSEGV\|SEGV' || fail "it has ended otherwise: $(mps status d)"
+mps start e >"$T/out" 2>"$T/err" && fail "start exits 0"
+must in_state e FATAL
+mps status e >"$T/out"
+contains "$T/out" "forkserver bad: it was ended by signal 11 while it loaded" || fail "status does not say it"
+[ "$(server one)" = "$one" ] || fail "the server has gone too"
 
 say "a crash in preloaded code is that of the worker alone"
 mps start b >"$T/out" 2>"$T/err"

@@ -5,6 +5,7 @@
  *   worker --fork 2 { --setsid --ignore TERM } --daemonize { --clear-env } --on-term 500
  */
 #include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -277,6 +278,17 @@ __attribute__((destructor)) static void destruct(void)
 	if (end_path != NULL)
 		append(end_path, "destructor\n");
 }
+
+/* As an object that is called crash.so it does not survive being loaded. */
+#if defined(__PIC__) && !defined(__PIE__)
+__attribute__((constructor)) static void construct(void)
+{
+	Dl_info info;
+
+	if (dladdr((void *)&end_path, &info) != 0 && strstr(info.dli_fname, "/crash.so") != NULL)
+		raise(SIGSEGV);
+}
+#endif
 
 static size_t do_end(char **argv)
 {
