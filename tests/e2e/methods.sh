@@ -262,13 +262,17 @@ must in_state c RUNNING
 a=$(pid_of a)
 one=$(server one) || fail "no forkserver"
 
-say "status tells of the server"
+say "status tells of the method and of the server"
+mps status >"$T/out"
+contains "$T/out" "^NAME .* METHOD +INFO$" || fail "no method in the table"
+contains "$T/out" "^a  .* forkserver" || fail "no method in the row"
 [ "$(forkserver_of a)" = "one, pid $one, 1 started; has loaded $T/bin/loaded.so" ] || fail "it says '$(forkserver_of a)'"
 [ "$(forkserver_of c)" = "default, pid $(server default), 1 started" ] || fail "it says '$(forkserver_of c)'"
 [ "$(sed -n 's/^PPid:\t//p' "/proc/$a/status")" = "$keeper" ] || fail "the worker is not the keeper's child"
 
 say "a server has nothing but its own end of a socket, on which nobody else can speak"
-[ "$(ls "/proc/$one/fd" | xargs)" = "0 1 2 3" ] || fail "it has $(ls -l "/proc/$one/fd")"
+fds=("/proc/$one/fd/"*)
+[ "${fds[*]##*/}" = "0 1 2 3" ] || fail "it has $(ls -l "/proc/$one/fd")"
 
 say "a crash in a constructor is that of the worker alone, and one while a server loads fails the start"
 mps start d >"$T/out" 2>"$T/err"
