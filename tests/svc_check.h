@@ -31,8 +31,10 @@ struct world {
 	bool sigkill; /* was sent in the last event */
 	bool deaf;    /* it cannot be asked to end */
 	enum svc_state from;
-	enum svc_event event;	   /* the one at work */
-	struct mps_time *restarts; /* by the policy after a run, since the last request */
+	enum svc_event event; /* the one at work */
+	bool own;	      /* a restart is under way that only the service itself asked for */
+	struct mps_time
+		*restarts; /* by the policy or its own wish, since the last request of another */
 	size_t n_restarts;
 };
 
@@ -97,13 +99,15 @@ static size_t restarts_in_its_seconds(const struct world *w)
 static void check_restart_limit(struct world *w, enum svc_state from, enum svc_state to)
 {
 	bool asked = w->event == SVC_EV_START || w->event == SVC_EV_RESTART;
+	bool counts = from == SVC_EXITED || (from == SVC_STOPPED && w->own);
 	size_t max = (size_t)w->conf.restart_limit_count;
 
-	if ((to == SVC_STARTING && (asked || from == SVC_STOPPED)) || to == SVC_STOPPED) {
+	if (to == SVC_STOPPED ? !w->own
+			      : to == SVC_STARTING && (asked || (from == SVC_STOPPED && !w->own))) {
 		w->n_restarts = 0;
-	} else if (from == SVC_EXITED && to == SVC_FATAL) {
+	} else if (counts && to == SVC_FATAL) {
 		MUST(max > 0 && restarts_in_its_seconds(w) >= max);
-	} else if (from == SVC_EXITED) {
+	} else if (counts) {
 		MUST(max == 0 || restarts_in_its_seconds(w) < max);
 		w->restarts = realloc(w->restarts, (w->n_restarts + 1) * sizeof(*w->restarts));
 		MUST(w->restarts != NULL);
@@ -221,8 +225,9 @@ static void world_check(const struct world *w)
 	MUST(s->gen == w->starts);
 	MUST(s->pid >= 0 && (s->pid == 0 || svc_is_signallable(s)));
 	MUST(s->state != SVC_RUNNING || s->pid > 0);
-	MUST(s->state == SVC_STOPPING || !(s->want_start || s->stop_asked || s->exited ||
-					   s->killed || s->too_soon || s->asked || s->overdue));
+	MUST(s->state == SVC_STOPPING ||
+	     !(s->want_start || s->stop_asked || s->exited || s->killed || s->too_soon ||
+	       s->asked || s->overdue || s->own_wish));
 	MUST(s->state == SVC_STARTING || !s->ready);
 	MUST(s->state != SVC_STOPPING || s->exited || s->stop_asked || s->overdue);
 	MUST(!s->asked || (s->stop_asked && !s->killed));
@@ -248,7 +253,12 @@ static void world_event(struct world *w, enum svc_event event, const struct svc_
 		w->down = true;
 	if (event == SVC_EV_START || event == SVC_EV_RESTART)
 		w->down = false;
+	if (event == SVC_EV_STOP || event == SVC_EV_KILL)
+		w->own = false;
+	if (event == SVC_EV_START || event == SVC_EV_RESTART)
+		w->own = arg != NULL && arg->by_itself && (w->own || !s->want_start);
 	svc_event(s, event, arg, w->now);
+	w->own = w->own && s->state == SVC_STOPPING;
 	MUST(svc_rule_targets(before, event) & (1u << s->state));
 	MUST(w->starts - starts <= 1);
 	MUST(w->signals == signals || s->state == SVC_STOPPING);

@@ -96,6 +96,7 @@ static void do_word(struct world *w, const char *word)
 		{ "stop", SVC_EV_STOP, { 0 } },
 		{ "restart", SVC_EV_RESTART, { 0 } },
 		{ "kill", SVC_EV_KILL, { 0 } },
+		{ "again", SVC_EV_RESTART, { .by_itself = true } },
 		{ "up", SVC_EV_STARTED, { .pid = 42 } },
 		{ "nospawn", SVC_EV_SPAWN_FAILED, { .text = "no such file" } },
 		{ "busy", SVC_EV_SPAWN_BUSY, { .text = "fork: try again" } },

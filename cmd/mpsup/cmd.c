@@ -1,6 +1,7 @@
 /*
  * The framework of the verbs: the list, the look-up by prefix, options from the verb's table, and its help.
  */
+#include "base/guess.h"
 #include "mpsup/cmd.h"
 
 #include <getopt.h>
@@ -99,26 +100,19 @@ static const struct cmd_option *set_lookup(const struct option_set *set, int c)
 
 static int unknown_option(const struct option_set *set, char **argv, struct err *err)
 {
-	const char *word = argv[optind - 1], *best = NULL;
-	const char *name = word + strspn(word, "-");
-	unsigned best_distance = str_tolerance(name) + 1;
+	const char *word = argv[optind - 1], *name = word + strspn(word, "-");
+	struct guess g = guess_begin(name);
 
 	if (optopt != 0 && optopt < LONG_BASE)
 		return err_set(err, EXIT_USAGE, "unknown option -%c", optopt);
 	if (optopt >= LONG_BASE)
 		return err_set(err, EXIT_USAGE, "--%s takes no value",
 			       set->all[optopt - LONG_BASE]->name);
-	for (size_t i = 0; i < set->n; i++) {
-		unsigned d = str_distance(name, set->all[i]->name);
-
-		if (d < best_distance) {
-			best_distance = d;
-			best = set->all[i]->name;
-		}
-	}
-	if (best)
+	for (size_t i = 0; i < set->n; i++)
+		guess_try(&g, set->all[i]->name, set->all[i]->name);
+	if (g.best != NULL)
 		return err_set(err, EXIT_USAGE, "unknown option %s (did you mean --%s?)", word,
-			       best);
+			       g.best);
 	return err_set(err, EXIT_USAGE, "unknown option %s", word);
 }
 
@@ -209,12 +203,11 @@ static void explain_ambiguous(const char *name, struct err *err)
 
 const struct cmd *cmd_find(const char *name, struct err *err)
 {
-	const struct cmd *found = NULL, *nearest = NULL;
-	unsigned best = str_tolerance(name) + 1, n_found = 0;
+	const struct cmd *found = NULL;
+	struct guess g = guess_begin(name);
+	unsigned n_found = 0;
 
 	for (size_t i = 0; cmds[i]; i++) {
-		unsigned d = str_distance(name, cmds[i]->name);
-
 		if (strcmp(cmds[i]->name, name) == 0)
 			return cmds[i];
 		if ((cmds[i]->flags & CMD_HIDDEN) || *name == '\0')
@@ -223,18 +216,14 @@ const struct cmd *cmd_find(const char *name, struct err *err)
 			found = cmds[i];
 			n_found++;
 		}
-		if (d < best) {
-			best = d;
-			nearest = cmds[i];
-		}
+		guess_try(&g, cmds[i]->name, cmds[i]->name);
 	}
 	if (n_found == 1)
 		return found;
 	if (n_found > 1)
 		explain_ambiguous(name, err);
-	else if (nearest != NULL)
-		err_set(err, EXIT_USAGE, "unknown verb '%s' (did you mean %s?)", name,
-			nearest->name);
+	else if (g.best != NULL)
+		err_set(err, EXIT_USAGE, "unknown verb '%s' (did you mean %s?)", name, g.best);
 	else
 		err_set(err, EXIT_USAGE, "unknown verb '%s' ('mpsup help' lists them)", name);
 	return NULL;

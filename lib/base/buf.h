@@ -45,10 +45,4 @@ char *buf_take(struct buf *b);
 
 bool str_is_prefix(const char *prefix, const char *s);
 
-/* Edit distance (Damerau-Levenshtein, case folded), for "did you mean"; names over 64 bytes are far from all. */
-unsigned str_distance(const char *a, const char *b);
-
-/* How far a name may be from what was written to be suggested for it: more is another word. */
-unsigned str_tolerance(const char *written);
-
 #endif

@@ -10,20 +10,20 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "base/strv.h"
+
 static char *room;
 static size_t room_size;
 
 void title_init(int argc, char **argv)
 {
 	char *first = argv[0], *end = first;
-	size_t n = 0;
+	size_t n = strv_length(environ);
 	char **copy;
 
 	for (int i = 0; i < argc; i++)
 		if (argv[i] == end)
 			end = argv[i] + strlen(argv[i]) + 1;
-	while (environ[n] != NULL)
-		n++;
 	copy = calloc(n + 1, sizeof(*copy));
 	for (size_t i = 0; i < n; i++) {
 		if (environ[i] == end)

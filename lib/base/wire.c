@@ -1,6 +1,7 @@
 /*
  * Binary messages: see wire.h. Fields are copied, never cast in place, so alignment does not matter.
  */
+#include "base/strv.h"
 #include "base/wire.h"
 
 #include <string.h>
@@ -30,10 +31,8 @@ void wire_put_str(struct buf *b, const char *s)
 
 void wire_put_strv(struct buf *b, char *const *v)
 {
-	uint32_t n = 0;
+	uint32_t n = (uint32_t)strv_length(v);
 
-	while (v != NULL && v[n] != NULL)
-		n++;
 	wire_put_u32(b, n);
 	for (uint32_t i = 0; i < n; i++)
 		wire_put_str(b, v[i]);

@@ -56,12 +56,12 @@ enum conf_exit_on { CONF_EXIT_NONE, CONF_EXIT_FATAL, CONF_EXIT_NAME, CONF_EXIT_A
 #define CONF_UNSET (-1) /* umask, restart_delay, restart_delay_max: the file says nothing */
 
 struct conf_log {
-	enum conf_log_kind kind;
 	char *path; /* CONF_LOG_FILE only; absolute or relative to the supervisor's directory, ~ expanded */
 	int64_t maxbytes; /* <= 0 = no rotation */
+	int64_t capture_maxbytes;
+	enum conf_log_kind kind;
 	int backups;
 	bool compress; /* gzip for backups */
-	int64_t capture_maxbytes;
 	bool events_enabled;
 	bool syslog; /* also to syslog(3) */
 };
@@ -98,11 +98,12 @@ struct conf_wire {
 /* One process: numprocs is expanded already. All strings are expanded, owned by the struct conf, NULL = not
  * set. Processes share equal strings and arrays: nothing here may be changed in place. */
 struct conf_proc {
-	enum conf_kind kind;
 	char *program; /* the x of [program:x] */
 	char *name;    /* process_name */
 	char *group;
+	enum conf_kind kind;
 	int group_priority;
+	int priority;
 	int process_num;
 	int numprocs;
 	int numprocs_start;
@@ -121,20 +122,15 @@ struct conf_proc {
 	char **argv; /* of an entry it begins with that; NULL-terminated; NULL when command or args cannot be split: then argv_error says why */
 	char *argv_error;
 	char *directory;
+	char *user;
 	int umask; /* CONF_UNSET = inherit */
-	int priority;
-	bool autostart;
 	enum conf_autorestart autorestart;
 	int startsecs;
 	int startretries; /* CONF_RETRIES_INFINITE */
-	char *user;
 	int stopsignal;
 	int stopwaitsecs;
-	bool stopasgroup;
-	bool killasgroup;
 	uint8_t *exitcodes;
 	size_t n_exitcodes;
-	bool redirect_stderr;
 	struct conf_log out;
 	struct conf_log err;
 	char **environment; /* NULL-terminated "KEY=value": [supervisord]'s and then the program's own, no key twice */
@@ -144,33 +140,39 @@ struct conf_proc {
 
 	/* mpsup's own */
 	enum conf_kill_mode kill_mode;
+	enum conf_method start_method;
 	int64_t restart_delay; /* ns, CONF_UNSET = supervisord's meaning of startretries */
 	int64_t restart_delay_max; /* ns, CONF_UNSET likewise; the table's default counts once either is set */
 	int restart_limit_count; /* 0 = no limit */
 	int restart_limit_secs;
-	enum conf_method start_method;
-	bool daemon;	  /* default yes; no = mpsup run waits for it */
 	char *log_prefix; /* NULL = default ("auto": name in run, none in files), "none", or a text */
-	bool log_timestamp;
-	char *env_file;		/* path without the leading "-" */
-	bool env_file_optional; /* it had the leading "-" */
+	char *env_file;	  /* path without the leading "-" */
 	enum conf_stdin stdin_mode;
 	enum conf_control control;
 	enum conf_ready ready;
+	enum conf_stop_method stop_method;
 	int64_t start_timeout; /* ns, of ready=notify; 0 = none */
 	int64_t watchdog;      /* ns; 0 = none */
-	enum conf_stop_method stop_method;
 
 	/* fcgi-program: an address checked by conf ("tcp://host:port" or "unix:///path"), owner "user[:group]" */
 	char *socket;
-	int socket_backlog; /* 0 = SOMAXCONN */
 	char *socket_owner;
+	int socket_backlog; /* 0 = SOMAXCONN */
 	int socket_mode;
 
 	/* eventlistener */
 	char **events; /* NULL-terminated */
-	int buffer_size;
 	char *result_handler;
+	int buffer_size;
+
+	/* All that is yes or no, in one place: between others each would be as large as a pointer. */
+	bool autostart;
+	bool stopasgroup;
+	bool killasgroup;
+	bool redirect_stderr;
+	bool daemon; /* default yes; no = mpsup run waits for it */
+	bool log_timestamp;
+	bool env_file_optional; /* it had the leading "-" */
 };
 
 struct conf_supervisord {

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/strv.h"
 #include "base/xalloc.h"
 #include "conf/conf.h"
 #include "conf/keys.h"
@@ -54,52 +55,20 @@ static bool same_int64(const struct pair *p)
 	return *(const int64_t *)p->a == *(const int64_t *)p->b;
 }
 
-static size_t strv_length(char *const *v)
-{
-	size_t n = 0;
-
-	while (v != NULL && v[n] != NULL)
-		n++;
-	return n;
-}
-
 static bool same_list(const struct pair *p)
 {
-	char *const *a = *(char **const *)p->a, *const *b = *(char **const *)p->b;
-	size_t n = strv_length(a);
-
-	if (a == b)
-		return true;
-	if (strv_length(b) != n)
-		return false;
-	for (size_t i = 0; i < n; i++)
-		if (strcmp(a[i], b[i]) != 0)
-			return false;
-	return true;
-}
-
-static bool holds(char *const *v, const char *text)
-{
-	for (; *v != NULL; v++)
-		if (strcmp(*v, text) == 0)
-			return true;
-	return false;
+	return strv_is_equal(*(char **const *)p->a, *(char **const *)p->b);
 }
 
 /* No name is in it twice, and the order of variables is nothing to a program. */
 static bool same_environment(const struct pair *p)
 {
 	char *const *a = *(char **const *)p->a, *const *b = *(char **const *)p->b;
-	size_t n = strv_length(a);
+	bool equal = strv_length(a) == strv_length(b);
 
-	if (a == b)
-		return true;
-	if (strv_length(b) != n)
-		return false;
-	for (size_t i = 0; i < n; i++)
-		if (!holds(b, a[i]))
-			return false;
-	return true;
+	for (; equal && a != NULL && *a != NULL; a++)
+		equal = strv_holds(b, *a);
+	return equal;
 }
 
 static bool same_exitcodes(const struct pair *p)

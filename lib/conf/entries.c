@@ -7,6 +7,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/err.h"
+#include "base/guess.h"
 #include "base/xalloc.h"
 #include "conf/load.h"
 #include "conf/split.h"
@@ -56,18 +57,11 @@ void forkservers_fini(struct loader *l)
 
 static const char *nearest(const struct loader *l, const char *name)
 {
-	unsigned best = str_tolerance(name) + 1;
-	const char *found = NULL;
+	struct guess g = guess_begin(name);
 
-	for (const struct forkserver_of *f = l->forkservers; f; f = f->next) {
-		unsigned d = str_distance(name, f->name);
-
-		if (d < best) {
-			best = d;
-			found = f->name;
-		}
-	}
-	return found;
+	for (const struct forkserver_of *f = l->forkservers; f; f = f->next)
+		guess_try(&g, f->name, f->name);
+	return g.best;
 }
 
 /* The server that it names, or the one for all that name none, which need not be in the file. */

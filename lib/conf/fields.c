@@ -1,6 +1,7 @@
 /*
  * Writes the fields of the key table: one static function a type, called through a table that a unit test walks.
  */
+#include "base/guess.h"
 #include "conf/types.h"
 
 #include <ctype.h>
@@ -346,21 +347,15 @@ static const char *const event_names[] = {
 
 static int unknown_event(const char *name, struct err *err)
 {
-	const char *near = NULL;
-	unsigned best = str_tolerance(name) + 1;
+	struct guess g = guess_begin(name);
 
 	for (size_t i = 0; i < ARRAY_SIZE(event_names); i++) {
-		unsigned d = str_distance(name, event_names[i]);
-
 		if (strcasecmp(name, event_names[i]) == 0)
 			return 0;
-		if (d < best) {
-			best = d;
-			near = event_names[i];
-		}
+		guess_try(&g, event_names[i], event_names[i]);
 	}
 	return err_set(err, -EINVAL, "there is no event type '" SHOWN "' (%s%s)", name,
-		       near ? "did you mean " : "such as ", near ? near : "PROCESS_STATE");
+		       g.best ? "did you mean " : "such as ", g.best ? g.best : "PROCESS_STATE");
 }
 
 static int put_events(const struct value *v, struct err *err)

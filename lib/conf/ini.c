@@ -358,6 +358,7 @@ static char *read_line(char *to, int size, void *stream)
 	r->blank_lines = 0;
 	if (r->section == NULL) {
 		complain(r, "a section header must come first (such as [supervisord])");
+		r->skip = true; /* once is enough: up to the header each line has the same fault */
 		return give(to, "");
 	}
 	r->waits = "not a key = value line; a line that goes on with a value must be indented";

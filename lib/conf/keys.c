@@ -1,6 +1,7 @@
 /*
  * The key table. Rows are sorted by section and then as the man page has them.
  */
+#include "base/guess.h"
 #include "conf/keys.h"
 
 #include <limits.h>
@@ -240,44 +241,29 @@ const struct key *key_find(enum conf_section kind, const char *name)
 
 const char *key_nearest(enum conf_section kind, const char *name)
 {
-	unsigned best = str_tolerance(name) + 1;
-	const char *found = NULL;
+	struct guess g = guess_begin(name);
 
-	for (size_t i = 0; i < n_keys; i++) {
-		unsigned d;
-
-		if (!(keys[i].sections & kind))
-			continue;
-		d = str_distance(name, keys[i].name);
-		if (d < best) {
-			best = d;
-			found = keys[i].name;
-		}
-	}
-	return found;
+	for (size_t i = 0; i < n_keys; i++)
+		if (keys[i].sections & kind)
+			guess_try(&g, keys[i].name, keys[i].name);
+	return g.best;
 }
 
 const char *section_nearest(const char *name)
 {
-	unsigned best;
-	const char *found = NULL;
 	size_t len = strcspn(name, ":");
+	struct guess g;
 	char head[64];
 
 	if (len >= sizeof(head))
 		return NULL;
 	memcpy(head, name, len);
 	head[len] = '\0';
-	best = str_tolerance(head) + 1;
-	for (const struct section_kind *k = section_kinds; k->name; k++) {
-		unsigned d = str_distance(head, k->name);
-
-		if (d < best && d < strlen(k->name) / 2) {
-			best = d;
-			found = k->name;
-		}
-	}
-	return found;
+	g = guess_begin(head);
+	for (const struct section_kind *k = section_kinds; k->name; k++)
+		if (guess_distance(head, k->name) < strlen(k->name) / 2)
+			guess_try(&g, k->name, k->name);
+	return g.best;
 }
 
 static const char *const type_texts[N_KEY_TYPES] = {

@@ -10,7 +10,9 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/guess.h"
 #include "base/limits.h"
+#include "base/strv.h"
 #include "base/xalloc.h"
 #include "conf/load.h"
 
@@ -88,18 +90,11 @@ static bool has_section(const struct loader *l, const char *program)
 
 static const char *nearest(const struct pipes *all, const char *name)
 {
-	unsigned best = str_tolerance(name) + 1;
-	const char *found = NULL;
+	struct guess g = guess_begin(name);
 
-	for (const struct wired *w = all->programs; w; w = w->hh.next) {
-		unsigned d = str_distance(name, w->program);
-
-		if (d < best) {
-			best = d;
-			found = w->program;
-		}
-	}
-	return found;
+	for (const struct wired *w = all->programs; w; w = w->hh.next)
+		guess_try(&g, w->program, w->program);
+	return g.best;
 }
 
 /* ---------------------------------------------------------------------------------- one end */
@@ -237,10 +232,8 @@ static void add_side(struct pipes *all, struct scope *s, const struct slots *slo
 		     struct conf_pipe *pipe, enum conf_side side)
 {
 	const struct ini_entry *e = slot_of(slots, s, side_keys[side]);
-	size_t n = 0;
+	size_t n = strv_length(pipe->texts[side]);
 
-	while (pipe->texts[side] && pipe->texts[side][n])
-		n++;
 	if (e == NULL)
 		return;
 	if (n == 0)

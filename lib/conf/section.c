@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/err.h"
+#include "base/strv.h"
 #include "base/xalloc.h"
 #include "conf/expand.h"
 #include "conf/load.h"
@@ -46,21 +47,13 @@ static bool is(const char *name, size_t len, const char *word)
 }
 
 /* The value of NAME in "NAME=value" strings, or NULL. */
-static const char *env_get(char *const *env, const char *name, size_t len)
-{
-	for (; env && *env; env++)
-		if (strncmp(*env, name, len) == 0 && (*env)[len] == '=')
-			return *env + len + 1;
-	return NULL;
-}
-
 static const char *environment_lookup(const struct scope *s, const char *name, size_t len)
 {
-	const char *value = env_get(s->own_env, name, len);
+	const char *value = strv_value(s->own_env, name, len);
 	AUTO_FREE char *copy = NULL;
 
 	if (value == NULL)
-		value = env_get(s->l->conf->supervisord.environment, name, len);
+		value = strv_value(s->l->conf->supervisord.environment, name, len);
 	if (value == NULL) {
 		copy = xstrndup(name, len);
 		value = getenv(copy);

@@ -13,6 +13,7 @@
  */
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -26,6 +27,7 @@
 #include "proc/pidfd.h"
 
 enum { NEXT_PATIENCE_S = 5, RETIRE_PATIENCE_S = 2 };
+enum { STATUS_MAX = 1 << 20 }; /* bytes of /proc/PID/status; a user may be in many groups */
 
 /* ------------------------------------------------------------------------------------------------------- start */
 
@@ -72,21 +74,15 @@ static int start(struct keeper *k, struct boss *b, int stderr_fd, enum mps_step 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
 		return -errno;
 	spawn.n_fds = fill_table(k, fds, ends[1], stderr_fd);
-	r = mps_spawn_start(&spawn, NULL, &child, ret_step);
-	fd_close(&ends[1]);
-	if (r < 0) {
-		fd_close(&ends[0]);
+	r = keeper_spawn(&spawn, ends, &child, ret_step);
+	if (r < 0)
 		return r;
-	}
 	*b = (struct boss){
 		.pid = child.pid,
 		.pidfd = child.pidfd,
 		.exec_fd = child.exec_fd, /* read when it exits at once */
 		.sock = ends[0],
 	};
-	keeper_lift(&b->pidfd);
-	keeper_lift(&b->exec_fd);
-	keeper_lift(&b->sock);
 	return 0;
 }
 
@@ -147,23 +143,71 @@ void boss_on_hello(struct keeper *k, const struct keeper_message *m)
 	answer.pid = k->pid;
 	answer.count = slot_report_all(k);
 	tell(k, &answer); /* the first datagram in the socket: it has room */
-	for (int sig = 1; k->held_signals != 0 && sig < 32; sig++)
-		if (k->held_signals & UINT64_C(1) << (sig - 1))
-			pidfd_signal(k->boss.pidfd, k->boss.pid, sig);
-	k->held_signals = 0;
+	for (int sig = 1; sig < KEEPER_SIGNALS; sig++)
+		if (k->signalled[sig] > 0)
+			k->signal_news |= UINT32_C(1) << sig;
 }
 
-/* One that has no handlers yet would die of it; who says it twice means even that. */
+/* ----------------------------------------------------------------------------------------------------- signals */
+
+static void count_signal(struct keeper *k, int sig)
+{
+	k->signalled[sig]++;
+	k->signal_news |= UINT32_C(1) << sig;
+}
+
+/* Who says it twice to a supervisor that cannot hear yet means that it shall die of it, if need be. */
 void boss_signal(struct keeper *k, int sig)
 {
-	uint64_t bit = UINT64_C(1) << (sig - 1);
+	bool again = k->signal_news & UINT32_C(1) << sig;
 
 	if (k->finishing && (sig == SIGTERM || sig == SIGINT || sig == SIGQUIT) && k->boss.pid == 0)
 		end_hard(k);
-	else if (k->boss.pid > 0 && (k->boss.greeted || (k->held_signals & bit)))
+	if (again && k->boss.pid > 0 && !k->boss.greeted)
 		pidfd_signal(k->boss.pidfd, k->boss.pid, sig);
-	else
-		k->held_signals |= bit;
+	count_signal(k, sig);
+}
+
+void boss_encode_signals(struct keeper *k)
+{
+	for (int sig = 1; k->signal_news != 0 && sig < KEEPER_SIGNALS; sig++) {
+		const struct keeper_message m = {
+			.type = KEEPER_SIGNALLED,
+			.signal = (uint32_t)sig,
+			.count = k->signalled[sig],
+		};
+
+		if (k->signal_news & UINT32_C(1) << sig)
+			keeper_encode(&m, &k->out);
+	}
+}
+
+void boss_signals_told(struct keeper *k)
+{
+	k->signal_news = 0;
+}
+
+/* The kernel keeps them with the zombie. What has ended one that had no handlers yet is heard by the next one too. */
+void boss_take_unheard(struct keeper *k)
+{
+	char path[64];
+	AUTO_FREE char *text = NULL;
+	const char *line;
+	siginfo_t si = { 0 };
+	uint32_t bits = 0;
+	size_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)k->boss.pid);
+	if (fd_read_file(path, STATUS_MAX, &text, &n) == 0 &&
+	    (line = strstr(text, "\nShdPnd:")) != NULL)
+		bits = (uint32_t)strtoull(line + strlen("\nShdPnd:"), NULL, 16) << 1;
+	if (waitid(P_PID, (id_t)k->boss.pid, &si, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+	    si.si_code != CLD_EXITED && si.si_status < KEEPER_SIGNALS)
+		bits |= UINT32_C(1) << si.si_status;
+	bits &= keeper_forwarded();
+	for (int sig = 1; sig < KEEPER_SIGNALS; sig++)
+		if (bits & UINT32_C(1) << sig)
+			count_signal(k, sig);
 }
 
 static void kill_one(struct boss *b)
@@ -327,9 +371,12 @@ void boss_on_exit(struct keeper *k, struct boss *b)
 {
 	siginfo_t si = { 0 };
 
-	if (b->pid <= 0 || waitid(P_PID, (id_t)b->pid, &si, WEXITED | WNOHANG) < 0 ||
+	if (b->pid <= 0 || waitid(P_PID, (id_t)b->pid, &si, WEXITED | WNOHANG | WNOWAIT) < 0 ||
 	    si.si_pid == 0)
 		return;
+	if (b == &k->boss)
+		boss_take_unheard(k);
+	waitid(P_PID, (id_t)b->pid, &si, WEXITED | WNOHANG);
 	b->code = (uint32_t)si.si_code;
 	b->status = (uint32_t)si.si_status;
 	k->gone_pid = b->pid;

@@ -141,6 +141,7 @@ static void on_message(struct keeper *k, const struct keeper_message *m, bool cu
 	case KEEPER_REAPED:
 	case KEEPER_RETIRE:
 	case KEEPER_REFUSED:
+	case KEEPER_SIGNALLED:
 	case KEEPER_SERVER:
 		break; /* ours to say: the decoder has refused them */
 	}

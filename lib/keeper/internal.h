@@ -1,8 +1,8 @@
 /*
  * The keeper's state, shared by its files: keeper.c (loop, signals, deadlines), boss.c (the supervisor's process),
- * dispatch.c (messages), end.c (the end of all), slot.c (one instance: start, exec, exit, signals, reports), heir.c
- * (another main process than the one that was started), server.c
- * (forkservers) and stray.c (orphans: whose they are, reaping and ending them).
+ * dispatch.c (messages), end.c (the end of all), slot.c (one instance: start, exec, exit, signals), heir.c (another main
+ * process than the one that was started), slot_report.c (what the supervisor is told of instances), server.c
+ * (forkservers), server_ask.c (what they are asked for) and stray.c (orphans: whose they are, reaping and ending them).
  */
 #ifndef KEEPER_INTERNAL_H
 #define KEEPER_INTERNAL_H
@@ -40,6 +40,9 @@ enum {
 };
 
 #define NO_SLOT UINT32_MAX
+
+/* Signals for the supervisor have numbers below it. */
+#define KEEPER_SIGNALS 32
 
 struct ask;
 struct server;
@@ -136,7 +139,9 @@ struct keeper {
 	struct mps_time crashes[BOSS_CRASHES];
 	unsigned n_crashes;
 	enum keeper_on_crash on_crash;
-	uint64_t held_signals;	       /* for the boss, which cannot hear them yet; bit n - 1 */
+	/* Of each signal for the supervisor, how many there were; and of which it is to be told, bit n. */
+	uint32_t signalled[KEEPER_SIGNALS];
+	uint32_t signal_news;
 	pid_t gone_pid;		       /* of the boss that was reaped last */
 	struct keeper_message welcome; /* about the one before, as WELCOME tells it */
 
@@ -201,8 +206,18 @@ int keeper_watch(struct keeper *k, int fd, uint32_t events, enum watch what, uin
 void keeper_earliest(struct mps_time *best, struct mps_time t);
 /* Moves *fd above those that children need, where it may stay for long. */
 void keeper_lift(int *fd);
+/* The signals that are meant for the supervisor, bit n. */
+uint32_t keeper_forwarded(void);
 /* Stops watching *fd and closes it. */
 void keeper_unwatch(struct keeper *k, int *fd);
+/*
+ * A process of our own, which has ends[1]: that is closed, and the descriptors that stay are lifted. 0, or -errno with the
+ * step: then both ends are closed.
+ */
+int keeper_spawn(const struct mps_spawn *spawn, int ends[2], struct mps_child *ret,
+		 enum mps_step *ret_step);
+/* Sends k->out to the supervisor; false when the socket is full. */
+bool keeper_send(struct keeper *k, const int *fds, size_t n);
 
 /* boss.c */
 /* 0, or -errno with the step that failed. */
@@ -220,6 +235,11 @@ void boss_on_next(struct keeper *k);
 void boss_check_deadline(struct keeper *k, struct mps_time now);
 /* A signal that the keeper got and that is meant for the supervisor. */
 void boss_signal(struct keeper *k, int sig);
+/* What of signals is to be told, into k->out; and that it was. */
+void boss_encode_signals(struct keeper *k);
+void boss_signals_told(struct keeper *k);
+/* The boss is dead, but not reaped yet: the signals that it was sent and has not heard go to the next one. */
+void boss_take_unheard(struct keeper *k);
 /* Ends the boss and the next. */
 void boss_kill(struct keeper *k);
 void boss_close_ready(struct keeper *k);
@@ -255,23 +275,24 @@ void slot_signal(struct keeper *k, uint32_t index, int sig, enum keeper_scope sc
 void slot_after_sweep(struct keeper *k, uint32_t index);
 /* Descriptors that outlive the supervisor, from number `first` on; they become the keeper's. */
 void slot_keep(struct keeper *k, uint32_t index, uint32_t first, const int *fds, size_t n);
-/* A new supervisor is to hear of every instance; how many that are. */
-uint32_t slot_report_all(struct keeper *k);
 /* Slot `index`, growing the table; NULL when memory ran out. */
 struct slot *slot_at(struct keeper *k, uint32_t index);
-void slot_report(struct keeper *k, uint32_t index, unsigned reports);
-void slot_flush_reports(struct keeper *k);
 /* The slot whose main process is pid, NO_SLOT if none. Linear: for kernels without pidfds and for strays without a tag. */
 uint32_t slot_of_pid(const struct keeper *k, pid_t pid);
 /* The main process: whom its program has named, else whom we have started. */
 pid_t slot_main(const struct slot *s);
 /* Its process group; that of one that was not started by us is whatever it is in now. */
 pid_t slot_group(const struct slot *s);
-/* Sends k->out; false when the socket is full. */
-bool keeper_send(struct keeper *k, const int *fds, size_t n);
-
 /* A start that has no process yet has failed. */
 void slot_fail(struct keeper *k, uint32_t index, const struct mps_failure *failure);
+
+/* slot_report.c */
+/* The supervisor is to be told of these, bits of REPORT_. */
+void slot_report(struct keeper *k, uint32_t index, unsigned reports);
+/* A new supervisor is to hear of every instance; how many that are. */
+uint32_t slot_report_all(struct keeper *k);
+/* Tells what the socket takes. */
+void slot_flush_reports(struct keeper *k);
 
 /* heir.c */
 /* Its program says that pid is its main process. Ignored if it is none of its own, and where there are no pidfds. */
@@ -282,6 +303,20 @@ bool heir_succeeds(struct keeper *k, uint32_t index);
 void heir_drop(struct keeper *k, struct slot *s);
 
 /* server.c */
+void server_on_word(struct keeper *k, uint32_t index);
+void server_on_exit(struct keeper *k, uint32_t index);
+bool server_has_pid(const struct keeper *k, pid_t pid, uint32_t *ret_index);
+struct mps_time server_next_deadline(const struct keeper *k);
+void server_check_deadlines(struct keeper *k, struct mps_time now);
+void server_end_all(struct keeper *k);
+bool server_any(const struct keeper *k);
+/* A new supervisor is to hear of all of them. */
+void server_tell_all(struct keeper *k);
+/* What is to be told, into k->out; and that it was. */
+void server_encode_news(struct keeper *k);
+void server_news_told(struct keeper *k);
+
+/* server_ask.c */
 /*
  * A start by a forkserver, made if need be: the ask and a struct mps_child that has an exec_fd only. What came with the
  * START is the ask's then. 0, or -errno with *ret_step. Nothing is done before server_go_on().
@@ -297,18 +332,6 @@ uint64_t server_on_born(struct keeper *k, struct ask *a);
 /* A signal for the child. False: there will be none. */
 bool server_signal(struct ask *a, int sig);
 void server_forget(struct keeper *k, struct ask *a);
-void server_on_word(struct keeper *k, uint32_t index);
-void server_on_exit(struct keeper *k, uint32_t index);
-bool server_has_pid(const struct keeper *k, pid_t pid, uint32_t *ret_index);
-struct mps_time server_next_deadline(const struct keeper *k);
-void server_check_deadlines(struct keeper *k, struct mps_time now);
-void server_end_all(struct keeper *k);
-bool server_any(const struct keeper *k);
-/* A new supervisor is to hear of all of them. */
-void server_tell_all(struct keeper *k);
-/* What is to be told, into k->out; and that it was. */
-void server_encode_news(struct keeper *k);
-void server_news_told(struct keeper *k);
 
 /* stray.c */
 void stray_sweep(struct keeper *k, struct mps_time now);

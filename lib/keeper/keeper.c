@@ -33,6 +33,15 @@
 /* Handed on to the supervisor, which knows what they mean. */
 static const int forwarded[] = { SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2 };
 
+uint32_t keeper_forwarded(void)
+{
+	uint32_t bits = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(forwarded); i++)
+		bits |= UINT32_C(1) << forwarded[i];
+	return bits;
+}
+
 int keeper_watch(struct keeper *k, int fd, uint32_t events, enum watch what, uint32_t slot,
 		 uint32_t gen)
 {
@@ -69,6 +78,46 @@ void keeper_lift(int *fd)
 		return; /* no room up there: it stays where it is */
 	fd_close(fd);
 	*fd = high;
+}
+
+int keeper_spawn(const struct mps_spawn *spawn, int ends[2], struct mps_child *ret,
+		 enum mps_step *ret_step)
+{
+	int r = mps_spawn_start(spawn, NULL, ret, ret_step);
+
+	fd_close(&ends[1]);
+	if (r < 0) {
+		fd_close(&ends[0]);
+		return r;
+	}
+	keeper_lift(&ret->pidfd);
+	keeper_lift(&ret->exec_fd);
+	keeper_lift(&ends[0]);
+	return 0;
+}
+
+enum { SEND_AGAIN_MS = 20 };
+
+bool keeper_send(struct keeper *k, const int *fds, size_t n)
+{
+	struct iovec iov = { k->out.p, k->out.len };
+	int r;
+
+	if (k->boss.sock < 0 || k->out.failed)
+		return true;
+	r = fd_send(k->boss.sock, &iov, 1, fds, n);
+	/* Too many descriptors are under way for this user (unix(7)); nobody tells when they have been taken. */
+	if (r == -ETOOMANYREFS || r == -EMFILE || r == -ENFILE) {
+		k->send_again.ns = mps_now().ns + SEND_AGAIN_MS * MPS_NS_PER_MS;
+		return false;
+	}
+	if (r != -EAGAIN && r != -ENOBUFS && r != -ENOMEM)
+		return true; /* a supervisor that is gone is noticed by its pidfd */
+	if (!k->sock_full) {
+		k->sock_full = true;
+		keeper_watch(k, k->boss.sock, EPOLLIN | EPOLLOUT, WATCH_SOCK, NO_SLOT, 0);
+	}
+	return false;
 }
 
 /* ------------------------------------------------------------------------------------------------- signals */
@@ -114,6 +163,8 @@ static void reap_all(struct keeper *k)
 			k->reap_later = true;
 			break;
 		}
+		if (si.si_pid == k->boss.pid)
+			boss_take_unheard(k);
 		waitid(P_PID, (id_t)si.si_pid, &si, WEXITED | WNOHANG);
 		if (note_boss(&k->boss, &si))
 			k->gone_pid = si.si_pid;

@@ -61,6 +61,11 @@ enum keeper_type {
 	KEEPER_REAPED, /* u32 pid, u32 si_code, u32 si_status: a stranger's zombie; sent if there is room, else dropped */
 	KEEPER_RETIRE, /* u32 protocol: the next supervisor is there; touch nothing any more, and exit */
 	KEEPER_REFUSED, /* u32 si_code, u32 si_status: how the next one ended before it was there */
+	/*
+	 * u32 signal, u32 how many of it the keeper has got in its life. Told when there is another, and to each new
+	 * supervisor, which knows from the state how many of them were heard before.
+	 */
+	KEEPER_SIGNALLED,
 	KEEPER_SERVER, /* a forkserver: str name, u32 pid (0 = none now), u32 how many it and those before it have started */
 };
 
@@ -102,7 +107,7 @@ struct keeper_message {
 	uint32_t scope;
 	uint32_t status; /* EXIT's status, EXITED's si_status, FAILED's errno */
 	uint32_t code;	 /* EXITED's si_code, FAILED's step */
-	uint32_t count;	 /* WELCOME's, SERVER's */
+	uint32_t count;	 /* WELCOME's, SIGNALLED's, SERVER's */
 	uint32_t first;	 /* KEEP's and KEPT's */
 	uint32_t state;	 /* enum keeper_instance */
 	uint64_t sent;	 /* INSTANCE's signals */

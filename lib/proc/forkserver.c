@@ -19,6 +19,7 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/limits.h"
+#include "base/strv.h"
 #include "base/title.h"
 #include "base/wire.h"
 #include "proc/entry.h"
@@ -94,11 +95,8 @@ static void note_file(struct forkserver *f, const char *object, void *handle,
 static bool preload(struct forkserver *f, char **objects)
 {
 	char why[SPAWN_TEXT_MAX];
-	size_t n = 0;
 
-	while (objects[n] != NULL)
-		n++;
-	f->loaded = calloc(n + 1, sizeof(*f->loaded));
+	f->loaded = calloc(strv_length(objects) + 1, sizeof(*f->loaded));
 	if (f->loaded == NULL)
 		return false;
 	for (; *objects != NULL; objects++) {

@@ -506,10 +506,10 @@ struct capture *capture_new(struct unit *u, bool is_err)
 
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return NULL;
-	if (is_near_limit(ends[1]) || u->svc.id >= KEEPER_INSTANCES_MAX) {
+	if (is_near_limit(ends[1]) || u->svc.id >= s->logs.instances) {
 		close(ends[0]);
 		close(ends[1]);
-		errno = EMFILE;
+		errno = is_near_limit(ends[1]) ? EMFILE : ENOMEM;
 		return NULL;
 	}
 	logs_capture_drop(&s->logs, 2 * u->svc.id + is_err);

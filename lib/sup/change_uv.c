@@ -33,11 +33,7 @@ static void produce_results(struct request *r)
 
 	for (; r->at < end; r->at++)
 		json_array_append_new(rows, change_row(r->waiters[r->at]));
-	request_answer(r, json_pack("{s:o}", "processes", rows), more);
-	if (more)
-		request_continue(r);
-	else
-		request_end(r);
+	request_answer_part(r, json_pack("{s:o}", "processes", rows), more);
 }
 
 static void finish_if_done(struct request *r)

@@ -50,7 +50,7 @@ static void request_free(struct request *r)
 {
 	leave_all(r);
 	change_forget(r);
-	report_free(r->report);
+	reloaded_free(r->report);
 	json_decref(r->id);
 	json_decref(r->params);
 	json_decref(r->rows);
@@ -199,7 +199,7 @@ static void client_send(struct client *c, json_t *line)
 	}
 }
 
-void request_answer(struct request *r, json_t *result, bool more)
+static void answer(const struct request *r, json_t *result, bool more)
 {
 	json_t *line = json_object();
 
@@ -208,6 +208,21 @@ void request_answer(struct request *r, json_t *result, bool more)
 		json_object_set_new(line, "more", json_true());
 	json_object_set_new(line, "result", result);
 	client_send(r->client, line);
+}
+
+void request_answer(struct request *r, json_t *result)
+{
+	answer(r, result, false);
+}
+
+void request_answer_part(struct request *r, json_t *result, bool more)
+{
+	answer(r, result, more);
+	if (!more)
+		request_end(r);
+	else if (!r->client->closing &&
+		 uv_stream_get_write_queue_size((uv_stream_t *)&r->client->pipe) < WRITE_LOW)
+		r->produce(r);
 }
 
 void request_event(struct request *r, const char *event, json_t *data)
@@ -245,13 +260,6 @@ void request_subscribe(struct request *r, struct subscription *sub)
 {
 	events_unsubscribe(r->client->subscription);
 	r->client->subscription = sub;
-}
-
-void request_continue(struct request *r)
-{
-	if (!r->client->closing &&
-	    uv_stream_get_write_queue_size((uv_stream_t *)&r->client->pipe) < WRITE_LOW)
-		r->produce(r);
 }
 
 /* ------------------------------------------------------------------------------------------------- reading */

@@ -13,7 +13,7 @@
 #include "sup/svc.h"
 
 struct client;
-struct report;
+struct reloaded;
 struct request;
 struct subscription;
 struct sup;
@@ -55,21 +55,21 @@ struct request {
 	void (*produce)(struct request *r);
 	/* What `produce` becomes when the last waiter is done; NULL = a row for each. */
 	void (*results)(struct request *r);
-	struct report *report; /* of a reload */
+	struct reloaded *report; /* of a reload */
 	struct unit **list;
 	size_t n_list, at;
 	uint64_t fields; /* of a row of status, a bit each */
 };
 
 /* connection_uv.c */
-void request_answer(struct request *r, json_t *result, bool more);	/* steals result */
+void request_answer(struct request *r, json_t *result); /* steals result */
+/* The same of one that produces: it is called again when the client has taken that, or without more it has ended. */
+void request_answer_part(struct request *r, json_t *result, bool more);
 void request_event(struct request *r, const char *event, json_t *data); /* steals data */
 void request_fail(struct request *r, enum fault code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 /* After the last answer. */
 void request_end(struct request *r);
-/* Calls produce again when the client has taken what was sent. */
-void request_continue(struct request *r);
 
 /* Its client has been dropped: what is said to it is not heard. */
 bool request_is_lost(const struct request *r);
@@ -89,7 +89,7 @@ void change_forget_removed(struct request *r);
 /* A service has changed its state. */
 void change_on_state(struct unit *u, enum svc_state from);
 
-/* reload_uv.c */
-void report_free(struct report *report);
+/* reloaded.c */
+void reloaded_free(struct reloaded *report);
 
 #endif

@@ -1,6 +1,7 @@
 /*
  * The names of events. See events.h.
  */
+#include "base/guess.h"
 #include "sup/events.h"
 
 #include <errno.h>
@@ -23,22 +24,16 @@ const char *event_name(enum event_type type)
 
 int event_find(const char *name, struct err *err)
 {
-	unsigned best = str_tolerance(name) + 1;
-	const char *nearest = NULL;
+	struct guess g = guess_begin(name);
 	AUTO_BUF all = BUF_INIT;
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-		unsigned d = str_distance(name, names[i]);
-
 		if (strcmp(names[i], name) == 0)
 			return (int)i;
-		if (d < best) {
-			best = d;
-			nearest = names[i];
-		}
+		guess_try(&g, names[i], names[i]);
 		buf_addf(&all, "%s%s", i > 0 ? ", " : "", names[i]);
 	}
-	if (nearest != NULL)
-		return err_set(err, -EINVAL, "no event '%s' (did you mean %s?)", name, nearest);
+	if (g.best != NULL)
+		return err_set(err, -EINVAL, "no event '%s' (did you mean %s?)", name, g.best);
 	return err_set(err, -EINVAL, "no event '%s': one of %s", name, all.p);
 }

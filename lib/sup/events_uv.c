@@ -283,7 +283,7 @@ static void answer(struct request *r)
 
 	if (r->rows != NULL)
 		json_object_set(result, "errors", r->rows);
-	request_answer(r, result, false);
+	request_answer(r, result);
 }
 
 /* What a client that has heard another supervisor, or comes when we are going, would miss. */

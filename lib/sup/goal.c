@@ -1,6 +1,7 @@
 /*
  * What somebody waits for. See goal.h.
  */
+#include "base/guess.h"
 #include "sup/goal.h"
 
 #include <errno.h>
@@ -30,18 +31,12 @@ static const struct {
 
 static int not_found(const char *word, struct err *err)
 {
-	unsigned best = str_tolerance(word) + 1;
 	AUTO_FREE char *nearest = NULL;
+	struct guess g = guess_begin(word);
 
-	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
-		unsigned d = str_distance(word, words[i].name);
-
-		if (d >= best)
-			continue;
-		best = d;
-		free(nearest);
-		nearest = xstrdup(words[i].name);
-	}
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+		guess_try(&g, words[i].name, words[i].name);
+	nearest = g.best != NULL ? xstrdup(g.best) : NULL;
 	for (char *p = nearest; p != NULL && *p != '\0'; p++)
 		*p |= 0x20; /* as people write it */
 	if (nearest != NULL)

@@ -1,6 +1,7 @@
 /*
- * Reading a log through its backups. See logfile.h. They are opened from the newest to the oldest: a rotation meanwhile
- * moves them the same way, so that one may be met twice but none is missed.
+ * Reading a log through its backups. See logfile.h. They are opened from the newest to the oldest while rotations may move
+ * them the same way, and bring newer ones behind them: where a name was free or another file's a moment ago tells nothing.
+ * All rests on this: a file's number never falls, and files do not overtake each other.
  */
 #include "sup/logfile.h"
 
@@ -18,9 +19,12 @@
 #include "base/mtime.h"
 #include "base/xalloc.h"
 
+#define AT_END INT64_MAX /* of a part, whatever its size */
+
 enum {
 	BLOCK = 64 << 10,
-	GAP = 8, /* numbers in a row that are missing: files may be on their way up */
+	GAP = 8, /* numbers in a row that are missing: one where files are on their way up, more that somebody removed */
+	MOVES = 2, /* what follows a file that stays has one of so many numbers */
 };
 
 struct logpart {
@@ -28,7 +32,10 @@ struct logpart {
 	gzFile gz; /* NULL = as it is */
 	struct stat st;
 	char *name;
+	int number; /* in the name; 0 = FILE */
 };
+
+#define NO_PART ((struct logpart){ .fd = -1 })
 
 /* -------------------------------------------------------------------------------------------------- one part */
 
@@ -38,6 +45,7 @@ static void part_close(struct logpart *p)
 		gzclose_r(p->gz);
 	fd_close(&p->fd);
 	free(p->name);
+	*p = NO_PART;
 }
 
 static int failed(const struct logpart *p, int r, struct err *err)
@@ -79,10 +87,10 @@ static ssize_t part_read(struct logpart *p, off_t at, char *to, size_t size)
 {
 	ssize_t n;
 
+	if (at == AT_END || (p->gz == NULL && at >= p->st.st_size))
+		return 0;
 	if (p->gz != NULL)
 		return gz_read(p, at, to, size);
-	if (at >= p->st.st_size)
-		return 0;
 	if ((off_t)size > p->st.st_size - at)
 		size = (size_t)(p->st.st_size - at);
 	do
@@ -131,47 +139,52 @@ static bool is_compressed_from(struct logpart *p, int fd, const struct stat *st)
 	       has_same_text(p, fd);
 }
 
+static bool is_same(const struct stat *a, const struct stat *b)
+{
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
 /* Of the same text as the open file, by itself or compressed: as that is now, since it may have grown after it was opened. */
 static bool is_file(struct logpart *p, int fd)
 {
 	struct stat st;
 
-	return fstat(fd, &st) == 0 && ((p->st.st_dev == st.st_dev && p->st.st_ino == st.st_ino) ||
-				       is_compressed_from(p, fd, &st));
+	return fstat(fd, &st) == 0 && (is_same(&p->st, &st) || is_compressed_from(p, fd, &st));
+}
+
+/* Where it was met. It is open, so that no other can have its inode. */
+static bool is_there(const struct logpart *p)
+{
+	struct stat st;
+
+	return stat(p->name, &st) == 0 && is_same(&p->st, &st);
 }
 
 /* --------------------------------------------------------------------------------------------- all its parts */
 
-/* Takes p, also when it fails. */
-static int add(struct logfile *l, struct logpart *p, bool compressed, struct err *err)
+/* 0, or -errno with err and nothing open. */
+static int open_name(const struct logfile *l, int number, bool compressed, struct logpart *ret,
+		     struct err *err)
 {
-	int r = part_open(p, compressed);
-
-	if (r < 0) {
-		failed(p, r, err);
-		part_close(p);
-		return r;
-	}
-	for (size_t i = 0; i < l->n; i++)
-		if (is_file(p, l->parts[i].fd)) {
-			part_close(p); /* moved up since */
-			return 0;
-		}
-	l->parts = xrealloc(l->parts, (l->n + 1) * sizeof(*l->parts));
-	l->parts[l->n++] = *p;
-	return 0;
-}
-
-int logfile_open(struct logfile *l, const char *path, struct err *err)
-{
-	struct logpart p = { .fd = -1, .name = xstrdup(path) };
+	struct logpart p = NO_PART;
 	int r;
 
-	*l = (struct logfile){ .path = xstrdup(path) };
-	r = add(l, &p, false, err);
-	if (r < 0)
-		logfile_close(l);
+	p.number = number;
+	p.name = number == 0 ? xstrdup(l->path)
+			     : xasprintf("%s.%d%s", l->path, number, compressed ? ".gz" : "");
+	r = part_open(&p, compressed);
+	if (r < 0) {
+		failed(&p, r, err);
+		part_close(&p);
+	}
+	*ret = p;
 	return r;
+}
+
+static void add(struct logfile *l, const struct logpart *p)
+{
+	l->parts = xrealloc(l->parts, (l->n + 1) * sizeof(*l->parts));
+	l->parts[l->n++] = *p;
 }
 
 void logfile_close(struct logfile *l)
@@ -183,32 +196,91 @@ void logfile_close(struct logfile *l)
 	*l = (struct logfile){ 0 };
 }
 
-static int add_number(struct logfile *l, int number, struct err *err)
+/*
+ * The first that is there, with this number or one above it. As above, or 1 if `at`, which is open with the number before
+ * or is none, did not stay where it was meanwhile.
+ */
+static int open_from(const struct logfile *l, int number, const struct logpart *at,
+		     struct logpart *ret, struct err *err)
 {
 	int r = -ENOENT;
 
-	for (int compressed = 0; compressed <= 1 && r == -ENOENT; compressed++) {
-		struct logpart p = { .fd = -1 };
-
-		p.name = xasprintf("%s.%d%s", l->path, number, compressed ? ".gz" : "");
-		r = add(l, &p, compressed, err);
+	for (int n = 1; r == -ENOENT && n <= GAP; n++, number++) {
+		for (int gz = 0; r == -ENOENT && gz <= (number > 0); gz++)
+			r = open_name(l, number, gz, ret, err);
+		if ((r == -ENOENT && n != MOVES) || at->fd < 0 || is_there(at))
+			continue;
+		part_close(ret);
+		return 1;
 	}
+	return r;
+}
+
+/* Between two files the newest is FILE.1. */
+int logfile_open(struct logfile *l, const char *path, struct err *err)
+{
+	struct logpart p;
+	int r;
+
+	*l = (struct logfile){ .path = xstrdup(path) };
+	r = open_name(l, 0, false, &p, err);
+	if (r == -ENOENT && open_from(l, 1, &NO_PART, &p, NULL) == 0)
+		r = 0;
+	if (r < 0)
+		logfile_close(l);
+	else
+		add(l, &p);
+	return r;
+}
+
+/*
+ * What is older than the last part. That is looked for first, from where it was: what is met before it is newer than all
+ * parts. A file that stays where it is until the next was opened has that behind it, as no other can have come between; and
+ * what is behind a file moves once at most while it stays. If it does not stay, the last part has gone up too.
+ */
+static int find_older(const struct logfile *l, struct logpart *ret, struct err *err)
+{
+	const struct logpart *last = &l->parts[l->n - 1];
+	struct logpart at = NO_PART, next;
+	int from = last->number, r;
+	bool found = false; /* `at` is the last part */
+
+	for (;;) {
+		r = open_from(l, from, &at, &next, err);
+		if (r > 0) {
+			from = at.number + (at.gz != NULL); /* or it was compressed */
+			part_close(&at);
+			found = false;
+		} else if (r == -ENOENT && at.fd < 0 && from > 0) {
+			from--; /* to what can stay */
+		} else if (r < 0 || (found && !is_same(&next.st, &last->st))) {
+			break;
+		} else {
+			part_close(&at);
+			at = next;
+			from = at.number + 1;
+			found = is_file(&at, last->fd);
+		}
+	}
+	part_close(&at);
+	*ret = next;
 	return r;
 }
 
 /* One older part more. 1, 0 = there is none, or -errno with err: then it is left out, and all before. */
 static int open_older(struct logfile *l, struct err *err)
 {
-	size_t had = l->n;
-	int gap = 0, r = 0;
+	struct logpart p;
+	int r;
 
-	while (!l->whole && l->n == had && gap < GAP) {
-		r = add_number(l, ++l->number, err);
-		gap = r == -ENOENT ? gap + 1 : 0;
-		l->whole = r < 0 && r != -ENOENT;
-	}
-	l->whole = l->n == had;
-	return l->n > had ? 1 : r == -ENOENT ? 0 : r;
+	if (l->whole)
+		return 0;
+	r = find_older(l, &p, err);
+	if (r == 0)
+		add(l, &p);
+	else
+		l->whole = true;
+	return r == 0 ? 1 : r == -ENOENT ? 0 : r;
 }
 
 static void start_at(struct logfile *l, size_t part, off_t at)
@@ -233,11 +305,6 @@ ssize_t logfile_read(struct logfile *l, char *p, size_t size, struct err *err)
 			return n;
 		l->now = (struct logplace){ l->now.part - 1, 0 };
 	}
-}
-
-int logfile_fd(const struct logfile *l)
-{
-	return l->parts[0].fd;
 }
 
 int logfile_take_fd(struct logfile *l, off_t *ret_size)
@@ -360,7 +427,7 @@ int logfile_start_last(struct logfile *l, long n, struct err *err)
 	int r;
 
 	if (n == 0) {
-		start_at(l, 0, l->parts[0].st.st_size);
+		start_at(l, 0, AT_END);
 		return 0;
 	}
 	if (n < 0)
@@ -384,7 +451,7 @@ int logfile_start_since(struct logfile *l, int64_t ns, struct err *err)
 	int r;
 
 	if (changed_ns(&l->parts[0]) < ns) {
-		start_at(l, 0, l->parts[0].st.st_size);
+		start_at(l, 0, AT_END);
 		return 0;
 	}
 	do
@@ -402,6 +469,10 @@ int logfile_start_behind(struct logfile *l, int fd)
 	start_at(l, 0, 0);
 	if (fstat(fd, &ours.st) < 0)
 		return 0;
+	if (is_file(&l->parts[0], fd)) {
+		start_at(l, 0, AT_END);
+		return 1;
+	}
 	for (size_t i = 1; open_older(l, NULL) > 0; i++) {
 		if (is_file(&l->parts[i], fd)) {
 			start_at(l, i - 1, 0);

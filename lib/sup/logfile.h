@@ -16,9 +16,8 @@ struct logpart;
 /* The first functions below choose where reading starts; until then it is at the beginning of FILE. */
 struct logfile {
 	char *path;
-	struct logpart *parts; /* open; the newest, FILE itself, first */
+	struct logpart *parts; /* open; the newest, most often FILE itself, first */
 	size_t n;
-	int number; /* of the oldest that is open; 0 = FILE */
 	bool whole; /* there is none older, or it cannot be read */
 	struct logplace {
 		size_t part;
@@ -26,7 +25,10 @@ struct logfile {
 	} start, now;
 };
 
-/* Opens FILE as it is now: what is added later is not read. 0 or -errno with err; -EINVAL where it is no regular file. */
+/*
+ * Opens FILE as it is now, or the newest backup where it is not there, as in the midst of a rotation: what is added later
+ * is not read. 0 or -errno with err; -EINVAL where it is no regular file.
+ */
 int logfile_open(struct logfile *l, const char *path, struct err *err);
 
 /* Zeroed is fine. */
@@ -53,9 +55,10 @@ void logfile_rewind(struct logfile *l);
 /* The next bytes, 0 at the end, or -errno with err. */
 ssize_t logfile_read(struct logfile *l, char *p, size_t size, struct err *err);
 
-/* FILE's descriptor, which is the caller's from here on, and how far it was there to be read; nothing else is read after. */
+/*
+ * The descriptor of what was opened, which is the caller's from here on, and how far it was there to be read; nothing else
+ * is read after.
+ */
 int logfile_take_fd(struct logfile *l, off_t *ret_size);
-/* The same, still ours. */
-int logfile_fd(const struct logfile *l);
 
 #endif

@@ -21,7 +21,9 @@
 #define uthash_malloc(n) xmalloc(n)
 #include <uthash.h>
 
-#define LOGS_MAGIC UINT64_C(0x32736770756d) /* "mpugs2": the layout below */
+#define LOGS_MAGIC UINT64_C(0x33736770756d) /* "mpugs3": the layout below */
+
+enum { INSTANCES_MIN = 64 }; /* with less room there is no beginning */
 
 /*
  * From the program's pipe to a window: reading it directly could be killed after the kernel took the bytes and before
@@ -49,7 +51,8 @@ struct log_writing {
 
 struct log_head {
 	uint64_t magic;
-	uint64_t used; /* slots that were ever taken */
+	uint64_t instances; /* there is room for so many */
+	uint64_t used;	    /* slots that were ever taken */
 	struct log_reading reading;
 	struct log_writing writing;
 	uint64_t n_words; /* of a commit; 0 = none */
@@ -69,13 +72,37 @@ struct log_left {
 };
 
 /* Sparse: only what was touched exists. */
-#define N_CAPTURES ((size_t)2 * KEEPER_INSTANCES_MAX)
-#define N_SLOTS (N_CAPTURES + 64)
+static size_t n_captures(const struct logs *l)
+{
+	return (size_t)2 * l->instances;
+}
+
+static size_t n_slots(const struct logs *l)
+{
+	return n_captures(l) + 64;
+}
+
 #define AT_CAPTURES ((size_t)4096)
-#define AT_SLOTS (AT_CAPTURES + N_CAPTURES * sizeof(struct log_capture))
-#define AT_WINDOWS ((AT_SLOTS + N_SLOTS * sizeof(struct log_slot) + 4095) / 4096 * 4096)
-#define AT_SINKS (AT_WINDOWS + N_CAPTURES * LOGS_CAPTURE_SIZE)
-#define TOTAL (AT_SINKS + N_SLOTS * LOGS_SINK_SIZE)
+
+static size_t at_slots(const struct logs *l)
+{
+	return AT_CAPTURES + n_captures(l) * sizeof(struct log_capture);
+}
+
+static size_t at_windows(const struct logs *l)
+{
+	return (at_slots(l) + n_slots(l) * sizeof(struct log_slot) + 4095) / 4096 * 4096;
+}
+
+static size_t at_sinks(const struct logs *l)
+{
+	return at_windows(l) + n_captures(l) * LOGS_CAPTURE_SIZE;
+}
+
+static size_t total(const struct logs *l)
+{
+	return at_sinks(l) + n_slots(l) * LOGS_SINK_SIZE;
+}
 
 static char *at(struct logs *l, size_t offset)
 {
@@ -89,7 +116,7 @@ static struct log_capture *capture_of(struct logs *l, uint32_t capture)
 
 struct log_slot *logs_slot(struct logs *l, uint32_t slot)
 {
-	return (struct log_slot *)at(l, AT_SLOTS) + slot;
+	return (struct log_slot *)at(l, at_slots(l)) + slot;
 }
 
 /* ------------------------------------------------------------------------------------------------ recovery */
@@ -131,7 +158,7 @@ static int finish_reading(struct logs *l)
 	if (ioctl(l->mid[0], FIONREAD, &left) < 0)
 		return -errno;
 	n = r->n != 0 ? r->n : (uint64_t)left;
-	if (r->capture > N_CAPTURES || (uint64_t)left > n || n > LOGS_CAPTURE_SIZE ||
+	if (r->capture > n_captures(l) || (uint64_t)left > n || n > LOGS_CAPTURE_SIZE ||
 	    r->tail > LOGS_CAPTURE_SIZE - n)
 		return -EINVAL;
 	log_store(&r->n, n); /* we may be killed as well */
@@ -185,7 +212,7 @@ static int adopt_writing(struct logs *l)
 
 	if (o->slot == 0)
 		return 0;
-	if (o->slot > N_SLOTS || o->from > N_CAPTURES)
+	if (o->slot > n_slots(l) || o->from > n_captures(l))
 		return -EINVAL;
 	if (o->from > 0)
 		logs_capture_window(l, (uint32_t)o->from - 1, &w);
@@ -235,12 +262,14 @@ static int64_t take_left(struct logs *l, struct log_left *left)
 }
 
 /* What a commit writes are words of captures and of slots. */
-static bool words_fit(const struct log_head *h)
+static bool words_fit(const struct logs *l)
 {
+	const struct log_head *h = l->head;
+
 	if (h->n_words > LOGS_COMMIT_MAX)
 		return false;
 	for (uint64_t i = 0; i < h->n_words; i++)
-		if (h->words[i].at < AT_CAPTURES || h->words[i].at > AT_WINDOWS - 8 ||
+		if (h->words[i].at < AT_CAPTURES || h->words[i].at > at_windows(l) - 8 ||
 		    h->words[i].at % 8 != 0)
 			return false;
 	return true;
@@ -250,12 +279,11 @@ static int adopt(struct logs *l)
 {
 	int r;
 
-	if (l->mid[0] < 0 || l->mid[1] < 0 || l->head->magic != LOGS_MAGIC ||
-	    l->head->used > N_SLOTS || !words_fit(l->head))
+	if (l->mid[0] < 0 || l->mid[1] < 0 || l->head->used > n_slots(l) || !words_fit(l))
 		return -EINVAL;
 	finish_commit(l->head);
 	for (uint32_t i = 0; i < l->head->used; i++) {
-		if (logs_slot(l, i)->from > N_CAPTURES)
+		if (logs_slot(l, i)->from > n_captures(l))
 			return -EINVAL;
 		if (logs_slot(l, i)->key != 0)
 			add_left(l, i);
@@ -268,18 +296,34 @@ static int adopt(struct logs *l)
 
 static int map(struct logs *l)
 {
-	void *p =
-		mmap(NULL, TOTAL, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, l->memfd, 0);
+	void *p = mmap(NULL, total(l), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, l->memfd,
+		       0);
 
 	if (p == MAP_FAILED)
 		return -errno;
 	l->head = p;
-	madvise(p, TOTAL, MADV_DONTDUMP);
+	madvise(p, total(l), MADV_DONTDUMP);
 	return 0;
 }
 
+/* Room for all instances that there may be, unless the limit of the address space (ulimit -v) is too low for that. */
+static int map_new(struct logs *l)
+{
+	struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
+	int r = -ENOMEM;
+
+	getrlimit(RLIMIT_AS, &limit);
+	for (l->instances = KEEPER_INSTANCES_MAX; r == -ENOMEM && l->instances >= INSTANCES_MIN;) {
+		if (total(l) <= limit.rlim_cur / 2)
+			r = map(l);
+		if (r == -ENOMEM)
+			l->instances /= 2;
+	}
+	return r;
+}
+
 /* It is mostly holes, but a limit of the size of files counts them. */
-static int set_size(int memfd)
+static int set_size(const struct logs *l)
 {
 	struct rlimit before, most;
 	int r;
@@ -287,19 +331,24 @@ static int set_size(int memfd)
 	getrlimit(RLIMIT_FSIZE, &before);
 	most = (struct rlimit){ before.rlim_max, before.rlim_max };
 	setrlimit(RLIMIT_FSIZE, &most);
-	r = ftruncate(memfd, (off_t)TOTAL) < 0 ? -errno : 0;
+	r = ftruncate(l->memfd, (off_t)total(l)) < 0 ? -errno : 0;
 	setrlimit(RLIMIT_FSIZE, &before);
 	return r;
 }
 
 /* Behind its end there is SIGBUS. */
-static int check_size(int memfd)
+static int map_kept(struct logs *l)
 {
+	struct log_head head;
 	struct stat st;
 
-	if (fstat(memfd, &st) < 0)
+	if (fstat(l->memfd, &st) < 0)
 		return -errno;
-	return st.st_size >= (off_t)TOTAL ? 0 : -EINVAL;
+	if (pread(l->memfd, &head, sizeof(head), 0) != sizeof(head) || head.magic != LOGS_MAGIC ||
+	    head.instances == 0 || head.instances > KEEPER_INSTANCES_MAX)
+		return -EINVAL;
+	l->instances = (uint32_t)head.instances;
+	return st.st_size >= (off_t)total(l) ? map(l) : -EINVAL;
 }
 
 static int create(struct logs *l)
@@ -309,9 +358,12 @@ static int create(struct logs *l)
 	l->memfd = memfd_create("mpsup-logs", MFD_CLOEXEC);
 	if (l->memfd < 0)
 		return -errno;
-	r = set_size(l->memfd);
+	r = map_new(l);
+	if (r == 0)
+		r = set_size(l);
 	if (r < 0)
 		return r;
+	l->head->instances = l->instances;
 	if (pipe2(l->mid, O_CLOEXEC | O_NONBLOCK) < 0)
 		return -errno;
 	fcntl(l->mid[1], F_SETPIPE_SZ, LOGS_READ_MAX); /* or less at a time */
@@ -324,9 +376,7 @@ int logs_init(struct logs *l, int memfd, const int mid[2])
 	int r = 0;
 
 	*l = (struct logs){ .memfd = memfd, .mid = { mid ? mid[0] : -1, mid ? mid[1] : -1 } };
-	r = is_new ? create(l) : check_size(memfd);
-	if (r == 0)
-		r = map(l);
+	r = is_new ? create(l) : map_kept(l);
 	if (r == 0 && is_new)
 		log_store(&l->head->magic, LOGS_MAGIC);
 	else if (r == 0)
@@ -339,7 +389,7 @@ int logs_init(struct logs *l, int memfd, const int mid[2])
 void logs_fini(struct logs *l)
 {
 	if (l->head != NULL)
-		munmap(l->head, TOTAL);
+		munmap(l->head, total(l));
 	fd_close(&l->memfd);
 	fd_close(&l->mid[0]);
 	fd_close(&l->mid[1]);
@@ -364,7 +414,7 @@ static struct window window_at(struct logs *l, uint64_t *marks, size_t offset, u
 void logs_capture_window(struct logs *l, uint32_t capture, struct window *ret)
 {
 	*ret = window_at(l, &capture_of(l, capture)->marks,
-			 AT_WINDOWS + (size_t)capture * LOGS_CAPTURE_SIZE, LOGS_CAPTURE_SIZE);
+			 at_windows(l) + (size_t)capture * LOGS_CAPTURE_SIZE, LOGS_CAPTURE_SIZE);
 }
 
 uint64_t *logs_capture_inside(struct logs *l, uint32_t capture)
@@ -379,7 +429,7 @@ uint64_t *logs_capture_ending(struct logs *l, uint32_t capture)
 
 void logs_slot_window(struct logs *l, uint32_t slot, struct window *ret)
 {
-	*ret = window_at(l, &logs_slot(l, slot)->marks, AT_SINKS + (size_t)slot * LOGS_SINK_SIZE,
+	*ret = window_at(l, &logs_slot(l, slot)->marks, at_sinks(l) + (size_t)slot * LOGS_SINK_SIZE,
 			 LOGS_SINK_SIZE);
 }
 
@@ -455,7 +505,7 @@ uint32_t logs_slot_take(struct logs *l, uint64_t key)
 	if (l->n_free > 0) {
 		i = l->free_slots[--l->n_free];
 	} else {
-		if (l->head->used >= N_SLOTS)
+		if (l->head->used >= n_slots(l))
 			abort(); /* there are as many captures as there are slots */
 		i = (uint32_t)l->head->used;
 		log_store(&l->head->used, i + 1u);

@@ -51,6 +51,7 @@ struct log_word {
 
 struct logs {
 	int memfd, mid[2];
+	uint32_t instances; /* there is room for those numbered below it */
 	struct log_head *head;
 	uint32_t *free_slots; /* numbers below head->used */
 	size_t n_free, cap_free;
@@ -59,7 +60,10 @@ struct logs {
 	struct window *warm;
 };
 
-/* memfd -1: a new one. Else that of an earlier process, with its private pipe: what it did not finish is finished. */
+/*
+ * memfd -1: a new one, with room for as many instances as there are addresses for (ulimit -v). Else that of an earlier
+ * process, with its private pipe: what it did not finish is finished.
+ */
 int logs_init(struct logs *l, int memfd, const int mid[2]);
 void logs_fini(struct logs *l);
 

@@ -111,7 +111,7 @@ static void method_shutdown(struct request *r)
 {
 	r->sup->asked_to_end = true;
 	sup_shutdown(r->sup, 0);
-	request_answer(r, json_true(), false);
+	request_answer(r, json_true());
 	request_end(r);
 }
 
@@ -141,7 +141,7 @@ static void method_info(struct request *r)
 		method_text(s->options->dir), "logfile",
 		status_path(s, activity_path(&s->conf->supervisord, s->options->foreground)));
 
-	request_answer(r, info, false);
+	request_answer(r, info);
 	request_end(r);
 }
 

@@ -256,7 +256,8 @@ static void do_command(struct unit *u, enum notify_key key, const char *name,
 	activity_log(&u->sup->log, SVC_LOG_INFO, "%s asks for %s=%s", u->svc.name,
 		     notify_key_name(key), name);
 	for (size_t i = 0; i < t->n; i++)
-		unit_event(t->list[i], events[key], NULL);
+		unit_event(t->list[i], events[key],
+			   &(struct svc_arg){ .by_itself = t->list[i] == u });
 }
 
 static void on_command(struct unit *u, const struct notify_item *item, bool sure)

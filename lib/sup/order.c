@@ -2,6 +2,7 @@
  * Orders of services and the names that people give them. The index holds every name under which a service can be
  * meant exactly ("web", "web:web_00", and "web:" for its group), so only globs look at the whole list.
  */
+#include "base/guess.h"
 #include "sup/order.h"
 
 #include <errno.h>
@@ -184,36 +185,19 @@ static long find_glob(const struct order_index *index, const char *glob,
 	return n;
 }
 
-struct guess {
-	const char *target;
-	const char *best;
-	unsigned distance;
-};
-
-/* `shown` is what a person should have written where `word` is near. */
-static void consider(struct guess *g, const char *word, const char *shown)
-{
-	unsigned distance = str_distance(g->target, word);
-
-	if (distance >= g->distance)
-		return;
-	g->distance = distance;
-	g->best = shown;
-}
-
 /* The name nearest to `word`, NULL when none is near; of groups only, or of all that has a name. */
 static const char *nearest(const struct order_index *index, const char *word, bool groups)
 {
-	struct guess g = { .target = word, .distance = str_tolerance(word) + 1 };
+	struct guess g = guess_begin(word);
 
 	for (size_t i = 0; i < index->n; i++) {
 		const struct svc *s = index->list[i];
 
-		consider(&g, s->conf->group, s->conf->group);
+		guess_try(&g, s->conf->group, s->conf->group);
 		if (groups)
 			continue;
-		consider(&g, s->name, s->name);
-		consider(&g, s->conf->name, s->name);
+		guess_try(&g, s->name, s->name);
+		guess_try(&g, s->conf->name, s->name);
 	}
 	return g.best;
 }

@@ -383,15 +383,21 @@ static void restore(struct sup *s, const struct conf_pipe *conf, const struct by
 	p->begun[CONF_TO] = r.flags & 2;
 }
 
-int pipes_make(struct sup *s, struct err *err)
+void pipes_restore(struct sup *s, const struct conf *conf)
 {
 	AUTO_FREE struct by_name *known = NULL;
 	size_t n = 0;
 
 	if (s->state.head != NULL)
 		known = takeover_index(s, &n);
-	for (size_t i = 0; known != NULL && i < s->conf->n_pipes; i++)
-		restore(s, &s->conf->pipes[i], known, n);
+	for (size_t i = 0; known != NULL && i < conf->n_pipes; i++)
+		if (find(s, conf->pipes[i].name) == NULL)
+			restore(s, &conf->pipes[i], known, n);
+}
+
+int pipes_make(struct sup *s, struct err *err)
+{
+	pipes_restore(s, s->conf);
 	if (!units_have_room(s, pipes_count_new(s, s->conf)))
 		return err_set(err, -EPROTO, "the state is damaged: it has no room for pipes");
 	pipes_use_conf(s);
@@ -540,11 +546,7 @@ static void produce_pipes(struct request *r)
 
 	for (; r->at < end; r->at++)
 		json_array_append_new(rows, row_of(find(r->sup, conf->pipes[r->at].name)));
-	request_answer(r, json_pack("{s:o}", "pipes", rows), more);
-	if (more)
-		request_continue(r);
-	else
-		request_end(r);
+	request_answer_part(r, json_pack("{s:o}", "pipes", rows), more);
 }
 
 void method_pipes(struct request *r)

@@ -20,6 +20,8 @@ struct unit;
 
 /* Those of s->conf, after the units, of which those that have not ended are counted. 0, or -EPROTO with err. */
 int pipes_make(struct sup *s, struct err *err);
+/* Those of conf that the supervisor before us knew, and that are not here yet. */
+void pipes_restore(struct sup *s, const struct conf *conf);
 /* Another configuration is in force. Pipes that it has not stay until pipes_arrange(). */
 void pipes_use_conf(struct sup *s);
 /* Of a pipe that has been there before: its size and what becomes of its ends are others now. */

@@ -18,170 +18,16 @@
 #include "conf/keys.h"
 #include "sup/method.h"
 #include "sup/pipes_uv.h"
-
-enum { MESSAGES_MAX = 200 }; /* in an answer */
+#include "sup/reloaded.h"
 
 /* One that is at work, from the moment when the new configuration is in force. */
 struct reload {
 	struct conf *old; /* some units still use it */
 	struct socket_of *old_sockets;
-	struct buf
-		record; /* of the files of the new one: whoever follows us in the middle begins anew, from the old one */
-	size_t n_left;	 /* units that do, or that are going */
-	bool was_active; /* something ran when it began */
+	struct buf record; /* of the files of the new one, for whoever follows us in the middle */
+	size_t n_left;	   /* units that do, or that are going */
+	bool was_active;   /* something ran when it began */
 };
-
-/* What is told of one process, or of the supervisor. */
-struct report_row {
-	char *name;
-	const char *action;
-	const struct key **keys;
-	size_t n_keys;
-	struct waiter *waiter; /* NULL = nothing is waited for */
-};
-
-struct report {
-	json_t *messages;
-	size_t n_errors;
-	struct report_row *rows;
-	size_t n, cap;
-};
-
-/* ------------------------------------------------------------------------------------------------- report */
-
-static struct report *report_new(void)
-{
-	struct report *report = xcalloc(1, sizeof(*report));
-
-	report->messages = json_array();
-	return report;
-}
-
-void report_free(struct report *report)
-{
-	if (report == NULL)
-		return;
-	for (size_t i = 0; i < report->n; i++) {
-		free(report->rows[i].name);
-		free(report->rows[i].keys);
-	}
-	free(report->rows);
-	json_decref(report->messages);
-	free(report);
-}
-
-/* Takes name and keys. The row stays where it is only until the next. */
-static struct report_row *report_add(struct report *report, char *name, const char *action,
-				     const struct key **keys_of_it, size_t n)
-{
-	if (report->n == report->cap) {
-		report->cap = 2 * report->cap + 16;
-		report->rows = xrealloc(report->rows, report->cap * sizeof(*report->rows));
-	}
-	report->rows[report->n] = (struct report_row){ name, action, keys_of_it, n, NULL };
-	return &report->rows[report->n++];
-}
-
-/* Those of [supervisord]: what is in force now, and what a start of its own needs. */
-static void report_own(struct report *report, const struct diff *d, bool live)
-{
-	const struct key **list = xmalloc((d->n_own + 1) * sizeof(*list));
-	size_t n = 0;
-
-	for (size_t i = 0; i < d->n_own; i++)
-		if (!!(d->own[i]->flags & KEY_LIVE) == live)
-			list[n++] = d->own[i];
-	if (n == 0) {
-		free(list);
-		return;
-	}
-	report_add(report, xstrdup("[supervisord]"), live ? diff_kind_word(DIFF_LIVE) : "pending",
-		   list, n);
-}
-
-static const char *pipe_action(enum diff_kind kind)
-{
-	return kind == DIFF_RESTART ? "made anew" : diff_kind_word(kind);
-}
-
-static void report_pipes(struct report *report, struct diff *d)
-{
-	for (size_t i = 0; i < d->n_pipes; i++) {
-		struct diff_pipe *row = &d->pipes[i];
-		const struct conf_pipe *p = row->to != NULL ? row->to : row->from;
-
-		if (row->kind != DIFF_SAME)
-			report_add(report, xasprintf("[pipe:%s]", p->name), pipe_action(row->kind),
-				   TAKE_PTR(row->keys), row->n_keys);
-	}
-}
-
-static void report_message(struct report *report, const struct conf_message *m)
-{
-	static const char *const words[] = { "error", "warning", "note" };
-
-	if (m->level == CONF_NOTE || json_array_size(report->messages) >= MESSAGES_MAX)
-		return;
-	json_array_append_new(report->messages,
-			      json_pack("{s:o, s:i, s:s, s:o, s:o}", "file", method_text(m->file),
-					"line", m->line, "level", words[m->level], "key",
-					method_text(m->key), "text", method_text(m->text)));
-}
-
-static void log_row(struct sup *s, const struct report_row *row)
-{
-	AUTO_BUF line = BUF_INIT;
-
-	buf_addf(&line, "reload: %s %s", row->name, row->action);
-	for (size_t i = 0; i < row->n_keys; i++)
-		buf_addf(&line, "%s%s", i == 0 ? " (" : ", ", row->keys[i]->name);
-	buf_adds(&line, row->n_keys > 0 ? ")" : "");
-	if (line.failed)
-		abort();
-	activity_log(&s->log, SVC_LOG_INFO, "%s", line.p);
-}
-
-static void log_report(struct sup *s, const struct report *report)
-{
-	for (size_t i = 0; i < report->n; i++)
-		log_row(s, &report->rows[i]);
-	if (report->n == 0)
-		activity_log(&s->log, SVC_LOG_INFO, "reload: nothing has changed");
-}
-
-static json_t *json_of(const struct report_row *row)
-{
-	json_t *one = row->waiter != NULL ? change_row(row->waiter) : json_object();
-	json_t *list = json_array();
-
-	for (size_t i = 0; i < row->n_keys; i++)
-		json_array_append_new(list, json_string(row->keys[i]->name));
-	json_object_set_new(one, "name", method_text(row->name));
-	json_object_set_new(one, "action", json_string(row->action));
-	json_object_set_new(one, "keys", list);
-	return one;
-}
-
-static void produce_report(struct request *r)
-{
-	const struct report *report = r->report;
-	size_t end = r->at + METHOD_ROWS < report->n ? r->at + METHOD_ROWS : report->n;
-	json_t *rows = json_array(), *result;
-	bool more = end < report->n;
-
-	for (; r->at < end; r->at++)
-		json_array_append_new(rows, json_of(&report->rows[r->at]));
-	result = json_pack("{s:o}", "processes", rows);
-	if (!more) {
-		json_object_set(result, "messages", report->messages);
-		json_object_set_new(result, "errors", json_integer((json_int_t)report->n_errors));
-	}
-	request_answer(r, result, more);
-	if (more)
-		request_continue(r);
-	else
-		request_end(r);
-}
 
 /* ------------------------------------------------------------------------------------------------ reading */
 
@@ -198,12 +44,12 @@ static struct conf *load(struct sup *s, struct buf *record)
 }
 
 /* False when there are mistakes; they are told then. */
-static bool is_good(struct sup *s, const struct conf *conf, struct report *report)
+static bool is_good(struct sup *s, const struct conf *conf, struct reloaded *report)
 {
 	for (size_t i = 0; i < conf->n_messages; i++) {
 		const struct conf_message *m = &conf->messages[i];
 
-		report_message(report, m);
+		reloaded_message(report, m);
 		if (m->level == CONF_ERROR)
 			activity_log(&s->log, SVC_LOG_ERRO, "reload: %s:%d: %s%s%s",
 				     m->file != NULL ? m->file : "", m->line,
@@ -232,6 +78,7 @@ static void take_next(struct unit *u)
 	if (u->next_logs)
 		unit_close_logs(u);
 	u->next_logs = false;
+	u->reload = u->sup->n_reloads;
 	let_go(u);
 }
 
@@ -275,6 +122,8 @@ static void restart(struct unit *u)
 	take_next(u);
 	if (starts)
 		unit_event(u, SVC_EV_START, NULL);
+	else
+		takeover_save(u);
 }
 
 static void act(struct unit *u)
@@ -298,6 +147,10 @@ static void mark(struct unit *u, const struct diff_row *row)
 		unit_use_conf(u, row->to);
 		break;
 	case DIFF_RESTART:
+		if (u->reload == s->n_reloads) { /* it has been, before we followed another */
+			unit_use_conf(u, row->to);
+			break;
+		}
 		u->next_conf = row->to;
 		for (size_t i = 0; i < row->n_keys; i++)
 			u->next_logs = u->next_logs || is_about_logs(row->keys[i]);
@@ -348,21 +201,21 @@ static struct unit **units_by_conf(const struct sup *s)
 	return list;
 }
 
-static void note(struct report *report, struct unit *u, struct diff_row *row, struct request *r)
+static void note(struct reloaded *report, struct unit *u, struct diff_row *row, struct request *r)
 {
 	const struct conf_proc *p = row->to != NULL ? row->to : row->from;
-	struct report_row *told;
+	struct reloaded_row *told;
 
 	if (row->kind == DIFF_SAME)
 		return;
-	told = report_add(report, unit_name(p), action_of(u, row), TAKE_PTR(row->keys),
-			  row->n_keys);
+	told = reloaded_add(report, unit_name(p), action_of(u, row), TAKE_PTR(row->keys),
+			    row->n_keys);
 	if (r != NULL && u != NULL && change_wants_wait(r))
 		told->waiter = wait_for(r, u);
 }
 
 /* For a look only. While a reload is at work, what runs belongs to two configurations. */
-static void note_all(struct sup *s, struct report *report, struct diff *d)
+static void note_all(struct sup *s, struct reloaded *report, struct diff *d)
 {
 	AUTO_FREE struct unit **of = s->reload == NULL ? units_by_conf(s) : NULL;
 
@@ -394,15 +247,13 @@ static void tell_event(struct sup *s, const struct diff *d)
 				   changed));
 }
 
-/* The new configuration is in force from here on; what it means for those that run is begun. */
-static void apply(struct sup *s, struct conf *conf, struct buf *record, struct socket_of *sockets,
-		  struct diff *d, struct report *report, struct request *r)
+/* The new configuration is in force from here on; nothing is done yet about those that run. */
+static void enter(struct sup *s, struct conf *conf, struct buf *record, struct socket_of *sockets,
+		  struct diff *d, struct reloaded *report, struct request *r)
 {
 	AUTO_FREE struct unit **of = units_by_conf(s);
-	AUTO_FREE struct unit **all = NULL;
 	const struct conf *old = s->conf;
 	struct reload *reload = xcalloc(1, sizeof(*reload));
-	size_t n;
 
 	reload->was_active = s->n_active > 0;
 	reload->n_left = 1; /* until all were told */
@@ -419,22 +270,27 @@ static void apply(struct sup *s, struct conf *conf, struct buf *record, struct s
 			row->from != NULL ? of[row->from - old->procs] : units_add(s, row->to);
 
 		mark(u, row);
-		note(report, u, row, r);
+		if (report != NULL)
+			note(report, u, row, r);
 	}
 	for (size_t i = 0; i < d->n_pipes; i++)
 		if (d->pipes[i].kind == DIFF_LIVE)
 			pipes_reconfigure(s, d->pipes[i].to->name);
 	units_arrange(s);
 	takeover_save_whole(
-		s); /* before anything is done: whoever follows us begins it anew, and knows the new numbers */
-	tell_event(s, d);
-	/* A list of its own: a request that is answered meanwhile must not disturb it. Stops go from the last to the first. */
-	n = s->n_units;
-	all = xmalloc((n + 1) * sizeof(struct unit *));
+		s); /* before anything is done: whoever follows us goes on with it, and knows the new numbers */
+}
+
+/* A list of its own: a request that is answered meanwhile must not disturb it. Stops go from the last to the first. */
+static void act_all(struct sup *s)
+{
+	size_t n = s->n_units;
+	AUTO_FREE struct unit **all = xmalloc((n + 1) * sizeof(struct unit *));
+
 	memcpy(all, s->units, n * sizeof(struct unit *));
 	while (n > 0)
 		act(all[--n]);
-	if (--reload->n_left == 0)
+	if (--s->reload->n_left == 0)
 		sup_later(s);
 }
 
@@ -448,6 +304,11 @@ static void start_added(struct sup *s)
 		u->start_later = false;
 		unit_event(u, SVC_EV_START, NULL);
 	}
+}
+
+const struct buf *reload_record(const struct sup *s)
+{
+	return s->reload != NULL ? &s->reload->record : NULL;
 }
 
 const struct socket_of *reload_old_sockets(const struct sup *s)
@@ -485,37 +346,28 @@ static void complete(struct sup *s)
 		sup_check_all_ended(s, true);
 }
 
-/* The next supervisor has read the old configuration when it is asked to follow us: until it has, that stays in force. */
-void reload_go_on(struct sup *s)
-{
-	if (s->phase != SUP_RUNNING || s->upgrading || (s->reload != NULL && s->reload->n_left > 0))
-		return;
-	if (s->reload != NULL)
-		complete(s);
-	if (!s->reload_again)
-		return;
-	s->reload_again = false;
-	reload_on_signal(s);
-}
-
 /* ---------------------------------------------------------------------------------------------- asking for */
 
 /* What stands in the way although the files are good. 0 or -errno. */
-static int prepare(struct sup *s, const struct conf *conf, const struct diff *d,
-		   struct socket_of **ret, struct err *err)
+static int prepare(struct sup *s, const struct conf *conf, const struct buf *record,
+		   const struct diff *d, struct socket_of **ret, struct err *err)
 {
 	size_t n = 0;
+	int r;
 
 	for (size_t i = 0; i < d->n; i++)
 		n += d->rows[i].kind == DIFF_ADDED;
 	if (!units_have_room(s, n + pipes_count_new(s, conf)))
 		return err_set(err, -ENOSPC, "%zu processes more are too many for this supervisor",
 			       n);
+	r = takeover_save_next(s, record);
+	if (r < 0)
+		return err_set(err, r, "the state: %s", strerror(-r));
 	return sockets_open(conf, s->sockets, ret, err);
 }
 
 /* Fills the report; the request, if there is one, gets its waiters. */
-static void run(struct sup *s, struct report *report, struct request *r, bool dry)
+static void run(struct sup *s, struct reloaded *report, struct request *r, bool dry)
 {
 	AUTO_BUF record = BUF_INIT;
 	struct conf *conf = load(s, &record);
@@ -528,44 +380,61 @@ static void run(struct sup *s, struct report *report, struct request *r, bool dr
 		return;
 	}
 	d = diff_new(s->conf, conf);
-	if (!dry && prepare(s, conf, d, &sockets, &err) < 0) {
+	if (!dry && prepare(s, conf, &record, d, &sockets, &err) < 0) {
 		struct conf_message m = { .text = err.text, .level = CONF_ERROR };
 
-		report_message(report, &m);
+		reloaded_message(report, &m);
 		report->n_errors = 1;
 		activity_log(&s->log, SVC_LOG_ERRO, "reload: %s: nothing was changed", err.text);
 		conf_free(conf);
 		diff_free(d);
 		return;
 	}
-	report_own(report, d, true);
-	report_own(report, d, false);
-	report_pipes(report, d);
+	reloaded_own(report, d, true);
+	reloaded_own(report, d, false);
+	reloaded_pipes(report, d);
 	if (dry) {
 		note_all(s, report, d);
 		conf_free(conf);
 	} else {
-		apply(s, conf, &record, sockets, d, report, r);
-		log_report(s, report);
+		s->n_reloads++;
+		enter(s, conf, &record, sockets, d, report, r);
+		tell_event(s, d);
+		act_all(s);
+		reloaded_log(s, report);
 	}
 	diff_free(d);
 }
 
+static void again(struct sup *s)
+{
+	struct reloaded *report = reloaded_new();
+
+	run(s, report, NULL, false);
+	reloaded_free(report);
+}
+
+/* The next supervisor has read the old configuration when it is asked to follow us: until it has, that stays in force. */
+void reload_go_on(struct sup *s)
+{
+	if (s->phase != SUP_RUNNING || s->upgrading || (s->reload != NULL && s->reload->n_left > 0))
+		return;
+	if (s->reload != NULL)
+		complete(s);
+	if (!s->reload_again)
+		return;
+	s->reload_again = false;
+	again(s);
+	takeover_save_whole(s); /* also where nothing has come of it */
+}
+
+/* Written down first: it is as good as done. */
 void reload_on_signal(struct sup *s)
 {
-	struct report *report;
-
-	if (s->phase == SUP_STOPPING || s->phase == SUP_DONE)
-		return;
-	if (s->reload != NULL || s->takeover != NULL || s->upgrading || s->phase == SUP_STARTING) {
-		s->reload_again = true; /* the file may have changed since it was read */
-		if (s->upgrading)
-			takeover_save_whole(s);
-		return;
-	}
-	report = report_new();
-	run(s, report, NULL, false);
-	report_free(report);
+	s->reload_again = true; /* the file may have changed since it was read */
+	takeover_save_whole(s);
+	if (s->takeover == NULL)
+		reload_go_on(s);
 }
 
 void method_reload(struct request *r)
@@ -587,8 +456,39 @@ void method_reload(struct request *r)
 		return;
 	}
 	r->progress = json_is_true(json_object_get(r->params, "progress"));
-	r->results = produce_report;
-	r->report = report_new();
+	r->results = reloaded_produce;
+	r->report = reloaded_new();
 	run(r->sup, r->report, r, dry);
 	change_all_told(r);
+}
+
+/* ------------------------------------------------------------------------------------------- from another one */
+
+int reload_resume(struct sup *s, const char *record, size_t n, const struct socket_of *kept,
+		  struct err *err)
+{
+	const struct conf_options o = { .replay = record, .replay_size = n };
+	struct conf *conf = conf_load(s->conf->path, &o);
+	struct socket_of *sockets = NULL;
+	AUTO_BUF copy = BUF_INIT;
+	struct diff *d;
+	int r = sockets_open(conf, kept, &sockets, err);
+
+	if (r < 0) {
+		conf_free(conf);
+		return r;
+	}
+	buf_add(&copy, record, n);
+	pipes_restore(s, conf);
+	d = diff_new(s->conf, conf);
+	enter(s, conf, &copy, sockets, d, NULL, NULL);
+	diff_free(d);
+	return 0;
+}
+
+void reload_resumed(struct sup *s)
+{
+	activity_log(&s->log, SVC_LOG_INFO, "reload: goes on");
+	if (s->phase == SUP_RUNNING)
+		act_all(s);
 }

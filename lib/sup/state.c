@@ -84,15 +84,17 @@ struct svc_rings state_rings(const struct state *st, uint32_t id)
 
 /* ----------------------------------------------------------------------------------------------- life of it */
 
-/* As much as the limit on the size of files allows; untouched pages cost nothing. */
+/* As much as the limits on the size of files and of the address space allow; untouched pages cost nothing. */
 static uint32_t choose_capacity(uint32_t n)
 {
 	uint32_t capacity = KEEPER_INSTANCES_MAX;
-	struct rlimit limit;
+	struct rlimit size = { RLIM_INFINITY, RLIM_INFINITY }, space = size;
 
-	if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
-		while (capacity / 2 > n && texts_at(capacity) > limit.rlim_cur / 2)
-			capacity /= 2;
+	getrlimit(RLIMIT_FSIZE, &size);
+	getrlimit(RLIMIT_AS, &space);
+	while (capacity / 2 > n &&
+	       (texts_at(capacity) > size.rlim_cur / 2 || texts_at(capacity) > space.rlim_cur / 8))
+		capacity /= 2;
 	return capacity;
 }
 
@@ -328,4 +330,30 @@ bool state_next_text(struct wire *w, enum state_kind *kind, uint32_t *id, const 
 	*id = wire_u32(w);
 	*p = wire_bytes(w, n);
 	return !w->failed;
+}
+
+int state_find_text(const struct state *st, enum state_kind kind, uint32_t number, char **ret_texts,
+		    const char **ret, size_t *ret_n)
+{
+	AUTO_FREE char *texts = NULL;
+	const char *p, *last = NULL;
+	struct wire w = { 0 };
+	enum state_kind found;
+	uint32_t id;
+	size_t n;
+	int r = state_read_texts(st, &texts, &w.n);
+
+	if (r < 0)
+		return r;
+	w.p = texts;
+	while (state_next_text(&w, &found, &id, &p, &n))
+		if (found == kind && id == number) {
+			last = p;
+			*ret_n = n;
+		}
+	if (last == NULL)
+		return -EPROTO;
+	*ret = last;
+	*ret_texts = TAKE_PTR(texts);
+	return 0;
 }

@@ -19,7 +19,9 @@
 struct err;
 
 /* Changes with struct state_whole, struct svc_record, or the meaning of anything in them. */
-#define STATE_VERSION 2
+#define STATE_VERSION 3
+
+enum { STATE_SIGNALS = 6 }; /* kinds of signals that a supervisor hears */
 
 /* Of the supervisor as a whole. */
 struct state_whole {
@@ -28,7 +30,12 @@ struct state_whole {
 	uint32_t phase; /* enum sup_phase */
 	int32_t exit_status;
 	uint32_t next_id;
-	uint8_t asked_to_end, kill_all, reloading;
+	uint32_t heard
+		[STATE_SIGNALS]; /* of what the keeper has told (SIGNALLED); in the order of signals_uv.c */
+	uint32_t reload;	 /* the number of the last reload */
+	uint8_t asked_to_end, kill_all;
+	uint8_t reloading;    /* it is at work: STATE_NEXT comes into force when it is done */
+	uint8_t reload_again; /* another is asked for */
 };
 
 enum state_kind {
@@ -38,6 +45,7 @@ enum state_kind {
 	STATE_AUTO_OUT, /* of a unit: paths of AUTO logs */
 	STATE_AUTO_ERR,
 	STATE_SAID, /* of a unit: what its program has said, as it would say it */
+	STATE_NEXT, /* by the number of the reload: the same of the one that it brings in */
 };
 
 struct state {
@@ -74,5 +82,8 @@ int state_read_texts(const struct state *st, char **ret, size_t *ret_n);
 /* The next of them; false at the end. */
 bool state_next_text(struct wire *w, enum state_kind *kind, uint32_t *id, const char **p,
 		     size_t *n);
+/* The one that counts of that kind and number; it lies in *ret_texts, on the heap. 0, -EPROTO: there is none, -errno. */
+int state_find_text(const struct state *st, enum state_kind kind, uint32_t number, char **ret_texts,
+		    const char **ret, size_t *ret_n);
 
 #endif

@@ -376,11 +376,7 @@ static void produce_status(struct request *r)
 	result = json_pack("{s:o}", "processes", rows);
 	if (!more && r->rows != NULL)
 		json_object_set(result, "errors", r->rows);
-	request_answer(r, result, more);
-	if (more)
-		request_continue(r);
-	else
-		request_end(r);
+	request_answer_part(r, result, more);
 }
 
 static uint64_t fields_of(unsigned parts)

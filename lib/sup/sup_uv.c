@@ -26,8 +26,6 @@
 #include "sup/said.h"
 #include "sup/sup_uv.h"
 
-static const int handled[] = { SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2 };
-
 /* ----------------------------------------------------------------------------------------------- stopping */
 
 enum { REPORT_MS = 3000 }; /* how often we say who is waited for */
@@ -153,7 +151,7 @@ void sup_shutdown(struct sup *s, int exit_status)
 	sup_resume_shutdown(s);
 }
 
-static void kill_all(struct sup *s)
+void sup_kill_all(struct sup *s)
 {
 	s->kill_all = true;
 	takeover_save_whole(s);
@@ -257,49 +255,6 @@ void sup_on_state(struct unit *u, enum svc_state from)
 	}
 }
 
-/* ------------------------------------------------------------------------------------------------- signals */
-
-static void on_end_signal(struct sup *s, int sig)
-{
-	activity_log(&s->log, SVC_LOG_WARN, "received SIG%s indicating exit request",
-		     sig_name(sig));
-	s->asked_to_end = true;
-	if (s->phase == SUP_STOPPING)
-		kill_all(s);
-	else
-		sup_shutdown(s, 0);
-}
-
-static void on_signal(uv_signal_t *handle, int sig)
-{
-	struct sup *s = handle->data;
-
-	if (sig == SIGUSR2) {
-		activity_log(&s->log, SVC_LOG_INFO,
-			     "received SIGUSR2 indicating log reopen request");
-		capture_reopen(s);
-		activity_log(&s->log, SVC_LOG_INFO, "supervisord logreopen");
-	} else if (sig == SIGHUP) {
-		activity_log(&s->log, SVC_LOG_INFO, "received SIGHUP indicating reload request");
-		reload_on_signal(s);
-	} else if (sig == SIGUSR1) {
-		activity_log(&s->log, SVC_LOG_INFO, "received SIGUSR1: nothing to do");
-	} else {
-		on_end_signal(s, sig);
-	}
-}
-
-static void open_signals(struct sup *s)
-{
-	signal(SIGPIPE, SIG_IGN);
-	signal(SIGXFSZ, SIG_IGN); /* EFBIG is as good as a full disk */
-	for (size_t i = 0; i < ARRAY_SIZE(handled); i++) {
-		uv_signal_init(&s->loop, &s->signals[i]);
-		s->signals[i].data = s;
-		uv_signal_start(&s->signals[i], on_signal, handled[i]);
-	}
-}
-
 /* --------------------------------------------------------------------------------------------------- start */
 
 static bool follows_another(const struct sup *s)
@@ -366,6 +321,7 @@ void sup_on_welcome(struct sup *s, const struct keeper_message *m)
 	if (!follows_another(s)) {
 		sup_begin(s);
 		control_serve(s);
+		signals_serve(s);
 	} else if (takeover_begin(s, m) < 0) {
 		activity_flush(&s->log);
 		_exit(1); /* whoever comes next may be luckier */
@@ -407,10 +363,14 @@ int sup_make_programs(struct sup *s, struct err *err)
 	struct socket_of *kept = TAKE_PTR(s->sockets);
 	int r = sockets_open(s->conf, kept, &s->sockets, err);
 
-	sockets_free(kept);
 	if (r == 0)
 		r = units_make(s, err);
-	return r == 0 ? pipes_make(s, err) : r;
+	if (r == 0)
+		r = pipes_make(s, err);
+	if (r == 0)
+		r = takeover_resume_reload(s, kept, err);
+	sockets_free(kept);
+	return r;
 }
 
 /* What one that follows another does only when it is welcome. */
@@ -522,8 +482,7 @@ static void close_all(struct sup *s)
 	for (size_t i = 0; i < s->n_units; i++)
 		unit_close(s->units[i]);
 	capture_close_sinks(s);
-	for (size_t i = 0; i < ARRAY_SIZE(handled); i++)
-		uv_close((uv_handle_t *)&s->signals[i], NULL);
+	signals_close(s);
 	uv_close((uv_handle_t *)&s->later, NULL);
 	uv_close((uv_handle_t *)&s->report, NULL);
 	uv_close((uv_handle_t *)&s->trim, NULL);
@@ -560,6 +519,7 @@ int sup_run(const struct sup_options *options, struct err *err)
 			 .kept_listener = -1,
 			 .kept_notify = -1,
 			 .upgrade_fd = -1,
+			 .signal_fd = -1,
 			 .start_dir = -1 };
 	const struct conf_supervisord *c = &options->conf->supervisord;
 	int lock_fd = -1, r;
@@ -580,8 +540,9 @@ int sup_run(const struct sup_options *options, struct err *err)
 	s.report.data = &s;
 	uv_timer_init(&s.loop, &s.trim);
 	s.trim.data = &s;
-	open_signals(&s);
-	r = open_all(&s, err);
+	r = signals_open(&s, err);
+	if (r == 0)
+		r = open_all(&s, err);
 	if (r == 0) {
 		say_hello(&s);
 		uv_run(&s.loop, UV_RUN_DEFAULT);

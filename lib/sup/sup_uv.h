@@ -1,11 +1,11 @@
 /*
- * What the supervisor's files share. sup_uv.c: life of the whole. unit_uv.c: one service's effects; units_uv.c: the list
- * of them. keeper_uv.c: the socket to the keeper. capture_uv.c: log pipes; outlet_uv.c: where they go. pipes_uv.c: pipes
- * between programs. notify_uv.c, channel_uv.c: what programs say (said.h). control_uv.c: the control socket;
- * connection_uv.c: its connections; method_uv.c, status_uv.c, change_uv.c: requests. events_uv.c: who is told of what
- * happens. reload_uv.c: another configuration. takeover_uv.c: what outlives us; upgrade_uv.c: making room.
- * runtime_uv.c: the runtime directory. worker.c: from a configured program to a struct mps_spawn. activity.c: the
- * activity log.
+ * What the supervisor's files share. sup_uv.c: life of the whole. signals_uv.c: what it is told by signals. unit_uv.c: one service's effects; unit_start_uv.c:
+ * its start; units_uv.c: the list of them. keeper_uv.c: the socket to the keeper. capture_uv.c: log pipes; outlet_uv.c:
+ * where they go. pipes_uv.c: pipes between programs. notify_uv.c, channel_uv.c: what programs say (said.h).
+ * control_uv.c: the control socket; connection_uv.c: its connections; method_uv.c, status_uv.c, change_uv.c: requests.
+ * events_uv.c: who is told of what happens. reload_uv.c: another configuration. takeover_save_uv.c: what outlives us;
+ * takeover_uv.c: following another; upgrade_uv.c: making room. runtime_uv.c: the runtime directory. worker.c: from a
+ * configured program to a struct mps_spawn. activity.c: the activity log.
  */
 #ifndef SUP_SUP_UV_H
 #define SUP_SUP_UV_H
@@ -57,8 +57,9 @@ struct unit {
 	bool next_logs;			   /* and its output goes elsewhere then */
 	bool leaving;			   /* a reload removes it, and it is not at rest yet */
 	bool removed;			   /* a reload removes it: no name means it any more */
-	bool start_later;		   /* a reload has added it, and starts it at its end */
-	struct unit *next_busy;		   /* list of those that wait for a resource */
+	uint32_t reload;	/* the number of the last whose configuration it has taken */
+	bool start_later;	/* a reload has added it, and starts it at its end */
+	struct unit *next_busy; /* list of those that wait for a resource */
 	bool in_busy;
 	struct unit *next_start; /* list of those whose start waits for room in the socket */
 	bool in_start;
@@ -92,13 +93,17 @@ struct sup {
 	uv_loop_t loop;
 	struct link link;
 	struct servers servers; /* the keeper's */
-	uv_signal_t signals[6];
-	uv_timer_t later;  /* armed for 0 ms when `failed` is not empty */
-	uv_timer_t report; /* armed while all is being stopped */
+	int signal_fd;
+	uv_poll_t signals;
+	uint32_t signalled[STATE_SIGNALS]; /* how many of each the keeper has told of .. */
+	uint32_t heard[STATE_SIGNALS];	   /* .. and how many of these were heard */
+	uv_timer_t later;		   /* armed for 0 ms when `failed` is not empty */
+	uv_timer_t report;		   /* armed while all is being stopped */
 	struct control *control;
 	struct events events;
 	struct runtime *runtime;
 	struct reload *reload; /* at work */
+	uint32_t n_reloads;    /* its number, or that of the last */
 	bool reload_again;     /* a signal asked for another meanwhile, or while we took over */
 	int start_dir;	       /* where we stood at the start */
 	struct activity log;
@@ -157,6 +162,8 @@ struct sup {
 /* sup_uv.c */
 /* Stops level after level, then tells the keeper; idempotent. */
 void sup_shutdown(struct sup *s, int exit_status);
+/* What does not stop at once is killed. */
+void sup_kill_all(struct sup *s);
 void sup_on_welcome(struct sup *s, const struct keeper_message *m);
 /* The sockets and the units of the configuration; what is in s->sockets is used before others are opened. 0 or -errno. */
 int sup_make_programs(struct sup *s, struct err *err);
@@ -174,6 +181,15 @@ void sup_on_state(struct unit *u, enum svc_state from);
 void sup_defer(struct sup *s, struct unit *u, char *failure, bool passes);
 /* What waits for the next turn is looked at then. */
 void sup_later(struct sup *s);
+
+/* signals_uv.c */
+/* Those for us wait in the kernel from here on. 0 or -errno. */
+int signals_open(struct sup *s, struct err *err);
+/* We are in charge: they are heard. */
+void signals_serve(struct sup *s);
+/* SIGNALLED. */
+void signals_on_told(struct sup *s, const struct keeper_message *m);
+void signals_close(struct sup *s);
 
 /* units_uv.c */
 /* Those of s->conf, as the supervisor before us has left them; none is started. 0, or -EPROTO with err. */
@@ -199,6 +215,16 @@ void reload_on_state(struct unit *u);
 /* At a turn of its own: finishes what has come to rest. */
 void reload_go_on(struct sup *s);
 void reload_free(struct sup *s);
+/*
+ * Goes on with one that the supervisor before us has begun: `record` is of the configuration that it brings in. Before
+ * the units hear what has happened; `kept` are sockets. 0, or -errno with err.
+ */
+int reload_resume(struct sup *s, const char *record, size_t n, const struct socket_of *kept,
+		  struct err *err);
+/* They have heard it. */
+void reload_resumed(struct sup *s);
+/* The files of the configuration that a reload at work brings in, else NULL. */
+const struct buf *reload_record(const struct sup *s);
 /* Of the configuration before, while a reload is at work; else NULL. */
 const struct socket_of *reload_old_sockets(const struct sup *s);
 
@@ -221,10 +247,16 @@ void unit_on_message(struct sup *s, const struct keeper_message *m);
 void unit_adopt(struct unit *u, int *fds, size_t n);
 /* Makes good what has happened since its record was written; m is INSTANCE, or all zero: it was never started. */
 void unit_reconcile(struct unit *u, const struct keeper_message *m);
+/* It waits for a resource, as others do. */
+void unit_join_busy(struct unit *u);
+/* One of those may try again. */
+void unit_relief(struct sup *s);
+
+/* unit_start_uv.c */
+/* Its process is to be made; a failure is told at the next turn. */
+void unit_start(struct unit *u);
 /* There is room in the socket again. */
 void unit_start_waiting(struct sup *s);
-/* One of those that wait for a resource may try again. */
-void unit_relief(struct sup *s);
 
 /* keeper_uv.c */
 int link_open(struct sup *s, int fd);
@@ -291,7 +323,7 @@ void control_forget_removed(struct sup *s);
 void runtime_open(struct sup *s);
 void runtime_close(struct sup *s);
 
-/* takeover_uv.c */
+/* takeover_save_uv.c */
 /* Makes the state and gives it to the keeper, before HELLO. */
 int takeover_open(struct sup *s, struct err *err);
 /* To be called whenever a unit has changed, before the keeper is told of it. */
@@ -305,8 +337,14 @@ void takeover_save_gone(struct sup *s, uint32_t id, uint32_t gen);
 void takeover_save_whole(struct sup *s);
 /* All texts anew; conf: another configuration is in force, NULL = the same. 0 or -errno. */
 int takeover_write_texts(struct sup *s, const struct buf *conf);
+/* The configuration that a reload brings in, before it begins. 0 or -errno. */
+int takeover_save_next(struct sup *s, const struct buf *conf);
+/* Where the supervisor before us was killed in the middle of a reload: goes on with it. 0, or -errno with err. */
+int takeover_resume_reload(struct sup *s, const struct socket_of *kept, struct err *err);
 /* The listening sockets are others: the keeper gets them. */
 void takeover_keep(struct sup *s);
+
+/* takeover_uv.c */
 /* WELCOME, in one that follows another. */
 int takeover_begin(struct sup *s, const struct keeper_message *welcome);
 /* The numbers of units by name; takeover_find() answers 0 for a name that is new. Heap. */

@@ -1,16 +1,13 @@
 /*
  * The life of a service: a table of states and events whose cells name an action and the states that it may lead to.
- * Its parts are svc_step.c's and svc_stop.c's, delays and limits svc_policy.c's, texts svc_text.c's; processes, timers and logs belong
- * to whoever fills struct svc_ops.
+ * Its parts are svc_step.c's, svc_stop.c's and svc_after.c's, delays and limits svc_policy.c's, texts svc_text.c's;
+ * processes, timers and logs belong to whoever fills struct svc_ops.
  */
 #include "sup/svc.h"
 
 #include <assert.h>
-#include <limits.h>
-#include <signal.h>
 #include <stdlib.h>
 
-#include "base/cleanup.h"
 #include "base/xalloc.h"
 #include "conf/conf.h"
 #include "sup/svc_policy.h"
@@ -66,12 +63,6 @@ static enum svc_state start(struct svc *s, struct svc_step *t)
 	(void)t;
 	svc_reset_counters(s);
 	svc_remember_error(s, NULL);
-	return SVC_STARTING;
-}
-
-static enum svc_state start_again(struct svc *s)
-{
-	svc_count_up(&s->restarts);
 	return SVC_STARTING;
 }
 
@@ -137,99 +128,7 @@ static enum svc_state started_while_stopping(struct svc *s, struct svc_step *t)
 	return SVC_STOPPING;
 }
 
-/* -------------------------------------------------------------------------------------------------- ends and policy */
-
-static enum svc_state give_up(struct svc *s, const char *why)
-{
-	svc_say(s, SVC_LOG_INFO, "gave up: %s entered FATAL state, %s", s->conf->name, why);
-	if (s->spawn_error == NULL)
-		svc_remember_error(s, why);
-	s->backoff = s->streak = 0;
-	return SVC_FATAL;
-}
-
-static int64_t retry_delay(struct svc *s)
-{
-	unsigned failures = s->backoff;
-
-	if (!svc_policy_doubles(s->conf))
-		return svc_policy_delay(s->conf, failures, 0);
-	if (__builtin_add_overflow(failures, s->streak, &failures))
-		failures = UINT_MAX;
-	return svc_policy_delay(s->conf, failures, s->ops->random(s));
-}
-
-/* It did not come up: exited before startsecs, or could not be started. */
-static enum svc_state fail(struct svc *s, struct svc_step *t)
-{
-	int64_t delay;
-
-	svc_count_up(&s->backoff);
-	if (!svc_policy_may_retry(s->conf, s->backoff)) {
-		svc_pass_through(s, t, SVC_BACKOFF);
-		if (s->spawn_error == NULL)
-			svc_remember_error(s, "Exited too quickly (process log may have details)");
-		return give_up(s, "too many start retries too quickly");
-	}
-	delay = retry_delay(s);
-	/* For ever and at once would be a loop without end or rest, whatever the configuration says. */
-	if (delay <= 0 && s->conf->startretries == CONF_RETRIES_INFINITE && s->backoff > 1)
-		delay = svc_policy_busy_delay(s->backoff - 1);
-	if (delay <= 0) {
-		svc_pass_through(s, t, SVC_BACKOFF);
-		return start_again(s);
-	}
-	t->arm = svc_policy_after(t->now, delay);
-	return SVC_BACKOFF;
-}
-
-static bool restart_is_wanted(const struct svc *s)
-{
-	switch (s->conf->autorestart) {
-	case CONF_RESTART_FALSE:
-		return false;
-	case CONF_RESTART_TRUE:
-		return true;
-	case CONF_RESTART_UNEXPECTED:
-		return s->overdue || !svc_exit_is_expected(s, &s->last_exit);
-	}
-	return false;
-}
-
-static enum svc_state give_up_by_limit(struct svc *s)
-{
-	AUTO_FREE char *why = xasprintf("%d restarts in %d seconds (restart_limit)",
-					s->conf->restart_limit_count, s->conf->restart_limit_secs);
-
-	return give_up(s, why);
-}
-
-static enum svc_state restart_by_policy(struct svc *s, struct svc_step *t)
-{
-	int64_t delay;
-
-	if (!svc_policy_doubles(s->conf))
-		return start_again(s);
-	if (svc_last_uptime(s) > svc_policy_steady(s->conf))
-		s->streak = 0;
-	svc_count_up(&s->streak);
-	delay = retry_delay(s);
-	if (delay <= 0)
-		return start_again(s);
-	t->arm = svc_policy_after(t->now, delay);
-	return SVC_BACKOFF;
-}
-
-/* A run that had come up is over, and so is its tree. */
-static enum svc_state after_run(struct svc *s, struct svc_step *t)
-{
-	if (!restart_is_wanted(s))
-		return SVC_EXITED;
-	svc_pass_through(s, t, SVC_EXITED);
-	if (!svc_note_restart(s, t))
-		return give_up_by_limit(s);
-	return restart_by_policy(s, t);
-}
+/* -------------------------------------------------------------------------------------------------- ends */
 
 static enum svc_state run_ended(struct svc *s, struct svc_step *t)
 {
@@ -239,7 +138,7 @@ static enum svc_state run_ended(struct svc *s, struct svc_step *t)
 	svc_say_exit(s, expected ? SVC_LOG_INFO : SVC_LOG_WARN, "exited",
 		     expected ? "; expected" : "; not expected");
 	if (!t->arg->exit.tree_left)
-		return after_run(s, t);
+		return svc_after_run(s, t);
 	s->exited = true;
 	return SVC_STOPPING;
 }
@@ -266,7 +165,7 @@ static enum svc_state start_ended(struct svc *s, struct svc_step *t)
 	svc_note_exit(s, t);
 	svc_say_exit(s, SVC_LOG_WARN, "exited", "; not expected");
 	if (!t->arg->exit.tree_left)
-		return fail(s, t);
+		return svc_fail(s, t);
 	s->exited = s->too_soon = true;
 	return SVC_STOPPING;
 }
@@ -277,7 +176,7 @@ static enum svc_state spawn_failed(struct svc *s, struct svc_step *t)
 	if (s->pid != 0)
 		return SVC_STARTING;
 	svc_note_spawn_failed(s, t);
-	return fail(s, t);
+	return svc_fail(s, t);
 }
 
 static enum svc_state spawn_busy(struct svc *s, struct svc_step *t)
@@ -295,7 +194,7 @@ static enum svc_state spawn_busy(struct svc *s, struct svc_step *t)
 /* Tries for lack of a resource are all one start. */
 static enum svc_state try_again(struct svc *s)
 {
-	return s->busy > 0 ? SVC_STARTING : start_again(s);
+	return s->busy > 0 ? SVC_STARTING : svc_start_again(s);
 }
 
 static enum svc_state delay_over(struct svc *s, struct svc_step *t)
@@ -397,9 +296,16 @@ static enum svc_state extend_stop(struct svc *s, struct svc_step *t)
 	return SVC_STOPPING;
 }
 
+/* Anybody else's wish begins a new count. */
+static void want_start(struct svc *s, const struct svc_step *t)
+{
+	s->own_wish = t->arg->by_itself && (s->own_wish || !s->want_start);
+	s->want_start = true;
+}
+
 static enum svc_state stop_and_start(struct svc *s, struct svc_step *t)
 {
-	s->want_start = true;
+	want_start(s, t);
 	return stop(s, t);
 }
 
@@ -428,8 +334,7 @@ static enum svc_state stop_only(struct svc *s, struct svc_step *t)
 
 static enum svc_state start_after_stop(struct svc *s, struct svc_step *t)
 {
-	(void)t;
-	s->want_start = true;
+	want_start(s, t);
 	return SVC_STOPPING;
 }
 
@@ -461,10 +366,12 @@ static enum svc_state stop_timer(struct svc *s, struct svc_step *t)
 
 static enum svc_state stopped(struct svc *s, struct svc_step *t)
 {
+	bool own_wish = s->own_wish;
+
 	if (!s->want_start)
 		return SVC_STOPPED;
 	svc_pass_through(s, t, SVC_STOPPED);
-	return start(s, t);
+	return own_wish ? svc_after_own_wish(s, t) : start(s, t);
 }
 
 static enum svc_state stop_ended(struct svc *s, struct svc_step *t)
@@ -477,7 +384,7 @@ static enum svc_state stop_ended(struct svc *s, struct svc_step *t)
 		svc_say_exit(s, SVC_LOG_WARN, "exited", "; not expected");
 	if (s->stop_asked || s->want_start)
 		return stopped(s, t);
-	return s->too_soon ? fail(s, t) : after_run(s, t);
+	return s->too_soon ? svc_fail(s, t) : svc_after_run(s, t);
 }
 
 static enum svc_state exited_stopping(struct svc *s, struct svc_step *t)
@@ -608,8 +515,8 @@ static const struct rule rules[N_SVC_STATES][N_SVC_EVENTS] = {
 		[SVC_EV_RESTART]      = ON(STOPPING, start_after_stop),
 		[SVC_EV_KILL]         = ON(STOPPING, kill_stopping),
 		[SVC_EV_STARTED]      = ON(STOPPING, started_while_stopping),
-		[SVC_EV_SPAWN_FAILED] = ON(STOPPING | STOPPED | STARTING, spawn_failed_stopping),
-		[SVC_EV_SPAWN_BUSY]   = ON(STOPPING | STOPPED | STARTING, spawn_busy_stopping),
+		[SVC_EV_SPAWN_FAILED] = ON(STOPPING | STOPPED | STARTING | FATAL, spawn_failed_stopping),
+		[SVC_EV_SPAWN_BUSY]   = ON(STOPPING | STOPPED | STARTING | FATAL, spawn_busy_stopping),
 		[SVC_EV_RELIEF]       = IGN,
 		[SVC_EV_EXITED]       = ON(STOPPING | STOPPED | AFTER_FAIL | AFTER_RUN, exited_stopping),
 		[SVC_EV_GONE]         = ON(STOPPING | STOPPED | AFTER_FAIL | AFTER_RUN, tree_gone),

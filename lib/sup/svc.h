@@ -72,6 +72,7 @@ struct svc_arg {
 	const char *text;     /* SPAWN_FAILED, SPAWN_BUSY: copied */
 	struct svc_exit exit; /* EXITED */
 	int64_t span;	      /* EXTEND, ns */
+	bool by_itself; /* START, RESTART: the program has asked for it, and restart_limit counts it like an end */
 };
 
 /* Which processes a signal goes to. */
@@ -152,6 +153,7 @@ struct svc {
 	bool killed;	 /* STOPPING: SIGKILL was sent */
 	bool too_soon;	 /* STOPPING: the main process ended, or is ended, before it had come up */
 	bool asked;	 /* STOPPING: in words; the signal comes later */
+	bool own_wish;	 /* want_start: only the program itself has asked for it */
 	bool overdue;	 /* STOPPING: since it was not heard of in time */
 	bool ready;	 /* STARTING: it was faster to say so than the keeper that it is there */
 	bool passing;	 /* in on_state: another state follows in the same event */

@@ -18,6 +18,7 @@ enum {
 	ASKED = 1 << 6,
 	OVERDUE = 1 << 7,
 	READY = 1 << 8,
+	OWN_WISH = 1 << 9,
 };
 
 uint64_t svc_name_hash(const char *name)
@@ -53,11 +54,12 @@ void svc_save(const struct svc *s, const struct svc_record *before, struct svc_r
 	ret->exit_code = s->last_exit.code;
 	ret->exit_status = s->last_exit.status;
 	ret->state = (uint8_t)s->state;
-	ret->flags = (uint16_t)((s->want_start ? WANT_START : 0) |
-				(s->stop_asked ? STOP_ASKED : 0) | (s->exited ? EXITED : 0) |
-				(s->killed ? KILLED : 0) | (s->too_soon ? TOO_SOON : 0) |
-				(s->last_exit.tree_left ? TREE_LEFT : 0) | (s->asked ? ASKED : 0) |
-				(s->overdue ? OVERDUE : 0) | (s->ready ? READY : 0));
+	ret->flags =
+		(uint16_t)((s->want_start ? WANT_START : 0) | (s->stop_asked ? STOP_ASKED : 0) |
+			   (s->exited ? EXITED : 0) | (s->killed ? KILLED : 0) |
+			   (s->too_soon ? TOO_SOON : 0) | (s->last_exit.tree_left ? TREE_LEFT : 0) |
+			   (s->asked ? ASKED : 0) | (s->overdue ? OVERDUE : 0) |
+			   (s->ready ? READY : 0) | (s->own_wish ? OWN_WISH : 0));
 	/* One event may have written more than one. Of another run of numbers, a record that made no sense, all count. */
 	n = s->n_history - before->n_history;
 	for (n = n < SVC_HISTORY ? n : SVC_HISTORY; s->history != NULL && n > 0; n--)
@@ -130,6 +132,7 @@ bool svc_restore(struct svc *s, const struct svc_record *r, const struct svc_rin
 	s->asked = r->flags & ASKED;
 	s->overdue = r->flags & OVERDUE;
 	s->ready = r->flags & READY;
+	s->own_wish = r->flags & OWN_WISH;
 	restore_rings(s, r, rings);
 	return true;
 }

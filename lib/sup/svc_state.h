@@ -19,6 +19,7 @@ struct svc_record {
 	uint32_t restarts, backoff, busy, streak, n_history, n_limited;
 	int32_t exit_code, exit_status;
 	int32_t last_status; /* of the unit: the last exit as an exit status */
+	uint32_t reload;     /* of the unit: the last reload whose configuration it has taken */
 	uint16_t flags;
 	uint8_t state;
 };

@@ -72,7 +72,7 @@ void svc_enter(struct svc *s, struct svc_step *t, enum svc_state to)
 		s->pid = 0;
 	if (to != SVC_STOPPING)
 		s->want_start = s->stop_asked = s->exited = s->killed = s->too_soon = s->asked =
-			s->overdue = false;
+			s->overdue = s->own_wish = false;
 	s->ready = false;
 	s->extended.ns = 0;
 	s->state = to;

@@ -1,6 +1,6 @@
 /*
- * The parts that the machine's actions are made of; private to svc.c. They write the fields of a service and call its
- * ops; which part is used when is the table's business.
+ * The parts that the machine's actions are made of; private to its files. They write the fields of a service and call
+ * its ops; which part is used when is the table's business.
  */
 #ifndef SUP_SVC_STEP_H
 #define SUP_SVC_STEP_H
@@ -68,5 +68,14 @@ struct mps_time svc_next_kill(const struct svc *s, const struct svc_step *t);
 struct mps_time svc_half_of_stop(const struct svc *s, const struct svc_step *t);
 /* It has t->arg->span from now on, but never less than it had. */
 void svc_extend(struct svc *s, const struct svc_step *t);
+
+/* svc_after.c: the state that follows. */
+enum svc_state svc_start_again(struct svc *s);
+/* It did not come up: exited before startsecs, or could not be started. */
+enum svc_state svc_fail(struct svc *s, struct svc_step *t);
+/* A run that had come up is over, and so is its tree. */
+enum svc_state svc_after_run(struct svc *s, struct svc_step *t);
+/* It has asked for its own restart, which counts for restart_limit. */
+enum svc_state svc_after_own_wish(struct svc *s, struct svc_step *t);
 
 #endif

@@ -1,64 +1,24 @@
 /*
- * Following another supervisor, and writing down what one that follows us needs.
+ * Following another supervisor. What it has left is written by takeover_save_uv.c, its descriptors are found again by
+ * takeover_fds_uv.c.
  *
  * What a service is to do is in its record before the keeper hears of it; the keeper tells of every instance as it is.
  * Between the two there is no third thing, so whoever comes next compares: what has happened is fed to the service as if
- * it were just reported, a start or a signal that never arrived is sent again. state.c is where it is written.
+ * it were just reported, a start or a signal that never arrived is sent again.
  */
-#include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/fd.h"
-#include "base/limits.h"
 #include "base/wire.h"
 #include "base/xalloc.h"
-#include "proc/tag.h"
-#include "sup/control.h"
 #include "sup/pipes_uv.h"
 #include "sup/said.h"
-#include "sup/sup_uv.h"
-
-/* What lib/keeper/keeper.h says of the descriptors that the keeper hands down. */
-enum { STDERR_FD = 5, KEPT_FD = 6 };
-
-enum { GARBAGE_MAX = 1 << 20 }; /* bytes of replaced texts */
-
-/* --------------------------------------------------------------------------------------- before there is a loop */
-
-/* Before anything else is opened: what is open was handed down. */
-static void look_around(struct sup_heritage *h)
-{
-	h->stderr_fd = fd_set_cloexec(STDERR_FD, true) == 0 ? STDERR_FD : -1;
-	for (h->end_fd = KEPT_FD; fd_set_cloexec(h->end_fd, true) == 0; h->end_fd++)
-		;
-}
-
-static int find_conf(const struct state *st, char **texts, const char **ret, size_t *ret_n)
-{
-	struct wire w = { 0 };
-	enum state_kind kind;
-	const char *p;
-	uint32_t id;
-	size_t n;
-	int r = state_read_texts(st, texts, &w.n);
-
-	w.p = *texts;
-	*ret = NULL;
-	while (r == 0 && state_next_text(&w, &kind, &id, &p, &n))
-		if (kind == STATE_CONF) {
-			*ret = p;
-			*ret_n = n;
-		}
-	return r < 0 ? r : *ret == NULL ? -EPROTO : 0;
-}
+#include "sup/takeover_uv.h"
 
 int sup_load(const char *path, struct sup_heritage *h, struct conf **ret, struct err *err)
 {
@@ -67,7 +27,7 @@ int sup_load(const char *path, struct sup_heritage *h, struct conf **ret, struct
 	int r;
 
 	*h = (struct sup_heritage){ .state.fd = -1 };
-	look_around(h);
+	takeover_look_around(h);
 	if (h->end_fd == KEPT_FD) {
 		*ret = conf_load(path, &o);
 		return 0;
@@ -76,231 +36,12 @@ int sup_load(const char *path, struct sup_heritage *h, struct conf **ret, struct
 	if (r < 0)
 		return r;
 	o.record = NULL;
-	r = find_conf(&h->state, &texts, &o.replay, &o.replay_size);
+	r = state_find_text(&h->state, STATE_CONF, 0, &texts, &o.replay, &o.replay_size);
 	if (r < 0)
 		return err_set(err, r, "the state has no configuration: %s", strerror(-r));
 	*ret = conf_load(path, &o);
 	return 1;
 }
-
-/* --------------------------------------------------------------------------------------------- writing it down */
-
-void takeover_save_whole(struct sup *s)
-{
-	const struct state_whole whole = {
-		.started = s->started.ns,
-		.started_wall = s->started_wall.ns,
-		.phase = s->phase,
-		.exit_status = s->exit_status,
-		.next_id = (uint32_t)s->n_ids,
-		.asked_to_end = s->asked_to_end,
-		.kill_all = s->kill_all,
-		.reloading = s->reload != NULL || s->reload_again,
-	};
-
-	if (s->state.head != NULL)
-		state_put_whole(&s->state, &whole);
-}
-
-static uint32_t hash_error(const char *text)
-{
-	return text != NULL ? (uint32_t)svc_name_hash(text) | 1 : 0;
-}
-
-static void add_text(struct sup *s, enum state_kind kind, uint32_t id, const char *text)
-{
-	if (s->state.head == NULL)
-		return;
-	if (s->state.garbage > GARBAGE_MAX)
-		takeover_write_texts(s, NULL);
-	state_add_text(&s->state, kind, id, text, text != NULL ? strlen(text) : 0);
-}
-
-void takeover_save(struct unit *u)
-{
-	struct sup *s = u->sup;
-	struct svc_record before, now;
-	struct svc_rings rings;
-
-	if (s->state.head == NULL)
-		return;
-	if (hash_error(u->svc.spawn_error) != u->saved_error) {
-		u->saved_error = hash_error(u->svc.spawn_error);
-		add_text(s, STATE_ERROR, u->svc.id, u->svc.spawn_error);
-	}
-	rings = state_rings(&s->state, u->svc.id);
-	state_get(&s->state, u->svc.id, &before);
-	svc_save(&u->svc, &before, &now, &rings);
-	now.last_status = u->exit_status;
-	state_put(&s->state, u->svc.id, &now);
-}
-
-void takeover_save_auto(struct unit *u, bool is_err)
-{
-	add_text(u->sup, is_err ? STATE_AUTO_ERR : STATE_AUTO_OUT, u->svc.id,
-		 is_err ? u->auto_err : u->auto_out);
-}
-
-static char *said_text(const struct unit *u)
-{
-	struct buf b = BUF_INIT;
-
-	if (u->said != NULL)
-		said_encode(u->said, &b);
-	return xbuf_take(&b);
-}
-
-void takeover_save_said(struct unit *u)
-{
-	AUTO_FREE char *text = said_text(u);
-	uint32_t hash = text[0] != '\0' ? hash_error(text) : 0;
-
-	if (hash == u->saved_said)
-		return;
-	u->saved_said = hash;
-	add_text(u->sup, STATE_SAID, u->svc.id, text);
-}
-
-void takeover_save_gone(struct sup *s, uint32_t id, uint32_t gen)
-{
-	const struct svc_record r = { .gen = gen };
-
-	if (s->state.head != NULL)
-		state_put(&s->state, id, &r);
-}
-
-static void encode_unit(struct buf *b, const struct unit *u)
-{
-	AUTO_FREE char *said = said_text(u);
-	const struct {
-		enum state_kind kind;
-		const char *text;
-	} rows[] = { { STATE_ERROR, u->svc.spawn_error },
-		     { STATE_AUTO_OUT, u->auto_out },
-		     { STATE_AUTO_ERR, u->auto_err },
-		     { STATE_SAID, said[0] != '\0' ? said : NULL } };
-
-	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
-		if (rows[i].text != NULL)
-			state_encode_text(b, rows[i].kind, u->svc.id, rows[i].text,
-					  strlen(rows[i].text));
-}
-
-/* Of the memory of the logs, in the order of sup->kept_logs. */
-static const char *const log_names[] = { "logs", "logs-out", "logs-in" };
-
-/* The descriptors of instance 0 but the state, and what they are: "INODE MODE control", "INODE MODE fcgi ADDRESS". */
-struct fd_list {
-	int *fds;
-	size_t n;
-	struct buf names;
-};
-
-static void list_fd(struct fd_list *l, int fd, const char *what, const char *address)
-{
-	AUTO_FREE char *name = NULL;
-	struct stat st;
-
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return;
-	name = xasprintf("%ju %d %s %s", (uintmax_t)st.st_ino, fcntl(fd, F_GETFL) & O_ACCMODE, what,
-			 address);
-	l->fds = xrealloc(l->fds, (l->n + 1) * sizeof(int));
-	l->fds[l->n++] = fd;
-	wire_put_str(&l->names, name);
-}
-
-static void list_sockets(struct fd_list *l, const struct socket_of *o)
-{
-	for (; o != NULL; o = o->next)
-		list_fd(l, o->fd, "fcgi", o->address);
-}
-
-/* While a reload is at work both are needed: whoever follows begins it anew. */
-static struct fd_list list_fds(struct sup *s)
-{
-	const int logs[] = { s->logs.memfd, s->logs.mid[0], s->logs.mid[1] };
-	struct fd_list l = { .names = BUF_INIT };
-
-	for (size_t i = 0; i < ARRAY_SIZE(logs); i++)
-		list_fd(&l, logs[i], log_names[i], "");
-	list_fd(&l, s->kept_listener >= 0 ? s->kept_listener : control_listener(s), "control", "");
-	list_fd(&l, s->kept_notify >= 0 ? s->kept_notify : notify_fd(s), "notify", "");
-	list_sockets(&l, s->sockets);
-	list_sockets(&l, reload_old_sockets(s));
-	if (l.names.failed)
-		abort();
-	return l;
-}
-
-static void fd_list_fini(struct fd_list *l)
-{
-	free(l->fds);
-	buf_fini(&l->names);
-}
-
-int takeover_write_texts(struct sup *s, const struct buf *conf)
-{
-	AUTO_FREE char *texts = NULL;
-	AUTO_BUF all = BUF_INIT;
-	struct fd_list l;
-	const char *p = conf != NULL ? conf->p : NULL;
-	size_t n = conf != NULL ? conf->len : 0;
-	int r = conf != NULL ? 0 : find_conf(&s->state, &texts, &p, &n);
-
-	if (r < 0)
-		return r;
-	state_encode_text(&all, STATE_CONF, 0, p, n);
-	l = list_fds(s);
-	state_encode_text(&all, STATE_FDS, 0, l.names.p, l.names.len);
-	fd_list_fini(&l);
-	for (size_t i = 0; i < s->n_units; i++)
-		if (!s->units[i]->removed)
-			encode_unit(&all, s->units[i]);
-	if (all.failed)
-		abort();
-	return state_replace_texts(&s->state, &all);
-}
-
-static void send_fds(struct sup *s, const int *fds, size_t n, size_t first)
-{
-	struct keeper_message m = { .type = KEEPER_KEEP, .first = (uint32_t)first };
-
-	link_send(s, &m, NULL, fds, n);
-}
-
-void takeover_keep(struct sup *s)
-{
-	struct fd_list l;
-
-	if (s->state.head == NULL)
-		return;
-	l = list_fds(s);
-	state_add_text(&s->state, STATE_FDS, 0, l.names.p, l.names.len);
-	for (size_t at = 0, step; at < l.n; at += step) {
-		step = l.n - at < KEEPER_FDS_MAX ? l.n - at : KEEPER_FDS_MAX;
-		send_fds(s, l.fds + at, step, at + 1);
-	}
-	fd_list_fini(&l);
-}
-
-int takeover_open(struct sup *s, struct err *err)
-{
-	int r = state_create(&s->state, (uint32_t)s->n_ids, err);
-
-	if (r < 0)
-		return r;
-	r = takeover_write_texts(s, &s->options->heritage->record);
-	buf_fini(&s->options->heritage->record);
-	if (r < 0)
-		return err_set(err, r, "the state: %s", strerror(-r));
-	takeover_save_whole(s);
-	send_fds(s, &s->state.fd, 1, 0);
-	takeover_keep(s);
-	return 0;
-}
-
-/* ------------------------------------------------------------------------------------------------ taking over */
 
 struct takeover {
 	struct state_whole whole;
@@ -364,58 +105,9 @@ void takeover_restore(struct unit *u)
 	if (r.name == 0 || !svc_restore(&u->svc, &r, &rings))
 		return;
 	u->exit_status = r.last_status;
+	u->reload = r.reload;
 	u->restored_gen = u->svc.gen;
 	u->ended = svc_is_ended(&u->svc);
-}
-
-/*
- * A descriptor that was handed down, by its inode, since the list and the descriptors are not always of the same moment;
- * and by its mode, which tells the two ends of a pipe apart.
- */
-static int find_fd(const struct sup *s, uintmax_t ino, long mode)
-{
-	struct stat st;
-
-	for (int fd = KEPT_FD + 1; fd < s->options->heritage->end_fd; fd++)
-		if (fstat(fd, &st) == 0 && st.st_ino == ino &&
-		    (fcntl(fd, F_GETFL) & O_ACCMODE) == mode)
-			return fd;
-	return -1;
-}
-
-/* What follows the numbers; NULL = no such name. */
-static const char *parse_name(const char *name, uintmax_t *ret_ino, long *ret_mode)
-{
-	char *end;
-
-	*ret_ino = strtoumax(name, &end, 10);
-	*ret_mode = strtol(end, &end, 10);
-	return *end == ' ' ? end + 1 : NULL;
-}
-
-static void take_fds(struct sup *s, struct wire *names)
-{
-	const char *name;
-
-	while (names->n > 0 && (name = wire_str(names)) != NULL) {
-		uintmax_t ino;
-		long mode;
-		const char *what = parse_name(name, &ino, &mode);
-		int fd = what != NULL ? find_fd(s, ino, mode) : -1;
-
-		if (fd < 0)
-			continue;
-		for (size_t i = 0; i < ARRAY_SIZE(log_names); i++)
-			if (strncmp(what, log_names[i], strlen(log_names[i])) == 0 &&
-			    what[strlen(log_names[i])] == ' ')
-				s->kept_logs[i] = fd;
-		if (strcmp(what, "control ") == 0)
-			s->kept_listener = fd;
-		else if (strcmp(what, "notify ") == 0)
-			s->kept_notify = fd;
-		else if (strncmp(what, "fcgi ", 5) == 0)
-			sockets_add(&s->sockets, what + 5, fd);
-	}
 }
 
 static void take_text(struct unit *u, enum state_kind kind, const char *p, size_t n)
@@ -432,7 +124,7 @@ static void take_text(struct unit *u, enum state_kind kind, const char *p, size_
 
 	free(*at);
 	*at = n > 0 ? xstrndup(p, n) : NULL;
-	u->saved_error = hash_error(u->svc.spawn_error);
+	u->saved_error = takeover_hash(u->svc.spawn_error);
 }
 
 /* Descriptors first: units_too is false before there are units. */
@@ -455,25 +147,7 @@ static void take_texts(struct sup *s, bool units_too)
 			take_text(s->by_id[id], kind, p, n);
 	}
 	if (!units_too)
-		take_fds(s, &names);
-}
-
-static bool is_known_fd(const struct sup *s, int fd)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(s->kept_logs); i++)
-		if (fd == s->kept_logs[i])
-			return true;
-	for (const struct socket_of *o = s->sockets; o != NULL; o = o->next)
-		if (fd == o->fd)
-			return true;
-	return fd == s->kept_listener || fd == s->kept_notify;
-}
-
-static void close_unknown_fds(struct sup *s)
-{
-	for (int fd = KEPT_FD + 1; fd < s->options->heritage->end_fd; fd++)
-		if (!is_known_fd(s, fd))
-			close(fd);
+		takeover_take_fds(s, &names);
 }
 
 /* From here on the memory of the logs is ours: who had it is gone. */
@@ -520,6 +194,20 @@ static void free_id(struct sup *s, uint32_t id, uint32_t gen)
 		units_free_id(s, id, gen > r.gen ? gen : r.gen);
 }
 
+int takeover_resume_reload(struct sup *s, const struct socket_of *kept, struct err *err)
+{
+	const struct takeover *t = s->takeover;
+	AUTO_FREE char *texts = NULL;
+	const char *p;
+	size_t n;
+
+	/* Without a text it was done, but for starting what it has added. */
+	if (t == NULL || !t->whole.reloading ||
+	    state_find_text(&s->state, STATE_NEXT, t->whole.reload, &texts, &p, &n) < 0)
+		return 0;
+	return reload_resume(s, p, n, kept, err);
+}
+
 void takeover_on_unknown(struct sup *s, const struct keeper_message *m)
 {
 	struct keeper_message forget = { .type = KEEPER_FORGET, .instance = m->instance };
@@ -532,7 +220,7 @@ static void finish(struct sup *s)
 {
 	struct takeover *t = s->takeover;
 	struct err err = ERR_INIT;
-	bool again;
+	bool reloading, again;
 
 	/* Of those that were never started the keeper knows nothing. */
 	for (size_t i = 0; i < s->n_units; i++)
@@ -553,16 +241,19 @@ static void finish(struct sup *s)
 		sup_begin(s);
 	else if (t->whole.phase == SUP_STOPPING)
 		sup_resume_shutdown(s);
-	again = t->whole.reloading || s->reload_again;
+	reloading = t->whole.reloading;
+	again = t->whole.reload_again;
 	free(t->fds);
 	free(t->told);
 	free(TAKE_PTR(s->takeover));
-	if (again && s->phase == SUP_RUNNING) {
-		s->reload_again = false;
+	if (s->reload != NULL)
+		reload_resumed(s);
+	else if (reloading && s->phase == SUP_RUNNING)
 		sup_start_new(s); /* which it had added */
+	if (again)
 		reload_on_signal(s);
-	}
 	takeover_save_whole(s);
+	signals_serve(s);
 }
 
 int takeover_begin(struct sup *s, const struct keeper_message *welcome)
@@ -579,9 +270,11 @@ int takeover_begin(struct sup *s, const struct keeper_message *welcome)
 	s->exit_status = t->whole.exit_status;
 	s->asked_to_end = t->whole.asked_to_end;
 	s->kill_all = t->whole.kill_all;
+	s->n_reloads = t->whole.reload;
+	memcpy(s->heard, t->whole.heard, sizeof(s->heard));
 	s->phase = t->whole.phase == SUP_STOPPING ? SUP_STOPPING : SUP_RUNNING;
 	take_texts(s, false);
-	close_unknown_fds(s);
+	takeover_close_unknown(s);
 	r = open_log(s, &err);
 	if (r == 0)
 		r = notify_open(s, &err);
@@ -621,10 +314,38 @@ static void end_unknown(struct sup *s, const struct keeper_message *m)
 		.scope = KEEPER_SCOPE_TREE,
 	};
 
-	if (m->state <= KEEPER_IS_ENDING)
-		link_send(s, &kill, NULL, NULL, 0);
-	else
+	if (m->state > KEEPER_IS_ENDING) {
 		takeover_on_unknown(s, m);
+		return;
+	}
+	activity_log(&s->log, SVC_LOG_WARN, "pid %d is of no program any more: killing it", m->pid);
+	link_send(s, &kill, NULL, NULL, 0);
+}
+
+/* Its record was refused, but the keeper has started it: it goes on as what the keeper says that it is. */
+static void adopt_unrecorded(struct unit *u, const struct keeper_message *m)
+{
+	bool begun = m->state == KEEPER_IS_BEGUN || m->state == KEEPER_IS_FAILED;
+	const struct svc_record r = {
+		.name = svc_name_hash(u->svc.name),
+		.gen = m->gen,
+		.state = begun ? SVC_STARTING : SVC_RUNNING,
+		.pid = begun ? 0 : m->pid,
+		.started = m->started.ns,
+		.started_wall = mps_wall().ns - (mps_now().ns - m->started.ns),
+		.changed = mps_now().ns,
+		.changed_wall = mps_wall().ns,
+	};
+
+	if (u->svc.gen != 0 || m->gen == 0 || !svc_restore(&u->svc, &r, &(struct svc_rings){ 0 }))
+		return;
+	activity_log(
+		&u->sup->log, SVC_LOG_CRIT,
+		"what is written down about %s makes no sense: it goes on as it is, with pid %d",
+		u->svc.name, m->pid);
+	u->restored_gen = u->svc.gen;
+	sup_on_state(u, SVC_STOPPED);
+	takeover_save(u);
 }
 
 void takeover_on_instance(struct sup *s, const struct keeper_message *m)
@@ -645,9 +366,10 @@ void takeover_on_instance(struct sup *s, const struct keeper_message *m)
 	t->n_running += m->state <= KEEPER_IS_ALIVE;
 	if (m->instance < s->n_ids)
 		t->told[m->instance] = true;
-	if (u != NULL)
+	if (u != NULL) {
+		adopt_unrecorded(u, m);
 		unit_reconcile(u, m);
-	else if (!is_pipe)
+	} else if (!is_pipe)
 		end_unknown(s, m);
 	if (--t->left == 0)
 		finish(s);

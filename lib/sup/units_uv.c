@@ -105,14 +105,9 @@ static void leave_busy(struct sup *s)
 	s->busy_first = s->busy_last = NULL;
 	for (struct unit *next; u != NULL; u = next) {
 		next = u->next_busy;
-		if (is_gone(u))
-			continue;
-		u->next_busy = NULL;
-		if (s->busy_last != NULL)
-			s->busy_last->next_busy = u;
-		else
-			s->busy_first = u;
-		s->busy_last = u;
+		u->in_busy = false;
+		if (!is_gone(u))
+			unit_join_busy(u);
 	}
 }
 

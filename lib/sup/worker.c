@@ -1,11 +1,11 @@
 /*
  * A program's settings turned into what the keeper needs to start it. Precedence of variables: the supervisor's own,
- * then HOME, USER, LOGNAME, SHELL of user=, then ours, then env_file=, then environment=.
+ * then HOME, USER, LOGNAME, SHELL of user=, then ours, then env_file=, then environment=. What people read when
+ * something is wrong is worker_failure.c's.
  */
 #include "sup/worker.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
 #include <signal.h>
@@ -18,6 +18,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/err.h"
+#include "base/strv.h"
 #include "base/user.h"
 #include "base/xalloc.h"
 #include "conf/conf.h"
@@ -239,30 +240,6 @@ static int add_env_file(const struct conf_proc *proc, struct environment *e, cha
 	return 0;
 }
 
-/*
- * All of the environment in one block: pointers first, then the text, so that the spawn owns one allocation whatever
- * lived where before.
- */
-static char **pack(const struct environment *e)
-{
-	size_t size = (e->n + 1) * sizeof(char *);
-	char **v, *text;
-
-	for (size_t i = 0; i < e->n; i++)
-		size += strlen(e->v[i]) + 1;
-	v = xmalloc(size);
-	text = (char *)(v + e->n + 1);
-	for (size_t i = 0; i < e->n; i++) {
-		size_t n = strlen(e->v[i]) + 1;
-
-		memcpy(text, e->v[i], n);
-		v[i] = text;
-		text += n;
-	}
-	v[e->n] = NULL;
-	return v;
-}
-
 static int make_environment(const struct worker_base *base, const struct conf_proc *proc,
 			    const char *display, uint32_t gen, const struct worker_user *user,
 			    char ***ret, struct err *err)
@@ -279,21 +256,11 @@ static int make_environment(const struct worker_base *base, const struct conf_pr
 		env_put(&e, at, strcspn(at, "="));
 	r = add_env_file(proc, &e, &file, err);
 	env_put_strv(&e, proc->environment);
-	if (r == 0)
-		*ret = pack(&e);
+	if (r == 0 && (*ret = strv_pack(e.v)) == NULL)
+		abort();
 	conf_strv_free(file);
 	free(e.v);
 	return r;
-}
-
-static const char *env_get(char *const *env, const char *name)
-{
-	size_t n = strlen(name);
-
-	for (; *env != NULL; env++)
-		if (strncmp(*env, name, n) == 0 && (*env)[n] == '=')
-			return *env + n + 1;
-	return NULL;
 }
 
 /* ----------------------------------------------------------------------------------------------- executable */
@@ -346,11 +313,10 @@ static int find_executable(const struct worker_base *base, const char *name, cha
 		*ret = xasprintf("%s/%s", base->cwd != NULL ? base->cwd : ".", name);
 		return 0;
 	}
-	return search_path(name, env_get(env, "PATH"), ret, err);
+	return search_path(name, strv_value(env, "PATH", strlen("PATH")), ret, err);
 }
 
-/* Of FILE in FILE:FUNCTION. */
-static size_t object_length(const struct conf_proc *proc)
+size_t worker_object_length(const struct conf_proc *proc)
 {
 	return (size_t)(strrchr(proc->entry, ':') - proc->entry);
 }
@@ -369,42 +335,15 @@ static char *find_object(const struct worker_base *base, const char *name)
 
 static char **find_objects(const struct worker_base *base, char *const *names)
 {
-	size_t n = 0;
-	char **v;
+	size_t n = strv_length(names);
+	char **v = xcalloc(n + 1, sizeof(*v));
 
-	while (names != NULL && names[n] != NULL)
-		n++;
-	v = xcalloc(n + 1, sizeof(*v));
 	for (size_t i = 0; i < n; i++)
 		v[i] = find_object(base, names[i]);
 	return v;
 }
 
 /* ------------------------------------------------------------------------------------------------------ all */
-
-/* "conf.d/web.conf:4": the file relative to the main one's folder where it lies below that. */
-static void add_place(const struct worker_base *base, const struct conf_place *place, struct buf *b)
-{
-	const char *slash = strrchr(base->conf->path, '/');
-	size_t n = slash != NULL ? (size_t)(slash - base->conf->path) + 1 : 0;
-	const char *file = place->file;
-
-	if (file == NULL || place->line <= 0)
-		return;
-	if (strncmp(file, base->conf->path, n) == 0)
-		file += n;
-	buf_addf(b, " (%s:%d)", file, place->line);
-}
-
-static int fail_at(const struct worker_base *base, const struct conf_place *place, int r,
-		   struct err *err)
-{
-	AUTO_BUF b = BUF_INIT;
-
-	buf_adds(&b, err->text);
-	add_place(base, place, &b);
-	return b.failed ? r : err_set(err, r, "%s", b.p);
-}
 
 /* The keeper, whose child it will be, stands elsewhere than the supervisor. */
 static char *working_directory(const struct worker_base *base, const struct conf_proc *proc)
@@ -449,7 +388,7 @@ static int find_path(struct worker_base *base, const struct conf_proc *proc, str
 
 	if (proc->entry == NULL)
 		return find_executable(base, proc->argv[0], w->envp, &w->path, err);
-	object = xstrndup(proc->entry, object_length(proc));
+	object = xstrndup(proc->entry, worker_object_length(proc));
 	w->path = find_object(base, object);
 	return 0;
 }
@@ -465,21 +404,21 @@ int worker_prepare(struct worker_base *base, const struct conf_proc *proc, const
 		return err_set(err, -EINVAL, "%s",
 			       proc->argv_error ? proc->argv_error : "command is empty");
 	if (proc->user != NULL && (user = find_user(base, proc->user, err)) == NULL)
-		return fail_at(base, &proc->place_user, -ENOENT, err);
+		return worker_fail_at(base, &proc->place_user, -ENOENT, err);
 	r = make_environment(base, proc, display, gen, user, &w.envp, err);
 	if (r < 0)
-		return fail_at(base, &proc->place_env_file, r, err);
+		return worker_fail_at(base, &proc->place_env_file, r, err);
 	r = find_path(base, proc, &w, err);
 	if (r < 0) {
 		worker_spawn_fini(&w);
-		return fail_at(base, &proc->place_command, r, err);
+		return worker_fail_at(base, &proc->place_command, r, err);
 	}
 	w.cwd = working_directory(base, proc);
 	if (proc->start_method == CONF_METHOD_FORKSERVER)
 		w.preload = find_objects(base, proc->preload);
 	w.spawn = (struct mps_spawn){
 		.path = w.path,
-		.symbol = proc->entry != NULL ? proc->entry + object_length(proc) + 1 : NULL,
+		.symbol = proc->entry != NULL ? proc->entry + worker_object_length(proc) + 1 : NULL,
 		.method = method_of(proc),
 		.server = proc->start_method == CONF_METHOD_FORKSERVER ? proc->forkserver : NULL,
 		.preload = w.preload,
@@ -505,106 +444,4 @@ void worker_spawn_fini(struct worker_spawn *w)
 	free(w->path);
 	free(w->cwd);
 	*w = (struct worker_spawn){ 0 };
-}
-
-/* ----------------------------------------------------------------------------------------- what went wrong */
-
-/* The file that was to be executed, found again: to keep it for each program would be for nothing most of the time. */
-static char *path_of(struct worker_base *base, const struct conf_proc *proc)
-{
-	struct err err = ERR_INIT;
-	struct worker_spawn w;
-	char *path;
-
-	if (worker_prepare(base, proc, proc->name, 0, &w, &err) < 0)
-		return xstrdup(proc->argv[0]);
-	path = TAKE_PTR(w.path);
-	worker_spawn_fini(&w);
-	return path;
-}
-
-/* "#!INTERPRETER ARGUMENT": true with the rest of the first line; false for another kind of file. */
-static bool read_script_line(const char *path, char *line, size_t size)
-{
-	AUTO_CLOSE int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	ssize_t n = fd >= 0 ? read(fd, line, size - 1) : -1;
-
-	if (n < 2 || line[0] != '#' || line[1] != '!')
-		return false;
-	line[n] = '\0';
-	line[strcspn(line, "\n")] = '\0';
-	memmove(line, line + 2, strlen(line + 2) + 1);
-	return true;
-}
-
-/* The file is there and the kernel says ENOENT: what it needs in order to run is not. */
-static void add_missing(const char *path, struct buf *b)
-{
-	char line[256]; /* BINPRM_BUF_SIZE: the kernel reads no more of it */
-	char *interpreter = line;
-
-	if (!read_script_line(path, line, sizeof(line))) {
-		buf_adds(b, ": its dynamic loader does not exist");
-		return;
-	}
-	interpreter += strspn(interpreter, " \t");
-	interpreter[strcspn(interpreter, " \t\r")] = '\0';
-	buf_addf(b, ": its interpreter %s ", interpreter);
-	buf_adds(b, access(interpreter, F_OK) == 0 ? "exists, but the line has a CR at its end"
-						   : "does not exist");
-}
-
-static void add_exec_error(const char *path, int error, struct buf *b)
-{
-	if (error == ENOENT && access(path, F_OK) == 0) {
-		add_missing(path, b);
-		return;
-	}
-	buf_addf(b, ": %s", strerror(error));
-	if (error == ENOEXEC)
-		buf_adds(b, ": no #! line?");
-}
-
-/* "chdir /srv: Permission denied" without the first word. Where the key stands that is to blame. */
-static const struct conf_place *add_cause(struct worker_base *base, const struct conf_proc *proc,
-					  enum mps_step step, int error, const char *text,
-					  struct buf *b)
-{
-	const struct conf_place *place = &proc->place;
-
-	if (step == MPS_STEP_EXEC && proc->entry == NULL) {
-		AUTO_FREE char *path = path_of(base, proc);
-
-		buf_addf(b, " %s", path);
-		add_exec_error(path, error, b);
-		return &proc->place_command;
-	}
-	if (step == MPS_STEP_EXEC) {
-		buf_adds(b, " mpsup-host");
-	} else if (step == MPS_STEP_ENTRY) {
-		buf_addf(b, " %.*s", (int)object_length(proc), proc->entry);
-		place = &proc->place_command;
-	} else if (step == MPS_STEP_SERVER) {
-		buf_addf(b, " %s", proc->forkserver);
-	} else if (step == MPS_STEP_CHDIR) {
-		buf_addf(b, " %s", proc->directory);
-		place = &proc->place_directory;
-	} else if (step == MPS_STEP_GROUPS || step == MPS_STEP_GID || step == MPS_STEP_UID) {
-		buf_addf(b, " (user %s)", proc->user);
-		place = &proc->place_user;
-	}
-	buf_addf(b, ": %s", text != NULL ? text : strerror(error));
-	return place;
-}
-
-char *worker_failure_text(struct worker_base *base, const struct conf_proc *proc,
-			  enum mps_step step, int error, const char *text)
-{
-	const struct conf_place *place;
-	struct buf b = BUF_INIT;
-
-	buf_adds(&b, mps_step_word(step));
-	place = add_cause(base, proc, step, error, text, &b);
-	add_place(base, place, &b);
-	return xbuf_take(&b);
 }

@@ -11,6 +11,7 @@
 #include "proc/spawn.h"
 
 struct conf;
+struct conf_place;
 struct conf_proc;
 struct err;
 
@@ -52,7 +53,13 @@ struct worker_spawn {
 int worker_prepare(struct worker_base *base, const struct conf_proc *proc, const char *display,
 		   uint32_t gen, struct worker_spawn *ret, struct err *err);
 void worker_spawn_fini(struct worker_spawn *w);
+/* The bytes of FILE in the FILE:FUNCTION of its entry. */
+size_t worker_object_length(const struct conf_proc *proc);
 
+/* worker_failure.c */
+/* Puts where the key stands behind what err says; r. */
+int worker_fail_at(const struct worker_base *base, const struct conf_place *place, int r,
+		   struct err *err);
 /*
  * What people read when the start failed in the keeper or the child: "exec /opt/x: No such file or directory
  * (conf.d/legacy.conf:3)", "exec /srv/a.sh: its interpreter /usr/bin/pyton3 does not exist (...)", "entry ./a.so:

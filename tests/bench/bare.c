@@ -15,6 +15,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "bench.h"
+
 #ifndef P_PIDFD
 #define P_PIDFD 3
 #endif
@@ -26,12 +28,6 @@ static int *pidfds;
 static unsigned count;
 static int epoll_fd;
 static sigset_t no_signals;
-
-static _Noreturn void die(const char *what)
-{
-	fprintf(stderr, "bare: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
 
 static void watch(int fd, uint32_t slot)
 {

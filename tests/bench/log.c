@@ -1,7 +1,6 @@
 /*
  * What log files cost: a program writes lines of 100 bytes, as fast as they are taken. Beside it the limit, a bare copier
  * (read 64 KiB, write them). log [-r ROUNDS] [-m MIB] FOLDER-OF-MPSUP; log -w BYTES REPORT is the program.
- * Files lie in $TMPDIR, else /dev/shm, so that no disk is measured.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -12,13 +11,13 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/xalloc.h"
 #include "stat.h"
+#include "throughput.h"
 
 enum { CHUNK = 64 << 10, LINE = 100 };
 
@@ -35,24 +34,6 @@ static const struct way {
 struct report {
 	double begin, cpu;
 };
-
-static char *folder, *self;
-static const char *bin;
-static long long bytes = (long long)1 << 30;
-
-static _Noreturn void die(const char *what)
-{
-	fprintf(stderr, "log: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
-
-static double now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
-}
 
 static double cpu_of(int who)
 {
@@ -149,17 +130,6 @@ static void write_config(const char *path, const char *keys, long long n)
 		die(path);
 }
 
-static void supervise(const char *config)
-{
-	AUTO_FREE char *mpsup = xasprintf("%s/mpsup", bin);
-	int null = open("/dev/null", O_RDWR);
-
-	for (int fd = 0; fd < 3; fd++)
-		dup2(null, fd);
-	execl(mpsup, mpsup, "run", "-c", config, (char *)NULL);
-	_exit(127);
-}
-
 static void clean(void)
 {
 	AUTO_FREE char *command = xasprintf("rm -f %s/out*", folder);
@@ -184,7 +154,7 @@ static void measure(const struct way *w, long long n, double *ret_wall, double *
 	pid = fork();
 	if (pid == 0) {
 		if (w->keys != NULL)
-			supervise(config);
+			be_mpsup(config);
 		else
 			copy();
 	}
@@ -231,29 +201,7 @@ static void run(int rounds)
 
 int main(int argc, char **argv)
 {
-	const char *base = getenv("TMPDIR");
-	int rounds = 5, c;
-
 	if (argc == 4 && strcmp(argv[1], "-w") == 0)
 		return be_program(strtoll(argv[2], NULL, 10), argv[3]);
-	while ((c = getopt(argc, argv, "r:m:")) != -1)
-		if (c == 'r')
-			rounds = atoi(optarg);
-		else if (c == 'm')
-			bytes = strtoll(optarg, NULL, 10) << 20;
-		else
-			return 2;
-	if (optind + 1 != argc || rounds < 1 || bytes < 1 << 20)
-		return 2;
-	bin = argv[optind];
-	self = realpath("/proc/self/exe", NULL);
-	folder = xasprintf("%s/mpsup-log.XXXXXX", base != NULL ? base : "/dev/shm");
-	if (mkdtemp(folder) == NULL)
-		die(folder);
-	run(rounds);
-	if (unlink(xasprintf("%s/conf", folder)) < 0 || rmdir(folder) < 0)
-		die(folder);
-	free(folder);
-	free(self);
-	return 0;
+	return throughput(argc, argv, 5, 1 << 10, run);
 }

@@ -17,6 +17,7 @@
 
 #include "../keeper_peer.h"
 #include "base/xalloc.h"
+#include "bench.h"
 #include "proc/pidfd.h"
 #include "stat.h"
 
@@ -27,12 +28,6 @@ static const char *build;
 static char folder[] = "/tmp/mpsup-bench.XXXXXX";
 static char *command[] = { NULL, (char *)"--exit", (char *)"0", NULL };
 static char *no_env[] = { NULL };
-
-static _Noreturn void die(const char *what)
-{
-	fprintf(stderr, "methods: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
 
 static int64_t ns_now(void)
 {

@@ -13,12 +13,12 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/xalloc.h"
 #include "stat.h"
+#include "throughput.h"
 
 enum { CHUNK = 64 << 10, PATIENCE_MS = 60000, WARM_UP = 8 };
 
@@ -28,24 +28,6 @@ struct pair {
 	int go_fd, report_fd;
 	struct samples seconds;
 };
-
-static char *folder, *self;
-static const char *bin;
-static long long bytes = (long long)64 << 20;
-
-static _Noreturn void die(const char *what)
-{
-	fprintf(stderr, "pipe: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
-
-static double now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
-}
 
 static int open_fifo(const char *path)
 {
@@ -151,7 +133,6 @@ static void start_bare(const struct pair *p)
 
 static void start_supervised(const struct pair *p, const char *config)
 {
-	AUTO_FREE char *mpsup = xasprintf("%s/mpsup", bin);
 	FILE *f = fopen(config, "w");
 	pid_t pid;
 
@@ -168,14 +149,8 @@ static void start_supervised(const struct pair *p, const char *config)
 	pid = fork();
 	if (pid < 0)
 		die("fork");
-	if (pid == 0) {
-		int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-		for (int fd = 0; fd < 3; fd++)
-			dup2(null, fd);
-		execl(mpsup, mpsup, "run", "-c", config, (char *)NULL);
-		_exit(127);
-	}
+	if (pid == 0)
+		be_mpsup(config);
 }
 
 /* ----------------------------------------------------------------------------------------------------- turns */
@@ -254,7 +229,6 @@ static void run(int turns)
 		}
 	}
 	end_all(pairs);
-	unlink(config);
 	printf("pipe: %lld MiB a turn, 64 KiB at a time, medians of %d turns; ratio to the first\n",
 	       bytes >> 20, turns);
 	for (int i = 0; i < N_PAIRS; i++) {
@@ -266,31 +240,9 @@ static void run(int turns)
 
 int main(int argc, char **argv)
 {
-	const char *base = getenv("TMPDIR");
-	int turns = 200, c;
-
 	if (argc == 4 && strcmp(argv[1], "-w") == 0)
 		return be_writer(argv[2], strtoll(argv[3], NULL, 10));
 	if (argc == 4 && strcmp(argv[1], "-c") == 0)
 		return be_reader(argv[2], strtoll(argv[3], NULL, 10));
-	while ((c = getopt(argc, argv, "r:m:")) != -1)
-		if (c == 'r')
-			turns = atoi(optarg);
-		else if (c == 'm')
-			bytes = strtoll(optarg, NULL, 10) << 20;
-		else
-			return 2;
-	if (optind + 1 != argc || turns < 1 || bytes < 1 << 20)
-		return 2;
-	bin = argv[optind];
-	self = realpath("/proc/self/exe", NULL);
-	folder = xasprintf("%s/mpsup-pipe.XXXXXX", base != NULL ? base : "/dev/shm");
-	if (mkdtemp(folder) == NULL)
-		die(folder);
-	run(turns);
-	if (rmdir(folder) < 0)
-		die(folder);
-	free(folder);
-	free(self);
-	return 0;
+	return throughput(argc, argv, 200, 64, run);
 }

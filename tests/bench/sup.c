@@ -438,13 +438,12 @@ static void measure_restarts(struct samples *m, unsigned kills)
 	samples_free(&latency);
 }
 
-enum { SETTLE_S = 5 };
+enum { SETTLE_S = 6 };
 
 static void measure_idle(struct samples *m)
 {
 	long long before;
 
-	sleep(1);
 	sleep(SETTLE_S); /* memory of the logs is given back 2 to 4 s after the last line */
 	before = sum_threads("status", one_switches);
 	sleep(b.idle_s);

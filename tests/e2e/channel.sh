@@ -3,26 +3,10 @@
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-said() { # name, key of "said"
-  mps status --json "$1" | python3 -c '
-import json, sys
-print(json.load(sys.stdin)["processes"][0].get("said", {}).get(sys.argv[1]))' "$2"
-}
-
-says() { # name, key, value
-  [ "$(said "$1" "$2")" = "$3" ]
-}
-
 at_least() { # name, key, number
   local n
   n=$(said "$1" "$2")
   [ "$n" != None ] && [ "$n" -ge "$3" ]
-}
-
-another_supervisor() {
-  local now
-  now=$(role supervisor)
-  [ -n "$now" ] && [ "$now" != "$supervisor" ] && [ -n "$(state all)" ] && supervisor=$now
 }
 
 export MPSUP MPSUP_NO=crash_limit # this test kills faster than supervisors die
@@ -34,6 +18,11 @@ startsecs=0
 command=$W --pidfile $T/again.pids --once $T/again.once { --tell RESTART=1 } --hear $T/again.heard
 control=self
 startsecs=0
+[program:ever]
+command=$W --pidfile $T/ever.pids --tell RESTART=1 --hear $T/ever.heard
+control=self
+startsecs=0
+restart_limit=3/60
 [program:one]
 command=$W --pidfile $T/one.pids --tell RESTART=calm --tell READY=1 --hear $T/one.heard
 control=self
@@ -80,6 +69,12 @@ contains "$LOG" "again asks for RESTART=1" || fail "the log does not tell who as
 contains "$LOG" "one may not ask for RESTART=calm" || fail "the log does not tell who was refused"
 n_lines "$T/calm.pids" 2 && fail "calm was restarted"
 
+say "its own restart again and again is as good as an end"
+must in_state ever FATAL
+n_lines "$T/ever.pids" 4 || fail "it was restarted less often than it may"
+n_lines "$T/ever.pids" 5 && fail "restart_limit does not hold"
+contains "$LOG" "gave up: ever entered FATAL state, 3 restarts in 60 seconds" || fail "the log does not tell why"
+
 say "control=notify: nothing"
 must says plain status asked
 says plain denied 1 || fail "plain may ask"
@@ -118,8 +113,7 @@ must -t 30 is_full
 contains "$T/out" "does not read its messages" || fail "the reason is not told: $(cat "$T/out")"
 
 say "the channel outlives the supervisor"
-kill -KILL "$supervisor"
-must another_supervisor
+take_over
 mps_expect 0 send one "after it"
 must contains "$T/one.heard" '^MESSAGE=after it$'
 n_lines "$T/one.pids" 2 && fail "one was started again"

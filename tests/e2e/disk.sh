@@ -21,16 +21,6 @@ told() { # log file
 all_lines() { # file, number
   seq -f 'line %.0f' "$2" | cmp -s - "$1"
 }
-new_supervisor() { # another one answers
-  local now
-  now=$(role supervisor)
-  [ -n "$now" ] && [ "$now" != "$supervisor" ] && [ -n "$(state all)" ]
-}
-take_over() {
-  kill -KILL "$supervisor"
-  must new_supervisor
-  supervisor=$(role supervisor)
-}
 
 say "a full disk holds the programs back"
 config <<X

@@ -160,6 +160,24 @@ role() {
   done
 }
 
+# Another supervisor than $supervisor answers.
+new_supervisor() {
+  local now
+  now=$(role supervisor)
+  [ -n "$now" ] && [ "$now" != "$supervisor" ] && [ -n "$(state all)" ]
+}
+
+# Waits for it; $supervisor is that one from here on.
+next_supervisor() {
+  must new_supervisor
+  supervisor=$(role supervisor)
+}
+
+take_over() {
+  kill -KILL "$supervisor"
+  next_supervisor
+}
+
 # The second column of `mpsup status --compat NAME`: RUNNING...
 state() {
   mps status --compat "$1" 2>/dev/null | awk 'NR == 1 { print $2 }'
@@ -172,6 +190,16 @@ in_state() { # name, state or states joined by |
 
 pid_of() { # name; 0 or nothing when it has none
   mps pid "$1" 2>/dev/null
+}
+
+said() { # name, key of what the program has said of itself
+  mps status --json "$1" | python3 -c '
+import json, sys
+print(json.load(sys.stdin)["processes"][0].get("said", {}).get(sys.argv[1]))' "$2"
+}
+
+says() { # name, key, value
+  [ "$(said "$1" "$2")" = "$3" ]
 }
 
 # ------------------------------------------------------------------------------------------------ processes

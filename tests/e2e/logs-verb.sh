@@ -292,13 +292,7 @@ follow -n 1 one auto
 must_get "auto | begin"
 put one "before\n"
 must_get "one  | before"
-kill -KILL "$supervisor"
-must gone "$supervisor"
-new_supervisor() {
-  supervisor=$(role supervisor)
-  [ -n "$supervisor" ]
-}
-must new_supervisor
+take_over
 put one "behind\n"
 must_get "one  | behind"
 put auto "auto too\n"

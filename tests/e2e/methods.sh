@@ -286,13 +286,8 @@ mps_expect 0 restart a
 say "the supervisor's death is nothing to the server"
 a=$(pid_of a)
 before=$(forkserver_of a)
-kill -KILL "$supervisor"
-followed() {
-  local now
-  now=$(role supervisor) && [ -n "$now" ] && [ "$now" != "$supervisor" ] && in_state a RUNNING
-}
-must followed
-supervisor=$(role supervisor)
+take_over
+must in_state a RUNNING
 [ "$(server one)" = "$one" ] || fail "the server is another"
 [ "$(pid_of a)" = "$a" ] || fail "a is another"
 [ "$(forkserver_of a)" = "$before" ] || fail "it says '$(forkserver_of a)', not '$before'"

@@ -110,10 +110,10 @@ export MPSUP_NO=crash_limit KILL_AT=$T/kill_at
 program() {
   local name=$1
   shift
-  printf '%s\n' "[program:$name]" "command=$W" startsecs=0 "$@" ''
+  printf '%s\n' "[program:$name]" "command=$W --pidfile $T/$name.pids" startsecs=0 "$@" ''
 }
 fcgi() {
-  printf '%s\n' '[fcgi-program:f]' "command=$W" startsecs=0 "socket=unix://$T/$1" ''
+  printf '%s\n' '[fcgi-program:f]' "command=$W --pidfile $T/f.pids" startsecs=0 "socket=unix://$T/$1" ''
 }
 one() {
   program same
@@ -165,6 +165,7 @@ step=${MOMENTS_STEP:-9}
 n=$((-(RANDOM % step)))
 left=2
 to=one
+times=0
 while [ $left -gt 0 ]; do
   n=$((n + step))
   if [ $to = one ]; then to=two; else to=one; fi # there and back
@@ -186,10 +187,34 @@ while [ $left -gt 0 ]; do
   fi
   must done_or_again "${!runs}"
   must all_run "${!runs}"
+  times=$((times + 1))
+  for p in other log f; do # which each reload changes
+    must n_lines "$T/$p.pids" $((times + 1))
+    n_lines "$T/$p.pids" $((times + 2)) && fail "$p was started twice, killed at call $n"
+  done
 done
 say "  which were $n"
 [ $n -gt 30 ] || fail "that was no reload"
 shutdown_mpsup
+
+say "killed at any moment of the end"
+n=$((-(RANDOM % step)))
+killed=yes
+one | config
+while [ -n "$killed" ]; do
+  n=$((n + step))
+  LD_PRELOAD=$T/moments.so mps start >"$T/out" 2>"$T/err" || fail "mpsup start"
+  : >"$LOG"
+  echo $n >"$T/n"
+  mv "$T/n" "$KILL_AT"
+  kill -TERM "$(role keeper)"
+  must nothing_left
+  killed=
+  if [ -e "$KILL_AT" ]; then rm "$KILL_AT"; else killed=yes; fi
+  contains "$LOG" 'killing everything' && fail "TERM was heard twice, killed at call $n"
+done
+say "  which were $n"
+[ $n -gt 10 ] || fail "that was no end"
 
 say "a reload while the next supervisor has read what is in force"
 cp "$T/bin/mpsup" "$T/good"

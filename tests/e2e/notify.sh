@@ -3,22 +3,6 @@
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-said() { # name, key of "said"
-  mps status --json "$1" | python3 -c '
-import json, sys
-print(json.load(sys.stdin)["processes"][0].get("said", {}).get(sys.argv[1]))' "$2"
-}
-
-says() { # name, key, value
-  [ "$(said "$1" "$2")" = "$3" ]
-}
-
-another_supervisor() {
-  local now
-  now=$(role supervisor)
-  [ -n "$now" ] && [ "$now" != "$supervisor" ] && [ -n "$(state all)" ] && supervisor=$now
-}
-
 strangers() { # how many messages of strangers there were
   python3 - "$RUNTIME/control.sock" <<'P'
 import json, socket, sys
@@ -133,8 +117,7 @@ NOTIFY_SOCKET=$socket prlimit --locks="$tag:unlimited" "$MPSUP" tell STATUS=forg
 says status status "Serving 3 clients" || fail "and what it said"
 
 say "what was said outlives the supervisor, and so does the socket"
-kill -KILL "$supervisor"
-must another_supervisor
+take_over
 says status status "Serving 3 clients" || fail "STATUS is forgotten"
 says status reloading True || fail "RELOADING is forgotten"
 NOTIFY_SOCKET=$socket "$MPSUP" tell STATUS=forged || fail "the old name is gone"
@@ -145,7 +128,7 @@ for i in 1 2 3; do
   mps restart --no-wait word >/dev/null
   kill -KILL "$supervisor"
   must n_lines "$T/word.ready" 1
-  must another_supervisor
+  next_supervisor
   must in_state word RUNNING
   n_lines "$T/word.ready" 2 && fail "word was started again ($i)"
 done
@@ -188,8 +171,7 @@ export WATCHDOG_PID=1
 start_mpsup
 unset WATCHDOG_PID
 must n_lines "$T/dog.pids" 3
-kill -KILL "$supervisor"
-must another_supervisor
+take_over
 must n_lines "$T/dog.pids" 8 # so many times half a second
 n_lines "$T/good.pids" 2 && fail "one that says it is alive was killed"
 says good status None || fail "good says $(said good status)"
@@ -228,8 +210,7 @@ must n_lines "$T/daemon.mains" 1
 [ "$(pid_of daemon)" = "$(cat "$T/daemon.mains")" ] || fail "daemon is $(pid_of daemon), not $(cat "$T/daemon.mains")"
 first=$(sed -n "s/.*spawned: 'daemon' with pid //p" "$LOG")
 must gone "$first"
-kill -KILL "$supervisor"
-must another_supervisor
+take_over
 in_state daemon RUNNING || fail "daemon is $(state daemon)"
 n_lines "$T/daemon.mains" 2 && fail "daemon was started again"
 [ "$(pid_of daemon)" = "$(cat "$T/daemon.mains")" ] || fail "after the takeover daemon is $(pid_of daemon)"

@@ -45,18 +45,6 @@ is_held_by() { # link, mode, pid...
   [ "$(holders "$link" "$mode" | sort | xargs)" = "$(printf '%s\n' "$@" | sort | xargs)" ]
 }
 
-new_supervisor() {
-  local now
-  now=$(role supervisor)
-  [ -n "$now" ] && [ "$now" != "$supervisor" ] && [ -n "$(state all)" ]
-}
-
-take_over() {
-  kill -KILL "$supervisor"
-  must new_supervisor
-  supervisor=$(role supervisor)
-}
-
 say "mistakes are told with their place"
 config <<X
 [program:a]

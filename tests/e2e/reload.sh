@@ -30,10 +30,6 @@ fds() {
   find "/proc/$supervisor/fd" -mindepth 1 2>/dev/null | wc -l
 }
 
-new_supervisor() {
-  [ -n "$(role supervisor)" ] && [ "$(role supervisor)" != "$supervisor" ]
-}
-
 no_programs_but() {
   [ "$(workers)" = "$1" ]
 }
@@ -326,9 +322,7 @@ going=$(pid_of going) change=$(pid_of change) a=$(pid_of a)
 { program a && deaf change 'environment=K="2"' && program coming; } | config
 reload 0 --no-wait
 for _ in 1 2; do
-  kill -KILL "$supervisor"
-  must new_supervisor
-  supervisor=$(role supervisor)
+  take_over
   must in_state change STOPPING
   alive "$going" || fail "going ($going) was killed"
   in_state coming RUNNING && fail "coming did not wait"
@@ -340,9 +334,7 @@ must in_state coming RUNNING
 must in_state change RUNNING
 same a "$a"
 mps_expect 1 pid going
-kill -KILL "$supervisor"
-must new_supervisor
-supervisor=$(role supervisor)
+take_over
 must in_state coming RUNNING
 mps_expect 1 pid going
 [ "$(workers | wc -l)" = 3 ] || fail "workers: $(workers)"

@@ -40,12 +40,7 @@ removed "$RUNTIME"
 contains "$LOG" "$RUNTIME or what was in it had been removed" || fail "the log says nothing of it"
 
 say "the supervisor that follows one that was killed has the lock too"
-kill -KILL "$supervisor"
-followed() {
-  answers && [ "$(role supervisor)" != "$supervisor" ]
-}
-must followed
-supervisor=$(role supervisor)
+take_over
 expect 1 "$MPSUP" run -c "$CONF"
 contains "$T/err" "already running: $ID .pid $keeper" || fail "a second run says '$(cat "$T/err")'"
 removed "$RUNTIME"

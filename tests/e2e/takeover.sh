@@ -3,21 +3,6 @@
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-new_supervisor() { # another one answers
-  local now
-  now=$(role supervisor)
-  [ -n "$now" ] && [ "$now" != "$supervisor" ] && [ -n "$(state all)" ]
-}
-
-take_over() {
-  local t0
-  t0=$(now_ms)
-  kill -KILL "$supervisor"
-  must new_supervisor
-  say "  taken over and asked after $(($(now_ms) - t0)) ms"
-  supervisor=$(role supervisor)
-}
-
 config <<X
 [program:calm]
 command=$W --pidfile $T/calm.pids
@@ -115,6 +100,29 @@ take_over
 touch "$T/enough"
 wait $asking
 contains "$T/answers" "no supervisor|[Cc]onnection refused" && fail "somebody was turned away: $(sort "$T/answers" | uniq -c)"
+
+say "a record that makes no sense: its program is not forgotten"
+# Where its pid is written; the time of its start, six numbers before, becomes one that cannot be.
+state_fd=$(find "/proc/$keeper/fd" -lname '/memfd:mpsup-state*' | head -n 1)
+spoil() { # pid
+  local pattern at
+  pattern=$(printf '\\x01\\x00\\x00\\x00\\x%02x\\x%02x\\x%02x\\x00' $(($1 & 255)) $(($1 >> 8 & 255)) $(($1 >> 16)))
+  head -c 1000000 "$state_fd" | LC_ALL=C grep -obUaP "$pattern" | cut -d: -f1 >"$T/at"
+  [ -s "$T/at" ] || fail "pid $1 is not in the state"
+  while read -r at; do
+    printf '\377\377\377\377\377\377\377\377' | dd of="$state_fd" bs=1 seek=$((at - 48)) conv=notrunc 2>"$T/err"
+  done <"$T/at"
+}
+victim=$(pid_of piped)
+kill -STOP "$supervisor" # it writes no more
+spoil "$victim"
+take_over
+in_state piped RUNNING || fail "piped is $(state piped)"
+[ "$(pid_of piped)" = "$victim" ] || fail "piped has another pid"
+contains "$LOG" "about piped makes no sense: it goes on as it is, with pid $victim" || fail "the log does not tell it"
+mps_expect 0 restart piped
+gone "$victim" || fail "it was not ended"
+[ "$(pid_of piped)" != "$victim" ] || fail "it was not started again"
 
 say "a shutdown that is under way goes on"
 mps_expect 0 shutdown --no-wait

@@ -155,14 +155,6 @@ kill -TERM "$waiter"
 ends 143
 
 say "across the death of supervisors"
-new_supervisor() {
-  [ -n "$(role supervisor)" ] && [ "$(role supervisor)" != "$supervisor" ]
-}
-take_over() {
-  kill -KILL "$supervisor"
-  must new_supervisor
-  supervisor=$(role supervisor)
-}
 mps_expect 0 stop b
 background a b
 take_over

@@ -26,22 +26,10 @@ has_fds() { # pid, number
   [ "$(n_fds "$1")" = "$2" ]
 }
 
-another_answers() {
-  local now
-  now=$(role supervisor)
-  [ -n "$now" ] && [ "$now" != "$supervisor" ]
-}
-
 # The number is that of the first time: what is under way, such as our own question, is awaited.
 no_more_fds() {
   must has_fds "$supervisor" "$supervisor_fds"
   must has_fds "$keeper" "$keeper_fds"
-}
-
-crash() {
-  kill -KILL "$supervisor"
-  must another_answers
-  supervisor=$(role supervisor)
 }
 
 upgrade() { # under valgrind the new one may be too late for the keeper
@@ -83,14 +71,14 @@ must in_state piped RUNNING
 must in_state fcgi:fcgi RUNNING
 must in_state waits BACKOFF
 victim=$(pid_of calm)
-crash
+take_over
 supervisor_fds=$(n_fds "$supervisor")
 keeper_fds=$(n_fds "$keeper")
 say "  the supervisor holds $supervisor_fds descriptors, the keeper $keeper_fds"
 
 say "crashes"
 for _ in 1 2; do
-  crash
+  take_over
   no_more_fds
 done
 
@@ -106,7 +94,7 @@ mps_expect 0 restart calm
 sed -i 's/^restart_delay=.*/restart_delay=2000/' "$CONF"
 mps_expect 0 reload
 upgrade
-crash
+take_over
 no_more_fds
 upgrade
 mps_expect 0 shutdown

@@ -1,5 +1,5 @@
 /*
- * The ground floor: buffers, messages, signal names, distances, descriptors.
+ * The ground floor: buffers, messages, signal names, distances, lists of strings, descriptors.
  */
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -14,7 +14,9 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/guess.h"
 #include "base/sig.h"
+#include "base/strv.h"
 
 Test(buf, grows_and_stays_terminated)
 {
@@ -92,24 +94,67 @@ static const struct {
 	{ "abc", "ab", 1 }, { "abc", "xbc", 1 }, { "", "abc", 3 },    { "kitten", "sitting", 3 },
 };
 
-Test(str, distances)
+Test(guess, distances)
 {
 	for (size_t i = 0; i < sizeof(distances) / sizeof(distances[0]); i++) {
-		cr_expect_eq(str_distance(distances[i].a, distances[i].b), distances[i].want,
+		cr_expect_eq(guess_distance(distances[i].a, distances[i].b), distances[i].want,
 			     "%s %s", distances[i].a, distances[i].b);
-		cr_expect_eq(str_distance(distances[i].b, distances[i].a), distances[i].want);
+		cr_expect_eq(guess_distance(distances[i].b, distances[i].a), distances[i].want);
 	}
 	cr_expect(str_is_prefix("ab", "abc") && str_is_prefix("", "a") &&
 		  !str_is_prefix("abc", "ab"));
 }
 
-Test(str, tolerance)
+Test(guess, tolerance)
 {
-	cr_expect_eq(str_tolerance("nope"), 1);
-	cr_expect_eq(str_tolerance("nopes"), 2);
-	cr_expect_eq(str_tolerance("autostar"), 2);
-	cr_expect_eq(str_tolerance("autostrat"), 3);
-	cr_expect_eq(str_tolerance("stopwaitsecs"), 4);
+	cr_expect_eq(guess_tolerance("nope"), 1);
+	cr_expect_eq(guess_tolerance("nopes"), 2);
+	cr_expect_eq(guess_tolerance("autostar"), 2);
+	cr_expect_eq(guess_tolerance("autostrat"), 3);
+	cr_expect_eq(guess_tolerance("stopwaitsecs"), 4);
+}
+
+Test(strv, are_equal_by_what_they_hold_and_in_which_order)
+{
+	static char one[] = "one", two[] = "two", also_one[] = "one";
+	char *none[] = { NULL }, *a[] = { one, two, NULL }, *b[] = { also_one, two, NULL };
+	char *turned[] = { two, one, NULL }, *shorter[] = { one, NULL };
+
+	cr_expect_eq(strv_length(NULL), 0);
+	cr_expect_eq(strv_length(a), 2);
+	cr_expect(strv_is_equal(NULL, none));
+	cr_expect(strv_is_equal(a, b));
+	cr_expect_not(strv_is_equal(a, turned));
+	cr_expect_not(strv_is_equal(a, shorter));
+	cr_expect_not(strv_is_equal(shorter, a));
+	cr_expect(strv_holds(turned, also_one));
+	cr_expect_not(strv_holds(shorter, two));
+	cr_expect_not(strv_holds(NULL, one));
+}
+
+Test(strv, values_have_names)
+{
+	static char longer[] = "NAMES=no", value[] = "NAME=a=b", again[] = "NAME=late",
+		    none[] = "NAME";
+	char *v[] = { longer, none, value, again, NULL };
+
+	cr_expect_str_eq(strv_value(v, "NAME and what follows", 4), "a=b");
+	cr_expect_null(strv_value(v, "NAM", 3));
+	cr_expect_null(strv_value(NULL, "NAME", 4));
+}
+
+Test(strv, a_packed_copy_is_one_block)
+{
+	char one[] = "one", empty[] = "";
+	char *v[] = { one, empty, NULL }, **copy = strv_pack(v), **nothing = strv_pack(NULL);
+
+	one[0] = 'x';
+	cr_assert_eq(strv_length(copy), 2);
+	cr_expect_str_eq(copy[0], "one");
+	cr_expect_str_eq(copy[1], "");
+	cr_expect_null(nothing[0]);
+	free(copy);
+	free(nothing);
 }
 
 Test(fd, descriptors_travel_with_a_datagram)

@@ -109,6 +109,7 @@ static const struct {
 } errors[] = {
 	{ "a key without a delimiter", "[a]\nk\nl=1\nm\n", { 2, 4 } },
 	{ "text before a section", "k=1\n[a]\n", { 1 } },
+	{ "much of it is told once", "k=1\nl\n\n m\n=n\n[a]\nk\n", { 1, 7 } },
 	{ "an open bracket", "[a\nk=1\n", { 1, 2 } },
 	{ "a section without a name", "[]\n[a]\nk=1\n", { 1 } },
 	{ "a value without a key", "[a]\n\n=1\n", { 3 } },

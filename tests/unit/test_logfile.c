@@ -166,6 +166,57 @@ Test(logfile, a_number_may_be_missing_while_files_move_up)
 	cr_expect_str_eq(last(-1, &b), "2\n3\n4\n");
 }
 
+Test(logfile, what_was_written_since_is_not_taken_for_a_backup)
+{
+	for (int compressed = 0; compressed <= 1; compressed++) {
+		AUTO_CLOSE int fd = -1;
+		AUTO_BUF b = BUF_INIT;
+		struct logfile l, behind;
+
+		puts_to("log.1", "1\n");
+		puts_to("log", "2\n");
+		fd = open("log.1", O_RDONLY | O_CLOEXEC);
+		cr_assert_eq(logfile_open(&l, "log", NULL), 0);
+		cr_assert_eq(logfile_open(&behind, "log", NULL), 0);
+		cr_assert_eq(rename("log.1", "log.3"), 0);
+		cr_assert_eq(rename("log", "log.2"), 0);
+		puts_to(compressed ? "log.1.gz" : "log.1", "3\n");
+		puts_to("log", "4\n");
+		cr_assert_eq(logfile_start_last(&l, -1, NULL), 0);
+		read_rest(&l, &b);
+		cr_expect_str_eq(b.p, "1\n2\n");
+		buf_reset(&b);
+		cr_expect_eq(logfile_start_behind(&behind, fd), 1);
+		read_rest(&behind, &b);
+		cr_expect_str_eq(b.p, "2\n");
+		logfile_close(&l);
+		logfile_close(&behind);
+		remove_all();
+	}
+}
+
+Test(logfile, between_two_files_the_newest_is_the_first_backup)
+{
+	AUTO_CLOSE int fd = -1;
+	AUTO_BUF b = BUF_INIT;
+	struct logfile l;
+
+	puts_to("log.2.gz", "1\n");
+	puts_to("log.1", "2\n");
+	fd = open("log.1", O_RDONLY | O_CLOEXEC);
+	cr_expect_str_eq(last(-1, &b), "1\n2\n");
+	cr_expect_str_eq(last(1, &b), "2\n");
+	cr_assert_eq(logfile_open(&l, "log", NULL), 0);
+	cr_expect_eq(logfile_start_behind(&l, fd), 1);
+	buf_reset(&b);
+	read_rest(&l, &b);
+	cr_expect_eq(b.len, 0);
+	logfile_close(&l);
+	unlink("log.1");
+	cr_expect_str_eq(last(0, &b), "");
+	cr_expect_str_eq(last(1, &b), "1\n");
+}
+
 Test(logfile, what_is_no_file_is_not_opened)
 {
 	struct err err = ERR_INIT;

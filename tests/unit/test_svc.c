@@ -271,6 +271,14 @@ static const struct {
 	  "start up exit:1 up restart sig:15 up exit:1",
 	  "STARTING RUNNING EXITED STARTING RUNNING TERM>MAIN CONT>MAIN @10000 STOPPING STOPPED "
 	  "STARTING RUNNING EXITED STARTING" },
+	{ "but its own does not", "startsecs=0 limit=1 limit_secs=10",
+	  "start up again sig:15 up again sig:15",
+	  "STARTING RUNNING TERM>MAIN CONT>MAIN @10000 STOPPING STOPPED STARTING RUNNING TERM>MAIN "
+	  "CONT>MAIN @10000 STOPPING STOPPED FATAL" },
+	{ "a request is more than its own wish", "startsecs=0 limit=1 limit_secs=10",
+	  "start up exit:1 up again start sig:15 up exit:1",
+	  "STARTING RUNNING EXITED STARTING RUNNING TERM>MAIN CONT>MAIN @10000 STOPPING STOPPED "
+	  "STARTING RUNNING EXITED STARTING" },
 };
 
 Test(svc, lives)

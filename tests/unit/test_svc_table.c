@@ -94,7 +94,7 @@ enum { WALK_DEPTH = 40, WALK_PLACES = 40000 };
 static const char *const steps[] = { "start",	"stop",	  "restart", "kill",   "up",
 				     "nospawn", "busy",	  "relief",  "exit:0", "exit:1",
 				     "exit:0+", "sig:9+", "gone",    "tick",   "due",
-				     "ready",	"alive",  "extend",  "main" };
+				     "ready",	"alive",  "extend",  "main",   "again" };
 
 /* What tells two services apart as far as the machine's next step goes; counts beyond a few are the same. */
 struct key {
@@ -128,7 +128,8 @@ static struct key key_of(const struct world *w)
 			     .limited = few(s->n_limited),
 			     .down = w->down,
 			     .code = s->exited && s->last_exit.code == CLD_EXITED,
-			     .heard = (unsigned char)(s->asked | s->overdue << 1 | s->ready << 2) };
+			     .heard = (unsigned char)(s->asked | s->overdue << 1 | s->ready << 2 |
+						      s->own_wish << 3) };
 }
 
 static void walk_step(struct world *w, int step)
