@@ -308,6 +308,8 @@ bool heir_succeeds(struct keeper *k, uint32_t index);
 void heir_drop(struct keeper *k, struct slot *s);
 
 /* server.c */
+/* Nobody is to use it: it ends when nothing is asked of it any more, until it is needed again. */
+void server_drop(struct keeper *k, const char *name);
 void server_on_word(struct keeper *k, uint32_t index);
 void server_on_exit(struct keeper *k, uint32_t index);
 bool server_has_pid(const struct keeper *k, pid_t pid, uint32_t *ret_index);

@@ -212,6 +212,8 @@ bool units_have_room(const struct sup *s, size_t n);
 void units_arrange(struct sup *s);
 /* No unit has this number any more, and the keeper no process: the next may have it, whose starts count on from gen. */
 void units_free_id(struct sup *s, uint32_t id, uint32_t gen);
+/* Tells the keeper when no program of the configuration is started by that forkserver. */
+void units_drop_server(struct sup *s, const char *name);
 /* The lists only: the units are closed by then. */
 void units_free(struct sup *s);
 

@@ -5,6 +5,7 @@
  *   worker --fork 2 { --setsid --ignore TERM } --daemonize { --clear-env } --on-term 500
  */
 #include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -264,6 +265,42 @@ static size_t do_exit(char **argv)
 	_exit(number(argv[0]));
 }
 
+/* Leaves the ordinary way, and writes into the file what libc does on that way. */
+static const char *end_path;
+
+static void at_end(void)
+{
+	append(end_path, "atexit\n");
+}
+
+__attribute__((destructor)) static void destruct(void)
+{
+	if (end_path != NULL)
+		append(end_path, "destructor\n");
+}
+
+/* As an object that is called crash.so it does not survive being loaded. */
+#if defined(__PIC__) && !defined(__PIE__)
+__attribute__((constructor)) static void construct(void)
+{
+	Dl_info info;
+
+	if (dladdr((void *)&end_path, &info) != 0 && strstr(info.dli_fname, "/crash.so") != NULL)
+		raise(SIGSEGV);
+}
+#endif
+
+static size_t do_end(char **argv)
+{
+	FILE *f = fopen(argv[0], "ae");
+
+	if (f == NULL || fputs("stdio\n", f) < 0)
+		die(argv[0]);
+	end_path = argv[0];
+	atexit(at_end);
+	exit(number(argv[1]));
+}
+
 static size_t do_after(char **argv)
 {
 	sleep_ms(number(argv[0]));
@@ -445,6 +482,24 @@ static size_t do_tell(char **argv)
 	return 1;
 }
 
+static size_t do_tell_bytes(char **argv)
+{
+	size_t n = (size_t)number(argv[0]);
+	char *text = calloc(1, n + 1);
+
+	if (send(channel(), text, n, MSG_NOSIGNAL) < 0)
+		die("tell");
+	free(text);
+	return 1;
+}
+
+static size_t do_tell_flood(char **argv)
+{
+	for (int i = number(argv[0]); i > 0; i--)
+		do_tell((char *[]){ (char *)"STATUS=more" });
+	return 1;
+}
+
 static size_t do_hear(char **argv)
 {
 	char text[5000];
@@ -476,6 +531,7 @@ static const struct option {
 	const char *doc;
 } options[] = {
 	{ "--exit", 1, do_exit, "N: exit with status N" },
+	{ "--end", 2, do_end, "FILE N: leave by exit(3); into FILE what libc does on that way" },
 	{ "--after", 1, do_after, "MS: sleep" },
 	{ "--signal", 1, do_signal, "SIG: kill itself" },
 	{ "--ignore", 1, do_ignore, "SIG: ignore it" },
@@ -498,6 +554,8 @@ static const struct option {
 	{ "--flood", 1, do_flood, "N: so many messages" },
 	{ "--heartbeat", 1, do_heartbeat, "MS: WATCHDOG=1 again and again, with pauses" },
 	{ "--tell", 1, do_tell, "TEXT: say it on MPSUP_CONTROL_FD" },
+	{ "--tell-bytes", 1, do_tell_bytes, "N: so many NULs" },
+	{ "--tell-flood", 1, do_tell_flood, "N: so many messages" },
 	{ "--hear", 1, do_hear, "FILE: append what is said to it; STOP=1 is the end" },
 	{ "--read-stdin", 0, do_read_stdin, "exit 0 at the end of standard input" },
 };
