@@ -148,7 +148,9 @@ bool boss_welcome(struct keeper *k)
 {
 	if (!k->welcome_due)
 		return true;
-	if ((k->n_slots > 0 && !slot_send_kept(k, 0, 1)) || !tell(k, &k->welcome))
+	/* The first one has sent it all itself. */
+	if ((k->welcome.before != 0 && k->n_slots > 0 && !slot_send_kept(k, 0, 1)) ||
+	    !tell(k, &k->welcome))
 		return false;
 	k->welcome_due = false;
 	k->kept_sent = 0;

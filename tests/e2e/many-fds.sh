@@ -36,6 +36,7 @@ n_lines "$T/sockets.before" $N || fail "$(wc -l <"$T/sockets.before") sockets"
 pipes >"$T/pipes.before"
 pids >"$T/pids.before"
 fds=$(n_fds "$keeper")
+[ "$(find "/proc/$supervisor/fd" -lname "/memfd:mpsup-logs*" | wc -l)" = 1 ] || fail "it was handed what it has"
 
 for how in KILL upgrade KILL; do
   say "$how"
