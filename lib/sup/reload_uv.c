@@ -340,6 +340,8 @@ static void complete(struct sup *s)
 	pipes_arrange(s);
 	start_added(s);
 	reload_free(s);
+	for (size_t i = 0; i < s->servers.n; i++)
+		units_drop_server(s, s->servers.v[i].name);
 	takeover_keep(s);
 	takeover_save_whole(s);
 	if (was_active)

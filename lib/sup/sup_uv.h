@@ -151,9 +151,11 @@ struct sup {
 
 	struct state state;
 	struct takeover *takeover; /* while we follow another */
-	struct notify *notify;	   /* the socket on which programs tell how they are */
-	int kept_notify;	   /* the same, from the supervisor before; -1 = none */
-	int kept_listener;	   /* of the control socket, from the one before; -1 = none */
+	int *handed; /* what was kept for instance 0 beside the state, until it is known what each is */
+	size_t n_handed;
+	struct notify *notify; /* the socket on which programs tell how they are */
+	int kept_notify;       /* the same, from the supervisor before; -1 = none */
+	int kept_listener;     /* of the control socket, from the one before; -1 = none */
 	bool upgrading;
 	struct request *upgrade; /* who asked for it, if he is still there */
 	int upgrade_fd;		 /* what the next one says to standard error */
@@ -206,6 +208,8 @@ bool units_have_room(const struct sup *s, size_t n);
 void units_arrange(struct sup *s);
 /* No unit has this number any more, and the keeper no process: the next may have it, whose starts count on from gen. */
 void units_free_id(struct sup *s, uint32_t id, uint32_t gen);
+/* Tells the keeper when no program of the configuration is started by that forkserver. */
+void units_drop_server(struct sup *s, const char *name);
 /* The lists only: the units are closed by then. */
 void units_free(struct sup *s);
 

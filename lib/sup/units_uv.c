@@ -65,6 +65,14 @@ void units_free_id(struct sup *s, uint32_t id, uint32_t gen)
 	s->by_id[id] = NULL;
 }
 
+void units_drop_server(struct sup *s, const char *name)
+{
+	const struct keeper_message drop = { .type = KEEPER_DROP_SERVER, .text = name };
+
+	if (!servers_is_used(s->conf, name))
+		link_send(s, &drop, NULL, NULL, 0);
+}
+
 static struct unit *add(struct sup *s, const struct conf_proc *conf, struct free_id id)
 {
 	struct unit *u = unit_new(s, id.id, conf);

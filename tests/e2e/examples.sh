@@ -21,6 +21,7 @@ block() {
 
 say "supervisor.ini.example: a pipe, and a shell script that says when it is ready and how it is"
 sed "s,^identifier.*,identifier = $ID,; s,%(here)s/build,$T/bin," "$here/supervisor.ini.example" >"$CONF"
+mkdir "$T/bin/examples" && ln -s "$B/examples/collect.so" "$T/bin/examples/"
 start_mpsup
 in_state till RUNNING || fail "till is $(state till)"
 must info_is till '^orders paid: [1-9]'
@@ -28,6 +29,10 @@ mps_expect 0 pipes
 contains "$T/out" '^sales +stream +open .* orders +till$' || fail "pipes: $(cat "$T/out")"
 mps_expect 0 signal KILL till
 must info_is till '^orders paid: 1(;|$)' # one that has been started again, and the pipe was still there
+say "supervisor.ini.example: a function of a shared object, by a forkserver that has loaded it"
+must in_state ledger RUNNING
+mps_expect 0 status ledger
+contains "$T/out" 'forkserver +default, pid [1-9][0-9]*, 1 started; has loaded .*/collect\.so' || fail "status: $(cat "$T/out")"
 shutdown_mpsup
 
 say "mpsup-worker(7): the shell scripts, and the program in C"
