@@ -33,7 +33,7 @@ struct pipe {
 	uint32_t id, gen; /* its number at the keeper; gen is kept for who has it next */
 	int ends[2];	  /* by enum conf_side; -1 = not made, or let go */
 	bool is_kept;	  /* the keeper has the ends that we have */
-	bool begun[2];	  /* since it was made a process of this side was started */
+	bool begun[2];	  /* since it was made one of this side was to be started */
 	size_t active[2]; /* processes that have not ended for good */
 };
 
@@ -161,10 +161,20 @@ static void check(struct sup *s, struct pipe *p)
 		keep(s, p);
 }
 
+/* Also one that will turn out not to be there to be started. */
+static void begin(struct sup *s, struct pipe *p, enum conf_side side)
+{
+	p->active[side]++;
+	if (p->begun[side] || (p->ends[0] < 0 && p->ends[1] < 0))
+		return;
+	p->begun[side] = true;
+	save(s, p);
+}
+
 void pipes_enter(struct sup *s, const struct conf_proc *conf)
 {
 	for (size_t i = 0; i < conf->n_wires; i++)
-		find(s, conf->wires[i].pipe)->active[conf->wires[i].side]++;
+		begin(s, find(s, conf->wires[i].pipe), conf->wires[i].side);
 }
 
 void pipes_leave(struct sup *s, const struct conf_proc *conf)
@@ -320,10 +330,8 @@ int pipes_end(struct unit *u, const struct conf_wire *wire, struct err *err)
 	int before = p->ends[wire->side], fd;
 	int r = ensure(u->sup, p, wire);
 
-	if (r == 0 && (!p->is_kept || p->ends[wire->side] != before || !p->begun[wire->side])) {
-		p->begun[wire->side] = true;
+	if (r == 0 && (!p->is_kept || p->ends[wire->side] != before))
 		r = keep(u->sup, p);
-	}
 	fd = r == 0 ? copy_end(p, wire->side) : r;
 	return fd >= 0 ? fd
 		       : err_set(err, fd, "pipe %s: %s (%s:%d)", p->name, strerror(-fd),

@@ -151,9 +151,11 @@ struct sup {
 
 	struct state state;
 	struct takeover *takeover; /* while we follow another */
-	struct notify *notify;	   /* the socket on which programs tell how they are */
-	int kept_notify;	   /* the same, from the supervisor before; -1 = none */
-	int kept_listener;	   /* of the control socket, from the one before; -1 = none */
+	int *handed; /* what was kept for instance 0 beside the state, until it is known what each is */
+	size_t n_handed;
+	struct notify *notify; /* the socket on which programs tell how they are */
+	int kept_notify;       /* the same, from the supervisor before; -1 = none */
+	int kept_listener;     /* of the control socket, from the one before; -1 = none */
 	bool upgrading;
 	struct request *upgrade; /* who asked for it, if he is still there */
 	int upgrade_fd;		 /* what the next one says to standard error */

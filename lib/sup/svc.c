@@ -88,6 +88,14 @@ static enum svc_state succeed(struct svc *s, struct svc_step *t)
 	return SVC_RUNNING;
 }
 
+/* By then it must have said that it is ready. */
+static struct mps_time start_deadline(const struct svc *s, const struct svc_step *t)
+{
+	struct mps_time at = svc_policy_after(t->now, s->conf->start_timeout);
+
+	return s->extended.ns > at.ns ? s->extended : at;
+}
+
 static enum svc_state started(struct svc *s, struct svc_step *t)
 {
 	if (s->pid != 0 || t->arg->pid <= 0)
@@ -98,7 +106,7 @@ static enum svc_state started(struct svc *s, struct svc_step *t)
 	if (!tells_when_ready(s))
 		svc_set_timer(s, svc_policy_after(t->now, s->conf->startsecs * MPS_NS_PER_S));
 	else if (s->conf->start_timeout > 0)
-		svc_set_timer(s, svc_policy_after(t->now, s->conf->start_timeout));
+		svc_set_timer(s, start_deadline(s, t));
 	return SVC_STARTING;
 }
 
@@ -274,7 +282,9 @@ static enum svc_state main_changed_stopping(struct svc *s, struct svc_step *t)
 
 static enum svc_state extend_start(struct svc *s, struct svc_step *t)
 {
-	if (tells_when_ready(s))
+	if (tells_when_ready(s) && s->pid == 0)
+		s->extended = svc_policy_after(t->now, t->arg->span);
+	else if (tells_when_ready(s))
 		svc_extend(s, t);
 	return SVC_STARTING;
 }
@@ -361,7 +371,7 @@ static enum svc_state stopped(struct svc *s, struct svc_step *t)
 	if (!s->want_start)
 		return SVC_STOPPED;
 	svc_pass_through(s, t, SVC_STOPPED);
-	return own_wish ? svc_after_own_wish(s, t) : start(s, t);
+	return own_wish ? svc_restart_as_asked(s, t) : start(s, t);
 }
 
 static enum svc_state stop_ended(struct svc *s, struct svc_step *t)

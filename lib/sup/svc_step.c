@@ -74,6 +74,7 @@ void svc_enter(struct svc *s, struct svc_step *t, enum svc_state to)
 		s->want_start = s->stop_asked = s->exited = s->killed = s->too_soon = s->asked =
 			s->overdue = s->own_wish = false;
 	s->ready = false;
+	s->extended.ns = 0;
 	s->state = to;
 	s->changed = t->now;
 	s->changed_wall = mps_wall();

@@ -140,6 +140,10 @@ startsecs=0
 [program:flood]
 command=$W --flood 20000 --pidfile $T/flood.done
 startsecs=0
+[program:brook]
+command=$W --tell-bytes 1 --tell-bytes 4097 --tell-bytes 100000 --tell STATUS=there --tell-flood 20000 --pidfile $T/brook.done --hear $T/brook.heard
+control=self
+startsecs=0
 [program:torrent]
 command=sh -c 'while :; do $W --flood 1000 --exit 0; done'
 startsecs=0
@@ -160,6 +164,12 @@ must -t 30 n_lines "$T/stranger.done" 1
 wait $stranger
 must -t 30 n_lines "$T/flood.done" 1
 must at_least torrent dropped 1000
+must -t 30 n_lines "$T/brook.done" 1
+must at_least brook dropped 1000
+says brook bad 3 || fail "of brook $(said brook bad) make no sense"
+says brook status more || fail "brook says $(said brook status)"
+mps_expect 0 send brook "still heard"
+must contains "$T/brook.heard" '^MESSAGE=still heard$'
 contains "$LOG" "torrent says more than 50 messages a second" || fail "the log does not tell of the flood"
 [ "$(grep -c 'says more than' "$LOG")" -lt 60 ] || fail "the log is flooded too"
 shutdown_mpsup

@@ -26,6 +26,17 @@ ready=notify
 start_timeout=0.3
 startretries=0
 autostart=false
+[program:longer]
+command=$W --notify EXTEND_TIMEOUT_USEC=60000000 --after 1000 --notify READY=1
+ready=notify
+start_timeout=0.5
+startretries=0
+autostart=false
+[program:lingers]
+command=sh -c 'trap "\"\$MPSUP\" tell EXTEND_TIMEOUT_USEC=60000000; $W --after 2000 --exit 5; exit 5" TERM; echo >$T/lingers; $W & wait'
+stopwaitsecs=1
+startsecs=0
+autostart=false
 [program:shell]
 command=sh -c '"$MPSUP" tell READY=1 "STATUS=from a shell"; exec $W'
 ready=notify
@@ -60,6 +71,13 @@ mps_expect 7 start silent
 contains "$T/out" "start_timeout" || contains "$T/err" "start_timeout" || fail "the reason is not told: $(cat "$T/out" "$T/err")"
 must in_state silent FATAL
 must all_gone "$T/silent.pids"
+
+say "EXTEND_TIMEOUT_USEC: longer to be ready, and to stop"
+mps_expect 0 start longer lingers
+in_state longer RUNNING || fail "longer is $(state longer)"
+must [ -e "$T/lingers" ]
+mps_expect 0 stop lingers
+contains "$LOG" "stopped: lingers \\(exit status 5\\)" || fail "lingers did not get its time"
 
 say "mpsup tell from a shell script, which ends at once"
 must in_state shell RUNNING

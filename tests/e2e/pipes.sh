@@ -357,6 +357,98 @@ mps_expect 0 start last
 must n_lines "$T/kept" 100
 shutdown_mpsup
 
+config <<X
+[program:first]
+command=$P copy made $T/first touch $T/first.done
+startsecs=0
+autorestart=false
+priority=1
+[program:nosuch]
+command=no-such-command-$ID
+startretries=0
+startsecs=0
+priority=2
+[program:crashes]
+command=$P lines back 1 1 wait $T/nothing
+startsecs=0
+restart_delay=60
+restart_delay_max=60
+[program:hears]
+command=$P copy back $T/hears touch $T/hears.done
+startsecs=0
+autorestart=false
+[program:endless]
+command=$P lines much 1 100000000
+startsecs=0
+autorestart=false
+[program:head]
+command=head -n 1
+startsecs=0
+autorestart=false
+[program:served]
+entry=$B/examples/collect.so:collect
+start_method=forkserver
+startsecs=0
+autorestart=false
+[program:feeds]
+command=$P lines in 1 3 rest
+startsecs=0
+autorestart=false
+[program:gets]
+command=$P copy result $T/result touch $T/result.done
+startsecs=0
+autorestart=false
+[pipe:made]
+from=nosuch
+to=first
+[pipe:back]
+from=crashes
+to=hears
+[pipe:much]
+from=endless
+to=head
+[pipe:in]
+from=feeds
+to=served
+[pipe:result]
+from=served
+to=gets
+X
+say "a producer that is given up without having started once has ended for good"
+mps_expect 7 start
+must in_state first EXITED
+[ -e "$T/first.done" ] || fail "first did not see the end"
+
+say "a consumer that ends by itself and is not started again: SIGPIPE"
+must in_state endless EXITED
+mps status --json endless | grep -q '"signal": *"PIPE"' || fail "endless has not ended by SIGPIPE: $(mps status --json endless)"
+
+say "no end while a producer that has crashed waits to be started again"
+must n_lines "$T/hears" 1
+mps_expect 0 signal KILL crashes
+must in_state crashes BACKOFF
+must is back waiting 0
+in_state hears RUNNING || fail "hears is $(state hears)"
+is back state open || fail "back is $(field back state)"
+mps_expect 0 restart crashes
+must n_lines "$T/hears" 2
+mps_expect 0 stop crashes
+must in_state hears EXITED
+
+say "a forkserver keeps no end of what it starts"
+keeper=$(role keeper) supervisor=$(role supervisor)
+must in_state served RUNNING
+in=$(readlink "/proc/$(pid_of served)/fd/0") result=$(readlink "/proc/$(pid_of served)/fd/1")
+must is_held_by "$in" 0 "$keeper" "$supervisor" "$(pid_of served)"
+must is_held_by "$in" 1 "$keeper" "$supervisor" "$(pid_of feeds)"
+must is_held_by "$result" 1 "$keeper" "$supervisor" "$(pid_of served)"
+mps_expect 0 stop feeds
+must [ -e "$T/result.done" ]
+contains "$T/result" '^all 3 jobs are done$' || fail "gets has $(cat "$T/result")"
+is_held_by "$in" 1 || fail "somebody holds a write end: $(holders "$in" 1)"
+is_held_by "$result" 1 || fail "somebody holds a write end: $(holders "$result" 1)"
+shutdown_mpsup
+
 say "a reload adds, changes and removes pipes"
 config <<X
 [program:a]

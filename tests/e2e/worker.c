@@ -482,6 +482,24 @@ static size_t do_tell(char **argv)
 	return 1;
 }
 
+static size_t do_tell_bytes(char **argv)
+{
+	size_t n = (size_t)number(argv[0]);
+	char *text = calloc(1, n + 1);
+
+	if (send(channel(), text, n, MSG_NOSIGNAL) < 0)
+		die("tell");
+	free(text);
+	return 1;
+}
+
+static size_t do_tell_flood(char **argv)
+{
+	for (int i = number(argv[0]); i > 0; i--)
+		do_tell((char *[]){ (char *)"STATUS=more" });
+	return 1;
+}
+
 static size_t do_hear(char **argv)
 {
 	char text[5000];
@@ -536,6 +554,8 @@ static const struct option {
 	{ "--flood", 1, do_flood, "N: so many messages" },
 	{ "--heartbeat", 1, do_heartbeat, "MS: WATCHDOG=1 again and again, with pauses" },
 	{ "--tell", 1, do_tell, "TEXT: say it on MPSUP_CONTROL_FD" },
+	{ "--tell-bytes", 1, do_tell_bytes, "N: so many NULs" },
+	{ "--tell-flood", 1, do_tell_flood, "N: so many messages" },
 	{ "--hear", 1, do_hear, "FILE: append what is said to it; STOP=1 is the end" },
 	{ "--read-stdin", 0, do_read_stdin, "exit 0 at the end of standard input" },
 };
