@@ -123,16 +123,19 @@ case $(same crash command entry) in "EXITED {'signal': 'SEGV',"*) ;; *) fail "cr
 case $(same kill command entry) in "EXITED {'signal': 'KILL',"*) ;; *) fail "kill: $(seen kill-entry-fork)" ;; esac
 
 say "who returns has its handlers called and its output written; what a forkserver has constructed is not destroyed"
-# shellcheck disable=SC2046 # names
-mps start $(all_of end command entry) >"$T/out" 2>"$T/err"
-# shellcheck disable=SC2046 # names
-must in_states EXITED $(all_of end command entry)
-case $(same end command entry) in "EXITED {'code': 4} ") ;; *) fail "end: $(seen end-entry-fork)" ;; esac
-for name in $(all_of end command entry); do
-  expected='atexit destructor stdio'
-  [ "$name" != end-entry-forkserver ] || expected='atexit stdio'
-  [ "$(sort "$T/end.${name#end-}" | xargs)" = "$expected" ] || fail "$name: $(xargs <"$T/end.${name#end-}")"
-done
+# A copy of the keeper lacks its threads: to LeakSanitizer, which looks when exit(3) is called, all is lost there.
+if [ -z "${SAN:-}" ]; then
+  # shellcheck disable=SC2046 # names
+  mps start $(all_of end command entry) >"$T/out" 2>"$T/err"
+  # shellcheck disable=SC2046 # names
+  must in_states EXITED $(all_of end command entry)
+  case $(same end command entry) in "EXITED {'code': 4} ") ;; *) fail "end: $(seen end-entry-fork)" ;; esac
+  for name in $(all_of end command entry); do
+    expected='atexit destructor stdio'
+    [ "$name" != end-entry-forkserver ] || expected='atexit stdio'
+    [ "$(sort "$T/end.${name#end-}" | xargs)" = "$expected" ] || fail "$name: $(xargs <"$T/end.${name#end-}")"
+  done
+fi
 
 say "what cannot be started is told in the same words, with the place"
 for name in missing closed folder; do
