@@ -113,16 +113,20 @@ static void lose(struct top *t)
 
 static int reach(struct top *t, struct err *err)
 {
-	json_t *info;
 	int r = connect_open(t->ctx, &t->client, err);
 
-	if (r == 0)
-		r = client_set_timeout(t->client, ANSWER_MS);
-	if (r == 0)
-		r = client_call(t->client, "info", NULL, NULL, NULL, &info, err);
+	return r == 0 ? client_set_timeout(t->client, ANSWER_MS) : r;
+}
+
+static int ask_who(struct top *t, bool is_new, struct err *err)
+{
+	json_t *info;
+	int r = client_call(t->client, "info", NULL, NULL, NULL, &info, err);
+
 	if (r != 0)
 		return r;
-	t->message.text[0] = '\0';
+	if (is_new)
+		t->message.text[0] = '\0';
 	if (t->info != NULL && pid_in(info) != pid_in(t->info))
 		err_set(&t->message, 0, "process %lld supervises now, not %lld",
 			(long long)pid_in(info), (long long)pid_in(t->info));
@@ -133,9 +137,12 @@ static int reach(struct top *t, struct err *err)
 
 static int ask(struct top *t, struct listing *l, struct err *err)
 {
-	int r = t->client != NULL ? 0 : reach(t, err);
+	bool is_new = t->client == NULL;
+	int r = is_new ? reach(t, err) : 0;
 	json_t *params;
 
+	if (r == 0 && (is_new || t->ctx->json)) /* JSON has its uptime too */
+		r = ask_who(t, is_new, err);
 	if (r != 0)
 		return r;
 	params = listing_params(t->ctx);

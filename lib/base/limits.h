@@ -32,14 +32,17 @@
 	(KEEPER_FDS_MAX + 4) /* of one request: the table, the pipe for failures, a memfd */
 
 /* Control protocol. */
-#define CONTROL_LINE_MAX (1 << 20)  /* one request or answer */
-#define CONTROL_CLIENTS_MAX 1024    /* connections in all */
-#define CONTROL_CLIENTS_UID_MAX 512 /* connections of one uid other than our own */
-#define CONTROL_REQUESTS_MAX 64	    /* of one client that wait for services */
-#define CONTROL_OUT_MAX (4 << 20)   /* answers not yet read by a client; more and it is dropped */
-#define EVENTS_OUT_MAX (64 << 10)   /* events not yet read by a subscriber, and more by .. */
-#define EVENTS_OUT_UNIT_MAX 1024    /* .. so much for each process; more and it is dropped */
-#define CONTROL_JSON_DEPTH_MAX 32   /* nesting in a request */
+#define CONTROL_LINE_MAX (1 << 20)    /* one request or answer */
+#define CONTROL_CLIENTS_MAX 1024      /* connections in all */
+#define CONTROL_CLIENTS_UID_MAX 512   /* connections of one uid other than our own */
+#define CONTROL_REQUESTS_MAX 64	      /* of one client that wait for services */
+#define CONTROL_OUT_MAX (4 << 20)     /* answers not yet read by a client; more and it is dropped */
+#define CONTROL_IN_ALL_MAX (64 << 20) /* requests of all clients that have not come to their end */
+#define CONTROL_OUT_ALL_MAX                                                                        \
+	(64 << 20) /* what all clients together have not read; more and one is dropped */
+#define EVENTS_OUT_MAX (64 << 10) /* events not yet read by a subscriber, and more by .. */
+#define EVENTS_OUT_UNIT_MAX 1024  /* .. so much for each process; more and it is dropped */
+#define CONTROL_JSON_DEPTH_MAX 32 /* nesting in a request */
 
 /* What programs say. */
 #define NOTIFY_MSG_MAX 4096 /* one datagram, either way */

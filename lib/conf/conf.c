@@ -271,6 +271,7 @@ struct conf *conf_load(const char *path, const struct conf_options *options)
 	load_groups(&l);
 	load_forkservers(&l);
 	load_programs(&l);
+	load_rotation(&l);
 	load_pipes(&l);
 	load_others(&l);
 	check_defaults(&l);

@@ -91,6 +91,9 @@ int section_require(struct scope *s, const struct slots *slots);
 /* pipes.c: after the programs. */
 void load_pipes(struct loader *l);
 
+/* rotation.c: after the programs. Streams that share a file have one rotation. */
+void load_rotation(struct loader *l);
+
 /* programs.c */
 /* The name of a program or group, without the blanks around it; NULL after a message. */
 char *load_check_name(struct scope *s, const char *name);

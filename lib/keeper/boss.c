@@ -19,6 +19,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -109,13 +110,28 @@ void boss_close_ready(struct keeper *k)
 	fd_close(&k->ready_fd);
 }
 
+/* For whom mpsup is a daemon standard error is nowhere: there is the log, in the form of its other lines. */
+static void say(const struct keeper *k, const char *text)
+{
+	struct timespec ts;
+	char second[32];
+	struct tm tm;
+
+	k->options->note(text);
+	clock_gettime(CLOCK_REALTIME, &ts);
+	if (k->log_fd < 0 || localtime_r(&ts.tv_sec, &tm) == NULL)
+		return;
+	strftime(second, sizeof(second), "%Y-%m-%d %H:%M:%S", &tm);
+	dprintf(k->log_fd, "%s,%03ld CRIT keeper: %s\n", second, ts.tv_nsec / 1000000, text);
+}
+
 int boss_fail(const struct keeper *k, const char *what, int error)
 {
 	AUTO_BUF text = BUF_INIT;
 
 	buf_addf(&text, "the keeper cannot start: %s: %s", what, strerror(error));
 	if (!text.failed)
-		k->options->note(text.p);
+		say(k, text.p);
 	return 1;
 }
 
@@ -245,9 +261,10 @@ void boss_upgrade(struct keeper *k, int stderr_fd)
 {
 	AUTO_CLOSE int fd = stderr_fd;
 	enum mps_step step;
+	int r = k->next.pid != 0 || k->finishing || fd < 0 ? -EBUSY : start(k, &k->next, fd, &step);
 
-	if (k->next.pid != 0 || k->finishing || fd < 0 || start(k, &k->next, fd, &step) < 0) {
-		refuse(k, 0, 0);
+	if (r < 0) {
+		refuse(k, 0, (uint32_t)-r);
 		return;
 	}
 	watch(k, &k->next);
@@ -302,7 +319,7 @@ static void give_up(struct keeper *k, const struct boss *b, int status, const ch
 		buf_addf(&text, "the supervisor was ended by signal %u%s; ending all its programs",
 			 b->status, what);
 	if (!text.failed)
-		k->options->note(text.p);
+		say(k, text.p);
 	end_begin(k, status);
 }
 
@@ -354,7 +371,7 @@ static void on_boss_gone(struct keeper *k, struct boss gone, pid_t pid)
 
 void boss_on_gone(struct keeper *k, struct boss *b)
 {
-	struct mps_failure failure;
+	struct mps_failure failure = { 0 };
 	bool is_boss = b == &k->boss;
 	struct boss gone = *b;
 
@@ -364,7 +381,7 @@ void boss_on_gone(struct keeper *k, struct boss *b)
 	for (int i = 0; is_boss && i < 1000 && b->sock >= 0 && dispatch_read(k); i++)
 		;
 	keeper_unwatch(k, &b->sock);
-	if (is_boss && mps_spawn_result(b->exec_fd, &failure) < 0)
+	if (mps_spawn_result(b->exec_fd, &failure) < 0 && is_boss)
 		boss_fail(k, k->options->argv[0], failure.error);
 	fd_close(&b->exec_fd);
 	*b = (struct boss)BOSS_INIT;
@@ -372,6 +389,8 @@ void boss_on_gone(struct keeper *k, struct boss *b)
 		return;
 	if (is_boss)
 		on_boss_gone(k, gone, k->gone_pid);
+	else if (k->boss.pid > 0 && failure.error != 0)
+		refuse(k, 0, (uint32_t)failure.error);
 	else if (k->boss.pid > 0)
 		refuse(k, gone.code, gone.status);
 }

@@ -97,6 +97,11 @@ static void on_detach(struct keeper *k)
 {
 	dup2(k->null, STDERR_FILENO);
 	boss_close_ready(k);
+	if (k->n_fds == 0)
+		return;
+	fd_close(&k->log_fd);
+	k->log_fd = k->fds[--k->n_fds];
+	keeper_lift(&k->log_fd);
 }
 
 static void on_message(struct keeper *k, const struct keeper_message *m, bool cut)

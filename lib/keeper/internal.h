@@ -135,6 +135,7 @@ struct keeper {
 	bool retiring;		/* the boss has been told to make room for the next */
 	bool no_crash_limit;	/* MPSUP_NO */
 	int ready_fd;		/* for the supervisor, until it has said 'R' there; -1 = none */
+	int log_fd;		/* of the supervisor, for our last words; -1 = none */
 	struct mps_time next_deadline; /* of what an upgrade waits for; ns 0 = nothing */
 	struct mps_time crashes[BOSS_CRASHES];
 	unsigned n_crashes;

@@ -447,6 +447,7 @@ int keeper_run(const struct keeper_options *options)
 		.boss = BOSS_INIT,
 		.next = BOSS_INIT,
 		.ready_fd = options->ready_fd,
+		.log_fd = -1,
 		.have_pidfd = true,
 		.no_crash_limit = !feature_allowed(FEATURE_CRASH_LIMIT),
 		.first_ending = NO_SLOT,

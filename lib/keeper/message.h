@@ -37,7 +37,11 @@ enum keeper_type {
 	KEEPER_KEEP,
 	KEEPER_FORGET, /* u32 instance: as if it had never been; ignored while it has a process */
 	KEEPER_EXIT,   /* u32 exit status: end what is left, unlink, exit */
-	KEEPER_DETACH, /* u32 protocol: let go of the starter's standard error and of its pipe */
+	/*
+	 * u32 protocol: let go of the starter's standard error and of its pipe. A descriptor, if there is one: the log, for
+	 * what is to be said when there is no supervisor any more; sent again when that is another file.
+	 */
+	KEEPER_DETACH,
 	KEEPER_NAME_MAIN, /* u32 instance, u32 gen, u32 pid: the program says that this is its main process */
 	KEEPER_UPGRADE, /* u32 protocol; the standard error that the next supervisor has until it takes over */
 	KEEPER_DROP_SERVER, /* str name: of a forkserver that nobody is to use any more */
@@ -61,7 +65,8 @@ enum keeper_type {
 	KEEPER_GONE, /* u32 instance, u32 gen: the last process of its tree is gone */
 	KEEPER_REAPED, /* u32 pid, u32 si_code, u32 si_status: a stranger's zombie; sent if there is room, else dropped */
 	KEEPER_RETIRE, /* u32 protocol: the next supervisor is there; touch nothing any more, and exit */
-	KEEPER_REFUSED, /* u32 si_code, u32 si_status: how the next one ended before it was there */
+	/* u32 si_code, u32 si_status: how the next one ended before it was there; 0, u32 errno: why there was none */
+	KEEPER_REFUSED,
 	/*
 	 * u32 signal, u32 how many of it the keeper has got in its life. Told when there is another, and to each new
 	 * supervisor, which knows from the state how many of them were heard before.

@@ -19,7 +19,11 @@
 #include "sup/events.h"
 #include "sup/sup_uv.h"
 
-enum { WRITE_LOW = 256 << 10 }; /* an answer in parts goes on when less than this is waiting */
+enum {
+	WRITE_LOW = 256 << 10, /* an answer in parts goes on when less than this is waiting */
+	READ_ONCE = 64 << 10,
+	TURN_NS = 2 * 1000000, /* of requests, until other events have their turn */
+};
 
 /* ------------------------------------------------------------------------------------------------- closing */
 
@@ -76,6 +80,21 @@ static void on_client_closed(uv_handle_t *handle)
 	free(c);
 }
 
+static void leave_ready(struct client *c)
+{
+	struct control *control = c->sup->control;
+	struct client **at = &control->ready;
+
+	if (!c->is_ready)
+		return;
+	c->is_ready = false;
+	while (*at != c)
+		at = &(*at)->next_ready;
+	*at = c->next_ready;
+	if (control->ready_end == &c->next_ready)
+		control->ready_end = at;
+}
+
 void connection_drop(struct client *c)
 {
 	struct control *control = c->sup->control;
@@ -84,6 +103,7 @@ void connection_drop(struct client *c)
 	if (c->closing)
 		return;
 	c->closing = true;
+	leave_ready(c);
 	at = &control->clients;
 	while (*at != c)
 		at = &(*at)->next;
@@ -116,11 +136,39 @@ void request_end(struct request *r)
 	client_let_go(c);
 }
 
+/* Of all clients together: where it is too much the one that holds most is dropped. */
+static size_t waits_to_be_read(const struct client *c)
+{
+	return uv_stream_get_write_queue_size((const uv_stream_t *)&c->pipe);
+}
+
+static size_t is_half_said(const struct client *c)
+{
+	return c->in.len;
+}
+
+static void drop_largest(struct control *control, size_t (*size)(const struct client *), size_t max)
+{
+	struct client *largest = NULL;
+	size_t sum = 0;
+
+	for (struct client *c = control->clients; c != NULL; c = c->next) {
+		sum += size(c);
+		if (largest == NULL || size(c) > size(largest))
+			largest = c;
+	}
+	if (sum > max)
+		connection_drop(largest);
+}
+
 /* ------------------------------------------------------------------------------------------------- writing */
+
+static void on_turn(uv_idle_t *turn);
 
 struct write {
 	uv_write_t req;
 	char *text;
+	size_t size;
 	size_t told; /* of an event, else 0 */
 };
 
@@ -130,6 +178,8 @@ static void on_written(uv_write_t *req, int status)
 	struct client *c = req->handle->data;
 
 	c->told -= w->told;
+	if (c->sup->control != NULL)
+		c->sup->control->waiting -= w->size;
 	free(w->text);
 	free(w);
 	if (status < 0 || c->closing) {
@@ -150,17 +200,23 @@ static void on_written(uv_write_t *req, int status)
 /* Steals `text`, which has n bytes. What is said and what is told do not count for one another. */
 static void client_write(struct client *c, char *text, size_t n, bool is_event)
 {
+	struct control *control = c->sup->control;
 	struct write *w = xcalloc(1, sizeof(*w));
 	uv_buf_t b = uv_buf_init(text, (unsigned)n);
 
 	w->text = text;
+	w->size = n;
 	w->told = is_event ? n : 0;
-	c->told += w->told;
 	if (uv_write(&w->req, (uv_stream_t *)&c->pipe, &b, 1, on_written) < 0) {
 		free(w->text);
 		free(w);
 		connection_drop(c);
+		return;
 	}
+	c->told += w->told;
+	control->waiting += n;
+	if (control->waiting > CONTROL_OUT_ALL_MAX)
+		uv_idle_start(&control->turn, on_turn); /* whoever calls may be at work on others */
 }
 
 void client_tell(struct client *c, const char *line, size_t n, size_t max)
@@ -313,31 +369,78 @@ static void on_line(struct client *c, const char *p, size_t n)
 	json_decref(line);
 }
 
-/* All whole lines that are there; what is left stays for the next read. */
-static void take_lines(struct client *c)
+static bool has_line(struct client *c)
 {
-	size_t from = 0;
+	char *end = c->scanned < c->in.len
+			    ? memchr(c->in.p + c->scanned, '\n', c->in.len - c->scanned)
+			    : NULL;
 
-	while (!c->closing && c->scanned < c->in.len) {
-		char *end = memchr(c->in.p + c->scanned, '\n', c->in.len - c->scanned);
+	c->scanned = end != NULL ? (size_t)(end - c->in.p) : c->in.len;
+	return end != NULL;
+}
 
-		if (end == NULL) {
-			c->scanned = c->in.len;
-			break;
-		}
-		c->scanned = (size_t)(end - c->in.p) + 1;
-		on_line(c, c->in.p + from, c->scanned - 1 - from);
-		from = c->scanned;
-	}
-	buf_drop(&c->in, from);
-	c->scanned -= from;
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *b);
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b);
+
+static void join_ready(struct client *c)
+{
+	struct control *control = c->sup->control;
+
+	c->is_ready = true;
+	c->next_ready = NULL;
+	*control->ready_end = c;
+	control->ready_end = &c->next_ready;
+	uv_idle_start(&control->turn, on_turn);
+}
+
+/* Nothing whole is left: what there is of a line stays for the next read. */
+static void read_on(struct client *c)
+{
+	buf_drop(&c->in, c->from);
+	c->scanned -= c->from;
+	c->from = 0;
 	if (c->in.len == 0)
 		buf_fini(&c->in); /* a thousand silent clients hold nothing */
+	uv_read_start((uv_stream_t *)&c->pipe, on_alloc, on_read);
+}
+
+static void take_line(struct client *c)
+{
+	size_t from = c->from;
+
+	c->from = ++c->scanned;
+	on_line(c, c->in.p + from, c->from - 1 - from);
+	if (c->closing)
+		return;
+	if (has_line(c))
+		join_ready(c);
+	else
+		read_on(c);
+}
+
+/* One line of each in turn: who has asked for very much does not hold up who asks for little, nor the programs. */
+static void on_turn(uv_idle_t *turn)
+{
+	struct control *control = turn->data;
+	int64_t end = mps_now().ns + TURN_NS;
+
+	if (control->waiting > CONTROL_OUT_ALL_MAX)
+		drop_largest(control, waits_to_be_read, CONTROL_OUT_ALL_MAX);
+	do {
+		struct client *c = control->ready;
+
+		if (c == NULL)
+			break;
+		leave_ready(c);
+		take_line(c);
+	} while (mps_now().ns < end);
+	if (control->ready == NULL)
+		uv_idle_stop(turn);
 }
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *b)
 {
-	static char shared[64 << 10];
+	static char shared[READ_ONCE];
 
 	(void)handle;
 	(void)suggested;
@@ -403,16 +506,37 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *b)
 		return;
 	}
 	buf_add(&c->in, b->base, (size_t)n);
-	take_lines(c);
-	if (!c->closing && c->in.len > CONTROL_LINE_MAX) {
+	if (has_line(c)) {
+		uv_read_stop(stream);
+		join_ready(c);
+	} else if (c->in.len > CONTROL_LINE_MAX) {
 		json_t *null = json_null();
 
 		client_fail(c, null, FAULT_INCORRECT_PARAMETERS, "line longer than 1 MiB");
 		connection_drop(c);
+	} else if (c->in.len > READ_ONCE) {
+		drop_largest(c->sup->control, is_half_said, CONTROL_IN_ALL_MAX);
 	}
 }
 
 /* ----------------------------------------------------------------------------------------------- beginning */
+
+void connection_init(struct control *control)
+{
+	control->ready_end = &control->ready;
+	uv_idle_init(&control->sup->loop, &control->turn);
+	control->turn.data = control;
+}
+
+static void on_control_closed(uv_handle_t *handle)
+{
+	free(handle->data);
+}
+
+void connection_fini(struct control *control)
+{
+	uv_close((uv_handle_t *)&control->turn, on_control_closed);
+}
 
 struct client *connection_new(struct control *control)
 {

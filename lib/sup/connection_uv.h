@@ -18,6 +18,10 @@ struct control {
 	struct client *clients;
 	size_t n_clients;
 	struct request *requests;
+	/* Those with a whole line that is not read yet: each in its turn says one, between other events. */
+	struct client *ready, **ready_end;
+	uv_idle_t turn; /* its close callback frees all this */
+	size_t waiting; /* bytes of answers and events given to libuv, of all clients */
 };
 
 struct client {
@@ -32,8 +36,11 @@ struct client {
 	int hangup_fd;
 	unsigned n_handles; /* not closed yet */
 	uid_t uid;
+	struct client *next_ready;
+	bool is_ready;
 	struct buf in;
-	size_t scanned; /* in.p[0..scanned) holds no line end */
+	size_t from;	/* in.p[0..from) was read */
+	size_t scanned; /* in.p[from..scanned) holds no line end */
 	struct request *requests;
 	size_t n_requests;
 	struct subscription *subscription; /* NULL = none */
@@ -41,6 +48,10 @@ struct client {
 	bool ended;			   /* will say no more, but waits for answers */
 	bool closing;
 };
+
+void connection_init(struct control *control);
+/* Frees it when the loop has closed its handle; it has no clients by then. */
+void connection_fini(struct control *control);
 
 /* For libuv to accept; in no list yet. Then one of the next two is due. */
 struct client *connection_new(struct control *control);

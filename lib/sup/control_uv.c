@@ -119,6 +119,7 @@ int control_open(struct sup *s, struct err *err)
 {
 	s->control = xcalloc(1, sizeof(*s->control));
 	s->control->sup = s;
+	connection_init(s->control);
 	return control_listen(s, err);
 }
 
@@ -138,7 +139,7 @@ void control_close(struct sup *s)
 		connection_drop(control->clients);
 	close_listener(control);
 	s->control = NULL;
-	free(control);
+	connection_fini(control);
 }
 
 void control_on_state(struct unit *u, enum svc_state from)

@@ -235,6 +235,8 @@ static void on_changed(struct sink *k, dev_t dev, ino_t inode, void *user)
 	(void)inode;
 	HASH_DEL(o->sup->outlets, o);
 	add(o, k->dev, k->inode);
+	if (o == o->sup->log_file)
+		sup_tell_log(o->sup);
 }
 
 static struct outlet *find(struct sup *s, dev_t dev, ino_t inode)

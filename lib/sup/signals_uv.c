@@ -37,6 +37,7 @@ static void act(struct sup *s, int sig)
 		activity_log(&s->log, SVC_LOG_INFO,
 			     "received SIGUSR2 indicating log reopen request");
 		capture_reopen(s);
+		unit_tell_moved(s);
 		activity_log(&s->log, SVC_LOG_INFO, "supervisord logreopen");
 		takeover_save_whole(s);
 	} else if (sig == SIGHUP) {

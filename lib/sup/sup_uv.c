@@ -21,6 +21,7 @@
 #include "proc/tag.h"
 #include "proc/tree.h"
 #include "sup/files.h"
+#include "sup/outlet_uv.h"
 #include "sup/pipes_uv.h"
 #include "sup/rundir.h"
 #include "sup/said.h"
@@ -262,16 +263,27 @@ static bool follows_another(const struct sup *s)
 	return s->options->heritage->state.head != NULL;
 }
 
+void sup_tell_log(struct sup *s)
+{
+	const struct keeper_message m = { .type = KEEPER_DETACH };
+	const struct sink *k = s->log_file != NULL ? &s->log_file->sink : NULL;
+
+	/* As long as somebody waits to hear that we are ready the keeper must not let go of him. */
+	if (!s->options->foreground && (s->options->ready_fd < 0 || s->told_ready))
+		link_send(s, &m, NULL, k != NULL ? &k->fd : NULL,
+			  k != NULL && k->kind == SINK_FILE && k->fd >= 0);
+}
+
 static void be_ready(struct sup *s)
 {
-	struct keeper_message detach = { .type = KEEPER_DETACH };
 	int null;
 
 	if (s->options->ready_fd < 0)
 		return;
 	fd_write_all(s->options->ready_fd, "R", 1);
 	close(s->options->ready_fd);
-	link_send(s, &detach, NULL, NULL, 0);
+	s->told_ready = true;
+	sup_tell_log(s);
 	null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	if (null >= 0) {
 		dup2(null, STDERR_FILENO);

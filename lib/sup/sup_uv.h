@@ -151,6 +151,7 @@ struct sup {
 	bool asked_to_end; /* by a signal or a request: somebody waits for it */
 	bool kill_all;	   /* a second TERM came */
 	bool captures_ended;
+	bool told_ready;	   /* whoever started us knows that we are there */
 	struct mps_time finishing; /* when only readers were left to wait for; 0 = not yet */
 
 	struct state state;
@@ -171,6 +172,8 @@ void sup_shutdown(struct sup *s, int exit_status);
 /* What does not stop at once is killed. */
 void sup_kill_all(struct sup *s);
 void sup_on_welcome(struct sup *s, const struct keeper_message *m);
+/* A daemon's keeper writes its last words there. Again when the log is another file. */
+void sup_tell_log(struct sup *s);
 /* The sockets and the units of the configuration; what is in s->sockets is used before others are opened. 0 or -errno. */
 int sup_make_programs(struct sup *s, struct err *err);
 /* Starts what is to be started, for the first time. */
@@ -267,6 +270,8 @@ void unit_relief(struct sup *s);
 void unit_start(struct unit *u);
 /* There is room in the socket again. */
 void unit_start_waiting(struct sup *s);
+/* After capture_reopen(): warns of each program that has the file itself and goes on writing to one that was moved. */
+void unit_tell_moved(const struct sup *s);
 
 /* keeper_uv.c */
 int link_open(struct sup *s, int fd);

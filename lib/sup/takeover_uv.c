@@ -169,17 +169,18 @@ static int open_log(struct sup *s, struct err *err)
 static void log_it(struct sup *s)
 {
 	const struct keeper_message *m = &s->takeover->welcome;
+	size_t n = s->takeover->n_running;
 	const char *how = m->code == CLD_EXITED ? "has exited with status" : "was ended by signal";
 
 	if (m->code == 0)
 		activity_log(&s->log, SVC_LOG_INFO,
 			     "supervisor (pid %d) has made room for pid %d, mpsup " MPSUP_VERSION
-			     ", which has taken over %zu programs",
-			     m->before, (int)getpid(), s->takeover->n_running);
+			     ", which has taken over %zu program%s",
+			     m->before, (int)getpid(), n, n == 1 ? "" : "s");
 	else
 		activity_log(&s->log, SVC_LOG_CRIT,
-			     "supervisor (pid %d) %s %u; pid %d has taken over %zu programs",
-			     m->before, how, m->status, (int)getpid(), s->takeover->n_running);
+			     "supervisor (pid %d) %s %u; pid %d has taken over %zu program%s",
+			     m->before, how, m->status, (int)getpid(), n, n == 1 ? "" : "s");
 }
 
 /* A record of what is no unit: by its name nobody may find it any more. */
@@ -233,6 +234,7 @@ static void finish(struct sup *s)
 	logs_slots_adopted(&s->logs);
 	takeover_write_texts(s, NULL);
 	log_it(s);
+	sup_tell_log(s);
 	events_takeover(s, &t->welcome);
 	if (control_open(s, &err) < 0)
 		activity_log(&s->log, SVC_LOG_CRIT, "%s", err.text);

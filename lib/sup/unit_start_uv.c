@@ -3,10 +3,12 @@
  * its turn when the socket is full. When it is started is the machine's business (svc.c), what comes of it unit_uv.c's.
  */
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/err.h"
@@ -153,6 +155,45 @@ static int put_stream(struct unit *u, struct table *t, bool is_err, struct err *
 			       log->path != NULL ? log->path : "AUTO", strerror(-fd));
 	put_fd(t, child, fd, true);
 	return 0;
+}
+
+/* `fd` of its process is not the file at `path` (any more). */
+static bool has_other_file(const struct unit *u, int fd, const char *path, char *ret_has,
+			   size_t size)
+{
+	AUTO_FREE char *link = xasprintf("/proc/%d/fd/%d", (int)u->svc.pid, fd);
+	struct stat has, at;
+	ssize_t n;
+
+	if (stat(link, &has) < 0 || !S_ISREG(has.st_mode))
+		return false;
+	if (stat(path, &at) == 0 && at.st_dev == has.st_dev && at.st_ino == has.st_ino)
+		return false;
+	n = readlink(link, ret_has, size - 1);
+	ret_has[n > 0 ? n : 0] = '\0';
+	return n > 0;
+}
+
+static void tell_moved(const struct unit *u, bool is_err)
+{
+	const struct conf_log *log = is_err ? &u->svc.conf->err : &u->svc.conf->out;
+	const char *path = log->path != NULL ? log->path : is_err ? u->auto_err : u->auto_out;
+	char has[PATH_MAX];
+
+	if ((is_err ? u->err : u->out) != NULL || path == NULL || is_terminal(u, log) ||
+	    conf_wire_at(u->svc.conf, is_err ? 2 : 1) != NULL)
+		return;
+	if (has_other_file(u, is_err ? 2 : 1, path, has, sizeof(has)))
+		activity_log(&u->sup->log, SVC_LOG_WARN,
+			     "%s writes to %s itself, and to %s only after a restart", u->svc.name,
+			     has, path);
+}
+
+void unit_tell_moved(const struct sup *s)
+{
+	for (size_t i = 0; i < s->n_units; i++)
+		for (int is_err = 0; is_err < 2 && s->units[i]->svc.pid > 0; is_err++)
+			tell_moved(s->units[i], is_err);
 }
 
 static int put_wires(struct unit *u, struct table *t, struct err *err)

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -52,7 +53,7 @@ void upgrade_on_refused(struct sup *s, const struct keeper_message *m)
 	struct request *r = s->upgrade;
 
 	if (m->code == 0)
-		buf_adds(&how, "could not be started");
+		buf_addf(&how, "could not be started: %s", strerror((int)m->status));
 	else if (m->code == CLD_EXITED)
 		buf_addf(&how, "has exited with status %u", m->status);
 	else

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -83,8 +84,26 @@ static void add_missing(const char *path, struct buf *b)
 						   : "does not exist");
 }
 
+/* For both the kernel says what it says of a file that is closed to us. */
+static const char *not_a_program(const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return NULL;
+	if (S_ISDIR(st.st_mode))
+		return "is a directory";
+	return (st.st_mode & 0111) == 0 ? "is not executable" : NULL;
+}
+
 static void add_exec_error(const char *path, int error, struct buf *b)
 {
+	const char *what = error == EACCES ? not_a_program(path) : NULL;
+
+	if (what != NULL) {
+		buf_addf(b, ": %s", what);
+		return;
+	}
 	if (error == ENOENT && access(path, F_OK) == 0) {
 		add_missing(path, b);
 		return;

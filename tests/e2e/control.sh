@@ -178,7 +178,37 @@ while got.count(b"\n") < 100:
         raise SystemExit("a slow client was dropped after %d answers" % got.count(b"\n"))
     got += part
 
-for s in silent + half + garbage + deaf + [slow]:
+# All together hold no more than that either, whatever each may, and have one request served in turn.
+def bounded(what, clients):
+    grown = rss_kib() - base
+    if grown > 96 << 10 and not os.environ.get("SAN"):
+        raise SystemExit("%s made the supervisor grow by %d KiB" % (what, grown))
+    for s in clients:
+        s.close()
+
+
+n_crowd = min(700, hard - 400) if hard != resource.RLIM_INFINITY else 700
+for s in deaf:
+    s.close()
+base = rss_kib()
+crowd = [connect() for _ in range(n_crowd)]
+for s in crowd:
+    push(s, b'{"id":1,"method":"status"}\n' * 2000)
+restarts("%d clients that ask much and never read" % n_crowd)
+t = time.monotonic()
+call("info")
+t = time.monotonic() - t
+if t > 2 and not os.environ.get("SAN"):
+    raise SystemExit("who asks little waits %d ms for those who ask much" % (t * 1000))
+bounded("%d clients that never read" % n_crowd, crowd)
+
+crowd = [connect() for _ in range(200)]
+for s in crowd:
+    push(s, b'{"id":1,"method":"' + b"x" * 1000000)
+restarts("200 half lines of 1 MB")
+bounded("200 half lines of 1 MB", crowd)
+
+for s in silent + half + garbage + [slow]:
     s.close()
 restarts("all gone again")
 

@@ -43,6 +43,17 @@ programs with_trees
 kill -KILL "$supervisor"
 over supervisor
 mps_expect 4 status
+contains "$LOG" '^[-0-9: ]*,[0-9]{3} CRIT keeper: the supervisor was ended by signal 9; ending all its programs$' ||
+  fail "the log does not tell why all has ended"
+
+say "and is told in the log that there is then"
+programs
+mv "$LOG" "$T/old.log"
+kill -USR2 "$supervisor"
+must contains "$LOG" logreopen
+kill -KILL "$supervisor"
+over supervisor
+contains "$LOG" 'CRIT keeper: ' || fail "the new log does not tell why all has ended"
 
 say "kill -9 of the keeper ends everything"
 programs with_trees

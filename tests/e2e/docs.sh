@@ -19,6 +19,19 @@ say "the verbs of help are those of mpsup(1)"
 sed -n '/^\.Sh VERBS/,/^\.Ss/s/^\.It Cm \([a-z]*\).*/\1/p' "$man/mpsup.1" >"$T/right"
 same verbs
 
+say "and so are those of its synopsis"
+{ "$MPSUP" help | sed -n '/^verbs:/,/^$/s/^  \([a-z]*\) .*/\1/p' && echo completion; } >"$T/left"
+sed -n '/^\.Sh SYNOPSIS/,/^\.Sh DESC/{/^\.Nm/{n;s/^\.Cm //;s/ | /\n/g;p}}' "$man/mpsup.1" >"$T/right"
+same "verbs of the synopsis"
+sed -i /^completion/d "$T/left"
+
+say "the signals are those of mpsup(1)"
+sed -n '/handled\[\] = /s/.*{ \(.*\) };/\1/p' "$here/lib/sup/signals_uv.c" | tr -d ' ' | tr , '\n' >"$T/right"
+sed -n '/^\.Sh SIGNALS/,/^\.Sh ENV/s/^\.It Dv //p' "$man/mpsup.1" | tr -d ' ' | tr , '\n' >"$T/left.signals"
+mv "$T/left" "$T/verbs" && mv "$T/left.signals" "$T/left"
+same signals
+mv "$T/verbs" "$T/left"
+
 say "every verb explains itself, with a prefix too"
 while read -r verb; do
   expect 0 "$MPSUP" "$verb" --help
@@ -76,6 +89,7 @@ say "the pages are well formed"
 if command -v mandoc >/dev/null; then
   for page in "$man"/*.[1-9]; do
     expect 0 mandoc -Tlint -Wwarning "$page"
+    ! mandoc -Tutf8 "$page" | LC_ALL=C grep $'\xe2\x80\x98[^\xe2]*\xe2\x80\x98' || fail "a quote of $page does not end"
   done
 fi
 

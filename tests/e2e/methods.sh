@@ -147,7 +147,7 @@ look
 [ "$(same missing command)" = "FATAL None exec $T/bin/missing.so: No such file or directory" ] || fail "$(seen missing-command-spawn)"
 [ "$(same missing entry)" = "FATAL None entry $T/bin/missing.so: cannot open shared object file: No such file or directory" ] ||
   fail "$(seen missing-entry-spawn)"
-[ "$(same closed command)" = "FATAL None exec $T/bin/closed: Permission denied" ] || fail "$(seen closed-command-spawn)"
+[ "$(same closed command)" = "FATAL None exec $T/bin/closed: is not executable" ] || fail "$(seen closed-command-spawn)"
 [ "$(same closed entry)" = "FATAL None entry $T/bin/closed.so: cannot open shared object file: Permission denied" ] ||
   fail "$(seen closed-entry-spawn)"
 [ "$(same symbol entry)" = "FATAL None entry $SO: undefined symbol: no_such_function" ] || fail "$(seen symbol-entry-spawn)"

@@ -169,6 +169,13 @@ config_with "strip_ansi=false" <<X
 command=/bin/bash $T/talk.sh $T/go
 stdout_logfile=$T/logs/talk
 startsecs=0
+[program:own]
+command=$W
+stdout_logfile=$T/own
+stdout_logfile_maxbytes=0
+stderr_logfile=$T/own.err
+stderr_logfile_maxbytes=0
+startsecs=0
 [program:raw]
 command=/usr/bin/printf 'a\\0b\\nno end'
 stdout_logfile=$T/raw
@@ -223,6 +230,14 @@ must contains "$LOG" 'INFO supervisord logreopen'
 echo 10 >&5
 must n_lines "$T/logs/talk" 10
 n_lines "$T/old" 10 || fail "the old file has lost lines"
+
+say "a program that has the file itself goes on in the old one until it is restarted: that is told"
+mv "$T/own" "$T/own.moved"
+kill -USR2 "$supervisor"
+must contains "$LOG" "WARN own writes to $T/own.moved itself, and to $T/own only after a restart"
+[ "$(grep -c 'only after a restart' "$LOG")" = 1 ] || fail "told of what was not moved"
+mps_expect 0 restart own
+test -e "$T/own" || fail "the restart has not made it"
 
 say "the activity log that is deleted is made again"
 rm "$LOG"

@@ -214,11 +214,13 @@ same_supervisor
 say "upgrade: one that cannot be executed"
 echo nonsense >"$T/bin/new" && mv "$T/bin/new" "$T/bin/mpsup"
 again 1
+contains "$T/err" "could not be started: Permission denied" || fail "it does not say why: $(cat "$T/err")"
 same_supervisor
 
 say "upgrade: none at all"
 rm "$T/bin/mpsup"
 again 1
+contains "$T/err" "could not be started: No such file or directory" || fail "it does not say why: $(cat "$T/err")"
 same_supervisor
 
 say "upgrade: one that hangs"

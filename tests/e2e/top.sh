@@ -52,6 +52,8 @@ assert eaters[0]["cpu"] > 0, "the first is over its life"
 assert [e["cpu"] for e in eaters[1:]] == [0, 0], eaters
 assert shots[0]["time"] < shots[1]["time"] < shots[2]["time"]
 assert all(shot["supervisor"]["supervisor_pid"] > 0 for shot in shots)
+ages = [shot["supervisor"]["uptime"] for shot in shots]
+assert ages[0] < ages[1] < ages[2], ages
 X
 
 say "whoever reads the lines may go"

@@ -475,6 +475,33 @@ Test(conf, ten_thousand_programs_fit_into_ten_megabytes)
 	buf_fini(&text);
 }
 
+Test(conf, streams_that_share_a_file_have_one_rotation)
+{
+	struct conf *conf = load_text("[program:a]\ncommand=x\nnumprocs=2\nstdout_logfile=/l/a\n"
+				      "process_name=a%(process_num)d\n"
+				      "stdout_logfile_maxbytes=0\nstderr_logfile=/l/a\n"
+				      "stderr_logfile_maxbytes=10KB\nstderr_logfile_backups=2\n"
+				      "[program:b]\ncommand=x\nstderr_logfile=/l/a\n"
+				      "stderr_logfile_maxbytes=0\nstderr_logfile_compress=true\n"
+				      "[program:c]\ncommand=x\nstdout_logfile=/l/c\n"
+				      "stdout_logfile_maxbytes=0\nstderr_logfile=/dev/stdout\n"
+				      "[program:d]\ncommand=x\nstdout_logfile=/dev/stdout\n"
+				      "stdout_logfile_maxbytes=0\n");
+
+	cr_assert_eq(conf->n_procs, 5);
+	for (size_t i = 0; i < 2; i++) {
+		cr_expect_eq(conf->procs[i].out.maxbytes, 10240);
+		cr_expect_eq(conf->procs[i].out.backups, 2);
+	}
+	cr_expect_eq(conf->procs[2].err.maxbytes, 10240);
+	cr_expect_not(conf->procs[2].err.compress);
+	cr_expect_eq(conf->procs[3].out.maxbytes, 0, "nobody rotates it");
+	cr_expect_eq(conf->procs[4].out.maxbytes, 0, "a device");
+	cr_expect(says(conf, CONF_WARNING, 1, "'/l/a' is also a log of a0, rotated at 10240"));
+	cr_expect(says(conf, CONF_WARNING, 10, "'/l/a' is also a log of a0, rotated at 10240"));
+	conf_free(conf);
+}
+
 Test(conf, a_program_is_started_as_it_says_or_as_all_are)
 {
 	struct conf *conf = load_text("[supervisord]\nstart_method=forkserver\n"
