@@ -127,7 +127,7 @@ test: | $(filter lint,$(MAKECMDGOALS))
 # All that tests and benchmarks run, built.
 .PHONY: tests
 tests: all $(UNITS) $(STRESS) $(BENCH) $(HELPERS) $(addprefix $(B)/replay/,$(FUZZERS))
-unit: all $(UNITS)
+unit: all $(UNITS) $(HELPERS)
 	$(Q)B=$(B) SAN=$(SAN) tests/run unit
 e2e: all $(HELPERS)
 	$(Q)B=$(B) SAN=$(SAN) tests/run e2e

@@ -21,6 +21,7 @@ struct world {
 	struct conf_proc conf;
 	uint8_t exitcodes[2];
 	struct mps_time now;
+	bool own_wish;	       /* before the event: a restart would be its own */
 	struct mps_time timer; /* as armed; ns 0 = not */
 	struct buf trace;      /* states, signals and timers; only where traced */
 	struct buf logged;     /* "LEVEL text\n" */
@@ -31,10 +32,8 @@ struct world {
 	bool sigkill; /* was sent in the last event */
 	bool deaf;    /* it cannot be asked to end */
 	enum svc_state from;
-	enum svc_event event; /* the one at work */
-	bool own;	      /* a restart is under way that only the service itself asked for */
-	struct mps_time
-		*restarts; /* by the policy or its own wish, since the last request of another */
+	enum svc_event event;	   /* the one at work */
+	struct mps_time *restarts; /* by the policy after a run, since the last request */
 	size_t n_restarts;
 };
 
@@ -99,15 +98,17 @@ static size_t restarts_in_its_seconds(const struct world *w)
 static void check_restart_limit(struct world *w, enum svc_state from, enum svc_state to)
 {
 	bool asked = w->event == SVC_EV_START || w->event == SVC_EV_RESTART;
-	bool counts = from == SVC_EXITED || (from == SVC_STOPPED && w->own);
+	bool by_policy = from == SVC_EXITED || (from == SVC_STOPPED && w->own_wish);
 	size_t max = (size_t)w->conf.restart_limit_count;
 
-	if (to == SVC_STOPPED ? !w->own
-			      : to == SVC_STARTING && (asked || (from == SVC_STOPPED && !w->own))) {
+	if (to == SVC_STOPPED && w->own_wish)
+		return;
+	if ((to == SVC_STARTING && (asked || (from == SVC_STOPPED && !by_policy))) ||
+	    to == SVC_STOPPED) {
 		w->n_restarts = 0;
-	} else if (counts && to == SVC_FATAL) {
+	} else if (by_policy && to == SVC_FATAL) {
 		MUST(max > 0 && restarts_in_its_seconds(w) >= max);
-	} else if (counts) {
+	} else if (by_policy) {
 		MUST(max == 0 || restarts_in_its_seconds(w) < max);
 		w->restarts = realloc(w->restarts, (w->n_restarts + 1) * sizeof(*w->restarts));
 		MUST(w->restarts != NULL);
@@ -249,16 +250,12 @@ static void world_event(struct world *w, enum svc_event event, const struct svc_
 
 	w->sigkill = false;
 	w->event = event;
+	w->own_wish = w->svc.want_start && w->svc.own_wish;
 	if (event == SVC_EV_STOP || event == SVC_EV_KILL)
 		w->down = true;
 	if (event == SVC_EV_START || event == SVC_EV_RESTART)
 		w->down = false;
-	if (event == SVC_EV_STOP || event == SVC_EV_KILL)
-		w->own = false;
-	if (event == SVC_EV_START || event == SVC_EV_RESTART)
-		w->own = arg != NULL && arg->by_itself && (w->own || !s->want_start);
 	svc_event(s, event, arg, w->now);
-	w->own = w->own && s->state == SVC_STOPPING;
 	MUST(svc_rule_targets(before, event) & (1u << s->state));
 	MUST(w->starts - starts <= 1);
 	MUST(w->signals == signals || s->state == SVC_STOPPING);

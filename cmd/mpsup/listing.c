@@ -21,8 +21,10 @@ static const struct table_column columns[] = {
 	{ "NAME", false, 0 },	     { "STATE", false, 0 }, { "PID", false, 2 },
 	{ "UPTIME", false, 3 },	     { "CPU", true, 4 },    { "MEM", true, 5 },
 	{ "\xe2\x86\xba", true, 1 }, /* restarts */
+	{ "METHOD", false, 6 },	     /* where any is not spawn */
 	{ "INFO", false, 0 },
 };
+enum { N_COLUMNS = ARRAY_SIZE(columns), METHOD_COLUMN = N_COLUMNS - 2 };
 
 void listing_init(struct listing *l)
 {
@@ -58,8 +60,8 @@ json_t *listing_params(const struct cmd_context *ctx)
 void listing_only_table(json_t *params)
 {
 	json_object_set_new(params, "fields",
-			    json_pack("[s, s, s, s, s, s]", "name", "state", "pid", "uptime",
-				      "restarts", "info"));
+			    json_pack("[s, s, s, s, s, s, s]", "name", "state", "pid", "uptime",
+				      "restarts", "start_method", "info"));
 }
 
 static bool is_down(const char *state)
@@ -134,7 +136,7 @@ json_t *listing_json(const struct listing *l)
 	return rows;
 }
 
-static void add_row(struct table *t, const json_t *row, const struct usage *usage)
+static void add_row(struct table *t, const json_t *row, const struct usage *usage, bool method)
 {
 	json_int_t pid = json_integer_value(json_object_get(row, "pid"));
 	json_t *uptime = json_object_get(row, "uptime");
@@ -158,18 +160,34 @@ static void add_row(struct table *t, const json_t *row, const struct usage *usag
 	table_add(t, size, NULL);
 	table_addf(t, NULL, "%lld",
 		   (long long)json_integer_value(json_object_get(row, "restarts")));
+	if (method)
+		table_add(t, listing_text(row, "start_method"), NULL);
 	table_add(t, listing_text(row, "info"), NULL);
+}
+
+static bool has_methods(const struct listing *l)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (strcmp(listing_text(l->list[i].json, "start_method"), "spawn") != 0)
+			return true;
+	return false;
 }
 
 void listing_add_table(const struct listing *l, struct buf *out, unsigned width, bool colours)
 {
+	struct table_column shown[N_COLUMNS];
+	bool methods = has_methods(l);
 	struct table table;
 
 	if (l->n == 0 && json_array_size(l->errors) > 0)
 		return;
-	table_init(&table, columns, ARRAY_SIZE(columns));
+	memcpy(shown, columns, sizeof(shown));
+	if (!methods)
+		shown[METHOD_COLUMN] = columns[METHOD_COLUMN + 1];
+	table_init(&table, shown, methods ? N_COLUMNS : N_COLUMNS - 1);
 	for (size_t i = 0; i < l->n; i++)
-		add_row(&table, l->list[i].json, l->list[i].has_usage ? &l->list[i].usage : NULL);
+		add_row(&table, l->list[i].json, l->list[i].has_usage ? &l->list[i].usage : NULL,
+			methods);
 	table_render(&table, out, width, colours);
 	table_fini(&table);
 }

@@ -13,7 +13,7 @@
 #include "base/strv.h"
 
 static char *room;
-static size_t room_size;
+static size_t room_size, used; /* the rest of it is 0 */
 
 void title_init(int argc, char **argv)
 {
@@ -41,7 +41,7 @@ void title_init(int argc, char **argv)
 		argv[i] = arg;
 	}
 	environ = copy;
-	room_size = (size_t)(end - first);
+	room_size = used = (size_t)(end - first);
 	room = first;
 }
 
@@ -50,12 +50,22 @@ void title_set(const char *fmt, ...)
 	char text[256];
 	va_list ap;
 
-	if (room == NULL || room_size < 2)
-		return;
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	memset(room, 0, room_size);
-	snprintf(room, room_size, "%s", text);
+	title_put(text);
+}
+
+void title_put(const char *text)
+{
+	size_t n;
+
+	if (room == NULL || room_size < 2)
+		return;
+	n = strnlen(text, room_size - 1);
+	memcpy(room, text, n);
+	if (used > n)
+		memset(room + n, 0, used - n);
+	used = n;
 	prctl(PR_SET_NAME, text);
 }

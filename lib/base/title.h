@@ -11,4 +11,7 @@ void title_init(int argc, char **argv);
 /* "mpsup: keeper web". Also sets the short name (15 bytes) of /proc/PID/comm. Needs title_init(). */
 void title_set(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+/* The same for a text that is ready. */
+void title_put(const char *text);
+
 #endif

@@ -32,8 +32,9 @@ enum { STATUS_MAX = 1 << 20 }; /* bytes of /proc/PID/status; a user may be in ma
 
 /* ------------------------------------------------------------------------------------------------------- start */
 
-/* The rows of its table; `next`: it has another standard error for now. */
-static size_t fill_table(const struct keeper *k, struct mps_fd *fds, int sock, int stderr_fd)
+/* The rows of its table; stderr_fd >= 0: that is its standard error for now. */
+static size_t fill_table(const struct keeper *k, struct mps_fd fds[KEEPER_KEPT_FD + 1], int sock,
+			 int stderr_fd)
 {
 	const struct slot *own = k->n_slots > 0 ? &k->slots[0] : NULL;
 	size_t n = 0;
@@ -46,16 +47,15 @@ static size_t fill_table(const struct keeper *k, struct mps_fd *fds, int sock, i
 		fds[n++] = (struct mps_fd){ KEEPER_READY_FD, k->ready_fd, 0 };
 	if (stderr_fd >= 0)
 		fds[n++] = (struct mps_fd){ KEEPER_STDERR_FD, 2, 0 };
-	for (uint32_t i = 0; own != NULL && i < own->n_kept; i++)
-		fds[n++] = (struct mps_fd){ KEEPER_KEPT_FD + (int)i, own->kept[i], 0 };
+	if (own != NULL && own->n_kept > 0)
+		fds[n++] = (struct mps_fd){ KEEPER_KEPT_FD, own->kept[0], 0 };
 	return n;
 }
 
 /* Started like any worker; it finds its end of the socketpair on KEEPER_SUPERVISOR_FD. */
 static int start(struct keeper *k, struct boss *b, int stderr_fd, enum mps_step *ret_step)
 {
-	AUTO_FREE struct mps_fd *fds =
-		malloc((KEEPER_KEPT_FD + (k->n_slots > 0 ? k->slots[0].n_kept : 0)) * sizeof(*fds));
+	struct mps_fd fds[KEEPER_KEPT_FD + 1];
 	struct mps_spawn spawn = {
 		.path = k->options->argv[0],
 		.argv = k->options->argv,
@@ -70,8 +70,6 @@ static int start(struct keeper *k, struct boss *b, int stderr_fd, enum mps_step 
 	int ends[2], r;
 
 	*ret_step = MPS_STEP_PIPE;
-	if (fds == NULL)
-		return -ENOMEM;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
 		return -errno;
 	spawn.n_fds = fill_table(k, fds, ends[1], stderr_fd);
@@ -148,20 +146,31 @@ static bool tell(struct keeper *k, const struct keeper_message *m)
 
 void boss_on_hello(struct keeper *k, const struct keeper_message *m)
 {
-	struct keeper_message answer = k->welcome;
-
 	(void)m;
 	if (k->boss.greeted)
 		return; /* its settings have changed */
 	k->boss.greeted = k->greeted = true;
-	answer.type = KEEPER_WELCOME;
-	answer.protocol = KEEPER_PROTOCOL;
-	answer.pid = k->pid;
-	answer.count = slot_report_all(k);
-	tell(k, &answer); /* the first datagram in the socket: it has room */
+	k->welcome.type = KEEPER_WELCOME;
+	k->welcome.protocol = KEEPER_PROTOCOL;
+	k->welcome.pid = k->pid;
+	k->welcome.count = slot_report_all(k);
+	k->welcome_due = true;
 	for (int sig = 1; sig < KEEPER_SIGNALS; sig++)
 		if (k->signalled[sig] > 0)
 			k->signal_news |= UINT32_C(1) << sig;
+}
+
+bool boss_welcome(struct keeper *k)
+{
+	if (!k->welcome_due)
+		return true;
+	/* The first one has sent it all itself. */
+	if ((k->welcome.before != 0 && k->n_slots > 0 && !slot_send_kept(k, 0, 1)) ||
+	    !tell(k, &k->welcome))
+		return false;
+	k->welcome_due = false;
+	k->kept_sent = 0;
+	return true;
 }
 
 /* ----------------------------------------------------------------------------------------------------- signals */
@@ -345,7 +354,7 @@ static void on_crash(struct keeper *k, const struct boss *b)
 
 static void on_boss_gone(struct keeper *k, struct boss gone, pid_t pid)
 {
-	k->sock_full = false;
+	k->sock_full = k->welcome_due = false;
 	k->send_again.ns = 0;
 	k->welcome.before = pid;
 	k->welcome.code = gone.code;

@@ -135,6 +135,9 @@ static void on_message(struct keeper *k, const struct keeper_message *m, bool cu
 	case KEEPER_UPGRADE:
 		on_upgrade(k);
 		break;
+	case KEEPER_DROP_SERVER:
+		server_drop(k, m->text);
+		break;
 	case KEEPER_WELCOME:
 	case KEEPER_KEPT:
 	case KEEPER_INSTANCE:

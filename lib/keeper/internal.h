@@ -145,6 +145,7 @@ struct keeper {
 	uint32_t signal_news;
 	pid_t gone_pid;		       /* of the boss that was reaped last */
 	struct keeper_message welcome; /* about the one before, as WELCOME tells it */
+	bool welcome_due;	       /* it has said HELLO, and was not told all of that yet */
 
 	struct slot *slots;
 	uint32_t n_slots;
@@ -152,7 +153,7 @@ struct keeper {
 	uint32_t first_ending;
 	struct mps_time ending_deadline; /* none of theirs is earlier; ns 0 = none */
 	uint32_t first_report, last_report;
-	uint32_t kept_sent; /* descriptors of first_report */
+	uint32_t kept_sent; /* descriptors of the slot that is told of now; 0 = none yet */
 	bool server_news;   /* something about forkservers is to be told */
 	bool sock_full;
 	struct mps_time send_again; /* the kernel refused descriptors; ns 0 = it has not */
@@ -229,6 +230,8 @@ void boss_on_exit(struct keeper *k, struct boss *b);
 void boss_on_gone(struct keeper *k, struct boss *b);
 /* It has said HELLO. */
 void boss_on_hello(struct keeper *k, const struct keeper_message *m);
+/* Answers HELLO: what was kept for instance 0, then WELCOME. False when the socket is full: to be called again. */
+bool boss_welcome(struct keeper *k);
 /* Starts another one from disk, which takes over when it has come up. stderr_fd becomes the keeper's. */
 void boss_upgrade(struct keeper *k, int stderr_fd);
 /* The next one has something to say, which can only be HELLO. */
@@ -292,6 +295,8 @@ void slot_fail(struct keeper *k, uint32_t index, const struct mps_failure *failu
 void slot_report(struct keeper *k, uint32_t index, unsigned reports);
 /* A new supervisor is to hear of every instance; how many that are. */
 uint32_t slot_report_all(struct keeper *k);
+/* Sends those that are kept from `first` on, unless some were sent already; false when the socket is full. */
+bool slot_send_kept(struct keeper *k, uint32_t index, uint32_t first);
 /* Tells what the socket takes. */
 void slot_flush_reports(struct keeper *k);
 
@@ -304,6 +309,8 @@ bool heir_succeeds(struct keeper *k, uint32_t index);
 void heir_drop(struct keeper *k, struct slot *s);
 
 /* server.c */
+/* Nobody is to use it: it ends when nothing is asked of it any more, until it is needed again. */
+void server_drop(struct keeper *k, const char *name);
 void server_on_word(struct keeper *k, uint32_t index);
 void server_on_exit(struct keeper *k, uint32_t index);
 bool server_has_pid(const struct keeper *k, pid_t pid, uint32_t *ret_index);

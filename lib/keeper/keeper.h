@@ -22,7 +22,7 @@ struct keeper_options {
 #define KEEPER_READY_FD 4
 /* Standard error for when it takes over, if until then it has another. */
 #define KEEPER_STDERR_FD 5
-/* From here on what was kept for instance 0: only in one that takes over. */
+/* The first that was kept for instance 0: only in one that takes over. The others come before WELCOME, as KEPT. */
 #define KEEPER_KEPT_FD 6
 
 /*

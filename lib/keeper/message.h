@@ -44,6 +44,7 @@ enum keeper_type {
 	KEEPER_DETACH,
 	KEEPER_NAME_MAIN, /* u32 instance, u32 gen, u32 pid: the program says that this is its main process */
 	KEEPER_UPGRADE, /* u32 protocol; the standard error that the next supervisor has until it takes over */
+	KEEPER_DROP_SERVER, /* str name: of a forkserver that nobody is to use any more */
 	/* keeper -> supervisor */
 	/*
 	 * The answer to HELLO: u32 protocol, u32 keeper pid, u32 count of INSTANCE messages that follow; of the supervisor
@@ -122,7 +123,8 @@ struct keeper_message {
 	struct mps_time time;	 /* HELLO's grace, STARTED's monotonic time, EXITED's wall time */
 	struct mps_time started; /* INSTANCE's */
 	struct keeper_start start;
-	const char *text; /* FAILED's and INSTANCE's, or NULL; SERVER's name */
+	const char
+		*text; /* FAILED's and INSTANCE's, or NULL; the name for SERVER and DROP_SERVER */
 	const char *rest; /* START: the encoded spawn; HELLO: the encoded list of files */
 	size_t rest_size;
 };

@@ -125,6 +125,26 @@ static void end_server(struct server *s)
 		pidfd_signal(s->pidfd, s->pid, SIGKILL);
 }
 
+static bool is_idle(const struct server *s)
+{
+	return s->first == NULL && s->under_way == 0;
+}
+
+/* Its process shall be no more; another one need not wait. */
+static void let_go(struct server *s)
+{
+	s->replaced = s->pid != 0;
+	s->ready = s->wanted = false;
+	s->not_before.ns = 0;
+	end_server(s);
+}
+
+void server_rest(struct server *s)
+{
+	if (s->unused && is_idle(s))
+		let_go(s);
+}
+
 /* Why it is not there, when it has ended before it was ready. */
 static void tell_why(struct keeper *k, struct server *s, const siginfo_t *si)
 {
@@ -198,43 +218,88 @@ void server_on_word(struct keeper *k, uint32_t index)
 	server_push(k, s);
 }
 
+static struct server *by_name(const struct keeper *k, const char *name)
+{
+	for (uint32_t i = 0; i < k->n_servers; i++)
+		if (strcmp(k->servers[i]->name, name) == 0)
+			return k->servers[i];
+	return NULL;
+}
+
+/* Room of one that is no more, and that all have been told of; or new. NULL: out of memory, or too many. */
+static struct server *room_for_one(struct keeper *k)
+{
+	struct server *s, **all;
+
+	for (uint32_t i = 0; i < k->n_servers; i++) {
+		s = k->servers[i];
+		if (s->unused && s->pid == 0 && is_idle(s) && !s->news)
+			return s;
+	}
+	all = k->n_servers < FORKSERVERS_MAX
+		      ? realloc(k->servers, (k->n_servers + 1) * sizeof(*all))
+		      : NULL;
+	if (all == NULL)
+		return NULL;
+	k->servers = all;
+	s = calloc(1, sizeof(*s));
+	if (s != NULL) {
+		s->pidfd = s->sock = s->exec_fd = -1;
+		k->servers[k->n_servers++] = s;
+	}
+	return s;
+}
+
+static struct server *add(struct keeper *k, const char *name)
+{
+	char *copy = strdup(name);
+	struct server *s = copy != NULL ? room_for_one(k) : NULL;
+
+	if (s == NULL) {
+		free(copy);
+		return NULL;
+	}
+	free(s->name);
+	s->name = copy;
+	s->n_started = 0;
+	s->not_before.ns = 0;
+	return s;
+}
+
 struct server *server_find(struct keeper *k, const struct mps_spawn *spawn)
 {
-	struct server *s = NULL, **all;
+	struct server *s = by_name(k, spawn->server);
 	char **preload;
 
-	for (uint32_t i = 0; i < k->n_servers && s == NULL; i++)
-		if (strcmp(k->servers[i]->name, spawn->server) == 0)
-			s = k->servers[i];
+	if (s != NULL)
+		s->unused = false;
 	if (s != NULL && strv_is_equal(s->preload, spawn->preload))
 		return s;
 	preload = strv_pack(spawn->preload);
 	if (preload == NULL)
 		return NULL;
-	if (s != NULL) {
-		free(s->preload);
-		s->preload = preload;
-		s->replaced = s->pid != 0;
-		s->ready = false;
-		s->not_before.ns = 0;
-		end_server(s);
-		return s;
-	}
-	all = k->n_servers < FORKSERVERS_MAX
-		      ? realloc(k->servers, (k->n_servers + 1) * sizeof(*all))
-		      : NULL;
-	if (all != NULL)
-		k->servers = all;
-	s = all != NULL ? calloc(1, sizeof(*s)) : NULL;
-	if (s == NULL || (s->name = strdup(spawn->server)) == NULL) {
-		free(s);
+	if (s != NULL)
+		let_go(s);
+	else
+		s = add(k, spawn->server);
+	if (s == NULL) {
 		free(preload);
 		return NULL;
 	}
+	free(s->preload);
 	s->preload = preload;
-	s->pidfd = s->sock = s->exec_fd = -1;
-	k->servers[k->n_servers++] = s;
+	s->unused = false;
 	return s;
+}
+
+void server_drop(struct keeper *k, const char *name)
+{
+	struct server *s = name != NULL ? by_name(k, name) : NULL;
+
+	if (s == NULL)
+		return;
+	s->unused = true;
+	server_rest(s);
 }
 
 bool server_has_pid(const struct keeper *k, pid_t pid, uint32_t *ret_index)

@@ -38,6 +38,7 @@ struct server {
 	bool ready;    /* it has loaded everything */
 	bool replaced; /* it is being ended, because another is wanted */
 	bool wanted;   /* another, at not_before */
+	bool unused;   /* by all that is configured: it goes when it has nothing to do */
 	bool news;     /* the supervisor is to be told */
 	char *failure; /* what it says why it is not ready */
 	uint32_t n_started;
@@ -51,6 +52,8 @@ struct server {
 struct server *server_find(struct keeper *k, const struct mps_spawn *spawn);
 /* Makes its process now, or when enough time has passed since the last. */
 void server_want(struct keeper *k, struct server *s);
+/* It has something less to do. */
+void server_rest(struct server *s);
 /* The supervisor is to be told of it. */
 void server_note_news(struct keeper *k, struct server *s);
 

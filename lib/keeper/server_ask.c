@@ -113,6 +113,7 @@ void server_forget(struct keeper *k, struct ask *a)
 		fd_close(&a->own[--a->n_own]);
 	buf_fini(&a->message);
 	free(a);
+	server_rest(s);
 }
 
 /* The rows name what travels behind the pipe. What came with the START is ours from here on. */

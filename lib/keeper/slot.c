@@ -61,7 +61,9 @@ pid_t slot_main(const struct slot *s)
 /* What we start leads a group, or will in a moment; until it is reaped no other has that number. */
 pid_t slot_group(const struct slot *s)
 {
-	return s->inherited ? getpgid(s->pid) : s->pid;
+	pid_t group = s->inherited ? getpgid(s->pid) : s->pid;
+
+	return group > 1 ? group : s->pid; /* kill(2) takes -1 and 1 for all */
 }
 
 /* --------------------------------------------------------------------------------------------------- start */

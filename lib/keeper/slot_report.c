@@ -114,11 +114,13 @@ static void encode_reports(struct keeper *k, uint32_t index)
 	}
 }
 
-/* KEPT goes before the INSTANCE that it belongs to, each in a datagram of its own. */
-static bool send_kept(struct keeper *k, uint32_t index)
+/* KEPT goes before the INSTANCE that it belongs to, or before WELCOME, each in a datagram of its own. */
+bool slot_send_kept(struct keeper *k, uint32_t index, uint32_t first)
 {
 	const struct slot *s = &k->slots[index];
 
+	if (k->kept_sent < first)
+		k->kept_sent = first;
 	while (k->kept_sent < s->n_kept) {
 		struct keeper_message m = {
 			.type = KEEPER_KEPT,
@@ -154,14 +156,21 @@ static void count_as_told(struct keeper *k, uint32_t n)
 	}
 }
 
+static bool may_send(const struct keeper *k)
+{
+	return !k->sock_full && k->send_again.ns == 0;
+}
+
 /* As many as fit go together; they count as told only when the socket has taken them. */
 void slot_flush_reports(struct keeper *k)
 {
-	while ((k->first_report != NO_SLOT || k->server_news || k->signal_news) && !k->sock_full &&
-	       k->send_again.ns == 0 && k->boss.greeted) {
+	if (!k->boss.greeted || !may_send(k) || !boss_welcome(k))
+		return;
+	while ((k->first_report != NO_SLOT || k->server_news || k->signal_news) && may_send(k)) {
 		uint32_t index = k->first_report, n = 0;
 
-		if (index != NO_SLOT && has_kept_to_send(&k->slots[index]) && !send_kept(k, index))
+		if (index != NO_SLOT && has_kept_to_send(&k->slots[index]) &&
+		    !slot_send_kept(k, index, 0))
 			return;
 		buf_reset(&k->out);
 		boss_encode_signals(k);

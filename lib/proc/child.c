@@ -212,6 +212,10 @@ static void call_entry(const struct mps_spawn *s, int error_fd)
 	if (s->set_user)
 		raw2(SYS_prctl, PR_SET_DUMPABLE, 1);
 	environ = (char **)s->envp;
+	if (s->method == MPS_METHOD_FORKSERVER)
+		mps_entry_spare_destructors();
+	if (s->function != NULL)
+		mps_entry_call(s->function, s->argv, error_fd);
 	mps_entry_run(s->path, s->symbol, s->argv, error_fd);
 }
 
@@ -238,44 +242,51 @@ static void announce(int error_fd)
 	tell(error_fd, &born);
 }
 
-static void apply(const struct mps_spawn *s, const struct mps_birth *birth, int *error_fd)
+/* All that takes no time. 0, or -errno with the step. */
+static long set_up(const struct mps_spawn *s, const struct mps_birth *birth, int *error_fd,
+		   enum mps_step *ret_step)
 {
-	static const uint64_t no_signals[2];
-	enum mps_step step;
 	long r;
 
 	if (!s->signals_are_default)
 		mps_reset_signals();
+	*ret_step = MPS_STEP_SESSION;
 	if ((r = enter_session(s->session)) < 0)
-		fail(*error_fd, MPS_STEP_SESSION, r);
+		return r;
 	if (s->tag != 0)
 		set_soft_limit(RLIMIT_LOCKS, s->tag); /* without it we find less, but it runs */
+	*ret_step = MPS_STEP_FD;
 	if ((r = set_fds(s, error_fd, birth->maker)) < 0)
-		fail(*error_fd, MPS_STEP_FD, r);
+		return r;
 	/* Not before: the parent may have more open than the child may, and then no copy could be made. */
+	*ret_step = MPS_STEP_LIMIT;
 	if (s->nofile != 0 && (r = set_soft_limit(RLIMIT_NOFILE, s->nofile)) < 0)
-		fail(*error_fd, MPS_STEP_LIMIT, r);
-	if (s->set_user && (r = set_user(s, &step)) < 0)
-		fail(*error_fd, step, r);
-	if (s->pdeathsig != 0 && (r = set_pdeathsig(s->pdeathsig, birth->parent)) < 0)
-		fail(*error_fd, MPS_STEP_PDEATHSIG, r);
-	if (s->cwd != NULL && (r = raw1(SYS_chdir, RAW(s->cwd))) < 0)
-		fail(*error_fd, MPS_STEP_CHDIR, r);
-	if (s->umask >= 0)
-		raw1(SYS_umask, s->umask);
-	raw4(SYS_rt_sigprocmask, SIG_SETMASK, RAW(no_signals), 0, KERNEL_SIGSET_SIZE);
+		return r;
+	if (s->set_user && (r = set_user(s, ret_step)) < 0)
+		return r;
+	*ret_step = MPS_STEP_PDEATHSIG;
+	return s->pdeathsig != 0 ? set_pdeathsig(s->pdeathsig, birth->parent) : 0;
 }
 
 void mps_child_run(const struct mps_spawn *s, const struct mps_birth *birth)
 {
+	static const uint64_t no_signals[2];
+	enum mps_step step = MPS_STEP_FD;
 	int error_fd = birth->error_fd;
-	long r;
+	long r = birth->files != NULL ? take_files(error_fd, birth->files) : 0;
 
-	if (birth->files != NULL && (r = take_files(error_fd, birth->files)) < 0)
-		fail(error_fd, MPS_STEP_FD, r);
+	if (r == 0)
+		r = set_up(s, birth, &error_fd, &step);
+	/* So late that whoever waits for it mostly wakes up once for this and the end of the pipe. */
 	if (birth->announces)
 		announce(error_fd);
-	apply(s, birth, &error_fd);
+	if (r < 0)
+		fail(error_fd, step, r);
+	if (s->cwd != NULL && (r = raw1(SYS_chdir, RAW(s->cwd))) < 0)
+		fail(error_fd, MPS_STEP_CHDIR, r);
+	if (s->umask >= 0)
+		raw1(SYS_umask, s->umask);
+	raw4(SYS_rt_sigprocmask, SIG_SETMASK, RAW(no_signals), 0, KERNEL_SIGSET_SIZE);
 	if (s->symbol != NULL && s->method != MPS_METHOD_SPAWN)
 		call_entry(s, error_fd);
 	r = s->symbol != NULL ? exec_host(s, error_fd)

@@ -37,35 +37,85 @@ void *mps_entry_load(const char *object, char *text, size_t size)
 	return handle;
 }
 
+/* By hand: the pages of printf(3) alone would cost a copy of a forkserver more than all else here. */
 static void set_title(char **argv)
 {
-	char text[256] = "";
+	char text[256];
+	size_t n = 0;
 
-	for (size_t at = 0; *argv != NULL && at + 1 < sizeof(text); argv++, at = strlen(text))
-		snprintf(text + at, sizeof(text) - at, "%s%s", at > 0 ? " " : "", *argv);
-	title_set("%s", text);
+	for (; *argv != NULL && n + 1 < sizeof(text); argv++) {
+		if (n > 0)
+			text[n++] = ' ';
+		for (const char *c = *argv; *c != '\0' && n + 1 < sizeof(text); c++)
+			text[n++] = *c;
+	}
+	text[n] = '\0';
+	title_put(text);
+}
+
+static mps_entry *lookup(void *handle, const char *symbol)
+{
+	void *at = dlsym(handle, symbol);
+	mps_entry *function;
+
+	memcpy(&function, &at, sizeof(function)); /* as dlsym(3) has it */
+	return function;
+}
+
+mps_entry *mps_entry_find(const char *object, const char *symbol)
+{
+	void *handle = dlopen(object, RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD);
+	mps_entry *function = handle != NULL ? lookup(handle, symbol) : NULL;
+
+	if (handle != NULL)
+		dlclose(handle); /* it stays loaded */
+	return function;
+}
+
+/* The last that exit(3) does, which calls this before what was registered earlier. */
+static void leave(int status, void *unused)
+{
+	(void)unused;
+	fcloseall();
+	_exit(status);
+}
+
+void mps_entry_spare_destructors(void)
+{
+	on_exit(leave, NULL);
+}
+
+static _Noreturn void call(mps_entry *function, char **argv, int error_fd)
+{
+	int argc = 0;
+
+	close(error_fd);
+	while (argv[argc] != NULL)
+		argc++;
+	exit(function(argc, argv));
+}
+
+void mps_entry_call(mps_entry *function, char **argv, int error_fd)
+{
+	set_title(argv);
+	call(function, argv, error_fd);
 }
 
 void mps_entry_run(const char *object, const char *symbol, char **argv, int error_fd)
 {
 	char text[SPAWN_TEXT_MAX];
-	int (*function)(int, char **);
-	void *handle, *at;
-	int argc = 0;
+	mps_entry *function;
+	void *handle;
 
-	while (argv[argc] != NULL)
-		argc++;
 	set_title(argv);
 	fcntl(error_fd, F_SETFD, FD_CLOEXEC); /* constructors may start programs */
 	handle = mps_entry_load(object, text, sizeof(text));
 	if (handle == NULL)
 		mps_child_fail(error_fd, MPS_STEP_ENTRY, 0, text);
-	at = dlsym(handle, symbol);
-	if (at == NULL) {
+	function = lookup(handle, symbol);
+	if (function == NULL) {
 		take_reason(object, text, sizeof(text));
 		mps_child_fail(error_fd, MPS_STEP_ENTRY, 0, text);
 	}
-	close(error_fd);
-	memcpy(&function, &at, sizeof(function)); /* as dlsym(3) has it */
-	exit(function(argc, argv));
+	call(function, argv, error_fd);
 }

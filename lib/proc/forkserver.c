@@ -173,6 +173,8 @@ static int start(struct forkserver *f, const struct forkserver_request *r, struc
 		return -ESTALE;
 	resolve(f, &s);
 	s.tag = r->tag;
+	if (s.symbol != NULL)
+		s.function = mps_entry_find(s.path, s.symbol);
 	/* What was loaded has set up what it needs; a program of its own shall not see that. */
 	s.signals_are_default = s.symbol != NULL;
 	e = mps_spawn_sibling(&s, f->fds[0]);

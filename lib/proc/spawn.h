@@ -55,6 +55,8 @@ struct mps_spawn {
 	 * result is the exit status.
 	 */
 	const char *symbol;
+	int (*function)(int argc,
+			char **argv); /* a forkserver's: the same, found before the fork */
 	/* NULL-terminated. With `symbol` the MPS_ENTRY_ROOM pointers in front of argv[0] are the child's to use. */
 	char **argv;
 	char **envp;		  /* NULL-terminated, complete: nothing is inherited */

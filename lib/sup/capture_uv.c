@@ -142,6 +142,8 @@ void capture_resume(struct outlet *o)
 	}
 	while ((c = list) != NULL) {
 		list = c->next_held;
+		if (c->unit->removed)
+			sup_later(o->sup); /* which may have waited for this only */
 		uv_poll_start(&c->poll, UV_READABLE, on_readable);
 		capture_read(c);
 	}
@@ -546,14 +548,17 @@ int capture_read_end(const struct capture *c)
 	return c->ends[0];
 }
 
+size_t capture_leave(struct capture *c)
+{
+	capture_drain(c, true);
+	return c->held_by != NULL ? tap_leave(&c->tap) : 0;
+}
+
 /* Its program is gone for good, or writes elsewhere: an outlet that has something left outlives it. */
 static void leave_rest(struct capture *c)
 {
-	size_t n;
+	size_t n = capture_leave(c);
 
-	if (c->held_by == NULL)
-		return;
-	n = tap_leave(&c->tap);
 	if (n > 0)
 		activity_log(&c->unit->sup->log, SVC_LOG_CRIT,
 			     "%zu bytes of the output of %s are lost: its log takes no more", n,
@@ -576,7 +581,6 @@ void capture_close(struct capture *c)
 	struct capture **at = &captures;
 	struct sup *s = c->unit->sup;
 
-	capture_drain(c, true);
 	leave_rest(c);
 	if (c->held_by != NULL)
 		let_go(c);

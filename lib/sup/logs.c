@@ -581,14 +581,16 @@ ssize_t logs_read(struct logs *l, uint32_t capture, struct window *w, int fd, si
 
 enum { WRITE_MAX = 32 << 10 }; /* a full pipe leaves most of it, which is put back */
 
-ssize_t logs_write(struct logs *l, uint32_t slot, uint64_t from, struct window *w, int fd)
+ssize_t logs_write(struct logs *l, uint32_t slot, uint64_t from, struct window *w, int fd,
+		   size_t max)
 {
 	struct log_writing *o = &l->head->writing;
 	uint32_t head = window_head(w);
-	size_t max = window_len(w) < WRITE_MAX ? window_len(w) : WRITE_MAX;
 	ssize_t n, done;
 	int error = 0;
 
+	if (max > WRITE_MAX)
+		max = WRITE_MAX;
 	log_store(&o->n, 0);
 	log_store(&o->left, 0);
 	log_store(&o->head, head);

@@ -92,10 +92,11 @@ void logs_slots_adopted(struct logs *l);
 ssize_t logs_read(struct logs *l, uint32_t capture, struct window *w, int fd, size_t max);
 
 /*
- * Writes from the window of a slot to a pipe, a terminal, a socket or a device, so that who comes after us knows how much
+ * Writes at most `max` bytes from the window of a slot to a pipe, a terminal, a socket or a device, so that who comes after us knows how much
  * of it was taken. The number of bytes, or -errno; -EINVAL: not to one of this kind.
  */
-ssize_t logs_write(struct logs *l, uint32_t slot, uint64_t from, struct window *w, int fd);
+ssize_t logs_write(struct logs *l, uint32_t slot, uint64_t from, struct window *w, int fd,
+		   size_t max);
 
 /* All words or none, whenever we are killed. */
 void logs_commit(struct logs *l, const struct log_word *words, size_t n);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -129,9 +130,14 @@ static void on_retry(uv_timer_t *timer)
 
 static void wait_for_room(struct outlet *o)
 {
+	struct epoll_event e = { .events = EPOLLOUT };
+
 	o->waiting = true;
+	if (o->epoll >= 0)
+		epoll_ctl(o->epoll, EPOLL_CTL_ADD, o->sink.fd, &e); /* or it is watched already */
 	if (o->polls)
-		uv_poll_start(&o->wait.poll, UV_WRITABLE, on_writable);
+		uv_poll_start(&o->wait.poll, o->epoll >= 0 ? UV_READABLE : UV_WRITABLE,
+			      on_writable);
 	else
 		uv_timer_start(&o->wait.timer, on_retry, RETRY_MS, 0);
 }
@@ -260,6 +266,7 @@ static struct outlet *outlet_new(struct sup *s)
 
 	o->sup = s;
 	o->users = 1;
+	o->epoll = -1;
 	return o;
 }
 
@@ -316,9 +323,17 @@ struct outlet *outlet_get_syslog(struct sup *s)
 	}
 	o = outlet_new(s);
 	sink_init_syslog(&o->sink, &s->logs, "/dev/log");
-	uv_timer_init(&s->loop, &o->wait.timer);
+	o->epoll = epoll_create1(EPOLL_CLOEXEC);
+	o->polls = o->epoll >= 0 && uv_poll_init(&s->loop, &o->wait.poll, o->epoll) == 0;
+	if (!o->polls) {
+		fd_close(&o->epoll);
+		uv_timer_init(&s->loop, &o->wait.timer);
+	}
 	o->wait.handle.data = o;
 	add(o, 0, 0);
+	/* Left by the process before us. Without its daemon it waits for the next line, and is lost with that. */
+	if (window_len(&o->sink.window) > 0 && sink_connect_syslog(&o->sink) == 0)
+		wait_for_room(o);
 	return o;
 }
 
@@ -327,6 +342,7 @@ static void on_closed(uv_handle_t *handle)
 	struct outlet *o = handle->data;
 
 	sink_fini(&o->sink, false);
+	fd_close(&o->epoll);
 	free(o);
 }
 

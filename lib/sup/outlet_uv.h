@@ -23,7 +23,8 @@ struct outlet {
 	UT_hash_handle hh, hh_path; /* the second of files only */
 	unsigned users;
 	bool is_tty;
-	bool polls; /* a pipe or terminal: writable is an event; of a file nobody tells when there is room */
+	bool polls; /* a pipe, a terminal, the system's log: writable is an event; of a file nobody tells when there is room */
+	int epoll; /* of the system's log, whose socket is another each time its daemon is: watches that; else -1 */
 	bool waiting;
 	bool complained;
 	bool closing;

@@ -197,7 +197,8 @@ static struct unit **units_by_conf(const struct sup *s)
 	struct unit **list = xcalloc(s->conf->n_procs + 1, sizeof(*list));
 
 	for (size_t i = 0; i < s->n_units; i++)
-		list[s->units[i]->svc.conf - s->conf->procs] = s->units[i];
+		if (!s->units[i]->left_over)
+			list[s->units[i]->svc.conf - s->conf->procs] = s->units[i];
 	return list;
 }
 
@@ -316,11 +317,21 @@ const struct socket_of *reload_old_sockets(const struct sup *s)
 	return s->reload != NULL ? s->reload->old_sockets : NULL;
 }
 
+void reload_free_old(struct sup *s)
+{
+	while (s->n_left_over == 0 && s->n_old_confs > 0)
+		conf_free(s->old_confs[--s->n_old_confs]);
+	if (s->n_old_confs == 0)
+		free(TAKE_PTR(s->old_confs));
+}
+
 void reload_free(struct sup *s)
 {
 	if (s->reload == NULL)
 		return;
-	conf_free(s->reload->old);
+	s->old_confs = xrealloc(s->old_confs, (s->n_old_confs + 1) * sizeof(struct conf *));
+	s->old_confs[s->n_old_confs++] = s->reload->old;
+	reload_free_old(s);
 	sockets_free(s->reload->old_sockets);
 	buf_fini(&s->reload->record);
 	free(TAKE_PTR(s->reload));
@@ -340,6 +351,8 @@ static void complete(struct sup *s)
 	pipes_arrange(s);
 	start_added(s);
 	reload_free(s);
+	for (size_t i = 0; i < s->servers.n; i++)
+		units_drop_server(s, s->servers.v[i].name);
 	takeover_keep(s);
 	takeover_save_whole(s);
 	if (was_active)
@@ -419,8 +432,12 @@ void reload_go_on(struct sup *s)
 {
 	if (s->phase != SUP_RUNNING || s->upgrading || (s->reload != NULL && s->reload->n_left > 0))
 		return;
-	if (s->reload != NULL)
+	if (s->reload != NULL) {
 		complete(s);
+	} else if (s->n_left_over > 0) { /* some may have had their room */
+		units_arrange(s);
+		reload_free_old(s);
+	}
 	if (!s->reload_again)
 		return;
 	s->reload_again = false;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/xalloc.h"
+#include "conf/conf.h"
 
 const struct server_of *servers_find(const struct servers *s, const char *name)
 {
@@ -27,6 +28,17 @@ void servers_set(struct servers *s, const char *name, pid_t pid, uint32_t n_star
 	}
 	one->pid = pid;
 	one->n_started = n_started;
+}
+
+bool servers_is_used(const struct conf *conf, const char *name)
+{
+	for (size_t i = 0; i < conf->n_procs; i++) {
+		const struct conf_proc *p = &conf->procs[i];
+
+		if (p->start_method == CONF_METHOD_FORKSERVER && strcmp(p->forkserver, name) == 0)
+			return true;
+	}
+	return false;
 }
 
 void servers_fini(struct servers *s)

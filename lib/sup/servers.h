@@ -4,9 +4,12 @@
 #ifndef SUP_SERVERS_H
 #define SUP_SERVERS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+struct conf;
 
 struct server_of {
 	char *name;
@@ -23,6 +26,8 @@ struct servers {
 void servers_set(struct servers *s, const char *name, pid_t pid, uint32_t n_started);
 /* NULL: there has been none of that name. Valid until the next servers_set(). */
 const struct server_of *servers_find(const struct servers *s, const char *name);
+/* Is any program of the configuration to be started by it? */
+bool servers_is_used(const struct conf *conf, const char *name);
 void servers_fini(struct servers *s);
 
 #endif

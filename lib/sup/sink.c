@@ -235,7 +235,8 @@ static ssize_t write_plain(struct sink *k, struct window *w)
 static ssize_t write_stream(struct sink *k, struct window *w, uint64_t from)
 {
 	uint32_t head = window_head(w);
-	ssize_t done = k->plain ? -EINVAL : logs_write(k->logs, k->slot, from, w, k->fd);
+	ssize_t done =
+		k->plain ? -EINVAL : logs_write(k->logs, k->slot, from, w, k->fd, window_len(w));
 
 	if (done == -EINVAL) {
 		k->plain = true;
@@ -246,7 +247,7 @@ static ssize_t write_stream(struct sink *k, struct window *w, uint64_t from)
 	return done;
 }
 
-static int connect_syslog(struct sink *k)
+int sink_connect_syslog(struct sink *k)
 {
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
 	AUTO_CLOSE int fd = -1;
@@ -265,27 +266,45 @@ static int connect_syslog(struct sink *k)
 
 enum { DATAGRAM_MAX = 8 << 10 }; /* what syslog daemons take */
 
+/* Of a page at most the pipe of logs_write() makes one datagram. A kill repeats a longer one. 0 or -errno. */
+static int send_datagram(struct sink *k, struct window *w, uint64_t from, size_t n)
+{
+	ssize_t r = -EINVAL;
+
+	if (n > 0 && n <= 4096)
+		r = logs_write(k->logs, k->slot, from, w, k->fd, n);
+	if (r == -EINVAL)
+		r = send(k->fd, w->p + window_head(w), n, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno
+											   : 0;
+	return r < 0 ? (int)r : 0;
+}
+
 /* A line that has no receiver is lost, as with syslog(3); the owner tells of it once. */
-static ssize_t send_line(struct sink *k, struct window *w)
+static ssize_t send_line(struct sink *k, struct window *w, uint64_t from)
 {
 	uint32_t head = window_head(w);
 	size_t line = to_line_end(w->p + head, window_len(w)), n = line;
-	ssize_t r = -1;
+	int r = -1;
 
+	if (w->p[head] ==
+	    '\n') { /* each has something before it: it was sent, and we were killed */
+		window_set(w, head + 1, window_tail(w));
+		return 1;
+	}
 	if (n > 0 && w->p[head + n - 1] == '\n')
 		n--;
 	if (n > DATAGRAM_MAX)
 		n = DATAGRAM_MAX;
 	for (int tries = 2; tries > 0 && r < 0; tries--) {
-		r = connect_syslog(k);
-		if (r == 0 && send(k->fd, w->p + head, n, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-			r = -errno;
+		r = sink_connect_syslog(k);
+		if (r == 0)
+			r = send_datagram(k, w, from, n);
 		if (r == -EAGAIN)
 			return r;
 		if (r < 0)
 			fd_close(&k->fd); /* the daemon may have been restarted */
 	}
-	k->trouble = r < 0 ? (int)-r : 0;
+	k->trouble = r < 0 ? -r : 0;
 	window_set(w, head + (uint32_t)line, window_tail(w));
 	return (ssize_t)line;
 }
@@ -308,7 +327,7 @@ int sink_write(struct sink *k, struct window *w, uint64_t from)
 	while (window_len(w) > 0) {
 		ssize_t r = k->kind == SINK_FILE     ? write_file(k, w, from)
 			    : k->kind == SINK_STREAM ? write_stream(k, w, from)
-						     : send_line(k, w);
+						     : send_line(k, w, from);
 
 		if (r == 0)
 			return -EAGAIN;

@@ -63,6 +63,8 @@ void sink_fini(struct sink *k, bool keep);
 
 /* A sink for /dev/log (RFC 3164), connected when there is something to send. */
 void sink_init_syslog(struct sink *k, struct logs *logs, const char *socket_path);
+/* Its descriptor is open then, until the daemon goes. 0 or -errno. */
+int sink_connect_syslog(struct sink *k);
 enum { SINK_SYSLOG_LEAD = 48 };
 /* What belongs before each line there, as facility user; severity is one of syslog(3). Its length. */
 size_t sink_syslog_lead(int severity, char to[SINK_SYSLOG_LEAD]);

@@ -332,22 +332,22 @@ bool state_next_text(struct wire *w, enum state_kind *kind, uint32_t *id, const 
 	return !w->failed;
 }
 
-int state_find_text(const struct state *st, enum state_kind kind, uint32_t number, char **ret_texts,
+int state_find_text(const struct state *st, enum state_kind kind, uint32_t id, char **ret_texts,
 		    const char **ret, size_t *ret_n)
 {
 	AUTO_FREE char *texts = NULL;
 	const char *p, *last = NULL;
 	struct wire w = { 0 };
 	enum state_kind found;
-	uint32_t id;
+	uint32_t number;
 	size_t n;
 	int r = state_read_texts(st, &texts, &w.n);
 
 	if (r < 0)
 		return r;
 	w.p = texts;
-	while (state_next_text(&w, &found, &id, &p, &n))
-		if (found == kind && id == number) {
+	while (state_next_text(&w, &found, &number, &p, &n))
+		if (found == kind && number == id) {
 			last = p;
 			*ret_n = n;
 		}

@@ -82,8 +82,8 @@ int state_read_texts(const struct state *st, char **ret, size_t *ret_n);
 /* The next of them; false at the end. */
 bool state_next_text(struct wire *w, enum state_kind *kind, uint32_t *id, const char **p,
 		     size_t *n);
-/* The one that counts of that kind and number; it lies in *ret_texts, on the heap. 0, -EPROTO: there is none, -errno. */
-int state_find_text(const struct state *st, enum state_kind kind, uint32_t number, char **ret_texts,
+/* The one of a kind and number that counts; it lies in *ret_texts, on the heap. 0, -EPROTO: there is none, -errno. */
+int state_find_text(const struct state *st, enum state_kind kind, uint32_t id, char **ret_texts,
 		    const char **ret, size_t *ret_n);
 
 #endif

@@ -18,7 +18,6 @@ struct sup_heritage {
 	struct state state; /* of the one before; head NULL = there was none */
 	struct buf record;  /* of the files of the configuration, else */
 	int stderr_fd;	    /* standard error for later; -1 = ours is the one */
-	int end_fd;	    /* descriptors below were handed down */
 };
 
 /*

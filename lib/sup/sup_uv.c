@@ -26,6 +26,7 @@
 #include "sup/rundir.h"
 #include "sup/said.h"
 #include "sup/sup_uv.h"
+#include "sup/takeover_uv.h"
 
 /* ----------------------------------------------------------------------------------------------- stopping */
 
@@ -505,7 +506,10 @@ static void close_all(struct sup *s)
 
 static void fini(struct sup *s)
 {
+	s->n_left_over = 0;
+	takeover_close_unknown(s); /* where it ends before it took over */
 	reload_free(s);
+	reload_free_old(s);
 	sockets_free(s->sockets);
 	servers_fini(&s->servers);
 	pipes_free(s);

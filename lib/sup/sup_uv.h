@@ -58,6 +58,7 @@ struct unit {
 	bool leaving;			   /* a reload removes it, and it is not at rest yet */
 	bool removed;			   /* a reload removes it: no name means it any more */
 	uint32_t reload;	/* the number of the last whose configuration it has taken */
+	bool left_over;		/* it is gone, but for output that waits for room */
 	bool start_later;	/* a reload has added it, and starts it at its end */
 	struct unit *next_busy; /* list of those that wait for a resource */
 	bool in_busy;
@@ -127,6 +128,9 @@ struct sup {
 	struct pipe *pipes;	   /* uthash, by name */
 	struct pipe *pipes_by_id;  /* the same, by number at the keeper */
 	size_t n_units;
+	size_t n_left_over; /* of them, and of old_confs, which these still use */
+	struct conf **old_confs;
+	size_t n_old_confs;
 	struct order_index *index;
 	struct unit *failed;
 	struct unit *busy_first, *busy_last;
@@ -152,9 +156,11 @@ struct sup {
 
 	struct state state;
 	struct takeover *takeover; /* while we follow another */
-	struct notify *notify;	   /* the socket on which programs tell how they are */
-	int kept_notify;	   /* the same, from the supervisor before; -1 = none */
-	int kept_listener;	   /* of the control socket, from the one before; -1 = none */
+	int *handed; /* what was kept for instance 0 beside the state, until it is known what each is */
+	size_t n_handed;
+	struct notify *notify; /* the socket on which programs tell how they are */
+	int kept_notify;       /* the same, from the supervisor before; -1 = none */
+	int kept_listener;     /* of the control socket, from the one before; -1 = none */
 	bool upgrading;
 	struct request *upgrade; /* who asked for it, if he is still there */
 	int upgrade_fd;		 /* what the next one says to standard error */
@@ -209,6 +215,8 @@ bool units_have_room(const struct sup *s, size_t n);
 void units_arrange(struct sup *s);
 /* No unit has this number any more, and the keeper no process: the next may have it, whose starts count on from gen. */
 void units_free_id(struct sup *s, uint32_t id, uint32_t gen);
+/* Tells the keeper when no program of the configuration is started by that forkserver. */
+void units_drop_server(struct sup *s, const char *name);
 /* The lists only: the units are closed by then. */
 void units_free(struct sup *s);
 
@@ -218,6 +226,8 @@ void reload_on_state(struct unit *u);
 /* At a turn of its own: finishes what has come to rest. */
 void reload_go_on(struct sup *s);
 void reload_free(struct sup *s);
+/* Configurations that no unit uses any more. */
+void reload_free_old(struct sup *s);
 /*
  * Goes on with one that the supervisor before us has begun: `record` is of the configuration that it brings in. Before
  * the units hear what has happened; `kept` are sockets. 0, or -errno with err.
@@ -291,6 +301,8 @@ int capture_write_end(const struct capture *c);
 int capture_read_end(const struct capture *c);
 /* Takes what is in the pipe now. is_end: who wrote it is gone, so a last line that has no end gets one. */
 void capture_drain(struct capture *c, bool is_end);
+/* Its program is gone for good: so many bytes wait for room that its log does not have. */
+size_t capture_leave(struct capture *c);
 void capture_close(struct capture *c);
 /* The settings of its unit, or the width of the names, have changed. */
 void capture_reconfigure(struct capture *c);

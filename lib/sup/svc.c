@@ -371,7 +371,7 @@ static enum svc_state stopped(struct svc *s, struct svc_step *t)
 	if (!s->want_start)
 		return SVC_STOPPED;
 	svc_pass_through(s, t, SVC_STOPPED);
-	return own_wish ? svc_after_own_wish(s, t) : start(s, t);
+	return own_wish ? svc_restart_as_asked(s, t) : start(s, t);
 }
 
 static enum svc_state stop_ended(struct svc *s, struct svc_step *t)

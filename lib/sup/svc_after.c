@@ -96,11 +96,6 @@ static enum svc_state restart_by_policy(struct svc *s, struct svc_step *t)
 	return SVC_BACKOFF;
 }
 
-enum svc_state svc_after_own_wish(struct svc *s, struct svc_step *t)
-{
-	return svc_note_restart(s, t) ? svc_start_again(s) : give_up_by_limit(s);
-}
-
 enum svc_state svc_after_run(struct svc *s, struct svc_step *t)
 {
 	if (!restart_is_wanted(s))
@@ -109,4 +104,9 @@ enum svc_state svc_after_run(struct svc *s, struct svc_step *t)
 	if (!svc_note_restart(s, t))
 		return give_up_by_limit(s);
 	return restart_by_policy(s, t);
+}
+
+enum svc_state svc_restart_as_asked(struct svc *s, const struct svc_step *t)
+{
+	return svc_note_restart(s, t) ? svc_start_again(s) : give_up_by_limit(s);
 }

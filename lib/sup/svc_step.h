@@ -71,11 +71,11 @@ void svc_extend(struct svc *s, const struct svc_step *t);
 
 /* svc_after.c: the state that follows. */
 enum svc_state svc_start_again(struct svc *s);
+/* It has asked for a restart itself: at once, unless restart_limit forbids it. */
+enum svc_state svc_restart_as_asked(struct svc *s, const struct svc_step *t);
 /* It did not come up: exited before startsecs, or could not be started. */
 enum svc_state svc_fail(struct svc *s, struct svc_step *t);
 /* A run that had come up is over, and so is its tree. */
 enum svc_state svc_after_run(struct svc *s, struct svc_step *t);
-/* It has asked for its own restart, which counts for restart_limit. */
-enum svc_state svc_after_own_wish(struct svc *s, struct svc_step *t);
 
 #endif

@@ -20,8 +20,7 @@
 void takeover_look_around(struct sup_heritage *h)
 {
 	h->stderr_fd = fd_set_cloexec(STDERR_FD, true) == 0 ? STDERR_FD : -1;
-	for (h->end_fd = KEPT_FD; fd_set_cloexec(h->end_fd, true) == 0; h->end_fd++)
-		;
+	h->state.fd = fd_set_cloexec(STATE_FD, true) == 0 ? STATE_FD : -1;
 }
 
 /* Of the memory of the logs, in the order of sup->kept_logs. */
@@ -78,10 +77,10 @@ static int find_fd(const struct sup *s, uintmax_t ino, long mode)
 {
 	struct stat st;
 
-	for (int fd = KEPT_FD + 1; fd < s->options->heritage->end_fd; fd++)
-		if (fstat(fd, &st) == 0 && st.st_ino == ino &&
-		    (fcntl(fd, F_GETFL) & O_ACCMODE) == mode)
-			return fd;
+	for (size_t i = 0; i < s->n_handed; i++)
+		if (fstat(s->handed[i], &st) == 0 && st.st_ino == ino &&
+		    (fcntl(s->handed[i], F_GETFL) & O_ACCMODE) == mode)
+			return s->handed[i];
 	return -1;
 }
 
@@ -133,7 +132,9 @@ static bool is_known_fd(const struct sup *s, int fd)
 
 void takeover_close_unknown(struct sup *s)
 {
-	for (int fd = KEPT_FD + 1; fd < s->options->heritage->end_fd; fd++)
-		if (!is_known_fd(s, fd))
-			close(fd);
+	for (size_t i = 0; i < s->n_handed; i++)
+		if (!is_known_fd(s, s->handed[i]))
+			close(s->handed[i]);
+	free(TAKE_PTR(s->handed));
+	s->n_handed = 0;
 }

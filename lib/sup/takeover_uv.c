@@ -28,11 +28,11 @@ int sup_load(const char *path, struct sup_heritage *h, struct conf **ret, struct
 
 	*h = (struct sup_heritage){ .state.fd = -1 };
 	takeover_look_around(h);
-	if (h->end_fd == KEPT_FD) {
+	if (h->state.fd < 0) {
 		*ret = conf_load(path, &o);
 		return 0;
 	}
-	r = state_open(&h->state, KEPT_FD, err);
+	r = state_open(&h->state, STATE_FD, err);
 	if (r < 0)
 		return r;
 	o.record = NULL;
@@ -293,16 +293,25 @@ int takeover_begin(struct sup *s, const struct keeper_message *welcome)
 	return 0;
 }
 
+static void add_fds(int **list, size_t *n_list, int *fds, size_t n)
+{
+	*list = xrealloc(*list, (*n_list + n) * sizeof(int));
+	for (size_t i = 0; i < n; i++)
+		(*list)[(*n_list)++] = TAKE_FD(fds[i]);
+}
+
 void takeover_on_kept(struct sup *s, const struct keeper_message *m, int *fds, size_t n)
 {
 	struct takeover *t = s->takeover;
 
-	if (t == NULL)
+	if (n == 0)
 		return;
-	t->fds = xrealloc(t->fds, (t->n_fds + n) * sizeof(int));
-	for (size_t i = 0; i < n; i++)
-		t->fds[t->n_fds++] = TAKE_FD(fds[i]);
-	t->fds_of = m->instance;
+	if (m->instance == 0) {
+		add_fds(&s->handed, &s->n_handed, fds, n);
+	} else if (t != NULL) {
+		add_fds(&t->fds, &t->n_fds, fds, n);
+		t->fds_of = m->instance;
+	}
 }
 
 /* No program of the configuration: somebody has taken it out, and was killed before it was ended. */

@@ -13,7 +13,7 @@
 #include "sup/sup_uv.h"
 
 /* What lib/keeper/keeper.h says of the descriptors that the keeper hands down. */
-enum { STDERR_FD = 5, KEPT_FD = 6 };
+enum { STDERR_FD = 5, STATE_FD = 6 };
 
 /* takeover_save_uv.c */
 /* Of a text, so that it is written only when it is another; 0 = NULL. */

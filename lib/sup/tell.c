@@ -99,6 +99,8 @@ int tell_supervisor(const char *text, struct err *err)
 			       strlen(text), NOTIFY_MSG_MAX);
 	if (fd >= 0) {
 		r = say(fd, text, NULL);
+		if (r == 0)
+			r = wait_until_read(fd);
 		return r < 0 ? err_set(err, r, "MPSUP_CONTROL_FD=%d: %s", fd, strerror(-r)) : 0;
 	}
 	if (name == NULL || name[0] == '\0')

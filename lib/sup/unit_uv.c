@@ -237,6 +237,17 @@ static void on_unit_message(struct unit *u, const struct keeper_message *m)
 	}
 }
 
+static void on_server(struct sup *s, const struct keeper_message *m)
+{
+	const struct server_of *one = servers_find(&s->servers, m->text);
+	bool is_other = m->pid != 0 && (one == NULL || one->pid != m->pid);
+
+	servers_set(&s->servers, m->text, m->pid, m->count);
+	/* One that the supervisor before us has left. When a reload is through all are looked at. */
+	if (is_other && s->reload == NULL)
+		units_drop_server(s, m->text);
+}
+
 void unit_on_message(struct sup *s, const struct keeper_message *m)
 {
 	if (m->type == KEEPER_WELCOME)
@@ -246,7 +257,7 @@ void unit_on_message(struct sup *s, const struct keeper_message *m)
 	else if (m->type == KEEPER_INSTANCE)
 		takeover_on_instance(s, m);
 	else if (m->type == KEEPER_SERVER && m->text != NULL)
-		servers_set(&s->servers, m->text, m->pid, m->count);
+		on_server(s, m);
 	else if (m->type == KEEPER_RETIRE)
 		upgrade_retire(s);
 	else if (m->type == KEEPER_SIGNALLED)

@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/xalloc.h"
+#include "sup/said.h"
 #include "sup/sup_uv.h"
 
 /*
@@ -65,6 +66,14 @@ void units_free_id(struct sup *s, uint32_t id, uint32_t gen)
 	s->by_id[id] = NULL;
 }
 
+void units_drop_server(struct sup *s, const char *name)
+{
+	const struct keeper_message drop = { .type = KEEPER_DROP_SERVER, .text = name };
+
+	if (!servers_is_used(s->conf, name))
+		link_send(s, &drop, NULL, NULL, 0);
+}
+
 static struct unit *add(struct sup *s, const struct conf_proc *conf, struct free_id id)
 {
 	struct unit *u = unit_new(s, id.id, conf);
@@ -111,16 +120,48 @@ static void leave_busy(struct sup *s)
 	}
 }
 
+static size_t rest_of(const struct unit *u)
+{
+	return (u->out != NULL ? capture_leave(u->out) : 0) +
+	       (u->err != NULL ? capture_leave(u->err) : 0);
+}
+
+/*
+ * A removed one whose log is on a full disk stays until there is room, for its log pipes alone: no name means it, and the
+ * keeper knows nothing of it any more. False: nothing waits.
+ */
+static bool is_left_over(struct unit *u)
+{
+	struct keeper_message none = { .type = KEEPER_KEEP, .instance = u->svc.id };
+	struct sup *s = u->sup;
+	size_t n = rest_of(u);
+
+	if (n == 0 || u->left_over)
+		return n > 0;
+	u->left_over = true;
+	activity_log(&s->log, SVC_LOG_WARN,
+		     "%s is gone, and %zu bytes of its output wait until its log takes them",
+		     u->svc.name, n);
+	channel_close(u);
+	link_send(s, &none, NULL, NULL, 0);
+	none.type = KEEPER_FORGET;
+	link_send(s, &none, NULL, NULL, 0);
+	takeover_save_gone(s, u->svc.id, u->svc.gen);
+	return true;
+}
+
 static void drop_gone(struct sup *s)
 {
 	size_t n = 0;
 
+	s->n_left_over = 0;
 	leave_busy(s);
 	control_forget_removed(s);
 	for (size_t i = 0; i < s->n_units; i++) {
 		struct unit *u = s->units[i];
 
-		if (!is_gone(u)) {
+		if (!is_gone(u) || is_left_over(u)) {
+			s->n_left_over += u->left_over;
 			s->units[n++] = u;
 			continue;
 		}
@@ -158,6 +199,8 @@ static void count(struct sup *s)
 		const struct unit *u = s->units[i];
 		bool daemon = u->svc.conf->daemon;
 
+		if (u->left_over)
+			continue;
 		s->n_active += !u->ended;
 		s->n_active_foreground += !u->ended && !daemon;
 		s->has_foreground = s->has_foreground || !daemon;

@@ -203,5 +203,5 @@ int main(int argc, char **argv)
 {
 	if (argc == 4 && strcmp(argv[1], "-w") == 0)
 		return be_program(strtoll(argv[2], NULL, 10), argv[3]);
-	return throughput(argc, argv, 5, 1, run);
+	return throughput(argc, argv, 5, 1 << 10, run);
 }

@@ -1,7 +1,8 @@
 /*
- * What a start costs, by method: from asking for a process that ends at once to having reaped it, in microseconds (median).
- * Beside it the limit of the machine: vfork and exec, and the least that a fork server over SCM_RIGHTS can be.
- * methods [-r ROUNDS] BUILD-FOLDER
+ * What a start costs, by method: from asking for a process that ends at once to having reaped it, in microseconds, as the
+ * median and as the least with the ratio to the first of each. Beside it the limit of the machine: vfork and exec, and the
+ * least that a fork server over SCM_RIGHTS can be.
+ * methods [-r ROUNDS] [-o PART-OF-A-TITLE] BUILD-FOLDER
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -18,13 +19,14 @@
 #include "../keeper_peer.h"
 #include "base/xalloc.h"
 #include "bench.h"
+#include "proc/forkserver.h"
 #include "proc/pidfd.h"
 #include "stat.h"
 
 enum { OBJECTS = 50, FUNCTIONS = 200, CALLS = 40 };
 
 static unsigned rounds = 300;
-static const char *build;
+static const char *build, *only;
 static char folder[] = "/tmp/mpsup-bench.XXXXXX";
 static char *command[] = { NULL, (char *)"--exit", (char *)"0", NULL };
 static char *no_env[] = { NULL };
@@ -82,15 +84,18 @@ static void by_mps(void)
 	struct mps_child child;
 	struct mps_failure failure;
 	enum mps_step step;
+	int r;
 
 	if (mps_spawn_start(&s, stack, &child, &step) < 0)
 		die("mps_spawn_start");
-	peer_wait_readable(child.exec_fd, PEER_PATIENCE);
-	if (child.error_fd >= 0)
-		while (!mps_child_has_files(stack, false))
-			;
-	fd_close(&child.error_fd);
-	if (mps_spawn_result(child.exec_fd, &failure) < 0)
+	do { /* the pipe ends when our end of it is closed too */
+		if (child.error_fd >= 0 && mps_child_has_files(stack, true))
+			fd_close(&child.error_fd);
+		if (!peer_wait_readable(child.exec_fd, PEER_PATIENCE))
+			die("exec");
+		r = mps_spawn_result(child.exec_fd, &failure);
+	} while (r == 0);
+	if (r < 0)
 		die("exec");
 	reap(child.pid);
 	close(child.exec_fd);
@@ -125,7 +130,8 @@ static void serve(int sock, int (*function)(int, char **))
 	}
 }
 
-static int least_sock;
+/* Of the one that is asked; those for the small entry and for the real libraries. */
+static int least_sock, least_small, least_real;
 
 static void by_least_server(void)
 {
@@ -142,7 +148,7 @@ static void by_least_server(void)
 	close(pidfd);
 }
 
-static pid_t start_least_server(const char *object)
+static pid_t start_least_server(const char *object, int *ret_sock)
 {
 	int ends[2];
 	pid_t pid;
@@ -162,7 +168,70 @@ static pid_t start_least_server(const char *object)
 		serve(ends[1], function);
 	}
 	close(ends[1]);
-	least_sock = ends[0];
+	*ret_sock = ends[0];
+	return pid;
+}
+
+/* ------------------------------------------------------------------------------------------ the forkserver */
+
+static int server_sock;
+static struct mps_spawn asked;
+
+/* As the keeper asks, without the keeper: what the method itself costs. */
+static void by_server(void)
+{
+	const struct mps_fd rows[] = { { 0, 0, 0 }, { 1, 1, 0 }, { 2, 2, 0 } };
+	const struct forkserver_request head = { 0 };
+	AUTO_BUF b = BUF_INIT;
+	struct iovec iov;
+	struct mps_failure f = { 0 };
+	int ends[2], pidfd = -1, r;
+	siginfo_t si;
+
+	asked.fds = rows;
+	asked.n_fds = 3;
+	forkserver_encode(&head, &b);
+	mps_spawn_encode(&asked, &b);
+	iov = (struct iovec){ b.p, b.len };
+	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0 ||
+	    fd_send(server_sock, &iov, 1, (int[]){ ends[1], 0, 1, 2 }, 4) < 0)
+		die("the forkserver");
+	close(ends[1]);
+	do {
+		if (!peer_wait_readable(ends[0], PEER_PATIENCE))
+			die("the forkserver");
+		r = mps_spawn_result(ends[0], &f);
+		if (r == 2)
+			pidfd = pidfd_open_child(f.error);
+	} while (r == 0 || r == 2);
+	if (r < 0 || pidfd < 0 || !peer_wait_readable(pidfd, PEER_PATIENCE) ||
+	    waitid(P_PIDFD, (id_t)pidfd, &si, WEXITED) < 0 || si.si_status != 0)
+		die("the forkserver's child");
+	close(pidfd);
+	close(ends[0]);
+}
+
+static pid_t start_server(const char *object)
+{
+	struct forkserver_word word;
+	int ends[2];
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+		die("socketpair");
+	pid = fork();
+	if (pid == 0) {
+		if (ends[1] == FORKSERVER_FD)
+			fd_set_cloexec(ends[1], false);
+		else
+			dup2(ends[1], FORKSERVER_FD);
+		execl(peer_host(), "mpsup-host", "forkserver", "bench", object, NULL);
+		_exit(98);
+	}
+	close(ends[1]);
+	server_sock = ends[0];
+	if (recv(server_sock, &word, sizeof(word), 0) != sizeof(word) || word.failed)
+		die("the forkserver");
 	return pid;
 }
 
@@ -170,8 +239,6 @@ static pid_t start_least_server(const char *object)
 
 static struct peer keeper;
 static uint32_t gen;
-
-static struct mps_spawn asked;
 
 static void by_keeper(void)
 {
@@ -261,6 +328,23 @@ static void make_objects(char **preload)
 	run_cc(text);
 }
 
+/*
+ * An entry that needs a library of this machine which needs fifty others at least, with all that they do when they are
+ * loaded: what preloading is for. The first such by name. False: there is none.
+ */
+static bool make_real(const char *to)
+{
+	AUTO_FREE char *text = xasprintf(
+		"cd ${LIBS:-/usr/lib/$(uname -m)-linux-gnu} && for f in lib[a-z]*.so.*; do "
+		"if [ \"$(ldd $f 2>/dev/null | grep -c '=> /')\" -ge %d ] && cc -shared -fPIC "
+		"-Wl,--no-as-needed -o %s %s/e.c $PWD/$f 2>/dev/null; then echo \"($f)\"; exit 0; "
+		"fi; done; exit 1",
+		OBJECTS, to, folder);
+
+	fflush(stdout);
+	return system(text) == 0;
+}
+
 /* --------------------------------------------------------------------------------------------------- all */
 
 /* The contenders take turns, so that what else the machine does meets all. */
@@ -268,9 +352,11 @@ static void compare(const char *title, void (*const what[])(void), const char *c
 		    void (*const before[])(void), size_t n)
 {
 	struct samples s[4] = { { NULL, 0 } };
-	double first = 0;
+	double first[2] = { 0, 0 };
 
-	printf("%s\n", title);
+	if (only != NULL && strstr(title, only) == NULL)
+		return;
+	printf("%-46s %18s  %18s\n", title, "median", "least");
 	for (unsigned r = 0; r < rounds + 5; r++)
 		for (size_t i = 0; i < n; i++) {
 			int64_t t;
@@ -283,17 +369,21 @@ static void compare(const char *title, void (*const what[])(void), const char *c
 				samples_add(&s[i], (double)(ns_now() - t) / 1000);
 		}
 	for (size_t i = 0; i < n; i++) {
-		double m = samples_quantile(&s[i], 0.5);
+		printf("  %-44s", names[i]);
+		for (int q = 0; q < 2; q++) {
+			double m = samples_quantile(&s[i], q == 0 ? 0.5 : 0);
 
-		if (i == 0)
-			first = m;
-		printf("  %-44s %8.0f us  %6.2f\n", names[i], m, first > 0 ? m / first : 0);
+			if (i == 0)
+				first[q] = m;
+			printf(" %8.0f us  %6.2f", m, m / first[q]);
+		}
+		putchar('\n');
 		samples_free(&s[i]);
 	}
 	fflush(stdout);
 }
 
-static char small[64], large[64];
+static char small[64], large[64], real[64];
 static char *objects[OBJECTS + 2];
 
 static void ask_command(void)
@@ -328,6 +418,28 @@ static void ask_spawn_large(void)
 	ask_for(MPS_METHOD_SPAWN, large, NULL);
 }
 
+static void ask_least_small(void)
+{
+	least_sock = least_small;
+}
+
+static void ask_least_real(void)
+{
+	least_sock = least_real;
+}
+
+static void ask_server_real(void)
+{
+	static char *preload[] = { real, NULL };
+
+	ask_for(MPS_METHOD_FORKSERVER, real, preload);
+}
+
+static void ask_spawn_real(void)
+{
+	ask_for(MPS_METHOD_SPAWN, real, NULL);
+}
+
 #define COMPARE(title, ...)                                                                        \
 	do {                                                                                       \
 		static const struct {                                                              \
@@ -344,6 +456,18 @@ static void ask_spawn_large(void)
 		}                                                                                  \
 		compare(title, what, names, before, ARRAY_SIZE(rows));                             \
 	} while (0)
+
+static void measure_real(void)
+{
+	pid_t least = start_least_server(real, &least_real);
+
+	COMPARE("an entry that needs 50 real libraries",
+		{ "forkserver", by_keeper, ask_server_real },
+		{ "spawn", by_keeper, ask_spawn_real },
+		{ "the least fork server", by_least_server, ask_least_real });
+	close(least_real);
+	reap(least);
+}
 
 static void touch(size_t size)
 {
@@ -368,15 +492,19 @@ static void measure_library(void)
 
 int main(int argc, char **argv)
 {
-	pid_t least;
+	pid_t least, server;
 	int c;
 
 	if (getenv(PEER_ROLE) != NULL)
 		peer_be_supervisor();
-	while ((c = getopt(argc, argv, "r:")) == 'r')
-		rounds = (unsigned)atoi(optarg);
+	while ((c = getopt(argc, argv, "r:o:")) == 'r' || c == 'o') {
+		if (c == 'r')
+			rounds = (unsigned)atoi(optarg);
+		else
+			only = optarg;
+	}
 	if (c != -1 || optind + 1 != argc || rounds == 0) {
-		fprintf(stderr, "usage: methods [-r ROUNDS] BUILD-FOLDER\n");
+		fprintf(stderr, "usage: methods [-r ROUNDS] [-o PART-OF-A-TITLE] BUILD-FOLDER\n");
 		return 2;
 	}
 	build = argv[optind];
@@ -392,21 +520,30 @@ int main(int argc, char **argv)
 	make_objects(objects);
 	snprintf(small, sizeof(small), "%s/small.so", folder);
 	snprintf(large, sizeof(large), "%s/large.so", folder);
+	snprintf(real, sizeof(real), "%s/real.so", folder);
 	objects[OBJECTS] = large;
-	least = start_least_server(small);
+	least = start_least_server(small, &least_small);
+	server = start_server(small);
 	if (!peer_open(&keeper, NULL))
 		die("no keeper");
 	COMPARE("a command, by the keeper", { "vfork, exec", by_vfork, NULL },
 		{ "spawn", by_keeper, ask_command });
-	COMPARE("an entry, by the keeper", { "the least fork server", by_least_server, NULL },
-		{ "forkserver", by_keeper, ask_server_small },
+	COMPARE("an entry by a fork server",
+		{ "the least fork server", by_least_server, ask_least_small },
+		{ "forkserver", by_server, ask_server_small },
+		{ "forkserver, by the keeper", by_keeper, ask_server_small });
+	COMPARE("an entry, by the keeper", { "forkserver", by_keeper, ask_server_small },
 		{ "spawn", by_keeper, ask_spawn_small }, { "fork", by_keeper, ask_fork_small });
-	COMPARE("an entry that needs 50 shared objects",
+	COMPARE("an entry that needs 50 small objects",
 		{ "forkserver", by_keeper, ask_server_large },
 		{ "spawn", by_keeper, ask_spawn_large });
+	if (make_real(real))
+		measure_real();
 	peer_finish(&keeper, 0);
-	close(least_sock);
+	close(least_small);
 	reap(least);
+	close(server_sock);
+	reap(server);
 	measure_library();
 	run_cc(xasprintf("rm -rf %s", folder));
 	return 0;

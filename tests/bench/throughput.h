@@ -40,14 +40,14 @@ static inline _Noreturn void be_mpsup(const char *config)
 }
 
 /* main of [-r ROUNDS] [-m MIB] FOLDER-OF-MPSUP; `run` leaves nothing in the folder but conf. */
-static inline int throughput(int argc, char **argv, int rounds, long long gib,
+static inline int throughput(int argc, char **argv, int rounds, long long mib,
 			     void (*run)(int rounds))
 {
 	const char *base = getenv("TMPDIR");
 	AUTO_FREE char *config = NULL;
 	int c;
 
-	bytes = gib << 30;
+	bytes = mib << 20;
 	while ((c = getopt(argc, argv, "r:m:")) != -1)
 		if (c == 'r')
 			rounds = atoi(optarg);

@@ -22,6 +22,7 @@ startsecs=0
 command=$W --pidfile $T/ever.pids --tell RESTART=1 --hear $T/ever.heard
 control=self
 startsecs=0
+autostart=false
 restart_limit=3/60
 [program:one]
 command=$W --pidfile $T/one.pids --tell RESTART=calm --tell READY=1 --hear $T/one.heard
@@ -70,6 +71,7 @@ contains "$LOG" "one may not ask for RESTART=calm" || fail "the log does not tel
 n_lines "$T/calm.pids" 2 && fail "calm was restarted"
 
 say "its own restart again and again is as good as an end"
+mps start --no-wait ever >"$T/out" 2>"$T/err"
 must in_state ever FATAL
 n_lines "$T/ever.pids" 4 || fail "it was restarted less often than it may"
 n_lines "$T/ever.pids" 5 && fail "restart_limit does not hold"

@@ -29,7 +29,7 @@ command=$W --write 60000
 stdout_logfile=$T/small/big
 startsecs=0
 [program:stamped]
-command=$W --write 20000
+command=$W --write 5000
 stdout_logfile=$T/small/stamped
 log_timestamp=true
 startsecs=0
@@ -61,7 +61,7 @@ for _ in 1 2 3; do take_over; done
 say "and goes on when there is room"
 mount -o remount,size=8m "$T/small"
 must all_lines "$T/small/big" 60000
-stamped_done() { sed 's/^.\{24\}//' "$T/small/stamped" | cmp -s - <(seq -f 'line %.0f' 20000); }
+stamped_done() { sed 's/^.\{24\}//' "$T/small/stamped" | cmp -s - <(seq -f 'line %.0f' 5000); }
 must stamped_done
 rotated_done() {
   local i
@@ -135,6 +135,38 @@ mount -o remount,size=8m "$T/small"
 must all_lines "$T/small/gone" 3000
 moved_done() { sed 's/^.\{24\}//' "$T/small/moved" | cmp -s - <(seq -f 'line %.0f' 3000); }
 must moved_done
+contains "$LOG" 'bytes of the output of .* are lost' && fail "something was lost"
+shutdown_mpsup
+rm -f "$T/small"/*
+mount -o remount,size=100k "$T/small"
+
+say "the same of one that has much more to say than the memory for its log holds"
+talker() { # name
+  printf '%s\n' "[program:$1]" "command=/bin/sh -c '$W --write 5000 --exit 0; echo >>$T/said; exec $W'" \
+    "stdout_logfile=$T/small/$1" log_timestamp=true startsecs=0 numprocs=4 "process_name=%(process_num)d" "[program:other]" "command=$W" startsecs=0
+}
+rm "$T/said"
+dd if=/dev/zero of="$T/small/filler" bs=4096 2>/dev/null
+talker much | config
+sed -i "s,^logfile=.*,logfile=$T/log," "$CONF"
+start_mpsup
+other=$(pid_of other)
+must told "$T/small/much"
+must n_lines "$T/said" 4
+said=4
+for name in again much; do # a program of another name, and then of its own: both have other numbers
+  talker $name | config
+  sed -i "s,^logfile=.*,logfile=$T/log," "$CONF"
+  mps_expect 0 reload
+  must n_lines "$T/said" $((said += 4))
+done
+contains "$LOG" 'much:[0-3] is gone, and [0-9]+ bytes of its output wait' || fail "the log does not tell it"
+[ "$(mps status --compat | wc -l)" = 5 ] || fail "it is still shown: $(mps status --compat)"
+mount -o remount,size=20m "$T/small"
+must n_lines "$T/small/much" 40000
+must n_lines "$T/small/again" 20000
+for _ in $(seq 12); do seq -f 'line %.0f' 5000; done | LC_ALL=C sort | cmp -s - <(cat "$T/small/much" "$T/small/again" | cut -c25- | LC_ALL=C sort) || fail "lines are missing, or there twice"
+[ "$(pid_of other)" = "$other" ] || fail "other was started again"
 contains "$LOG" 'bytes of the output of .* are lost' && fail "something was lost"
 shutdown_mpsup
 rm -f "$T/small"/*

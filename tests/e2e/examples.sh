@@ -21,6 +21,7 @@ block() {
 
 say "supervisor.ini.example: a pipe, and a shell script that says when it is ready and how it is"
 sed "s,^identifier.*,identifier = $ID,; s,%(here)s/build,$T/bin," "$here/supervisor.ini.example" >"$CONF"
+mkdir "$T/bin/examples" && ln -s "$B/examples/collect.so" "$T/bin/examples/"
 start_mpsup
 in_state till RUNNING || fail "till is $(state till)"
 must info_is till '^orders paid: [1-9]'
@@ -28,13 +29,18 @@ mps_expect 0 pipes
 contains "$T/out" '^sales +stream +open .* orders +till$' || fail "pipes: $(cat "$T/out")"
 mps_expect 0 signal KILL till
 must info_is till '^orders paid: 1(;|$)' # one that has been started again, and the pipe was still there
+say "supervisor.ini.example: a function of a shared object, by a forkserver that has loaded it"
+must in_state ledger RUNNING
+mps_expect 0 status ledger
+contains "$T/out" 'forkserver +default, pid [1-9][0-9]*, 1 started; has loaded .*/collect\.so' || fail "status: $(cat "$T/out")"
 shutdown_mpsup
 
-say "mpsup-worker(7): the shell script, and the program in C"
+say "mpsup-worker(7): the shell scripts, and the program in C"
 block 1 >"$T/watcher"
-block 2 >"$T/waits.c"
-for f in watcher waits.c; do [ -s "$T/$f" ] || fail "$f is not found"; done
-chmod 755 "$T/watcher"
+block 2 >"$T/shares"
+block 3 >"$T/waits.c"
+for f in watcher shares waits.c; do [ -s "$T/$f" ] || fail "$f is not found"; done
+chmod 755 "$T/watcher" "$T/shares"
 expect 0 cc -Wall -Wextra -Werror -O2 -o "$T/bin/waits" "$T/waits.c"
 # What it calls: something to prepare, and a wait for a file, here for a FIFO.
 mkfifo "$T/changed"
@@ -47,6 +53,20 @@ command=$T/watcher
 control=self
 ready=notify
 environment=PATH="$T/bin:%(ENV_PATH)s"
+[program:jobs]
+command=$B/e2e/plumb packets jobs 1 20
+startsecs=0
+autorestart=false
+[program:shares]
+command=$T/shares
+process_name=%(program_name)s_%(process_num)d
+numprocs=4
+startsecs=0
+stdout_logfile=$T/shared
+[pipe:jobs]
+from=jobs
+to=shares
+mode=packet
 [program:waits]
 command=$T/bin/waits
 control=self
@@ -63,6 +83,8 @@ again() {
   in_state watcher RUNNING && [ "$(pid_of watcher)" != "$before" ]
 }
 must again
+for i in 0 1 2 3; do must in_state shares:shares_$i EXITED; done
+[ "$(sed 's/^done: //' "$T/shared" | sort -n | xargs)" = "$(seq 20 | xargs)" ] || fail "not 20 jobs were done: $(cat "$T/shared")"
 mps_expect 0 send waits hello
 mps_expect 0 stop waits
 contains "$LOG" 'stopped: waits \(exit status 0\)' || fail "waits did not end when it was asked"

@@ -212,6 +212,18 @@ alive() {
   case $stat in Z* | X*) return 1 ;; esac
 }
 
+is_frozen() {
+  local stat
+  read -r stat 2>/dev/null <"/proc/$1/stat" || return 1
+  case ${stat##*) } in T*) ;; *) return 1 ;; esac
+}
+
+# SIGSTOP: one that has its signal may still read something, until it has had the processor once more.
+freeze() { # pid
+  kill -STOP "$1"
+  must is_frozen "$1"
+}
+
 gone() {
   local p
   for p in "$@"; do

@@ -50,6 +50,7 @@ cp "$W" "$T/bin/closed" && cp "$SO" "$T/bin/closed.so" && chmod 0 "$T/bin/closed
       program "kill-$cell" "$kind" "$method" "$file" ""
       program "dump-$cell" "$kind" "$method" "$file" "--dump $T/dump.$cell"
       printf 'environment=A="1"\ndirectory=/\numask=027\n'
+      program "end-$cell" "$kind" "$method" "$file" "--end $T/end.$cell 4"
       program "missing-$cell" "$kind" "$method" "$T/bin/missing.so" ""
       program "closed-$cell" "$kind" "$method" "$closed" ""
       [ -z "$is_root" ] || printf 'user=nobody\n'
@@ -120,6 +121,21 @@ look
 case $(same exit command entry) in "EXITED {'code': 3} ") ;; *) fail "exit: $(seen exit-entry-fork)" ;; esac
 case $(same crash command entry) in "EXITED {'signal': 'SEGV',"*) ;; *) fail "crash: $(seen crash-entry-fork)" ;; esac
 case $(same kill command entry) in "EXITED {'signal': 'KILL',"*) ;; *) fail "kill: $(seen kill-entry-fork)" ;; esac
+
+say "who returns has its handlers called and its output written; what a forkserver has constructed is not destroyed"
+# A copy of the keeper lacks its threads: to LeakSanitizer, which looks when exit(3) is called, all is lost there.
+if [ -z "${SAN:-}" ]; then
+  # shellcheck disable=SC2046 # names
+  mps start $(all_of end command entry) >"$T/out" 2>"$T/err"
+  # shellcheck disable=SC2046 # names
+  must in_states EXITED $(all_of end command entry)
+  case $(same end command entry) in "EXITED {'code': 4} ") ;; *) fail "end: $(seen end-entry-fork)" ;; esac
+  for name in $(all_of end command entry); do
+    expected='atexit destructor stdio'
+    [ "$name" != end-entry-forkserver ] || expected='atexit stdio'
+    [ "$(sort "$T/end.${name#end-}" | xargs)" = "$expected" ] || fail "$name: $(xargs <"$T/end.${name#end-}")"
+  done
+fi
 
 say "what cannot be started is told in the same words, with the place"
 for name in missing closed folder; do
@@ -200,10 +216,28 @@ forkserver_of() { # program: what status says
   mps status "$1" | sed -n 's/^  forkserver  *//p'
 }
 
-cp "$SO" "$T/bin/loaded.so"
+cp "$SO" "$T/bin/loaded.so" && cp "$SO" "$T/bin/crash.so"
 config <<X
 [forkserver:one]
 preload=$T/bin/loaded.so
+
+[forkserver:bad]
+preload=$T/bin/loaded.so, $T/bin/crash.so
+
+[program:d]
+entry=$T/bin/crash.so:main
+start_method=forkserver
+forkserver=one
+startsecs=0
+autorestart=false
+autostart=false
+
+[program:e]
+entry=$T/bin/loaded.so:main
+start_method=forkserver
+forkserver=bad
+startretries=0
+autostart=false
 
 [program:a]
 entry=$T/bin/loaded.so:main
@@ -231,10 +265,27 @@ must in_state c RUNNING
 a=$(pid_of a)
 one=$(server one) || fail "no forkserver"
 
-say "status tells of the server"
+say "status tells of the method and of the server"
+mps status >"$T/out"
+contains "$T/out" "^NAME .* METHOD +INFO$" || fail "no method in the table"
+contains "$T/out" "^a  .* forkserver" || fail "no method in the row"
 [ "$(forkserver_of a)" = "one, pid $one, 1 started; has loaded $T/bin/loaded.so" ] || fail "it says '$(forkserver_of a)'"
 [ "$(forkserver_of c)" = "default, pid $(server default), 1 started" ] || fail "it says '$(forkserver_of c)'"
 [ "$(sed -n 's/^PPid:\t//p' "/proc/$a/status")" = "$keeper" ] || fail "the worker is not the keeper's child"
+
+say "a server has nothing but its own end of a socket, on which nobody else can speak"
+fds=("/proc/$one/fd/"*)
+[ "${fds[*]##*/}" = "0 1 2 3" ] || fail "it has $(ls -l "/proc/$one/fd")"
+
+say "a crash in a constructor is that of the worker alone, and one while a server loads fails the start"
+mps start d >"$T/out" 2>"$T/err"
+must in_state d EXITED
+mps status d | grep -q 'signal SEGV\|SIGSEGV\|SEGV' || fail "it has ended otherwise: $(mps status d)"
+mps start e >"$T/out" 2>"$T/err" && fail "start exits 0"
+must in_state e FATAL
+mps status e >"$T/out"
+contains "$T/out" "forkserver bad: it was ended by signal 11 while it loaded" || fail "status does not say it"
+[ "$(server one)" = "$one" ] || fail "the server has gone too"
 
 say "a crash in preloaded code is that of the worker alone"
 mps start b >"$T/out" 2>"$T/err"
@@ -291,6 +342,23 @@ must in_state a RUNNING
 [ "$(server one)" = "$one" ] || fail "the server is another"
 [ "$(pid_of a)" = "$a" ] || fail "a is another"
 [ "$(forkserver_of a)" = "$before" ] || fail "it says '$(forkserver_of a)', not '$before'"
+
+say "one that no program is configured to use any more ends, and comes again with the next that is"
+is_gone() { ! server "$1"; }
+cp "$CONF" "$T/all.conf"
+sed -i '/^\[program:c\]/,$d' "$CONF"
+mps_expect 0 reload
+must is_gone default
+[ "$(server one)" = "$one" ] || fail "the other server has gone too"
+[ "$(pid_of a)" = "$a" ] || fail "a is another"
+sed -i 's/^start_method=.*/start_method=spawn/; /^forkserver=/d' "$CONF"
+mps_expect 0 reload
+must is_gone one
+cp "$T/all.conf" "$CONF"
+mps_expect 0 reload
+must in_state c RUNNING
+must server one
+[ "$(forkserver_of c)" = "default, pid $(server default), 2 started" ] || fail "it says '$(forkserver_of c)'"
 
 say "a server that cannot load what it should fails the starts, and says why"
 sed -i "s,^preload=.*,preload=$T/bin/loaded.so\, $T/bin/none.so," "$CONF"

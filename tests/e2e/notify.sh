@@ -191,6 +191,10 @@ config <<X
 command=sh -c 'setsid $W --pidfile $T/daemon.mains & "\$MPSUP" tell MAINPID=\$! READY=1'
 ready=notify
 restart_limit=off
+[program:daemon2]
+command=sh -c 'setsid $W --pidfile $T/daemon2.mains & exec "\$MPSUP" tell MAINPID=\$! READY=1'
+ready=notify
+control=self
 [program:wrapper]
 command=sh -c 'trap "echo TERM >>$T/wrapper.note" TERM; trap "echo USR1 >>$T/wrapper.note" USR1
   $W --note USR1 $T/wrapped.note --on-term 0 & "\$MPSUP" tell MAINPID=\$! READY=1; wait; wait'
@@ -208,11 +212,14 @@ contains "$LOG" "liar says MAINPID=1, which is none of its own" || fail "nothing
 say "MAINPID: the process that a program names is its main one, and goes on when the one that was started ends"
 must n_lines "$T/daemon.mains" 1
 [ "$(pid_of daemon)" = "$(cat "$T/daemon.mains")" ] || fail "daemon is $(pid_of daemon), not $(cat "$T/daemon.mains")"
+must n_lines "$T/daemon2.mains" 1
+[ "$(pid_of daemon2)" = "$(cat "$T/daemon2.mains")" ] || fail "daemon2, which speaks on its channel, is $(pid_of daemon2)"
 first=$(sed -n "s/.*spawned: 'daemon' with pid //p" "$LOG")
 must gone "$first"
 take_over
 in_state daemon RUNNING || fail "daemon is $(state daemon)"
 n_lines "$T/daemon.mains" 2 && fail "daemon was started again"
+n_lines "$T/daemon2.mains" 2 && fail "daemon2 was started again"
 [ "$(pid_of daemon)" = "$(cat "$T/daemon.mains")" ] || fail "after the takeover daemon is $(pid_of daemon)"
 mps status daemon | grep -q "$(cat "$T/daemon.mains")  *$W" || fail "it is not among its processes: $(mps status daemon)"
 kill -SEGV "$(pid_of daemon)"

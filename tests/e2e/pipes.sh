@@ -187,7 +187,7 @@ pb=$(pid_of b)
 must is_held_by "$one" 0 "$keeper" "$supervisor" "$pb"
 
 say "what waits is counted; killed, a consumer and the supervisor are followed by others that lose nothing"
-kill -STOP "$pb"
+freeze "$pb"
 touch "$T/go"
 bytes=$(seq 3000 | wc -c)
 must is one waiting "$bytes"
@@ -222,7 +222,7 @@ same "$T/c.out" 1 3000 || fail "c has not what a has written"
 two=$(readlink "/proc/$(pid_of c)/fd/0")
 
 say "a producer that comes back finds the consumer that has stayed"
-kill -STOP "$(pid_of c)"
+freeze "$(pid_of c)"
 mps_expect 0 stop b
 must is two state ended
 mps_expect 0 start b

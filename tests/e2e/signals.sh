@@ -25,11 +25,6 @@ deaf() {
 heard_by() {
   if [ "$1" = "$keeper" ]; then all_read "$1"; else unread "$1" "$(kill -l "$2")"; fi
 }
-followed() { # another one is there
-  local now
-  now=$(role supervisor)
-  [ -n "$now" ] && [ "$now" != "$supervisor" ] && [ -n "$(state all)" ] && supervisor=$now
-}
 times() { # pattern: so often in the log
   grep -cE "$1" "$LOG"
 }
@@ -47,13 +42,12 @@ for way in keeper supervisor; do
   n=$((${n:-0} + 1))
   { programs && printf '%s\n' "[program:new$n]" "command=$W" startsecs=0; } | config
   deaf HUP "${!way}"
-  must followed
+  next_supervisor
   must in_state "new$n" RUNNING
   deaf USR2 "${!way}"
-  must followed
+  next_supervisor
   must contains "$LOG" 'supervisord logreopen'
-  kill -KILL "$supervisor"
-  must followed
+  take_over
   [ "$(times 'received SIGHUP')" = 1 ] || fail "HUP was heard $(times 'received SIGHUP') times"
   [ "$(times 'received SIGUSR2')" = 1 ] || fail "USR2 was heard $(times 'received SIGUSR2') times"
   [ "$(pid_of calm)" = "$calm" ] || fail "what is the same was started again"
@@ -64,7 +58,7 @@ kill -STOP "$supervisor"
 for _ in 1 2 3; do kill -HUP "$keeper" && must all_read "$keeper"; done
 : >"$LOG"
 kill -KILL "$supervisor"
-must followed
+next_supervisor
 must contains "$LOG" 'received SIGHUP'
 must contains "$LOG" 'reload: nothing has changed'
 
@@ -78,7 +72,7 @@ for way in keeper supervisor; do
   deaf TERM "${!way}"
   must contains "$LOG" 'waiting for slow to stop'
   contains "$LOG" 'killing everything' && fail "one TERM was heard twice"
-  must followed
+  next_supervisor
   alive "$(cat "$T/slow.pids")" || fail "slow was killed by one TERM"
   deaf TERM "${!way}"
   must -t 5 nothing_left

@@ -7,11 +7,6 @@
 lines() { # file, so many, from 1 on
   [ "$(wc -l 2>/dev/null <"$1")" = "$2" ] && cmp -s "$1" <(seq -f 'line %.0f' "$2")
 }
-another_supervisor() {
-  local now
-  now=$(role supervisor)
-  [ -n "$now" ] && [ "$now" != "$supervisor" ] && [ -n "$(state all)" ]
-}
 
 for kib in 4000000 600000; do
   say "$kib KiB"
@@ -39,8 +34,7 @@ X
   exec 5<>"$T/go"
   echo 100 >&5
   must lines "$T/log" 100
-  kill -KILL "$supervisor"
-  must another_supervisor
+  take_over
   echo 100 >&5
   must lines "$T/log" 200
   [ "$(mps status --compat | grep -c RUNNING)" = 31 ] || fail "not all run"

@@ -37,6 +37,7 @@ got() { # pattern, number
 }
 head='^14>(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [ 123][0-9] [0-9]{2}:[0-9]{2}:[0-9]{2} mpsup\[[0-9]+\]:'
 
+export MPSUP_NO=crash_limit
 listen
 mkfifo "$T/go"
 config <<X
@@ -82,10 +83,26 @@ listen
 echo again >"$T/go"
 must got "$head talk again$" 1
 
+say "each line once, over takeovers, and as fast as the daemon reads"
+sent() {
+  tr '<' '\n' <"$T/datagrams" | sed -n 's/.*: talk n\([0-9]*\)$/\1/p' | awk 1
+}
+all_sent() {
+  [ "$(sent | wc -l)" -ge "$1" ]
+}
+for turn in 1 2 3 4 5; do
+  seq -f n%.0f $(((turn - 1) * 2000 + 1)) $((turn * 2000)) >"$T/go" &
+  must all_sent $((turn * 2000 - 1000))
+  take_over
+  wait $!
+done
+must -t 30 all_sent 10000
+sent | cmp - <(seq 10000) || fail "lines are missing, or there twice: $(sent | wc -l)"
+
 say "one that is not there holds nobody up, and is told of once"
 silence
 for _ in 1 2 3; do echo nobody >"$T/go"; done
-must n_lines "$T/talk" 4
+must n_lines "$T/talk" 10004
 must contains "$LOG" 'CRIT cannot write output of programs to /dev/log'
 [ "$(grep -c 'output of programs to /dev/log' "$LOG")" = 1 ] || fail "told more than once"
 listen

@@ -60,7 +60,7 @@ say "a program that dies while there is no supervisor"
 keeper_pid=$keeper
 mps_expect 0 start oneoff
 victim=$(pid_of oneoff)
-kill -STOP "$supervisor" # it reads no report any more
+freeze "$supervisor" # it reads no report any more
 kill -TERM "$victim"
 must gone "$victim"
 take_over
@@ -69,7 +69,7 @@ mps status --json oneoff | grep -qE '"signal": *"(SIG)?TERM"' || fail "its exit 
 
 say "and is started again, where it is to be"
 victim=$(pid_of calm)
-kill -STOP "$supervisor"
+freeze "$supervisor"
 kill -KILL "$victim"
 must gone "$victim"
 take_over
@@ -107,14 +107,15 @@ state_fd=$(find "/proc/$keeper/fd" -lname '/memfd:mpsup-state*' | head -n 1)
 spoil() { # pid
   local pattern at
   pattern=$(printf '\\x01\\x00\\x00\\x00\\x%02x\\x%02x\\x%02x\\x00' $(($1 & 255)) $(($1 >> 8 & 255)) $(($1 >> 16)))
-  head -c 1000000 "$state_fd" | LC_ALL=C grep -obUaP "$pattern" | cut -d: -f1 >"$T/at"
+  head -c 1000000 "$state_fd" | python3 -c 'import re, sys
+for m in re.finditer(sys.argv[1].encode(), sys.stdin.buffer.read(), re.S): print(m.start())' "$pattern" >"$T/at"
   [ -s "$T/at" ] || fail "pid $1 is not in the state"
   while read -r at; do
     printf '\377\377\377\377\377\377\377\377' | dd of="$state_fd" bs=1 seek=$((at - 48)) conv=notrunc 2>"$T/err"
   done <"$T/at"
 }
 victim=$(pid_of piped)
-kill -STOP "$supervisor" # it writes no more
+freeze "$supervisor" # it writes no more
 spoil "$victim"
 take_over
 in_state piped RUNNING || fail "piped is $(state piped)"

@@ -5,6 +5,7 @@
  *   worker --fork 2 { --setsid --ignore TERM } --daemonize { --clear-env } --on-term 500
  */
 #include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -264,6 +265,44 @@ static size_t do_exit(char **argv)
 	_exit(number(argv[0]));
 }
 
+/* Leaves the ordinary way, and writes into the file what libc does on that way. */
+static const char *end_path;
+
+static void at_end(void)
+{
+	append(end_path, "atexit\n");
+}
+
+__attribute__((destructor)) static void destruct(void)
+{
+	if (end_path != NULL)
+		append(end_path, "destructor\n");
+}
+
+/* As an object that is called crash.so it does not survive being loaded. */
+#if defined(__PIC__) && !defined(__PIE__)
+__attribute__((constructor)) static void construct(void)
+{
+	Dl_info info;
+
+	if (dladdr((void *)&end_path, &info) == 0 || strstr(info.dli_fname, "/crash.so") == NULL)
+		return;
+	signal(SIGSEGV, SIG_DFL); /* sanitizers have a handler */
+	raise(SIGSEGV);
+}
+#endif
+
+static size_t do_end(char **argv)
+{
+	FILE *f = fopen(argv[0], "ae");
+
+	if (f == NULL || fputs("stdio\n", f) < 0)
+		die(argv[0]);
+	end_path = argv[0];
+	atexit(at_end);
+	exit(number(argv[1]));
+}
+
 static size_t do_after(char **argv)
 {
 	sleep_ms(number(argv[0]));
@@ -494,6 +533,7 @@ static const struct option {
 	const char *doc;
 } options[] = {
 	{ "--exit", 1, do_exit, "N: exit with status N" },
+	{ "--end", 2, do_end, "FILE N: leave by exit(3); into FILE what libc does on that way" },
 	{ "--after", 1, do_after, "MS: sleep" },
 	{ "--signal", 1, do_signal, "SIG: kill itself" },
 	{ "--ignore", 1, do_ignore, "SIG: ignore it" },

@@ -219,6 +219,11 @@ static const struct {
 	  CONF_ERROR, 4, "did you mean models?" },
 	{ "[program:x]\ncommand=a\nstart_method=forkserver\nforkserver=y\n", CONF_ERROR, 4,
 	  "there is no [forkserver:y]" },
+	{ "[forkserver:a b]\npreload=a.so\n", CONF_ERROR, 1, "' ' must not be in it" },
+	{ "[supervisord]\nstart_method=forkserver\n[program:x]\ncommand=a\nforkserver=y\n",
+	  CONF_ERROR, 5, "there is no [forkserver:y]" },
+	{ "[program:x]\nentry=a.so:f\nstart_method=fork\nforkserver=y\n", CONF_WARNING, 4,
+	  "start_method is fork" },
 	{ "[forkserver]\npreload=a.so\n", CONF_WARNING, 1, "needs a name" },
 	{ "[forkserver:x]\npreloda=a.so\n", CONF_WARNING, 2, "did you mean preload" },
 	{ "[program:]\ncommand=a\n", CONF_ERROR, 1, "has no name" },
@@ -518,5 +523,24 @@ Test(conf, a_program_is_started_as_it_says_or_as_all_are)
 	cr_expect_str_eq(p[1].preload[1], "b.so");
 	cr_expect_eq(p[2].start_method, CONF_METHOD_FORK);
 	cr_expect_null(p[2].forkserver);
+	conf_free(conf);
+}
+
+Test(conf, the_forkserver_for_all_need_not_be_in_the_file)
+{
+	struct conf *conf = load_text("[program:a]\nentry=w.so:main\nargs=%(process_num)d \"\"\n"
+				      "numprocs=2\nprocess_name=a%(process_num)d\n"
+				      "start_method=forkserver\n");
+	const struct conf_proc *p = conf->procs;
+
+	cr_assert_eq(conf->n_procs, 2);
+	cr_expect_eq(conf->n_errors, 0);
+	for (int i = 0; i < 2; i++) {
+		cr_expect_str_eq(p[i].forkserver, "default");
+		cr_expect_null(p[i].preload);
+		cr_expect_str_eq(p[i].argv[1], i == 0 ? "0" : "1");
+		cr_expect_str_eq(p[i].argv[2], "");
+		cr_expect_null(p[i].argv[3]);
+	}
 	conf_free(conf);
 }

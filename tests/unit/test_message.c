@@ -28,6 +28,7 @@ static const struct row {
 	{ { .type = KEEPER_EXIT, .status = 255 }, true },
 	{ { .type = KEEPER_DETACH, .protocol = 1 }, true },
 	{ { .type = KEEPER_UPGRADE, .protocol = 1 }, true },
+	{ { .type = KEEPER_DROP_SERVER, .text = "one" }, true },
 	{ { .type = KEEPER_WELCOME,
 	    .protocol = 1,
 	    .pid = 99,

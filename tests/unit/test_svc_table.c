@@ -94,7 +94,7 @@ enum { WALK_DEPTH = 40, WALK_PLACES = 40000 };
 static const char *const steps[] = { "start",	"stop",	  "restart", "kill",   "up",
 				     "nospawn", "busy",	  "relief",  "exit:0", "exit:1",
 				     "exit:0+", "sig:9+", "gone",    "tick",   "due",
-				     "ready",	"alive",  "extend",  "main",   "again" };
+				     "ready",	"alive",  "extend",  "again",  "main" };
 
 /* What tells two services apart as far as the machine's next step goes; counts beyond a few are the same. */
 struct key {
