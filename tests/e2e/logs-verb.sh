@@ -32,6 +32,7 @@ command=/bin/sh -c 'echo out; echo err >&2; exec sleep 1000'
 [program:same]
 command=/bin/sleep 1000
 stdout_logfile=$T/log/one.log
+stdout_logfile_maxbytes=0
 Y
 start_mpsup
 must test -e "$T/one.in" -a -e "$T/two.in" -a -e "$T/auto.in" -a -e "$T/turning.in" -a -e "$T/packed.in"
