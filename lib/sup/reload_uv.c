@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/fd.h"
@@ -43,6 +44,18 @@ static struct conf *load(struct sup *s, struct buf *record)
 	return conf;
 }
 
+static void log_error(struct sup *s, const struct conf_message *m)
+{
+	AUTO_BUF place = BUF_INIT;
+
+	if (m->file != NULL && m->line > 0)
+		buf_addf(&place, "%s:%d: ", m->file, m->line);
+	else if (m->file != NULL)
+		buf_addf(&place, "%s: ", m->file);
+	activity_log(&s->log, SVC_LOG_ERRO, "reload: %s%s%s%s", place.len > 0 ? place.p : "",
+		     m->key != NULL ? m->key : "", m->key != NULL ? ": " : "", m->text);
+}
+
 /* False when there are mistakes; they are told then. */
 static bool is_good(struct sup *s, const struct conf *conf, struct reloaded *report)
 {
@@ -51,10 +64,7 @@ static bool is_good(struct sup *s, const struct conf *conf, struct reloaded *rep
 
 		reloaded_message(report, m);
 		if (m->level == CONF_ERROR)
-			activity_log(&s->log, SVC_LOG_ERRO, "reload: %s:%d: %s%s%s",
-				     m->file != NULL ? m->file : "", m->line,
-				     m->key != NULL ? m->key : "", m->key != NULL ? ": " : "",
-				     m->text);
+			log_error(s, m);
 	}
 	report->n_errors = conf->n_errors;
 	if (conf->n_errors > 0)

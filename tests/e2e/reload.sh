@@ -64,6 +64,7 @@ contains "$LOG" 'ERRO reload: .*: program:new.autostart' || fail "the log does n
 same a "$a"
 rm "$CONF"
 reload 1 -s "$RUNTIME/control.sock"
+contains "$LOG" "ERRO reload: $CONF: No such file" || fail "the log does not tell that there is none"
 cp "$T/good" "$CONF"
 
 say "added, removed, changed, changed live"
