@@ -66,15 +66,10 @@ static enum svc_state start(struct svc *s, struct svc_step *t)
 	return SVC_STARTING;
 }
 
-static bool tells_when_ready(const struct svc *s)
-{
-	return s->conf->ready == CONF_READY_NOTIFY;
-}
-
 static enum svc_state succeed(struct svc *s, struct svc_step *t)
 {
 	s->backoff = 0;
-	if (tells_when_ready(s))
+	if (svc_tells_when_ready(s))
 		svc_say(s, SVC_LOG_INFO,
 			"success: %s entered RUNNING state, it has said that it is ready",
 			s->conf->name);
@@ -88,32 +83,22 @@ static enum svc_state succeed(struct svc *s, struct svc_step *t)
 	return SVC_RUNNING;
 }
 
-/* By then it must have said that it is ready. */
-static struct mps_time start_deadline(const struct svc *s, const struct svc_step *t)
-{
-	struct mps_time at = svc_policy_after(t->now, s->conf->start_timeout);
-
-	return s->extended.ns > at.ns ? s->extended : at;
-}
-
 static enum svc_state started(struct svc *s, struct svc_step *t)
 {
 	if (s->pid != 0 || t->arg->pid <= 0)
 		return SVC_STARTING;
 	svc_note_started(s, t);
-	if (tells_when_ready(s) ? s->ready : s->conf->startsecs <= 0)
+	if (svc_tells_when_ready(s) ? s->ready : s->conf->startsecs <= 0)
 		return succeed(s, t);
-	if (!tells_when_ready(s))
+	if (!svc_tells_when_ready(s))
 		svc_set_timer(s, svc_policy_after(t->now, s->conf->startsecs * MPS_NS_PER_S));
-	else if (s->conf->start_timeout > 0)
-		svc_set_timer(s, start_deadline(s, t));
 	return SVC_STARTING;
 }
 
 /* Its word may be here before the keeper's that it has been executed. */
 static enum svc_state said_ready(struct svc *s, struct svc_step *t)
 {
-	if (!tells_when_ready(s))
+	if (!svc_tells_when_ready(s))
 		return SVC_STARTING;
 	if (s->pid != 0)
 		return succeed(s, t);
@@ -146,7 +131,7 @@ static enum svc_state run_ended(struct svc *s, struct svc_step *t)
 /* STARTING: old enough, only its timer has not been heard yet. */
 static bool is_grown_up(const struct svc *s, struct mps_time now)
 {
-	return !tells_when_ready(s) && s->timer_at.ns != 0 && now.ns >= s->timer_at.ns;
+	return !svc_tells_when_ready(s) && s->timer_at.ns != 0 && now.ns >= s->timer_at.ns;
 }
 
 bool svc_exit_is_wanted(const struct svc *s, const struct svc_exit *e, struct mps_time now)
@@ -239,7 +224,7 @@ static enum svc_state start_timer(struct svc *s, struct svc_step *t)
 {
 	if (!svc_timer_is_due(s, t))
 		return SVC_STARTING;
-	if (!tells_when_ready(s))
+	if (!svc_tells_when_ready(s))
 		return succeed(s, t);
 	s->too_soon = true;
 	svc_remember_error(s, "it did not say READY=1 in time (start_timeout)");
@@ -282,9 +267,7 @@ static enum svc_state main_changed_stopping(struct svc *s, struct svc_step *t)
 
 static enum svc_state extend_start(struct svc *s, struct svc_step *t)
 {
-	if (tells_when_ready(s) && s->pid == 0)
-		s->extended = svc_policy_after(t->now, t->arg->span);
-	else if (tells_when_ready(s))
+	if (svc_tells_when_ready(s))
 		svc_extend(s, t);
 	return SVC_STARTING;
 }
@@ -409,13 +392,15 @@ static enum svc_state spawn_failed_stopping(struct svc *s, struct svc_step *t)
 	if (s->pid != 0 || s->exited)
 		return SVC_STOPPING;
 	svc_note_spawn_failed(s, t);
-	return stopped(s, t);
+	return s->overdue && !s->stop_asked && !s->want_start ? svc_fail(s, t) : stopped(s, t);
 }
 
 static enum svc_state spawn_busy_stopping(struct svc *s, struct svc_step *t)
 {
 	if (s->pid != 0 || s->exited)
 		return SVC_STOPPING;
+	if (s->overdue && !s->stop_asked && !s->want_start)
+		return svc_fail(s, t);
 	svc_remember_error(s, t->arg->text);
 	return stopped(s, t);
 }
@@ -515,8 +500,8 @@ static const struct rule rules[N_SVC_STATES][N_SVC_EVENTS] = {
 		[SVC_EV_RESTART]      = ON(STOPPING, start_after_stop),
 		[SVC_EV_KILL]         = ON(STOPPING, kill_stopping),
 		[SVC_EV_STARTED]      = ON(STOPPING, started_while_stopping),
-		[SVC_EV_SPAWN_FAILED] = ON(STOPPING | STOPPED | STARTING | FATAL, spawn_failed_stopping),
-		[SVC_EV_SPAWN_BUSY]   = ON(STOPPING | STOPPED | STARTING | FATAL, spawn_busy_stopping),
+		[SVC_EV_SPAWN_FAILED] = ON(STOPPING | STOPPED | AFTER_FAIL, spawn_failed_stopping),
+		[SVC_EV_SPAWN_BUSY]   = ON(STOPPING | STOPPED | AFTER_FAIL, spawn_busy_stopping),
 		[SVC_EV_RELIEF]       = IGN,
 		[SVC_EV_EXITED]       = ON(STOPPING | STOPPED | AFTER_FAIL | AFTER_RUN, exited_stopping),
 		[SVC_EV_GONE]         = ON(STOPPING | STOPPED | AFTER_FAIL | AFTER_RUN, tree_gone),

@@ -141,7 +141,6 @@ struct svc {
 	struct mps_time changed; /* monotonic: last change of state */
 	struct mps_time changed_wall;
 	struct mps_time timer_at;  /* ns 0 = not armed */
-	struct mps_time extended;  /* STARTING: until when it needs, said before it was there */
 	struct svc_exit last_exit; /* code 0 = none yet */
 	unsigned backoff;	   /* tries that failed in a row */
 	unsigned busy;		   /* tries that failed in a row for lack of a resource */

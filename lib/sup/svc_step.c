@@ -61,20 +61,33 @@ bool svc_timer_is_due(struct svc *s, const struct svc_step *t)
 	return false;
 }
 
+bool svc_tells_when_ready(const struct svc *s)
+{
+	return s->conf->ready == CONF_READY_NOTIFY;
+}
+
+/* From the moment that it is asked for: what it loads before it can say a word is a part of its start. */
+static void arm_start(const struct svc *s, struct svc_step *t)
+{
+	if (svc_tells_when_ready(s) && s->conf->start_timeout > 0)
+		t->arm = svc_policy_after(t->now, s->conf->start_timeout);
+}
+
 void svc_enter(struct svc *s, struct svc_step *t, enum svc_state to)
 {
 	enum svc_state from = s->state;
 
 	assert(t->allowed & SVC_BIT(to));
-	if (to == SVC_STARTING)
+	if (to == SVC_STARTING) {
 		s->gen++;
+		arm_start(s, t);
+	}
 	if (to != SVC_RUNNING && to != SVC_STOPPING)
 		s->pid = 0;
 	if (to != SVC_STOPPING)
 		s->want_start = s->stop_asked = s->exited = s->killed = s->too_soon = s->asked =
 			s->overdue = s->own_wish = false;
 	s->ready = false;
-	s->extended.ns = 0;
 	s->state = to;
 	s->changed = t->now;
 	s->changed_wall = mps_wall();
@@ -129,8 +142,10 @@ void svc_note_exit(struct svc *s, const struct svc_step *t)
 
 void svc_note_spawn_failed(struct svc *s, const struct svc_step *t)
 {
-	svc_remember_error(s, t->arg->text != NULL ? t->arg->text : "unknown error");
-	svc_say(s, SVC_LOG_INFO, "spawnerr: %s: %s", s->name, s->spawn_error);
+	if (!s->overdue) { /* or it has failed for that reason */
+		svc_remember_error(s, t->arg->text != NULL ? t->arg->text : "unknown error");
+		svc_say(s, SVC_LOG_INFO, "spawnerr: %s: %s", s->name, s->spawn_error);
+	}
 	*past_next(s) = (struct svc_past){ .ended = mps_wall() };
 	s->busy = 0;
 }
@@ -182,6 +197,7 @@ void svc_note_started(struct svc *s, const struct svc_step *t)
 	s->started = t->now;
 	s->started_wall = mps_wall();
 	s->busy = 0;
-	svc_remember_error(s, NULL);
+	if (!s->overdue)
+		svc_remember_error(s, NULL);
 	svc_say(s, SVC_LOG_INFO, "spawned: '%s' with pid %ld", s->conf->name, (long)s->pid);
 }
