@@ -199,13 +199,23 @@ void server_go_on(struct keeper *k, const struct ask *a)
 		server_push(k, s);
 }
 
+/* What ends a process that has said nothing else about it: there is no need to make that. */
+static bool is_ended_by(uint64_t signals)
+{
+	static const int harmless[] = { SIGCONT, SIGSTOP, SIGTSTP, SIGTTIN,
+					SIGTTOU, SIGCHLD, SIGURG,  SIGWINCH };
+
+	for (size_t i = 0; i < ARRAY_SIZE(harmless); i++)
+		signals &= ~(UINT64_C(1) << (harmless[i] - 1));
+	return signals != 0;
+}
+
 int server_ask_again(struct keeper *k, struct ask *a)
 {
 	int r;
 
 	count_answer(k, a);
-	if (k->finishing || ++a->tries >= TRIES_MAX ||
-	    (a->early & UINT64_C(1) << (SIGKILL - 1)) != 0)
+	if (k->finishing || ++a->tries >= TRIES_MAX || is_ended_by(a->early))
 		return -EAGAIN;
 	r = open_pipe(a);
 	if (r >= 0)
@@ -228,5 +238,5 @@ uint64_t server_on_born(struct keeper *k, struct ask *a)
 bool server_signal(struct ask *a, int sig)
 {
 	a->early |= UINT64_C(1) << (sig - 1);
-	return a->sent || sig != SIGKILL;
+	return a->sent || !is_ended_by(a->early);
 }

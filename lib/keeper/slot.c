@@ -473,10 +473,11 @@ static void signal_group(const struct slot *s, int sig)
 		pidfd_signal(s->heir_fd, s->heir, sig);
 }
 
-/* It gets it when it is there; one that is to be killed need not be made. */
+/* It gets it when it is there; one that would end by it need not be made. */
 static void signal_unborn(struct keeper *k, uint32_t index, int sig)
 {
-	const struct mps_failure stopped = { MPS_STEP_SERVER, ECANCELED, "" };
+	const struct mps_failure stopped = { MPS_STEP_SERVER, ECANCELED,
+					     "the start was called off" };
 
 	if (!server_signal(k->slots[index].ask, sig))
 		slot_fail(k, index, &stopped);
