@@ -154,6 +154,9 @@ static void add_forkserver(struct buf *out, const json_t *server)
 {
 	json_t *preload = json_object_get(server, "preload"), *object;
 	json_int_t pid = json_integer_value(json_object_get(server, "pid"));
+	const char *verb = json_is_true(json_object_get(server, "ready")) ? "has loaded "
+			   : pid > 0					  ? "is loading "
+									  : "is to load ";
 	AUTO_BUF text = BUF_INIT;
 	size_t i;
 
@@ -165,7 +168,7 @@ static void add_forkserver(struct buf *out, const json_t *server)
 	buf_addf(&text, "%lld started",
 		 (long long)json_integer_value(json_object_get(server, "started")));
 	json_array_foreach (preload, i, object)
-		buf_addf(&text, "%s%s", i == 0 ? "; has loaded " : ", ",
+		buf_addf(&text, "%s%s%s", i == 0 ? "; " : ", ", i == 0 ? verb : "",
 			 json_is_string(object) ? json_string_value(object) : "");
 	if (!text.failed)
 		add_field(out, "forkserver", text.p);
@@ -226,7 +229,7 @@ static void add_said(struct buf *out, const json_t *said)
 
 		if (n > 0)
 			buf_addf(&line, "%s%lld %s", line.len > 0 ? ", " : "", (long long)n,
-				 counts[i].text);
+				 i == 0 && n == 1 ? "message" : counts[i].text);
 	}
 	if (json_is_true(json_object_get(said, "reloading")))
 		buf_adds(&line, "; it reads its settings again");

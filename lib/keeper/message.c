@@ -110,7 +110,12 @@ static const struct shape {
 	[KEEPER_RETIRE] = { false, 1, { { U32, M(protocol) } } },
 	[KEEPER_REFUSED] = { false, 2, { { U32, M(code) }, { U32, M(status) } } },
 	[KEEPER_SIGNALLED] = { false, 2, { { U32, M(signal) }, { U32, M(count) } } },
-	[KEEPER_SERVER] = { false, 3, { { TEXT, M(text) }, { U32, M(pid) }, { U32, M(count) } } },
+	[KEEPER_SERVER] = { false,
+			    4,
+			    { { TEXT, M(text) },
+			      { U32, M(pid) },
+			      { BOOL, M(is_ready) },
+			      { U32, M(count) } } },
 };
 
 _Static_assert(sizeof(enum keeper_leftovers) == sizeof(uint32_t) &&

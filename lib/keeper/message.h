@@ -21,7 +21,7 @@ struct buf;
 struct wire;
 struct mps_spawn;
 
-#define KEEPER_PROTOCOL 4
+#define KEEPER_PROTOCOL 5
 
 enum keeper_type {
 	/* supervisor -> keeper */
@@ -72,7 +72,8 @@ enum keeper_type {
 	 * supervisor, which knows from the state how many of them were heard before.
 	 */
 	KEEPER_SIGNALLED,
-	KEEPER_SERVER, /* a forkserver: str name, u32 pid (0 = none now), u32 how many it and those before it have started */
+	/* a forkserver: str name, u32 pid (0 = none now), u32 has it loaded all, u32 how many it and those before it have started */
+	KEEPER_SERVER,
 };
 
 /* What INSTANCE tells. */
@@ -120,6 +121,7 @@ struct keeper_message {
 	pid_t pid;
 	pid_t before; /* WELCOME's */
 	bool tree_left;
+	bool is_ready;		 /* SERVER's */
 	struct mps_time time;	 /* HELLO's grace, STARTED's monotonic time, EXITED's wall time */
 	struct mps_time started; /* INSTANCE's */
 	struct keeper_start start;

@@ -215,6 +215,7 @@ void server_on_word(struct keeper *k, uint32_t index)
 		return;
 	}
 	s->ready = !s->replaced;
+	server_note_news(k, s);
 	server_push(k, s);
 }
 
@@ -378,6 +379,7 @@ void server_encode_news(struct keeper *k)
 			.type = KEEPER_SERVER,
 			.text = s->name,
 			.pid = s->pid,
+			.is_ready = s->ready,
 			.count = s->n_started,
 		};
 

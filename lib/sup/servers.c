@@ -17,7 +17,7 @@ const struct server_of *servers_find(const struct servers *s, const char *name)
 	return NULL;
 }
 
-void servers_set(struct servers *s, const char *name, pid_t pid, uint32_t n_started)
+void servers_set(struct servers *s, const char *name, pid_t pid, bool is_ready, uint32_t n_started)
 {
 	struct server_of *one = (struct server_of *)servers_find(s, name);
 
@@ -27,6 +27,7 @@ void servers_set(struct servers *s, const char *name, pid_t pid, uint32_t n_star
 		one->name = xstrdup(name);
 	}
 	one->pid = pid;
+	one->is_ready = is_ready;
 	one->n_started = n_started;
 }
 

@@ -14,6 +14,7 @@ struct conf;
 struct server_of {
 	char *name;
 	pid_t pid;	    /* 0 = none now */
+	bool is_ready;	    /* it has loaded everything */
 	uint32_t n_started; /* by all that had this name */
 };
 
@@ -23,7 +24,7 @@ struct servers {
 	size_t n;
 };
 
-void servers_set(struct servers *s, const char *name, pid_t pid, uint32_t n_started);
+void servers_set(struct servers *s, const char *name, pid_t pid, bool is_ready, uint32_t n_started);
 /* NULL: there has been none of that name. Valid until the next servers_set(). */
 const struct server_of *servers_find(const struct servers *s, const char *name);
 /* Is any program of the configuration to be started by it? */

@@ -77,11 +77,29 @@ static json_t *get_restarts(const struct row *r)
 }
 
 /* In its own words first, while it runs. */
+/* It cannot be started before that has loaded everything, which may take long, or for ever. */
+static bool waits_for_server(const struct row *r)
+{
+	const struct conf_proc *conf = r->svc->conf;
+	const struct server_of *server;
+
+	if (r->svc->state != SVC_STARTING || r->svc->pid != 0 ||
+	    conf->start_method != CONF_METHOD_FORKSERVER)
+		return false;
+	server = servers_find(&r->unit->sup->servers, conf->forkserver);
+	return server == NULL || !server->is_ready;
+}
+
 static json_t *get_info(const struct row *r)
 {
 	AUTO_FREE char *info = svc_info(r->svc, r->now, r->wall), *both = NULL;
 	const struct said *said = r->unit->said;
 
+	if (waits_for_server(r)) {
+		both = xasprintf("waits for forkserver %s%s%s", r->svc->conf->forkserver,
+				 info[0] != '\0' ? "; " : "", info);
+		return method_text(both);
+	}
 	if (said == NULL || said->status == NULL || !svc_is_signallable(r->svc))
 		return method_text(info);
 	both = xasprintf("%s%s%s", said->status, info[0] != '\0' ? "; " : "", info);
@@ -184,6 +202,7 @@ static json_t *get_forkserver(const struct row *r)
 	o = json_object();
 	json_object_set_new(o, "name", method_text(conf->forkserver));
 	json_object_set_new(o, "pid", json_integer(server != NULL ? server->pid : 0));
+	json_object_set_new(o, "ready", json_boolean(server != NULL && server->is_ready));
 	json_object_set_new(o, "preload", preload);
 	json_object_set_new(o, "started", json_integer(server != NULL ? server->n_started : 0));
 	return o;

@@ -242,7 +242,7 @@ static void on_server(struct sup *s, const struct keeper_message *m)
 	const struct server_of *one = servers_find(&s->servers, m->text);
 	bool is_other = m->pid != 0 && (one == NULL || one->pid != m->pid);
 
-	servers_set(&s->servers, m->text, m->pid, m->count);
+	servers_set(&s->servers, m->text, m->pid, m->is_ready, m->count);
 	/* One that the supervisor before us has left. When a reload is through all are looked at. */
 	if (is_other && s->reload == NULL)
 		units_drop_server(s, m->text);

@@ -216,13 +216,31 @@ forkserver_of() { # program: what status says
   mps status "$1" | sed -n 's/^  forkserver  *//p'
 }
 
-cp "$SO" "$T/bin/loaded.so" && cp "$SO" "$T/bin/crash.so"
+cp "$SO" "$T/bin/loaded.so" && cp "$SO" "$T/bin/crash.so" && cp "$SO" "$T/bin/hang.so"
 config <<X
 [forkserver:one]
 preload=$T/bin/loaded.so
 
 [forkserver:bad]
 preload=$T/bin/loaded.so, $T/bin/crash.so
+
+[forkserver:slow]
+preload=$T/bin/hang.so
+
+[program:h]
+command=$W
+start_method=forkserver
+forkserver=slow
+autostart=false
+
+[program:r]
+command=$W
+start_method=forkserver
+forkserver=slow
+ready=notify
+start_timeout=1
+startretries=0
+autostart=false
 
 [program:d]
 entry=$T/bin/crash.so:main
@@ -286,6 +304,22 @@ must in_state e FATAL
 mps status e >"$T/out"
 contains "$T/out" "forkserver bad: it was ended by signal 11 while it loaded" || fail "status does not say it"
 [ "$(server one)" = "$one" ] || fail "the server has gone too"
+
+say "a server that has no end of loading is told of, keeps no stop waiting, and is no excuse for start_timeout"
+mps start h >"$T/start.out" 2>&1 </dev/null &
+starting=$!
+must server slow
+info=$(mps status | sed -n 's/^h  .*  forkserver  *//p')
+[ "$info" = "waits for forkserver slow" ] || fail "status says '$info'"
+[ "$(forkserver_of h)" = "slow, pid $(server slow), 0 started; is loading $T/bin/hang.so" ] || fail "it says '$(forkserver_of h)'"
+since=$(now_ms)
+mps_expect 0 stop h
+[ $(($(now_ms) - since)) -lt $((5000 * SLOW)) ] || fail "a program that is not there was given its time to end"
+wait "$starting"
+in_state h STOPPED || fail "h is $(state h)"
+mps_expect 7 start r
+contains "$T/err" "READY=1 in time" || fail "start does not say why: $(cat "$T/err")"
+in_state r FATAL || fail "r is $(state r)"
 
 say "a crash in preloaded code is that of the worker alone"
 mps start b >"$T/out" 2>"$T/err"

@@ -279,13 +279,17 @@ __attribute__((destructor)) static void destruct(void)
 		append(end_path, "destructor\n");
 }
 
-/* As an object that is called crash.so it does not survive being loaded. */
+/* As an object that is called crash.so it does not survive being loaded, as hang.so that has no end. */
 #if defined(__PIC__) && !defined(__PIE__)
 __attribute__((constructor)) static void construct(void)
 {
 	Dl_info info;
 
-	if (dladdr((void *)&end_path, &info) == 0 || strstr(info.dli_fname, "/crash.so") == NULL)
+	if (dladdr((void *)&end_path, &info) == 0)
+		return;
+	while (strstr(info.dli_fname, "/hang.so") != NULL)
+		pause();
+	if (strstr(info.dli_fname, "/crash.so") == NULL)
 		return;
 	signal(SIGSEGV, SIG_DFL); /* sanitizers have a handler */
 	raise(SIGSEGV);

@@ -72,7 +72,7 @@ static const struct row {
 	    .status = 0,
 	    .text = "a: no" },
 	  false },
-	{ { .type = KEEPER_SERVER, .text = "one", .pid = 9, .count = 7 }, false },
+	{ { .type = KEEPER_SERVER, .text = "one", .pid = 9, .is_ready = true, .count = 7 }, false },
 	{ { .type = KEEPER_REAPED, .pid = 9, .code = 1, .status = 2 }, false },
 };
 

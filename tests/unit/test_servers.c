@@ -15,8 +15,8 @@ Test(servers, are_found_by_name_as_they_were_told_last)
 
 	cr_expect_null(servers_find(&s, "one"));
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-		servers_set(&s, names[i], (pid_t)i + 10, (uint32_t)i);
-	servers_set(&s, "two", 0, 7);
+		servers_set(&s, names[i], (pid_t)i + 10, false, (uint32_t)i);
+	servers_set(&s, "two", 0, false, 7);
 	cr_expect_eq(s.n, ARRAY_SIZE(names));
 	cr_expect_eq(servers_find(&s, "one")->pid, 10);
 	cr_expect_eq(servers_find(&s, "two")->pid, 0);
