@@ -123,11 +123,12 @@ bool pipes_adopt(struct sup *s, uint32_t id, int *fds, size_t n)
 /* ------------------------------------------------------------------------------------------------- letting go */
 
 /* An end is held while one of its side may come back, and before the first has come. */
-static bool is_wanted(const struct pipe *p, enum conf_side side)
+static bool is_wanted(const struct sup *s, const struct pipe *p, enum conf_side side)
 {
 	if (p->active[side] > 0)
 		return true;
-	return p->conf != NULL && (p->conf->on_end == CONF_END_KEEP || !p->begun[side]);
+	return p->conf != NULL && (p->conf->on_end == CONF_END_KEEP || !p->begun[side] ||
+				   reload_brings(s, p->name, side));
 }
 
 /*
@@ -151,7 +152,7 @@ static void check(struct sup *s, struct pipe *p)
 	bool changed = false;
 
 	for (int side = CONF_FROM; side <= CONF_TO; side++)
-		if (p->ends[side] >= 0 && !is_wanted(p, side)) {
+		if (p->ends[side] >= 0 && !is_wanted(s, p, side)) {
 			let_go(p, side);
 			changed = true;
 			activity_log(&s->log, SVC_LOG_DEBG, "pipe %s: the last %s has ended",

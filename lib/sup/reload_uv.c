@@ -28,6 +28,7 @@ struct reload {
 	struct buf record; /* of the files of the new one, for whoever follows us in the middle */
 	size_t n_left;	   /* units that do, or that are going */
 	bool was_active;   /* something ran when it began */
+	bool is_over;	   /* the last with daemon=no has ended by itself meanwhile */
 };
 
 /* ------------------------------------------------------------------------------------------------ reading */
@@ -81,6 +82,12 @@ static void let_go(struct unit *u)
 		sup_later(u->sup);
 }
 
+void reload_put_off_end(struct sup *s)
+{
+	if (s->n_active_foreground == 0)
+		s->reload->is_over = true;
+}
+
 static void take_next(struct unit *u)
 {
 	unit_use_conf(u, u->next_conf);
@@ -117,6 +124,26 @@ static bool comes_back(const struct unit *u, const struct conf_proc *next)
 	if (!svc_is_stopped(&u->svc))
 		return true;
 	return next->autostart && (u->svc.state != SVC_STOPPED || svc_is_fresh(&u->svc));
+}
+
+/* With what settings u will be started by this reload; NULL: it will not. */
+static const struct conf_proc *will_start(const struct unit *u)
+{
+	if (u->start_later)
+		return u->svc.conf;
+	return u->next_conf != NULL && comes_back(u, u->next_conf) ? u->next_conf : NULL;
+}
+
+bool reload_brings(const struct sup *s, const char *pipe, enum conf_side side)
+{
+	for (size_t i = 0; s->reload != NULL && i < s->n_units; i++) {
+		const struct conf_proc *conf = will_start(s->units[i]);
+
+		for (size_t k = 0; conf != NULL && k < conf->n_wires; k++)
+			if (conf->wires[k].side == side && strcmp(conf->wires[k].pipe, pipe) == 0)
+				return true;
+	}
+	return false;
 }
 
 static void restart(struct unit *u)
@@ -349,7 +376,7 @@ void reload_free(struct sup *s)
 
 static void complete(struct sup *s)
 {
-	bool was_active = s->reload->was_active;
+	bool was_active = s->reload->was_active, is_over = s->reload->is_over;
 	int r = takeover_write_texts(s, &s->reload->record);
 
 	if (r < 0)
@@ -361,12 +388,13 @@ static void complete(struct sup *s)
 	pipes_arrange(s);
 	start_added(s);
 	reload_free(s);
+	pipes_settle(s);
 	for (size_t i = 0; i < s->servers.n; i++)
 		units_drop_server(s, s->servers.v[i].name);
 	takeover_keep(s);
 	takeover_save_whole(s);
 	if (was_active)
-		sup_check_all_ended(s, true);
+		sup_check_all_ended(s, !is_over);
 }
 
 /* ---------------------------------------------------------------------------------------------- asking for */

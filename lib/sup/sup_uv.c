@@ -191,8 +191,13 @@ static bool is_named(const struct unit *u, const char *name)
 
 void sup_check_all_ended(struct sup *s, bool by_request)
 {
-	if (s->phase != SUP_RUNNING || s->reload != NULL)
+	if (s->phase != SUP_RUNNING)
 		return;
+	if (s->reload != NULL) {
+		if (!by_request)
+			reload_put_off_end(s);
+		return;
+	}
 	if (s->conf->supervisord.exit_on == CONF_EXIT_ALL && s->n_active == 0) {
 		activity_log(&s->log, SVC_LOG_INFO, "all programs have ended (exit_on=all)");
 		sup_shutdown(s, status_of_all(s, true));

@@ -184,7 +184,7 @@ void sup_start_new(struct sup *s);
 void sup_resume_shutdown(struct sup *s);
 /* Puts conf in force, which is ours from then on; the one before it is handed back. */
 struct conf *sup_use_conf(struct sup *s, struct conf *conf);
-/* Ends the whole where exit_on or mpsup run wants it, since nothing runs. Not in the middle of a reload, which starts some. */
+/* Ends the whole where exit_on or mpsup run wants it, since nothing runs. In the middle of a reload, which starts some, it waits for that. */
 void sup_check_all_ended(struct sup *s, bool by_request);
 void sup_on_state(struct unit *u, enum svc_state from);
 void sup_defer(struct sup *s, struct unit *u, char *failure, bool passes);
@@ -236,6 +236,10 @@ int reload_resume(struct sup *s, const char *record, size_t n, const struct sock
 		  struct err *err);
 /* They have heard it. */
 void reload_resumed(struct sup *s);
+/* Programs with daemon=no have ended by themselves: when it is through, that counts if none has been started. */
+void reload_put_off_end(struct sup *s);
+/* Is a process still to be started by it that has this end of the pipe? */
+bool reload_brings(const struct sup *s, const char *pipe, enum conf_side side);
 /* The files of the configuration that a reload at work brings in, else NULL. */
 const struct buf *reload_record(const struct sup *s);
 /* Of the configuration before, while a reload is at work; else NULL. */

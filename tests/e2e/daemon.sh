@@ -86,6 +86,28 @@ echo 0 >"$T/end.two"
 run_ended 0
 all_gone "$T/helper" || fail "some of the helper live on"
 
+say "one that ends by itself while a reload is at work is the last one all the same"
+rm -f "$T/one" "$T/two"
+: >"$T/helper"
+run_mpsup
+must n_lines "$T/one" 1
+must n_lines "$T/two" 1
+must n_lines "$T/helper" $N_TREE
+sed -i "s,^command=$W --pidfile,command=$W --ignore TERM --pidfile,; s/^stopwaitsecs=1\$/stopwaitsecs=3600/" "$CONF"
+mps_expect 0 reload
+mps_expect 0 stop one
+must n_lines "$T/helper" $((2 * N_TREE))
+sed -i "1,${N_TREE}d" "$T/helper"
+sed -i 's/^stopwaitsecs=3600$/stopwaitsecs=1\nenvironment=A="1"/' "$CONF"
+mps reload >"$T/reload.out" 2>&1 </dev/null &
+reload=$!
+must in_state helper STOPPING
+echo 6 >"$T/end.two"
+must in_state two EXITED
+xargs kill -KILL <"$T/helper" 2>/dev/null # the second run of its tree; all of it ignores TERM
+run_ended 6
+wait $reload
+
 say "its own supervisor may be killed meanwhile"
 rm -f "$T/one" "$T/two"
 run_mpsup

@@ -491,14 +491,47 @@ take_over
 [ "$(pid_of a)" = "$pa" ] || fail "a was restarted by the takeover"
 is one state open || fail "one is $(field one state)"
 
+shutdown_mpsup
+
+say "consumers that take each other's place in a reload find what has been written, and the producer notices nothing"
+rm -f "$T/g1" "$T/r2"
+config <<X
+[program:a]
+command=$P wait $T/g1 lines one 1 10 rest
+startsecs=0
+[program:b]
+command=$W
+startsecs=0
+[program:c]
+command=$W
+startsecs=0
+[pipe:one]
+from=a
+to=b
+mode=packet
+X
+start_mpsup
+pa=$(pid_of a)
+touch "$T/g1"
+is_filled() { [ "$(field one waiting)" -gt 0 ]; }
+must is_filled
+sed -i 's/^to=b/to=c/' "$CONF" # there already, and restarted for it
+mps_expect 0 reload
+[ "$(pid_of a)" = "$pa" ] || fail "a was restarted"
+is_filled || fail "what was written is lost"
+sed -i "s,^\[pipe:one\],[program:d]\ncommand=$P copy one $T/r2 rest\nstartsecs=0\n&,; s,^to=c,to=d," "$CONF" # a new one
+mps_expect 0 reload
+must n_lines "$T/r2" 10
+[ "$(pid_of a)" = "$pa" ] || fail "a was restarted"
+
 say "a table, and drawings"
 mps_expect 0 pipes
-contains "$T/out" '^one +packet +open +[0-9]+ +[0-9]+ +a +b$' || fail "pipes: $(cat "$T/out")"
+contains "$T/out" '^one +packet +open +[0-9]+ +[0-9]+ +a +d$' || fail "pipes: $(cat "$T/out")"
 mps_expect 0 graph
-contains "$T/out" '^\| a \| == one ==> \| b \|$' || fail "graph: $(cat "$T/out")"
-contains "$T/out" '^without pipes: c$' || fail "graph: $(cat "$T/out")"
+contains "$T/out" '^\| a \| == one ==> \| d \|$' || fail "graph: $(cat "$T/out")"
+contains "$T/out" '^without pipes: b, c$' || fail "graph: $(cat "$T/out")"
 mps_expect 0 graph --dot
-contains "$T/out" 'n0 -> n1 \[label="one", style=dashed\];' || fail "graph --dot: $(cat "$T/out")"
+contains "$T/out" 'n0 -> n3 \[label="one", style=dashed\];' || fail "graph --dot: $(cat "$T/out")"
 if command -v dot >/dev/null; then
   expect 0 dot -Tdot "$T/out"
 fi
