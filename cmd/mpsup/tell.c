@@ -15,7 +15,7 @@ static int join(const struct cmd_context *ctx, struct buf *text, struct err *err
 
 		if (equals == NULL || equals == ctx->argv[i] || strchr(ctx->argv[i], '\n') != NULL)
 			return err_set(err, EXIT_USAGE,
-				       "'%s' is not VARIABLE=VALUE (such as READY=1)",
+				       "'%.60s' is not VARIABLE=VALUE (such as READY=1)",
 				       ctx->argv[i]);
 		buf_addf(text, "%s%s", i > 0 ? "\n" : "", ctx->argv[i]);
 	}
