@@ -514,6 +514,7 @@ struct capture *capture_new(struct unit *u, bool is_err)
 		errno = is_near_limit(ends[1]) ? EMFILE : ENOMEM;
 		return NULL;
 	}
+	fchmod(ends[1], 0622); /* a program of another user may open /dev/stdout */
 	logs_capture_drop(&s->logs, 2 * u->svc.id + is_err);
 	c = make(u, is_err, ends, false);
 	if (c == NULL) {

@@ -260,6 +260,8 @@ static int make_ends(enum conf_pipe_mode mode, int ends[2])
 	case CONF_PIPE_STREAM:
 		if (pipe2(stream, O_CLOEXEC) < 0)
 			return -errno;
+		/* A program of another user may open /dev/stdin; nobody else gets at it by name. */
+		fchmod(stream[0], 0666);
 		ends[CONF_FROM] = stream[1];
 		ends[CONF_TO] = stream[0];
 		return 0;

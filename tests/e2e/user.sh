@@ -9,6 +9,27 @@ fi
 . "$(dirname "$0")/lib.sh"
 [ "$(id -u)" = 0 ] || exit 77
 
+say "a program of another user may open its streams by name, whether they are logs or pipes between programs"
+mkdir -m 777 "$T/open"
+config <<X
+[program:from]
+command=sh -c 'echo by name >/dev/stdout; echo to the log >/dev/stderr; $W'
+user=nobody
+startsecs=0
+stderr_logfile=$T/from.err
+[program:to]
+command=sh -c 'head -n 1 /dev/stdin >$T/open/to; $W'
+user=nobody
+startsecs=0
+[pipe:p]
+from=from
+to=to
+X
+start_mpsup
+must contains "$T/from.err" '^to the log$'
+must contains "$T/open/to" '^by name$'
+shutdown_mpsup
+
 say "the daemon runs as the user, and root steers it"
 mkdir "$T/own"
 chown nobody "$T/own"
