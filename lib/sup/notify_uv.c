@@ -308,9 +308,17 @@ static void on_item(struct unit *u, const struct notify_item *item, bool sure)
 	}
 }
 
-bool said_too_much(struct unit *u)
+/* sd_notify_barrier(3) asks only for being read. */
+static bool is_barrier(const char *p, size_t n)
 {
-	struct said *said = said_of(u);
+	static const char barrier[] = "BARRIER=1";
+
+	return n == sizeof(barrier) - 1 && memcmp(p, barrier, n) == 0;
+}
+
+static bool is_too_much(struct unit *u)
+{
+	struct said *said = u->said;
 
 	said->messages++;
 	if (notify_allows(&said->rate, mps_now().ns))
@@ -325,8 +333,11 @@ void said_message(struct unit *u, const char *p, size_t n, bool is_cut, bool sur
 	struct notify_item items[NOTIFY_ITEMS_MAX];
 	struct said *said = said_of(u);
 	unsigned bad = 0;
-	int n_items = is_cut ? -EBADMSG : notify_parse(p, n, items, &bad);
+	int n_items;
 
+	if (is_barrier(p, n) || is_too_much(u))
+		return;
+	n_items = is_cut ? -EBADMSG : notify_parse(p, n, items, &bad);
 	if (u->svc.conf->control == CONF_CONTROL_OFF) {
 		complain(u, ++said->denied, "says something (control=off)");
 		return;
@@ -366,7 +377,7 @@ static void on_message(struct notify *n, const struct ucred *who, const char *p,
 	kinship = lineage(u, who->pid, tag);
 	if (kinship == 0)
 		on_stranger(n, who);
-	else if (!said_too_much(u))
+	else
 		said_message(u, p, size, is_cut, kinship == 2);
 }
 

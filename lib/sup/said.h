@@ -40,8 +40,6 @@ void notify_listen(struct sup *s);
 
 /* One datagram of u's program. is_cut: it was longer. `sure`: nobody else can have sent it, so it may ask for something. */
 void said_message(struct unit *u, const char *p, size_t n, bool is_cut, bool sure);
-/* The message of u that comes now is one too many; it is counted. */
-bool said_too_much(struct unit *u);
 /* A new run begins. */
 void said_forget(struct unit *u);
 void said_free(struct said *said);
