@@ -80,6 +80,7 @@ contains "$LOG" "gave up: ever entered FATAL state, 3 restarts in 60 seconds" ||
 say "control=notify: nothing"
 must says plain status asked
 says plain denied 1 || fail "plain may ask"
+says plain messages 1 || fail "a barrier counts as something said: $(said plain messages)"
 in_state plain RUNNING || fail "plain is $(state plain)"
 
 say "control=group"
@@ -104,6 +105,8 @@ mps_expect 1 send calm text
 contains "$T/out" "channel" || contains "$T/err" "channel" || fail "it does not say why: $(cat "$T/out" "$T/err")"
 mps_expect 2 send one
 mps_expect 1 send one $'two\nlines'
+expect 2 "$MPSUP" tell "$(printf "%5000s" x)"
+[ "$(wc -c <"$T/err")" -lt 200 ] || fail "it repeats all of it: $(cat "$T/err")"
 expect 1 "$MPSUP" tell READY=1
 contains "$T/err" "nobody to tell" || fail "tell outside of a program: $(cat "$T/err")"
 
