@@ -119,6 +119,8 @@ static void set_log(json_t *o, const char *stream, const struct conf_log *log)
 	static const char *const words[] = { NULL, "AUTO", "syslog", NULL };
 	char key[40];
 
+	if (log->written != NULL)
+		log = log->written;
 	snprintf(key, sizeof(key), "%s_logfile", stream);
 	set_string(o, key, log->kind == CONF_LOG_FILE ? log->path : words[log->kind]);
 	snprintf(key, sizeof(key), "%s_logfile_maxbytes", stream);

@@ -64,6 +64,8 @@ struct conf_log {
 	bool compress; /* gzip for backups */
 	bool events_enabled;
 	bool syslog; /* also to syslog(3) */
+	/* Where maxbytes = 0 does not count, since another rotates the file: what was written. Else NULL. */
+	const struct conf_log *written;
 };
 
 /* A program at an end of a pipe. */

@@ -59,11 +59,15 @@ static void agree(struct loader *l, struct rotated *table, struct conf_proc *p, 
 	struct conf_log *log = is_err ? &p->err : &p->out;
 	AUTO_FREE char *key = NULL;
 	struct rotated *r = NULL;
+	struct conf_log *written;
 
 	if (log->path != NULL && log->maxbytes <= 0 && can_rotate(log->path))
 		HASH_FIND_PTR(table, &log->path, r);
 	if (r == NULL)
 		return;
+	written = store_alloc(l->conf->store, sizeof(*written));
+	*written = *log;
+	log->written = written;
 	log->maxbytes = r->log.maxbytes;
 	log->backups = r->log.backups;
 	log->compress = r->log.compress;

@@ -492,6 +492,8 @@ Test(conf, streams_that_share_a_file_have_one_rotation)
 	for (size_t i = 0; i < 2; i++) {
 		cr_expect_eq(conf->procs[i].out.maxbytes, 10240);
 		cr_expect_eq(conf->procs[i].out.backups, 2);
+		cr_expect_eq(conf->procs[i].out.written->maxbytes, 0);
+		cr_expect_null(conf->procs[i].err.written);
 	}
 	cr_expect_eq(conf->procs[2].err.maxbytes, 10240);
 	cr_expect_not(conf->procs[2].err.compress);
