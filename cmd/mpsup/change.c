@@ -10,6 +10,7 @@
 #include "mpsup/connect.h"
 #include "mpsup/progress.h"
 #include "mpsup/terminal.h"
+#include "sup/client.h"
 
 static bool no_wait;
 
@@ -121,22 +122,61 @@ static void print_rows(const struct running *run, const json_t *targets)
 			outcome_add(&change->outcome, row);
 }
 
-int change_run(struct client *client, struct change *change, json_t *targets, bool *ret_lost)
+static int ask(struct client *client, struct running *run, const json_t *targets, bool progress,
+	       struct err *err)
+{
+	const struct connect_on on = { .row = on_row, .event = on_event, .user = run };
+	const struct change *change = run->change;
+
+	json_array_clear(run->rows);
+	return connect_rows(client, change->method,
+			    json_pack("{s:O, s:b, s:b}", "targets", targets, "wait",
+				      !change->no_wait, "progress", progress),
+			    &on, err);
+}
+
+/* The one before may have done it: that there was nothing left to do is no news then. */
+static void take_as_done(const struct running *run, const json_t *targets)
+{
+	json_t *row;
+	size_t i;
+
+	json_array_foreach (run->rows, i, row) {
+		const char *name = json_string_value(json_object_get(row, "name"));
+
+		if (name == NULL || !is_named(targets, name) ||
+		    json_integer_value(json_object_get(row, "code")) !=
+			    (json_int_t)run->change->outcome.harmless)
+			continue;
+		json_object_set_new(row, "code", json_integer(FAULT_SUCCESS));
+		json_object_set_new(row, "status", json_string(fault_name(FAULT_SUCCESS)));
+		json_object_set_new(row, "message", json_string(run->change->outcome.done));
+	}
+}
+
+int change_run(struct client **client, const struct cmd_context *ctx, struct change *change,
+	       json_t *targets, bool *ret_lost)
 {
 	struct running run = { .change = change, .stopped = json_object(), .rows = json_array() };
-	const struct connect_on on = { .row = on_row, .event = on_event, .user = &run };
 	bool progress = !change->no_wait && (change->stops_first || terminal_is_tty());
 	struct err err = ERR_INIT;
 	int r, code;
 
 	progress_init(&run.progress, !change->no_wait && !change->outcome.json);
-	r = connect_rows(client, change->method,
-			 json_pack("{s:O, s:b, s:b}", "targets", targets, "wait", !change->no_wait,
-				   "progress", progress),
-			 &on, &err);
+	r = ask(*client, &run, targets, progress, &err);
+	/* A restart is not asked for twice; what the one before had begun of it goes on. */
+	while (r == -ECONNRESET && !change->stops_first && connect_again(client, ctx)) {
+		r = ask(*client, &run, targets, progress, &err);
+		take_as_done(&run, targets);
+	}
 	progress_wipe(&run.progress);
 	print_rows(&run, targets);
 	code = outcome_finish(&change->outcome);
+	if (r == -ECONNRESET && change->stops_first)
+		err_set(&err, r,
+			"the supervisor went away before it answered; if another has taken over, "
+			"it goes on with "
+			"what was begun (see mpsup status)");
 	if (ret_lost != NULL && (r == -ECONNRESET || r == FAULT_SHUTDOWN_STATE))
 		*ret_lost = r == -ECONNRESET;
 	else if (r != 0)

@@ -20,10 +20,12 @@ struct change {
 };
 
 /*
- * Calls the method for `targets` (a reference is stolen) and prints what became of each. The exit code. Who means to end
- * the supervisor gives ret_lost: that it is ending is no error then, and *ret_lost is set when it has gone already.
+ * Calls the method for `targets` (a reference is stolen) and prints what became of each. The exit code. start and stop are
+ * asked for again where another supervisor takes over meanwhile: *client is the connection to that one then. Who means to
+ * end the supervisor gives ret_lost: that it is ending is no error then, and *ret_lost is set when it has gone already.
  */
-int change_run(struct client *client, struct change *change, json_t *targets, bool *ret_lost);
+int change_run(struct client **client, const struct cmd_context *ctx, struct change *change,
+	       json_t *targets, bool *ret_lost);
 
 /* --no-wait, the option of all of them. */
 extern const struct cmd_option change_options[];

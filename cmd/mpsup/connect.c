@@ -47,6 +47,18 @@ int connect_open(const struct cmd_context *ctx, struct client **ret_client, stru
 	return client_connect(path, ret_client, err);
 }
 
+bool connect_again(struct client **client, const struct cmd_context *ctx)
+{
+	struct err err = ERR_INIT;
+	struct client *next;
+
+	if (connect_open(ctx, &next, &err) < 0)
+		return false;
+	client_close(*client);
+	*client = next;
+	return true;
+}
+
 static int ask_once(const char *path, int timeout_ms, const char *method, json_t *params,
 		    struct client **ret_client, json_t **ret_result, struct err *err)
 {

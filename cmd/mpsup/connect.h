@@ -5,6 +5,7 @@
 #define CMD_MPSUP_CONNECT_H
 
 #include <jansson.h>
+#include <stdbool.h>
 
 struct client;
 struct cmd_context;
@@ -17,6 +18,9 @@ int connect_socket_path(const struct cmd_context *ctx, char **ret_path, struct e
  * 0 or -errno. -ENOENT and -ECONNREFUSED say that nobody listens; that there is no configuration is -EINVAL.
  */
 int connect_open(const struct cmd_context *ctx, struct client **ret_client, struct err *err);
+
+/* After -ECONNRESET: in the place of *client, a connection to whoever has taken over. False: nobody is there. */
+bool connect_again(struct client **client, const struct cmd_context *ctx);
 
 /*
  * Connects to the socket at path and calls the method, with client_call()'s params and result. Where the connection ends

@@ -113,7 +113,7 @@ static int subscribe(struct follow *f, struct err *err)
 }
 
 /* Again also where it went away while we looked. */
-static int connect_again(struct follow *f, struct err *err)
+static int subscribe_again(struct follow *f, struct err *err)
 {
 	int r;
 
@@ -129,7 +129,7 @@ int follow_look(struct follow *f, struct err *err)
 {
 	int r = look(f, err);
 
-	return r == -ECONNRESET ? connect_again(f, err) : r;
+	return r == -ECONNRESET ? subscribe_again(f, err) : r;
 }
 
 int follow_open(struct follow *f, const struct cmd_context *ctx, struct err *err)
@@ -138,7 +138,7 @@ int follow_open(struct follow *f, const struct cmd_context *ctx, struct err *err
 
 	if (r < 0)
 		return r == -ENOENT ? -EINVAL : r;
-	return connect_again(f, err);
+	return subscribe_again(f, err);
 }
 
 int follow_next(struct follow *f, struct mps_time until, struct err *err)
@@ -149,7 +149,7 @@ int follow_next(struct follow *f, struct mps_time until, struct err *err)
 	if (r == 0)
 		r = client_next(f->client, &message, err);
 	if (r == -ECONNRESET)
-		return connect_again(f, err);
+		return subscribe_again(f, err);
 	if (r != 0)
 		return r;
 	if (json_object_get(message, "event") != NULL)

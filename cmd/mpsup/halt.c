@@ -55,26 +55,37 @@ static void witness_wait(struct witness *w)
 	fd_close(&w->lock_fd);
 }
 
-int halt_supervisor(struct client *client, bool json, bool wait)
+static int ask(struct client **client, const struct cmd_context *ctx, const char *method,
+	       json_t **ret, struct err *err)
+{
+	int r;
+
+	do
+		r = client_call(*client, method, NULL, NULL, NULL, ret, err);
+	while (r == -ECONNRESET && connect_again(client, ctx));
+	return r;
+}
+
+int halt_supervisor(struct client **client, const struct cmd_context *ctx, bool wait)
 {
 	struct err err = ERR_INIT;
 	struct witness witness;
 	json_t *result;
-	int r = client_call(client, "info", NULL, NULL, NULL, &result, &err);
+	int r = ask(client, ctx, "info", &result, &err);
 
 	if (r != 0)
 		return cmd_fail(connect_exit_code(r), &err);
 	witness_open(&witness, result);
 	json_decref(result);
 	result = NULL;
-	r = client_call(client, "shutdown", NULL, NULL, NULL, &result, &err);
+	r = ask(client, ctx, "shutdown", &result, &err);
 	json_decref(result);
 	/* Somebody else asked first, or it was faster than its answer: then it goes all the same. */
 	if (r != 0 && r != FAULT_SHUTDOWN_STATE && r != -ECONNRESET)
 		return cmd_fail(connect_exit_code(r), &err);
-	if (wait && client_wait_closed(client) == 0)
+	if (wait && client_wait_closed(*client) == 0)
 		witness_wait(&witness);
-	if (json)
+	if (ctx->json)
 		printf("{\"shutdown\":true}\n");
 	else
 		printf("Shut down\n");

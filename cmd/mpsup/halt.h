@@ -9,7 +9,7 @@
 struct client;
 struct cmd_context;
 
-/* Asks for the shutdown and, if wait, waits for the keeper's end. The exit code. Closes nothing. */
-int halt_supervisor(struct client *client, bool json, bool wait);
+/* Asks for the shutdown, if need be the one who has taken over, and waits for the keeper's end if wait. The exit code. */
+int halt_supervisor(struct client **client, const struct cmd_context *ctx, bool wait);
 
 #endif

@@ -28,7 +28,7 @@ static int run(struct cmd_context *ctx)
 	targets = connect_names(ctx);
 	if (ctx->argc == 0)
 		json_array_append_new(targets, json_string("all"));
-	r = change_run(client, &change, targets, NULL);
+	r = change_run(&client, ctx, &change, targets, NULL);
 	client_close(client);
 	return r;
 }

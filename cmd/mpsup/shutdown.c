@@ -21,7 +21,7 @@ static int run(struct cmd_context *ctx)
 	r = connect_open(ctx, &client, &err);
 	if (r < 0)
 		return cmd_fail(connect_exit_code(r), &err);
-	r = halt_supervisor(client, ctx->json, !change_no_wait());
+	r = halt_supervisor(&client, ctx, !change_no_wait());
 	client_close(client);
 	return r;
 }

@@ -92,7 +92,7 @@ static int run(struct cmd_context *ctx)
 	/* Nothing named: a new supervisor is starting what has autostart, an old one is to start what is down. */
 	if (ctx->argc == 0 && !started)
 		json_array_append_new(targets, json_string("all"));
-	r = change_run(client, &change, targets, NULL);
+	r = change_run(&client, ctx, &change, targets, NULL);
 	client_close(client);
 	return r;
 }

@@ -8,7 +8,7 @@
 #include "mpsup/verbs.h"
 #include "sup/client.h"
 
-static int stop(struct client *client, struct cmd_context *ctx, bool *ret_lost)
+static int stop(struct client **client, struct cmd_context *ctx, bool *ret_lost)
 {
 	struct change change = {
 		.method = "stop",
@@ -22,10 +22,10 @@ static int stop(struct client *client, struct cmd_context *ctx, bool *ret_lost)
 
 	if (ctx->argc == 0)
 		json_array_append_new(targets, json_string("all"));
-	return change_run(client, &change, targets, ret_lost);
+	return change_run(client, ctx, &change, targets, ret_lost);
 }
 
-static int stop_all(struct client *client, struct cmd_context *ctx)
+static int stop_all(struct client **client, struct cmd_context *ctx)
 {
 	bool lost = false;
 	int code = 0, last;
@@ -35,7 +35,7 @@ static int stop_all(struct client *client, struct cmd_context *ctx)
 		code = stop(client, ctx, &lost);
 	if (lost)
 		return code;
-	last = halt_supervisor(client, ctx->json, !change_no_wait());
+	last = halt_supervisor(client, ctx, !change_no_wait());
 	return last != 0 ? last : code;
 }
 
@@ -47,7 +47,7 @@ static int run(struct cmd_context *ctx)
 
 	if (r < 0)
 		return cmd_fail(connect_exit_code(r), &err);
-	r = ctx->argc > 0 ? stop(client, ctx, NULL) : stop_all(client, ctx);
+	r = ctx->argc > 0 ? stop(&client, ctx, NULL) : stop_all(&client, ctx);
 	client_close(client);
 	return r;
 }

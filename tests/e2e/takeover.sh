@@ -125,7 +125,31 @@ mps_expect 0 restart piped
 gone "$victim" || fail "it was not ended"
 [ "$(pid_of piped)" != "$victim" ] || fail "it was not started again"
 
-say "a shutdown that is under way goes on"
+say "a stop that is waited for goes on, and whoever waits hears of its end"
+mps_expect 0 start slow
+mps stop slow >"$T/stop.out" 2>&1 &
+asking=$!
+must in_state slow STOPPING
+take_over
+wait $asking || fail "exit status $?: $(cat "$T/stop.out")"
+contains "$T/stop.out" "^slow: stopped$" || fail "it says: $(cat "$T/stop.out")"
+in_state slow STOPPED || fail "slow is $(state slow)"
+mps_expect 0 start slow
+
+say "a shutdown too"
+mps stop >"$T/stop.out" 2>&1 &
+asking=$!
+must in_state slow STOPPING
+take_over
+wait $asking || fail "exit status $?: $(cat "$T/stop.out")"
+contains "$T/stop.out" "^Shut down$" || fail "it says: $(cat "$T/stop.out")"
+must -t 6 nothing_left
+[ ! -e "$T/mpsup.pid" ] || fail "the pid file is left"
+
+say "also where nobody waits for it"
+mps_expect 0 start --no-wait
+supervisor=$(role supervisor)
+must in_state slow RUNNING
 mps_expect 0 shutdown --no-wait
 must in_state slow STOPPING
 kill -KILL "$supervisor"
