@@ -5,6 +5,7 @@
  */
 #include <fcntl.h>
 #include <jansson.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,6 +90,7 @@ static void init_once(void)
 
 	if (sup.conf != NULL)
 		return;
+	signal(SIGPIPE, SIG_IGN); /* as in the supervisor; we may be dropped while we write */
 	conf.path = (char *)"/f.conf";
 	conf.supervisord.identifier = (char *)"fuzz";
 	sup.conf = &conf;
