@@ -23,7 +23,7 @@ struct ask {
 	int pipe;		     /* the child's end, -1 once it is sent */
 	int fds[FORKSERVER_FDS_MAX]; /* what travels behind it */
 	size_t n_fds;
-	int own[KEEPER_FDS_MAX + 1]; /* those of them that are ours to close */
+	int own[2 * KEEPER_FDS_MAX + 1]; /* those of them that are ours to close */
 	size_t n_own;
 	unsigned tries;
 	bool sent;

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -116,6 +117,19 @@ void server_forget(struct keeper *k, struct ask *a)
 	server_rest(s);
 }
 
+/* Here, and not in the child: when that looks, the number may be another's in the forkserver. */
+static int open_again(struct ask *a, int fd)
+{
+	char path[32];
+	int again;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	again = open(path, (fcntl(fd, F_GETFL) & (O_ACCMODE | O_APPEND)) | O_CLOEXEC | O_NOCTTY);
+	if (again < 0)
+		return fd; /* shared, then */
+	return a->own[a->n_own++] = again;
+}
+
 /* The rows name what travels behind the pipe. What came with the START is ours from here on. */
 static int fill(struct keeper *k, struct ask *a, const struct mps_spawn *spawn)
 {
@@ -125,9 +139,10 @@ static int fill(struct keeper *k, struct ask *a, const struct mps_spawn *spawn)
 	AUTO_BUF body = BUF_INIT;
 
 	for (size_t i = 0; i < spawn->n_fds; i++) {
-		a->fds[a->n_fds++] = spawn->fds[i].fd;
-		rows[i] = (struct mps_fd){ spawn->fds[i].child, (int)i,
-					   spawn->fds[i].flags & MPS_FD_REOPEN };
+		int fd = spawn->fds[i].fd;
+
+		a->fds[a->n_fds++] = spawn->fds[i].flags & MPS_FD_REOPEN ? open_again(a, fd) : fd;
+		rows[i] = (struct mps_fd){ spawn->fds[i].child, (int)i, 0 };
 	}
 	s.fds = rows;
 	mps_spawn_encode(&s, &body);

@@ -150,10 +150,11 @@ static void resolve(const struct forkserver *f, const struct mps_spawn *s)
 		fds[i].fd = f->fds[1 + fds[i].fd];
 }
 
-static bool has_roles(const struct mps_spawn *s)
+/* The child has our numbers only until we go on: it cannot open one again. */
+static bool has_flags(const struct mps_spawn *s)
 {
 	for (size_t i = 0; i < s->n_fds; i++)
-		if (s->fds[i].flags & MPS_FD_ROLE)
+		if (s->fds[i].flags != 0)
 			return true;
 	return false;
 }
@@ -167,7 +168,7 @@ static int start(struct forkserver *f, const struct forkserver_request *r, struc
 
 	if (e < 0)
 		return e;
-	if (has_roles(&s))
+	if (has_flags(&s))
 		return -EBADMSG;
 	if (s.renew && is_stale(f))
 		return -ESTALE;

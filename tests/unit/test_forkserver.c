@@ -63,27 +63,37 @@ static int end(struct scene *s)
 static char *name[] = { (char *)"one", NULL };
 
 /* Asks for s; the read end of its pipe. */
-static int ask(const struct scene *scene, const struct mps_spawn *s, bool is_long)
+static int ask_with(const struct scene *scene, const struct mps_spawn *s, bool is_long, int along)
 {
 	struct forkserver_request head = { .is_long = is_long };
 	AUTO_BUF b = BUF_INIT;
 	AUTO_BUF spawn = BUF_INIT;
 	struct iovec iov;
-	int ends[2], fds[2];
+	int ends[2], fds[3], memfd = -1;
+	size_t n = 0;
 
 	cr_assert_eq(pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
 	mps_spawn_encode(s, &spawn);
 	forkserver_encode(&head, &b);
 	if (!is_long)
 		buf_add(&b, spawn.p, spawn.len);
+	else
+		memfd = mps_seal(spawn.p, spawn.len);
 	iov = (struct iovec){ b.p, b.len };
-	fds[0] = ends[1];
-	fds[1] = is_long ? mps_seal(spawn.p, spawn.len) : -1;
-	cr_assert_eq(fd_send(scene->sock, &iov, 1, fds, 1 + (size_t)is_long), 0);
-	close(ends[1]);
+	fds[n++] = ends[1];
+	if (along >= 0)
+		fds[n++] = along;
 	if (is_long)
-		close(fds[1]);
+		fds[n++] = memfd;
+	cr_assert_eq(fd_send(scene->sock, &iov, 1, fds, n), 0);
+	close(ends[1]);
+	fd_close(&memfd);
 	return ends[0];
+}
+
+static int ask(const struct scene *scene, const struct mps_spawn *s, bool is_long)
+{
+	return ask_with(scene, s, is_long, -1);
 }
 
 /* What the pipe says next, waiting for it. */
@@ -173,12 +183,13 @@ Test(forkserver, what_cannot_be_loaded_is_told_and_ends_it)
 /* Each of these ends the server and nothing else; a pipe that came along just ends. */
 Test(forkserver, garbage_ends_it)
 {
-	for (int row = 0; row < 5; row++) {
+	for (int row = 0; row < 6; row++) {
 		struct mps_spawn s = shell();
 		struct forkserver_word word;
 		struct mps_failure f;
 		struct scene scene;
 		struct mps_fd role = { 0, MPS_FD_NULL, MPS_FD_ROLE }, missing = { 0, 0, 0 };
+		struct mps_fd reopen = { 0, 0, MPS_FD_REOPEN };
 		char bytes[300];
 		int fd = -1;
 
@@ -201,6 +212,10 @@ Test(forkserver, garbage_ends_it)
 		if (row == 4) { /* the starter's own are no matter of this one's */
 			s.fds = &role;
 			fd = ask(&scene, &s, true);
+		}
+		if (row == 5) { /* a number that is another's when the child looks */
+			s.fds = &reopen;
+			fd = ask_with(&scene, &s, false, STDIN_FILENO);
 		}
 		if (fd >= 0)
 			cr_expect_eq(result(fd, &f), 1, "row %d", row);
