@@ -78,6 +78,7 @@ static struct {
 	pid_t child; /* still to be waited for; 0 = none */
 	pid_t pids[2];
 	size_t n_pids;
+	bool daemon; /* mpsup start was called */
 } now_running;
 
 static _Noreturn void die(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -145,6 +146,10 @@ static void die(const char *fmt, ...)
 		kill(now_running.pids[i], SIGTERM);
 	if (now_running.child > 0)
 		kill(now_running.child, SIGTERM);
+	if (now_running.daemon) {
+		now_running.daemon = false;
+		wait_status(run_verb("shutdown", "/dev/null"));
+	}
 	remove_dir();
 	exit(1);
 }
@@ -385,6 +390,7 @@ static void start_mpsup(struct samples *m, struct mps_time from, int seconds)
 {
 	int r;
 
+	now_running.daemon = true;
 	now_running.child = run_verb("start", "/dev/null");
 	wait_ups(b.count, seconds);
 	samples_add(&m[ALL_UP], ms_since(from));
@@ -473,6 +479,7 @@ static void measure_stop(enum contender c, struct samples *m)
 	samples_add(&m[STOP], ms_since(from));
 	now_running.child = 0;
 	now_running.n_pids = 0;
+	now_running.daemon = false;
 	left = count_left();
 	if (r != 0 || left != 0)
 		die("%s: stop: exit status %d, %u programs left", contender_names[c], r, left);
