@@ -76,7 +76,6 @@ static json_t *get_restarts(const struct row *r)
 	return json_integer(r->svc->restarts);
 }
 
-/* In its own words first, while it runs. */
 /* It cannot be started before that has loaded everything, which may take long, or for ever. */
 static bool waits_for_server(const struct row *r)
 {
@@ -90,6 +89,7 @@ static bool waits_for_server(const struct row *r)
 	return server == NULL || !server->is_ready;
 }
 
+/* In its own words first, while it runs. */
 static json_t *get_info(const struct row *r)
 {
 	AUTO_FREE char *info = svc_info(r->svc, r->now, r->wall), *both = NULL;
