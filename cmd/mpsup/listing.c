@@ -62,6 +62,7 @@ void listing_only_table(json_t *params)
 	json_object_set_new(params, "fields",
 			    json_pack("[s, s, s, s, s, s, s]", "name", "state", "pid", "uptime",
 				      "restarts", "start_method", "info"));
+	json_object_set_new(params, "brief", json_true());
 }
 
 static bool is_down(const char *state)
@@ -136,6 +137,14 @@ json_t *listing_json(const struct listing *l)
 	return rows;
 }
 
+/* Rows for a table are brief. */
+static const char *method_of(const json_t *row)
+{
+	const char *method = listing_text(row, "start_method");
+
+	return method[0] != '\0' ? method : "spawn";
+}
+
 static void add_row(struct table *t, const json_t *row, const struct usage *usage, bool method)
 {
 	json_int_t pid = json_integer_value(json_object_get(row, "pid"));
@@ -161,14 +170,14 @@ static void add_row(struct table *t, const json_t *row, const struct usage *usag
 	table_addf(t, NULL, "%lld",
 		   (long long)json_integer_value(json_object_get(row, "restarts")));
 	if (method)
-		table_add(t, listing_text(row, "start_method"), NULL);
+		table_add(t, method_of(row), NULL);
 	table_add(t, listing_text(row, "info"), NULL);
 }
 
 static bool has_methods(const struct listing *l)
 {
 	for (size_t i = 0; i < l->n; i++)
-		if (strcmp(listing_text(l->list[i].json, "start_method"), "spawn") != 0)
+		if (strcmp(method_of(l->list[i].json), "spawn") != 0)
 			return true;
 	return false;
 }

@@ -59,6 +59,7 @@ struct request {
 	struct unit **list;
 	size_t n_list, at;
 	uint64_t fields; /* of a row of status, a bit each */
+	bool brief;	 /* without those that say what most do */
 };
 
 /* connection_uv.c */

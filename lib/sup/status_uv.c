@@ -370,15 +370,32 @@ static const struct field {
 };
 _Static_assert(ARRAY_SIZE(fields) <= 64, "struct request has a bit for each");
 
+/* What most rows say, and a brief one does not. */
+static bool is_usual(const struct field *f, const json_t *value)
+{
+	const char *usual = f->get == get_start_method ? conf_method_word(CONF_METHOD_SPAWN) : "";
+
+	if (json_is_integer(value))
+		return json_integer_value(value) == 0;
+	if (json_is_string(value))
+		return strcmp(json_string_value(value), usual) == 0;
+	return json_is_null(value);
+}
+
 static json_t *row_of(const struct request *r, const struct unit *u, struct mps_time now,
 		      struct mps_time wall)
 {
 	const struct row row = { u, &u->svc, now, wall };
 	json_t *json = json_object();
 
-	for (size_t i = 0; i < ARRAY_SIZE(fields); i++)
-		if (r->fields & UINT64_C(1) << i)
-			json_object_set_new_nocheck(json, fields[i].name, fields[i].get(&row));
+	for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
+		json_t *value = r->fields & UINT64_C(1) << i ? fields[i].get(&row) : NULL;
+
+		if (r->brief && is_usual(&fields[i], value))
+			json_decref(value);
+		else
+			json_object_set_new_nocheck(json, fields[i].name, value);
+	}
 	return json;
 }
 
@@ -446,6 +463,7 @@ static bool choose_fields(struct request *r)
 
 void method_status(struct request *r)
 {
+	r->brief = json_is_true(json_object_get(r->params, "brief"));
 	if (!choose_fields(r) || !method_find_targets(r)) {
 		request_end(r);
 		return;

@@ -72,6 +72,8 @@ rows = ask({"fields": ["name", "pid", "command"]})["result"]["processes"]
 assert [sorted(r) for r in rows] == [["command", "name", "pid"]] * 2, rows
 assert sorted(r["name"] for r in rows) == ["alone", "tree"], rows
 assert ask({"fields": []})["result"]["processes"] == [{}, {}]
+brief = ask({"fields": ["name", "pid", "uptime", "restarts", "start_method", "info"], "brief": True})["result"]["processes"]
+assert [sorted(r) for r in brief] == [["name", "pid", "uptime"]] * 2, brief
 assert "info" in ask({})["result"]["processes"][0]
 assert "history" in ask({"detail": True})["result"]["processes"][0]
 assert "compat" in ask({"compat": True})["result"]["processes"][0]
