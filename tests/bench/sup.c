@@ -43,7 +43,8 @@ static const char *const contender_names[] = { "bare", "mpsup", "supervisord" };
 	X(RESTART_P99, "restart_p99_ms", "restart, p99", "ms")                                     \
 	X(RESTART_CPU, "restart_cpu_us", "CPU per restart", "us")                                  \
 	X(IDLE, "idle_switches", "switches at rest", "")                                           \
-	X(STATUS, "status_ms", "mpsup status", "ms")                                               \
+	X(STATUS_FIRST, "status_first_ms", "status, the first", "ms")                              \
+	X(STATUS, "status_ms", "status, again", "ms")                                              \
 	X(STOP, "stop_ms", "stop all", "ms")
 
 enum metric {
@@ -456,13 +457,16 @@ static void measure_idle(struct samples *m)
 	samples_add(&m[IDLE], (double)(sum_threads("status", one_switches) - before));
 }
 
+/* For who looks first the kernel makes the entries in /proc of all these new processes. */
 static void measure_status(struct samples *m)
 {
-	struct mps_time from = mps_now();
+	for (int i = 0; i < 6; i++) {
+		struct mps_time from = mps_now();
 
-	if (wait_status(run_verb("status", "/dev/null")) != 0)
-		die("mpsup status says that not all run");
-	samples_add(&m[STATUS], ms_since(from));
+		if (wait_status(run_verb("status", "/dev/null")) != 0)
+			die("mpsup status says that not all run");
+		samples_add(&m[i == 0 ? STATUS_FIRST : STATUS], ms_since(from));
+	}
 }
 
 static void measure_stop(enum contender c, struct samples *m)
