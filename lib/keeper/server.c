@@ -119,10 +119,14 @@ void server_want(struct keeper *k, struct server *s)
 		start_server(k, s);
 }
 
+/*
+ * With its spares, which are of its process group until they are workers: one that has said its number has left it. Only
+ * while it is not reaped, or the group could be another's.
+ */
 static void end_server(struct server *s)
 {
-	if (s->pid > 0)
-		pidfd_signal(s->pidfd, s->pid, SIGKILL);
+	if (s->pid > 0 && kill(-s->pid, SIGKILL) < 0)
+		pidfd_signal(s->pidfd, s->pid, SIGKILL); /* it has no group yet */
 }
 
 static bool is_idle(const struct server *s)
@@ -191,9 +195,12 @@ void server_on_exit(struct keeper *k, uint32_t index)
 	struct server *s = k->servers[index];
 	siginfo_t si = { 0 };
 
-	if (s->pid > 0 && waitid(P_PID, (id_t)s->pid, &si, WEXITED | WNOHANG) == 0 &&
-	    si.si_pid == s->pid)
-		on_gone(k, s, &si);
+	if (s->pid <= 0 || waitid(P_PID, (id_t)s->pid, &si, WEXITED | WNOHANG | WNOWAIT) < 0 ||
+	    si.si_pid != s->pid)
+		return;
+	end_server(s); /* a spare may have been stopped */
+	waitid(P_PID, (id_t)s->pid, &si, WEXITED | WNOHANG);
+	on_gone(k, s, &si);
 }
 
 void server_on_word(struct keeper *k, uint32_t index)

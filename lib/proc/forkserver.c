@@ -1,16 +1,20 @@
 /*
- * The process that forks for others. Between two requests nothing of the last is left in it: no descriptor, no child.
+ * The process that forks for others. It reads no request itself: a copy of it waits for each, which is forked ahead.
  */
 #include "proc/forkserver.h"
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <link.h>
 #include <poll.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -58,6 +62,9 @@ struct loaded {
 
 struct forkserver {
 	int sock;
+	int spare;   /* where one speaks, -1 = there is none */
+	bool yields; /* see there */
+	struct buf spare_title;
 	struct loaded *loaded;
 	size_t n_loaded;
 	char *in; /* KEEPER_MSG_MAX bytes */
@@ -134,11 +141,13 @@ static bool is_stale(const struct forkserver *f)
 
 /* -------------------------------------------------------------------------------------------------- starts */
 
-static void write_failure(int fd, enum mps_step step, int error)
+/* Where not even the pipe has come along, its end says that it is to be asked again. */
+static void write_failure(const struct forkserver *f, enum mps_step step, int error)
 {
 	const struct mps_failure failure = { (int32_t)step, error, "" };
 
-	fd_write_all(fd, &failure, sizeof(failure));
+	if (f->n_fds > 0)
+		fd_write_all(f->fds[0], &failure, sizeof(failure));
 }
 
 /* The table's indexes count from the first descriptor behind the pipe. */
@@ -160,44 +169,55 @@ static bool has_flags(const struct mps_spawn *s)
 }
 
 /* 0, or -EBADMSG and the like: who says such things is not listened to any more. */
-static int start(struct forkserver *f, const struct forkserver_request *r, struct wire *w)
+static int read_spawn(struct forkserver *f, const struct forkserver_request *r, struct wire *w,
+		      struct mps_spawn *ret)
 {
-	struct mps_spawn s;
 	size_t others = 1 + (size_t)r->is_long;
-	int e = mps_spawn_decode(w, f->n_fds - others, &f->scratch, &s);
+	int e = mps_spawn_decode(w, f->n_fds - others, &f->scratch, ret);
 
 	if (e < 0)
 		return e;
-	if (has_flags(&s))
+	if (has_flags(ret))
 		return -EBADMSG;
-	if (s.renew && is_stale(f))
+	if (ret->renew && is_stale(f))
 		return -ESTALE;
-	resolve(f, &s);
-	s.tag = r->tag;
-	if (s.symbol != NULL)
-		s.function = mps_entry_find(s.path, s.symbol);
+	resolve(f, ret);
+	ret->tag = r->tag;
 	/* What was loaded has set up what it needs; a program of its own shall not see that. */
-	s.signals_are_default = s.symbol != NULL;
-	e = mps_spawn_sibling(&s, f->fds[0]);
-	if (e < 0)
-		write_failure(f->fds[0], MPS_STEP_FORK, -e);
+	ret->signals_are_default = ret->symbol != NULL;
 	return 0;
 }
 
-static int on_request(struct forkserver *f, size_t n, bool cut)
+static void drop_fds(struct forkserver *f)
 {
+	while (f->n_fds > 0)
+		fd_close(&f->fds[--f->n_fds]);
+}
+
+/* The next request. 0 or as above; -EPIPE: nobody is there any more; -EMFILE: it came without all of its descriptors. */
+static int take(struct forkserver *f, struct mps_spawn *ret)
+{
+	struct pollfd p = { .fd = f->sock, .events = POLLIN };
 	struct forkserver_request r;
 	struct wire w;
 	size_t size;
-	void *map = NULL;
-	int e = forkserver_decode(f->in, n, &r);
+	void *map;
+	bool cut;
+	ssize_t n;
+	int e;
 
+	do {
+		poll(&p, 1, -1);
+		n = fd_recv(f->sock, f->in, KEEPER_MSG_MAX, f->fds, FORKSERVER_FDS_MAX, &f->n_fds,
+			    &cut);
+	} while (n == -EINTR || n == -EAGAIN);
+	if (n <= 0)
+		return n == 0 ? -EPIPE : (int)n;
+	if (cut) /* our table was full: the kernel dropped descriptors */
+		return -EMFILE;
+	e = forkserver_decode(f->in, (size_t)n, &r);
 	if (e < 0 || f->n_fds < 1 + (size_t)r.is_long)
 		return -EBADMSG;
-	if (cut) { /* our table was full: the kernel dropped descriptors */
-		write_failure(f->fds[0], MPS_STEP_RECEIVE, EMFILE);
-		return 0;
-	}
 	w = (struct wire){ r.rest, r.rest_size, false };
 	if (r.is_long) {
 		e = mps_unseal(f->fds[f->n_fds - 1], &map, &size);
@@ -205,33 +225,179 @@ static int on_request(struct forkserver *f, size_t n, bool cut)
 			return e;
 		w = (struct wire){ map, size, false };
 	}
-	e = start(f, &r, &w);
-	if (map != NULL)
-		munmap(map, size);
-	return e;
+	return read_spawn(f, &r, &w, ret);
+}
+
+/* ------------------------------------------------------------------------------------------------- spares */
+
+/*
+ * A spare says that it is ready, and with what exit status we are to end, if we are. That it has taken a request, or is no
+ * more, is told by the end of its pipe.
+ */
+enum { SPARE_READY = 0, GARBAGE_HEARD = 2 };
+
+static int status_after(int error)
+{
+	return error == -ESTALE ? FORKSERVER_STALE : GARBAGE_HEARD;
+}
+
+static void speak(int tell, int word)
+{
+	unsigned char byte = (unsigned char)word;
+
+	while (write(tell, &byte, 1) < 0 && errno == EINTR)
+		;
+}
+
+/* That, or negative: it is gone. */
+static int hear(struct forkserver *f)
+{
+	unsigned char byte;
+	ssize_t n;
+
+	do
+		n = read(f->spare, &byte, 1);
+	while (n < 0 && errno == EINTR);
+	if (n == 1)
+		return byte;
+	fd_close(&f->spare);
+	return -1;
+}
+
+/*
+ * Goes once through what a request needs, one that asks for nothing, so that the pages which that touches are the copy's
+ * own before somebody waits for it.
+ */
+static void rehearse(struct forkserver *f)
+{
+	static char *none[] = { NULL };
+	const struct mps_fd row = { 0, 0, 0 };
+	const struct forkserver_request head = { 0 };
+	struct mps_spawn s = { .path = "", .argv = none, .envp = none, .fds = &row, .n_fds = 1 };
+	AUTO_BUF b = BUF_INIT;
+	struct iovec iov;
+	int ends[2], sock = f->sock;
+
+	if (f->n_loaded > 0)
+		mps_entry_find(f->loaded[0].path, "");
+	forkserver_encode(&head, &b);
+	mps_spawn_encode(&s, &b);
+	iov = (struct iovec){ b.p, b.len };
+	if (b.failed || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+		return;
+	f->sock = ends[1];
+	if (fd_send(ends[0], &iov, 1, ends, 2) == 0)
+		take(f, &s);
+	f->sock = sock;
+	drop_fds(f);
+	close(ends[0]);
+	close(ends[1]);
+}
+
+/*
+ * The life of a copy that is made ahead, so that no start waits for a fork: it takes the next request itself, and becomes
+ * what that asks for. Its end of the pipe goes with all else that it has no use for then.
+ */
+static _Noreturn void be_spare(struct forkserver *f, int tell, pid_t maker)
+{
+	struct mps_birth birth = { .maker = maker, .parent = getppid(), .announces = true };
+	struct mps_spawn s;
+	int e;
+
+	fd_close(&f->spare);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (f->yields)
+		sched_setscheduler(0, SCHED_OTHER, &(struct sched_param){ 0 });
+	title_put(f->spare_title.p);
+	rehearse(f);
+	speak(tell, SPARE_READY);
+	e = take(f, &s);
+	if (e == -EMFILE)
+		write_failure(f, MPS_STEP_RECEIVE, EMFILE);
+	else if (e < 0 && e != -EPIPE)
+		speak(tell, status_after(e));
+	if (e < 0)
+		_exit(0);
+	if (s.symbol != NULL)
+		s.function = mps_entry_find(s.path, s.symbol);
+	birth.error_fd = f->fds[0];
+	mps_child_run(&s, &birth);
+}
+
+/* 0 when it is ready, or -errno. */
+static int make_spare(struct forkserver *f)
+{
+	pid_t pid, maker = getpid();
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return -errno;
+	f->spare = ends[0];
+	pid = mps_fork_sibling();
+	if (pid == 0)
+		be_spare(f, ends[1], maker);
+	close(ends[1]);
+	if (pid > 0)
+		return hear(f) == SPARE_READY ? 0 : -EAGAIN;
+	fd_close(&f->spare);
+	return pid;
+}
+
+/* Waits for a word of the spare, or for `events`. False: nobody is there any more, and the spare has seen it too. */
+static bool await(const struct forkserver *f, short events)
+{
+	struct pollfd p[] = { { .fd = f->sock, .events = events },
+			      { .fd = f->spare, .events = POLLIN } };
+
+	while (poll(p, 2, -1) < 0 && errno == EINTR)
+		;
+	return p[1].revents != 0 || !(p[0].revents & (POLLHUP | POLLERR));
+}
+
+/* Answers in place of the spare that there is not. 0, or an exit status. */
+static int refuse(struct forkserver *f, int error)
+{
+	struct mps_spawn s;
+	int e = take(f, &s);
+
+	if (e == 0 || e == -EMFILE)
+		write_failure(f, MPS_STEP_FORK, error);
+	drop_fds(f);
+	return e == 0 || e == -EMFILE ? 0 : status_after(e);
 }
 
 static int serve(struct forkserver *f)
 {
-	struct pollfd p = { .fd = f->sock, .events = POLLIN };
-	int e = 0;
+	for (;;) {
+		int e = make_spare(f), word;
 
-	while (e == 0 && (poll(&p, 1, -1) > 0 || errno == EINTR)) {
-		bool cut;
-		ssize_t n = fd_recv(f->sock, f->in, KEEPER_MSG_MAX, f->fds, FORKSERVER_FDS_MAX,
-				    &f->n_fds, &cut);
-
-		if (n == 0)
-			return 0; /* nobody is there any more */
-		if (n == -EINTR || n == -EAGAIN)
+		if (e < 0) { /* once more when one is needed */
+			if (!await(f, POLLIN))
+				return 0;
+			e = make_spare(f);
+		}
+		if (e < 0) {
+			word = refuse(f, -e);
+			if (word != 0)
+				return word;
 			continue;
-		if (n < 0)
-			return 1;
-		e = on_request(f, (size_t)n, cut);
-		while (f->n_fds > 0)
-			fd_close(&f->fds[--f->n_fds]);
+		}
+		if (!await(f, 0))
+			return 0;
+		word = hear(f);
+		if (word >= 0)
+			return word;
 	}
-	return e == -ESTALE ? FORKSERVER_STALE : 2;
+}
+
+/*
+ * Who lets a spare go makes the next, which it shall not do on the processor of the one that somebody waits for: to this
+ * policy the kernel gives no processor at once (sched(7)). No other that we were given is changed.
+ */
+static void yield_to_spares(struct forkserver *f)
+{
+	f->yields = sched_getscheduler(0) == SCHED_OTHER &&
+		    sched_setscheduler(0, SCHED_BATCH, &(struct sched_param){ 0 }) == 0;
 }
 
 static void fini(struct forkserver *f)
@@ -240,19 +406,22 @@ static void fini(struct forkserver *f)
 		free(f->loaded[i].path);
 	free(f->loaded);
 	free(f->in);
+	buf_fini(&f->spare_title);
 	buf_fini(&f->scratch);
 }
 
 int forkserver_run(char **argv, int sock)
 {
-	struct forkserver f = { .sock = sock };
+	struct forkserver f = { .sock = sock, .spare = -1 };
 	int status = 1;
 
 	title_set("mpsup: forkserver %s", argv[0]);
+	buf_addf(&f.spare_title, "mpsup: spare of forkserver %s", argv[0]);
 	fd_set_cloexec(sock, true);
 	f.in = malloc(KEEPER_MSG_MAX);
-	if (f.in != NULL && preload(&f, argv + 1)) {
+	if (f.in != NULL && !f.spare_title.failed && preload(&f, argv + 1)) {
 		say(&f, NULL);
+		yield_to_spares(&f);
 		status = serve(&f);
 	}
 	fini(&f);

@@ -266,17 +266,10 @@ static pid_t clone_sibling(void)
 	return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
 }
 
-int mps_spawn_sibling(const struct mps_spawn *s, int error_fd)
+pid_t mps_fork_sibling(void)
 {
-	const struct mps_birth birth = {
-		.error_fd = error_fd,
-		.maker = getpid(),
-		.parent = getppid(),
-		.announces = true,
-	};
 	sigset_t all, old;
 	pid_t pid;
-	int r = 0;
 
 	close_prepare();
 	/* What was loaded may have handlers. */
@@ -284,9 +277,8 @@ int mps_spawn_sibling(const struct mps_spawn *s, int error_fd)
 	sigprocmask(SIG_SETMASK, &all, &old);
 	pid = clone_sibling();
 	if (pid == 0)
-		mps_child_run(s, &birth);
-	if (pid < 0)
-		r = -errno;
+		return 0;
+	pid = pid < 0 ? -errno : pid;
 	sigprocmask(SIG_SETMASK, &old, NULL);
-	return r;
+	return pid;
 }

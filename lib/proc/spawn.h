@@ -182,10 +182,10 @@ int mps_spawn_start(const struct mps_spawn *s, void *stack, struct mps_child *re
 bool mps_child_has_files(void *stack, bool about_to_wait);
 
 /*
- * fork() for a child of our parent, where that has asked for it: no number is ours to reap. Tells its pid on error_fd and
- * applies s. 0 or -errno. Single-threaded callers only.
+ * fork() for a child of our parent, where that has asked for it: no number is ours to reap. The child has all signals
+ * blocked; it is for mps_child_run() or the end. Its pid, 0 in it, or -errno. Single-threaded callers only.
  */
-int mps_spawn_sibling(const struct mps_spawn *s, int error_fd);
+pid_t mps_fork_sibling(void);
 
 /*
  * Reads exec_fd: 1 = exec succeeded (or nobody was there to do it), 0 = not known yet, -1 = failed, then *ret_failure is

@@ -291,9 +291,35 @@ contains "$T/out" "^a  .* forkserver" || fail "no method in the row"
 [ "$(forkserver_of c)" = "default, pid $(server default), 1 started" ] || fail "it says '$(forkserver_of c)'"
 [ "$(sed -n 's/^PPid:\t//p' "/proc/$a/status")" = "$keeper" ] || fail "the worker is not the keeper's child"
 
-say "a server has nothing but its own end of a socket, on which nobody else can speak"
+say "a server has nothing but its own end of a socket, on which nobody else can speak, and of a pipe from its spare"
 fds=("/proc/$one/fd/"*)
-[ "${fds[*]##*/}" = "0 1 2 3" ] || fail "it has $(ls -l "/proc/$one/fd")"
+[ "${fds[*]##*/}" = "0 1 2 3 4" ] || fail "it has $(ls -l "/proc/$one/fd")"
+[[ $(readlink "/proc/$one/fd/4") = pipe:* ]] || fail "it has $(ls -l "/proc/$one/fd")"
+
+say "its spare is the keeper's child, a copy that is made ahead and takes the next start itself"
+# The one of a server: spare_of PID
+spare_of() {
+  local pid group title
+  while read -r pid group title; do
+    [ "$group $title" = "$1 mpsup: spare of forkserver one" ] && echo "$pid" && return
+  done < <(ps --ppid "$keeper" -o pid=,pgid=,args=)
+  return 1
+}
+another_spare() { spare=$(spare_of "$one") && [ "$spare" != "$1" ]; }
+must another_spare 0
+first=$spare
+mps_expect 0 restart a
+[ "$(pid_of a)" = "$first" ] || fail "the worker is $(pid_of a), not the spare $first"
+must another_spare "$first"
+
+say "a spare that is killed is followed by another"
+first=$spare
+kill -KILL "$first"
+must another_spare "$first"
+mps_expect 0 restart a
+must in_state a RUNNING
+[ "$(server one)" = "$one" ] || fail "the server is another"
+a=$(pid_of a)
 
 say "a crash in a constructor is that of the worker alone, and one while a server loads fails the start"
 mps start d >"$T/out" 2>"$T/err"
@@ -340,15 +366,19 @@ mps_expect 0 restart a
 [ $(($(now_ms) - t)) -lt 2000 ] || fail "the restart has taken $(($(now_ms) - t)) ms"
 is_other one "$one" || fail "no other server"
 
-say "one that does not answer is replaced"
+say "one that does not answer is replaced, with its spare"
 one=$(server one)
-kill -STOP "$one"
+must another_spare 0
+first=$spare
+kill -STOP "-$one"
 mps_expect 0 restart a
+must gone "$first"
 is_other one "$one" || fail "no other server"
 
 say "a stop does not wait for a server that says nothing"
 one=$(server one)
-kill -STOP "$one"
+must another_spare 0
+kill -STOP "-$one"
 mps stop a >"$T/out" 2>"$T/err"
 mps_expect 0 start a
 must in_state a RUNNING

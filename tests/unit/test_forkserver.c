@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,6 +19,7 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/limits.h"
+#include "proc/close.h"
 #include "proc/spawn.h"
 
 struct scene {
@@ -38,6 +40,7 @@ static void open_scene(struct scene *s, char **argv)
 			fd_set_cloexec(ends[1], false);
 		else
 			dup2(ends[1], FORKSERVER_FD);
+		cloexec_from(FORKSERVER_FD + 1);
 		execl(peer_host(), "mpsup-host", "forkserver", argv[0], argv[1], NULL);
 		_exit(98);
 	}
@@ -161,6 +164,41 @@ Test(forkserver, a_child_says_why_it_cannot_go_on)
 	cr_assert_eq(result(fd, &f), -1);
 	cr_expect_eq(f.step, MPS_STEP_ENTRY);
 	cr_expect_str_eq(f.text, "cannot open shared object file: No such file or directory");
+	close(fd);
+	cr_expect_eq(end(&scene), 0);
+}
+
+/* Who has no room for a pipe can make no copy, and says so to whoever asks; with room again the next start is made. */
+Test(forkserver, without_a_spare_it_says_why)
+{
+	/* Standard streams, socket, the pipe of a spare that may be there already. */
+	struct rlimit few,
+		old; /* few: standard streams, socket, the pipe of a spare that may be there */
+	struct mps_spawn s = shell();
+	struct forkserver_word word;
+	struct mps_failure f = { 0 };
+	struct scene scene;
+	int r = 2, fd;
+
+	open_scene(&scene, name);
+	hear(&scene, &word);
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &old), 0);
+	few = (struct rlimit){ FORKSERVER_FD + 2, old.rlim_max };
+	cr_assert_eq(prlimit(scene.pid, RLIMIT_NOFILE, &few, NULL), 0);
+	for (int i = 0; i < 3 && r > 0; i++) {
+		fd = ask(&scene, &s, false);
+		r = result(fd, &f);
+		if (r == 2)
+			cr_assert_eq(waitpid(f.error, NULL, 0), f.error);
+		close(fd);
+	}
+	cr_expect_eq(r, -1);
+	cr_expect_eq(f.step, MPS_STEP_FORK);
+	cr_expect_eq(f.error, EMFILE);
+	cr_assert_eq(prlimit(scene.pid, RLIMIT_NOFILE, &old, NULL), 0);
+	fd = ask(&scene, &s, false);
+	cr_assert_eq(result(fd, &f), 2);
+	cr_assert_eq(waitpid(f.error, NULL, 0), f.error);
 	close(fd);
 	cr_expect_eq(end(&scene), 0);
 }
