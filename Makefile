@@ -37,9 +37,9 @@ ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -DMPSUP_VERSION='"$(VERSION)"' -Ilib -Icmd
 ALL_LDFLAGS = -pie $(if $(SAN)$(COV),,-Wl,-z,relro,-z,now) -Wl,--as-needed $(if $(SAN),-fsanitize=$(SAN)) $(if $(COV),--coverage) $(LDFLAGS)
 
 # Floors, highest first: an archive may only need those after it.
-FLOORS := sup keeper conf proc base
-SUP_FLOORS := sup keeper conf proc base
-HOST_FLOORS := keeper proc base
+FLOORS := sup keeper track conf proc base
+SUP_FLOORS := sup keeper track conf proc base
+HOST_FLOORS := keeper track proc base
 srcs = $(sort $(wildcard $(1)/*.c))
 objs = $(patsubst %.c,$(B)/obj/%.o,$(call srcs,$(1)))
 archives = $(foreach f,$(1),$(B)/lib$(f).a)

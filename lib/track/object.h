@@ -1,0 +1,43 @@
+/*
+ * What the kernel says of an object: is it there, is it still the same, does anybody use it; and its end.
+ */
+#ifndef TRACK_OBJECT_H
+#define TRACK_OBJECT_H
+
+#include <stdbool.h>
+
+#include "track/registry.h"
+
+enum object_state {
+	OBJECT_ABSENT, /* no such object */
+	OBJECT_FOREIGN, /* one that has its name, but was there before, came after, or is another user's: never touched */
+	OBJECT_USED, /* somebody has it open, mapped or attached */
+	OBJECT_FREE,
+	OBJECT_UNKNOWN, /* errno says why: it cannot be asked (EACCES, EMFILE ...) */
+};
+
+/* The identity of what has that name now; false: there is nothing, or it cannot be told (then all 0). */
+bool object_identify(enum track_type type, const char *name, struct track_identity *ret);
+
+/*
+ * Fills the record's identity if it has none and there is an object now that can be the one it was told of: its creator's
+ * uid, born not before it was told of (less a tick of the kernel's coarse clock). False: there is one that cannot be, so
+ * the record is of nothing.
+ */
+bool object_settle(struct track_record *record);
+
+/*
+ * In use is asked, not guessed: F_SETLEASE(F_WRLCK) for what lies in a file system, shm_nattch, live creators for
+ * semaphore sets (`is_alive` answers for a pid), waiting messages' readers cannot be asked of queues: their last users.
+ */
+enum object_state object_ask(struct track_record *record);
+
+/* Asks, and unlinks what is free. OBJECT_FREE: it is gone now. */
+enum object_state object_unlink(struct track_record *record);
+
+/* Where it lies ("/dev/shm/sem.x"), for people and for inotify; NULL where it has no path. Heap string. */
+char *object_path(enum track_type type, const char *name);
+/* The other way: the type and name of a file in /dev/shm ("sem.x": semaphore "/x"). `name` is the caller's heap string. */
+enum track_type object_of_shm_file(const char *file, char **ret_name);
+
+#endif
