@@ -185,6 +185,8 @@ static const char *const verbs[] = {
 	[TRACK_PROBE] = "PROBE",
 };
 
+static const char probe[] = "PROBE:0:noop";
+
 static bool parse_verb(const char *p, size_t n, enum track_verb *ret)
 {
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
@@ -206,9 +208,11 @@ static int parse_line(char *p, size_t n, struct track_word *ret)
 		return -EBADMSG;
 	name++;
 	if (w.verb == TRACK_PROBE) {
-		w.name = name;
-		w.name_length = (size_t)(type - name);
+		if (n != strlen(probe) || memcmp(p, probe, n) != 0)
+			return -EBADMSG;
 		*type = '\0';
+		w.name = name;
+		w.name_length = 1;
 		*ret = w;
 		return 1;
 	}
@@ -240,12 +244,13 @@ int track_word_next(char **p, size_t *n, struct track_word *ret)
 
 void track_word_encode(enum track_verb verb, enum track_type type, const char *name, struct buf *to)
 {
-	buf_adds(to, verbs[verb]);
-	buf_addc(to, ':');
 	if (verb == TRACK_PROBE) {
-		buf_adds(to, "0:noop\n");
+		buf_adds(to, probe);
+		buf_addc(to, '\n');
 		return;
 	}
+	buf_adds(to, verbs[verb]);
+	buf_addc(to, ':');
 	if (strcmp(name, "?") == 0)
 		buf_addc(to, '?');
 	else

@@ -42,6 +42,7 @@ Test(track_word, a_line_is_a_verb_a_name_and_a_type)
 		{ "UNREGISTER:/a-b_c.~9:shared_memory\n", "unregister shared_memory /a-b_c.~9" },
 		{ "PROBE:0:noop\n", "probe - 0" },
 		{ "PROBE:0", "bad" },
+		{ "PROBE:1:noop\n", "bad" },
 		{ "REGISTER:?:sysv_shm\n", "register sysv_shm ?" },
 		{ "REGISTER:%3F:sysv_shm\n", "register sysv_shm ?" },
 		{ "REGISTER:32769:sysv_sem\n", "register sysv_sem 32769" },
