@@ -242,6 +242,14 @@ start_timeout=1
 startretries=0
 autostart=false
 
+[program:t]
+command=$W
+start_method=forkserver
+forkserver=slow
+start_timeout=1
+startretries=0
+autostart=false
+
 [program:d]
 entry=$T/bin/crash.so:main
 start_method=forkserver
@@ -357,9 +365,11 @@ mps_expect 0 stop h
 [ $(($(now_ms) - since)) -lt $((5000 * SLOW)) ] || fail "a program that is not there was given its time to end"
 wait "$starting"
 in_state h STOPPED || fail "h is $(state h)"
-mps_expect 7 start r
-contains "$T/err" "READY=1 in time" || fail "start does not say why: $(cat "$T/err")"
-in_state r FATAL || fail "r is $(state r)"
+for name in r t; do
+  mps_expect 7 start $name
+  contains "$T/err" "its forkserver did not start it in time" || fail "start does not say why: $(cat "$T/err")"
+  in_state $name FATAL || fail "$name is $(state $name)"
+done
 
 say "a crash in preloaded code is that of the worker alone"
 mps start b >"$T/out" 2>"$T/err"
