@@ -200,6 +200,7 @@ static void read_signals(struct keeper *k)
 		if (si[i].ssi_signo == SIGCHLD) {
 			k->sweep = true;
 			k->dead = (pid_t)si[i].ssi_pid;
+			front_on_stop(k);
 		} else {
 			boss_signal(k, (int)si[i].ssi_signo);
 		}
@@ -355,19 +356,22 @@ static void *loop(void *user)
 
 /* --------------------------------------------------------------------------------------------------- start */
 
-static int open_signals(void)
+static int open_signals(bool in_job)
 {
-	sigset_t set;
+	sigset_t set, blocked;
 
 	/* Whoever started us may have ignored or blocked anything; workers shall inherit none of it. */
 	mps_reset_signals();
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
-	sigaddset(&set, SIGPIPE);
 	for (size_t i = 0; i < ARRAY_SIZE(forwarded); i++)
 		sigaddset(&set, forwarded[i]);
-	sigprocmask(SIG_SETMASK, &set, NULL);
-	sigdelset(&set, SIGPIPE);
+	blocked = set;
+	sigaddset(&blocked, SIGPIPE);
+	/* Whoever stops a job does not stop us: until the front's command is there we are part of it. */
+	if (in_job)
+		sigaddset(&blocked, SIGTSTP);
+	sigprocmask(SIG_SETMASK, &blocked, NULL);
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
@@ -379,12 +383,14 @@ static int init(struct keeper *k, const char **ret_what)
 	*ret_what = "prctl";
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
 		return -errno;
-	cloexec_from(3);
-	if (getrlimit(RLIMIT_NOFILE, &nofile) == 0)
-		k->nofile = nofile.rlim_cur;
-	fd_raise_limit(1 << 20);
+	if (k->options->front == NULL) { /* else they are the command's, and the limits too */
+		cloexec_from(3);
+		if (getrlimit(RLIMIT_NOFILE, &nofile) == 0)
+			k->nofile = nofile.rlim_cur;
+		fd_raise_limit(1 << 20);
+	}
 	*ret_what = "signalfd";
-	k->signals = open_signals();
+	k->signals = open_signals(k->options->front != NULL);
 	if (k->signals < 0)
 		return -errno;
 	*ret_what = "epoll";
@@ -412,7 +418,7 @@ static void *start_and_loop(void *user)
 {
 	struct keeper *k = user;
 	enum mps_step step = MPS_STEP_NONE;
-	int r = boss_start(k, &step);
+	int r = k->options->front != NULL ? front_start(k) : boss_start(k, &step);
 
 	if (r < 0)
 		_exit(boss_fail(k, mps_step_word(step), -r));
