@@ -41,7 +41,6 @@ struct front {
 	const struct exec_options *options;
 	struct mps_spawn spawn;
 	pid_t keeper;
-	uint32_t keeper_id;
 	int sock, signals;
 	struct mps_time deadline; /* ns 0 = none */
 	bool timed_out;
@@ -187,7 +186,6 @@ static int start_keeper(struct front *f)
 	f->sock = ends[0];
 	if (f->keeper < 0)
 		return -errno;
-	f->keeper_id = tag_keeper_id(f->keeper);
 	return 0;
 }
 
@@ -216,13 +214,16 @@ static void pass_on(struct front *f, int sig)
 	send_message(f, &m);
 }
 
+/* It has all descriptors now, and who waits for the end of a pipe waits for it alone. */
 static void on_started(struct front *f, const struct keeper_message *m)
 {
+	/* In the order in which they were opened. */
+	const struct mps_fd keep[] = { { .child = STDERR_FILENO },
+				       { .child = f->signals },
+				       { .child = f->sock } };
+
 	f->command = m->pid;
-	/* It has them now, and who waits for the end of a pipe waits for it alone. */
-	close(STDIN_FILENO);
-	close(STDOUT_FILENO);
-	close_inherited(STDERR_FILENO + 1);
+	close_all_but(keep, ARRAY_SIZE(keep), -1);
 }
 
 static void on_message(struct front *f, const struct keeper_message *m)
@@ -281,7 +282,7 @@ static bool is_of_command(const struct front *f, const struct signalfd_siginfo *
 
 	return si->ssi_code <= 0 && si->ssi_pid > 0 &&
 	       tag_parse(tag_get((pid_t)si->ssi_pid), &keeper, &instance, &gen) &&
-	       keeper == f->keeper_id;
+	       keeper == tag_keeper_id(f->keeper);
 }
 
 /* The terminal's driver signals groups; but a session's leader, which we may be, by itself. */
@@ -389,15 +390,17 @@ static void watch(struct front *f)
 /* 0, or the signal that has ended it: then its tree is ours to end. */
 static int bury_keeper(struct front *f)
 {
-	int status = 0;
+	siginfo_t si = { 0 };
 	size_t n;
 
-	while (waitpid(f->keeper, &status, 0) < 0 && errno == EINTR)
+	while (waitid(P_PID, (id_t)f->keeper, &si, WEXITED | WNOWAIT) < 0 && errno == EINTR)
 		;
-	if (!WIFSIGNALED(status))
-		return 0;
-	tagged_kill(f->keeper_id, NULL, NULL, KILL_PATIENCE_S * MPS_NS_PER_S, &n);
-	return WTERMSIG(status);
+	/* While its number can be no other's. */
+	if (si.si_code != CLD_EXITED)
+		tagged_kill(tag_keeper_id(f->keeper), NULL, NULL, KILL_PATIENCE_S * MPS_NS_PER_S,
+			    &n);
+	waitpid(f->keeper, NULL, 0);
+	return si.si_code != CLD_EXITED ? si.si_status : 0;
 }
 
 /* One keeper's life. The exit status, or -ENOEXEC. */

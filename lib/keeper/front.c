@@ -50,6 +50,8 @@ int front_start(struct keeper *k)
 	if (r < 0)
 		return r;
 	slot_start(k, &start, &spawn, true);
+	/* While the command begins: /proc takes its time. */
+	k->children = children_open(k->pid, k->pid);
 	leave_job(k);
 	slot_flush_reports(k);
 	return 0;

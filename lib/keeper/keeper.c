@@ -409,7 +409,8 @@ static int init(struct keeper *k, const char **ret_what)
 	*ret_what = "pipe";
 	if (pipe2(k->idle, O_CLOEXEC) < 0)
 		return -errno;
-	k->children = children_open(k->pid, k->pid);
+	if (k->options->front == NULL)
+		k->children = children_open(k->pid, k->pid);
 	return 0;
 }
 
@@ -443,23 +444,19 @@ static int start_thread(struct keeper *k)
 
 int keeper_run(const struct keeper_options *options)
 {
-	static struct keeper k;
+	static struct keeper k; /* half a megabyte of rooms: only what is used of it is touched */
 	const char *what = "";
 	int r;
 
-	k = (struct keeper){
-		.options = options,
-		.pid = getpid(),
-		.boss = BOSS_INIT,
-		.next = BOSS_INIT,
-		.ready_fd = options->ready_fd,
-		.log_fd = -1,
-		.have_pidfd = true,
-		.no_crash_limit = !feature_allowed(FEATURE_CRASH_LIMIT),
-		.first_ending = NO_SLOT,
-		.first_report = NO_SLOT,
-		.orphan_grace = { MPS_NS_PER_S / 2 },
-	};
+	k.options = options;
+	k.pid = getpid();
+	k.boss = k.next = (struct boss)BOSS_INIT;
+	k.ready_fd = options->ready_fd;
+	k.log_fd = k.children = -1;
+	k.have_pidfd = true;
+	k.no_crash_limit = !feature_allowed(FEATURE_CRASH_LIMIT);
+	k.first_ending = k.first_report = NO_SLOT;
+	k.orphan_grace.ns = MPS_NS_PER_S / 2;
 	k.id = tag_keeper_id(k.pid);
 	title_set("mpsup: keeper %s", options->name);
 	r = init(&k, &what);
