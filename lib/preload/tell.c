@@ -18,6 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "preload/note.h"
+
 _Static_assert(sizeof(long) == 8, "struct stat is the kernel's, open64 is open");
 
 enum {
@@ -244,9 +246,22 @@ static void put_name(struct text *t, const char *name)
 	}
 }
 
+/* Behind the line, where the tracker finds it too. */
+static void put_place(struct text *t, int place)
+{
+	unsigned unit = 100;
+
+	put_word(t, "SLATE:");
+	while (unit > 1 && (unsigned)place < unit)
+		unit /= 10;
+	for (; unit > 0; unit /= 10)
+		put(t, (char)('0' + (unsigned)place / unit % 10));
+	put_word(t, ":noop\n");
+}
+
 void tell(const char *verb, const struct object *object)
 {
-	int kept = errno;
+	int kept = errno, place = -1;
 	struct text t;
 
 	t.n = 0;
@@ -257,6 +272,10 @@ void tell(const char *verb, const struct object *object)
 	put(&t, ':');
 	put_word(&t, object->type);
 	put(&t, '\n');
+	if (verb[0] == 'R' && t.n <= sizeof(t.p) && tell_wanted())
+		place = note_line(&address, t.p, t.n);
+	if (place >= 0)
+		put_place(&t, place);
 	for (int i = 0; i < 2 && t.n <= sizeof(t.p); i++) {
 		uint64_t c = take_connection();
 

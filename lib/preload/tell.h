@@ -21,7 +21,8 @@ bool tell_wanted(void);
 
 /*
  * "REGISTER" or "UNREGISTER". What cannot be told (the tracker is gone, stopped for longer than a second, there is no
- * descriptor to be had, the name is too long) is not: the tracker finds such objects in another way.
+ * descriptor to be had, the name is too long) is not: the tracker finds such objects in another way. A REGISTER
+ * is not lost with a tracker that is killed before it has read it: note.h.
  */
 void tell(const char *verb, const struct object *object);
 
