@@ -13,8 +13,8 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/cleanup.h"
-#include "base/xalloc.h"
 #include "track/object.h"
 
 #define NS_PER_S INT64_C(1000000000)
@@ -127,30 +127,38 @@ int track_look(enum track_type type, const char *name, struct track_look *ret)
 	return r < 0 ? r : wanted.found ? 0 : -ENOENT;
 }
 
+static int list_file(const char *folder, const char *file, track_list_fn *fn, void *user)
+{
+	AUTO_BUF path = BUF_INIT;
+	AUTO_FREE char *name = NULL;
+	enum track_type type = TRACK_MQUEUE;
+	struct track_look look;
+
+	buf_addf(&path, "%s/%s", folder, file);
+	if (strcmp(folder, "/dev/shm") == 0)
+		type = object_of_shm_file(file, &name);
+	else if (asprintf(&name, "/%s", file) < 0)
+		name = NULL;
+	if (path.failed || name == NULL)
+		return -ENOMEM;
+	if (look_at_file(path.p, &look) == 0)
+		fn(type, name, &look, user);
+	return 0;
+}
+
 static int list_folder(const char *folder, track_list_fn *fn, void *user)
 {
 	DIR *dir = opendir(folder);
 	struct dirent *entry;
+	int r = 0;
 
 	if (dir == NULL)
 		return errno == ENOENT ? 0 : -errno;
-	while ((entry = readdir(dir)) != NULL) {
-		AUTO_FREE char *path = xasprintf("%s/%s", folder, entry->d_name);
-		AUTO_FREE char *name = NULL;
-		enum track_type type = TRACK_MQUEUE;
-		struct track_look look;
-
-		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-			continue;
-		if (strcmp(folder, "/dev/shm") == 0)
-			type = object_of_shm_file(entry->d_name, &name);
-		else
-			name = xasprintf("/%s", entry->d_name);
-		if (look_at_file(path, &look) == 0)
-			fn(type, name, &look, user);
-	}
+	while (r == 0 && (entry = readdir(dir)) != NULL)
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+			r = list_file(folder, entry->d_name, fn, user);
 	closedir(dir);
-	return 0;
+	return r;
 }
 
 int track_list(track_list_fn *fn, void *user)
