@@ -11,7 +11,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
-#include "track/look.h"
+#include "track/list.h"
 
 struct item {
 	enum track_type type;

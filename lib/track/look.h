@@ -1,5 +1,5 @@
 /*
- * What there is: an object as the kernel describes it, and all of this machine. For people; nothing is changed.
+ * Between the files of object.h: what there is under a name now, of the two kinds that the kernel has.
  */
 #ifndef TRACK_LOOK_H
 #define TRACK_LOOK_H
@@ -8,27 +8,28 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "track/track.h"
-#include "track/users.h"
+#include "track/object.h"
 
-struct track_look {
-	uint64_t size; /* bytes; of a semaphore set how many, of a message queue the bytes in it */
-	uid_t uid;     /* its owner */
-	pid_t creator; /* SysV shared memory: who made it; 0 = the kernel does not know */
-	int64_t born_ns;	    /* wall clock; 0 = not known */
-	struct track_target target; /* dev 0: nobody can be found */
+struct look {
+	struct track_identity identity;
+	int64_t not_before_ns; /* it was born then, or later has been changed last: wall clock */
+	int64_t tick_ns;       /* by so much the time may be too early */
+	uid_t uid;
 };
 
-/* 0 or -errno: -ENOENT where there is none. */
-int track_look(enum track_type type, const char *name, struct track_look *ret);
+/* 0, -ENOENT: there is none, or another -errno. */
+int file_look(enum track_type type, const char *name, struct look *ret);
+int sysv_look(enum track_type type, const char *name, struct look *ret);
 
-typedef void track_list_fn(enum track_type type, const char *name, const struct track_look *look,
-			   void *user);
+/* Of a settled record. With `unlink` what is free goes. */
+enum object_state file_ask(const struct track_record *record, bool unlink);
+enum object_state sysv_ask(const struct track_record *record, bool unlink);
 
 /*
- * Everything in /dev/shm, in /dev/mqueue where that is mounted, and of /proc/sysvipc. 0 or the first -errno; what can be
- * listed is.
+ * The fall-back of the lease: 1 where an open file or a map of a process that we may look into is that file (or is in that
+ * folder, a path as the kernel has it), ours excepted; 0, or -errno.
  */
-int track_list(track_list_fn *fn, void *user);
+int search_file(dev_t dev, ino_t ino, const char *base);
+int search_folder(const char *path);
 
 #endif

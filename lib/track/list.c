@@ -1,7 +1,7 @@
 /*
- * See look.h. Files by statx(2), SysV objects from the tables of /proc/sysvipc (sysvipc(7)).
+ * See list.h. Files by statx(2), SysV objects from the tables of /proc/sysvipc (sysvipc(7)).
  */
-#include "track/look.h"
+#include "track/list.h"
 
 #include <dirent.h>
 #include <errno.h>
