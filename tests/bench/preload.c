@@ -27,11 +27,11 @@ extern char **environ;
 
 static char address[64], shim[4200];
 
-static double now(void)
+static double now(clockid_t clock)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
+	clock_gettime(clock, &t);
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
@@ -126,10 +126,10 @@ static int be_turn(const struct what *w)
 		connect_sender();
 	for (int i = 0; i < w->n / 10; i++)
 		once();
-	begin = now();
+	begin = now(CLOCK_PROCESS_CPUTIME_ID); /* whatever else the machine does */
 	for (int i = 0; i < w->n; i++)
 		once();
-	took = (now() - begin) / w->n;
+	took = (now(CLOCK_PROCESS_CPUTIME_ID) - begin) / w->n;
 	return write(1, &took, sizeof(took)) != sizeof(took);
 }
 
@@ -148,7 +148,7 @@ static double take_turn(const struct what *w, int number, bool with)
 	snprintf(which, sizeof(which), "%d", number);
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		die("pipe");
-	begin = now();
+	begin = now(CLOCK_MONOTONIC);
 	pid = vfork();
 	if (pid == 0) {
 		dup2(ends[1], 1);
@@ -158,7 +158,7 @@ static double take_turn(const struct what *w, int number, bool with)
 	if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
 		die(w->name);
 	if (w->is_start)
-		took = now() - begin;
+		took = now(CLOCK_MONOTONIC) - begin;
 	else if (read(ends[0], &took, sizeof(took)) != sizeof(took))
 		die("read");
 	close(ends[0]);
