@@ -4,7 +4,6 @@
  * track [-n RECORDS] [-r ROUNDS]
  */
 #include <fcntl.h>
-#include <malloc.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -32,17 +31,22 @@ static double since(struct mps_time from)
 	return (double)(mps_now().ns - from.ns);
 }
 
-static size_t in_use(void)
+/* Pages that we have; only the first round says what records cost, later ones reuse them. */
+static size_t resident(void)
 {
-	struct mallinfo2 m = mallinfo2();
+	unsigned long all = 0, pages = 0;
+	FILE *f = fopen("/proc/self/statm", "re");
 
-	return m.uordblks + m.hblkhd;
+	if (f == NULL || fscanf(f, "%lu %lu", &all, &pages) != 2)
+		die("/proc/self/statm");
+	fclose(f);
+	return pages * (size_t)sysconf(_SC_PAGESIZE);
 }
 
 static void add_all(struct track_registry *r, struct track_owner *owner, size_t n)
 {
 	struct track_creator c = { .pid = 1 };
-	size_t before = in_use();
+	size_t before = resident();
 	char name[NAME_LENGTH + 1];
 	struct mps_time from = mps_now();
 	double longest = 0;
@@ -59,7 +63,8 @@ static void add_all(struct track_registry *r, struct track_owner *owner, size_t 
 	}
 	samples_add(&adds, since(from) / (double)n);
 	samples_add(&worst, longest);
-	bytes_each = (double)(in_use() - before) / (double)n;
+	if (bytes_each == 0)
+		bytes_each = (double)(resident() - before) / (double)n;
 }
 
 static void find_all(struct track_registry *r, size_t n)
