@@ -206,7 +206,7 @@ static struct track_record *make(struct track_registry *r, uint32_t h, enum trac
 {
 	struct track_record *record, **bucket;
 
-	if (r->n >= TRACK_RECORDS_MAX || n > TRACK_NAME_MAX)
+	if (r->n >= TRACK_RECORDS_MAX)
 		return NULL;
 	record = malloc(sizeof(*record) + n + 1);
 	if (record == NULL)
@@ -232,7 +232,7 @@ struct track_record *track_add(struct track_registry *r, struct track_owner *own
 	struct track_record *record;
 	uint32_t h;
 
-	if (r->n_buckets == 0 && !first_buckets(r))
+	if (n > TRACK_NAME_MAX || (r->n_buckets == 0 && !first_buckets(r)))
 		return NULL;
 	h = hash(r, type, name, n);
 	record = find(r, h, type, name, n);
