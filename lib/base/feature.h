@@ -13,6 +13,7 @@ enum feature {
 	FEATURE_CHILDREN, /* /proc/PID/task/TID/children (CONFIG_PROC_CHILDREN); else all of /proc */
 	FEATURE_CLONE_VM,    /* a child that shares our memory until its exec; else fork */
 	FEATURE_CRASH_LIMIT, /* a supervisor that crashes again and again is given up */
+	FEATURE_LEASE, /* F_SETLEASE tells whether a file is in use; else fds and maps in /proc */
 	N_FEATURES
 };
 

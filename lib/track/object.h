@@ -1,0 +1,51 @@
+/*
+ * What the kernel says of an object: is it there, is it still the same, does anybody use it; and its end.
+ */
+#ifndef TRACK_OBJECT_H
+#define TRACK_OBJECT_H
+
+#include <stdbool.h>
+
+#include "track/registry.h"
+
+enum object_state {
+	OBJECT_ABSENT, /* no such object */
+	OBJECT_FOREIGN, /* one that has its name, but was there before, came after, or is another user's: never touched */
+	OBJECT_USED, /* somebody has it open, mapped or attached */
+	OBJECT_FREE,
+	OBJECT_UNKNOWN, /* errno says why: it cannot be asked (EACCES, EMFILE ...) */
+};
+
+/* The identity of what has that name now; false: there is nothing, or it cannot be told (then all 0). */
+bool object_identify(enum track_type type, const char *name, struct track_identity *ret);
+
+/*
+ * Fills the record's identity if it has none and there is an object now that can be the one it was told of: its creator's
+ * uid, born not before it was told of (less a tick of the kernel's coarse clock). False: there is one that cannot be, so
+ * the record is of nothing.
+ */
+bool object_settle(struct track_record *record);
+
+/*
+ * In use is asked, not guessed: F_SETLEASE(F_WRLCK) for what lies in a file system and for message queues of mq_open(3),
+ * shm_nattch; for semaphore sets and SysV queues: the creator and those who used them last, where they live. A folder is
+ * in use when a file in it is, and FOREIGN when there is anything of another user, or a mount, in it. Settles the record.
+ */
+enum object_state object_ask(struct track_record *record);
+
+/* Asks, and unlinks what is free. OBJECT_FREE: it is gone now. */
+enum object_state object_unlink(struct track_record *record);
+
+/*
+ * The object that a "?" is of whose sender has been killed before it could tell the id: made by that process (shared
+ * memory; of the others the kernel knows only the user) since it was told of, and in no record of the registry. The id;
+ * -ENOENT: there is none, or there are several.
+ */
+int object_find_pending(const struct track_registry *r, const struct track_record *pending);
+
+/* Where it lies ("/dev/shm/sem.x"), for people and for inotify; NULL where it has no path. Heap string. */
+char *object_path(enum track_type type, const char *name);
+/* The other way: the type and name of a file in /dev/shm ("sem.x": semaphore "/x"). `name` is the caller's heap string. */
+enum track_type object_of_shm_file(const char *file, char **ret_name);
+
+#endif

@@ -1,0 +1,35 @@
+/*
+ * What instances have left that are no more: their journals lie in their runtime directories.
+ */
+#ifndef TRACK_SWEEP_H
+#define TRACK_SWEEP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "track/object.h"
+
+/* Told of each object that is still there. `who`: the owner's name, else the journal's. */
+typedef void track_sweep_fn(const struct track_record *record, enum object_state state,
+			    const char *who, void *user);
+
+struct track_sweep {
+	bool dry_run;	       /* nothing is unlinked; FREE = it would be */
+	int64_t older_than_ns; /* only those of which was told so long ago; 0 = all */
+	track_sweep_fn *tell;  /* NULL = nobody */
+	void *user;
+};
+
+/*
+ * Reads PATH, asks and unlinks what it tells of, and removes it when nothing of it is left (what is in use, and what
+ * cannot be asked, stays in it). The caller holds the instance's lock, or knows that its keeper is dead. 0 or -errno.
+ */
+int track_sweep_journal(const char *path, const struct track_sweep *s);
+
+/*
+ * The same for the journal in each runtime directory in `base` (BASE/NAME/ipc.journal; client_runtime_base() knows it)
+ * whose lock nobody holds and whose keeper does not run. How many journals were swept, or -errno; 0 where there is no base.
+ */
+int track_sweep_all(const char *base, const struct track_sweep *s);
+
+#endif
