@@ -445,8 +445,8 @@ one=$(server one)
 cp "$SO" "$T/bin/new.so" && mv "$T/bin/new.so" "$T/bin/loaded.so"
 a=$(pid_of a)
 kill -KILL "$a"
-must in_state a RUNNING
-must test "$(pid_of a)" != "$a"
+is_again() { in_state a RUNNING && [ "$(pid_of a)" != "$a" ]; }
+must is_again
 [ "$(server one)" = "$one" ] || fail "a crash has made another server"
 mps_expect 0 restart a
 must is_other one "$one"
