@@ -39,7 +39,7 @@ enum object_state object_unlink(struct track_record *record);
 /*
  * The object that a "?" is of whose sender has been killed before it could tell the id: made by that process (shared
  * memory; of the others the kernel knows only the user) since it was told of, and in no record of the registry. The id;
- * -ENOENT: there is none, or there are several.
+ * -ENOENT: there is none, or there are more than were announced.
  */
 int object_find_pending(const struct track_registry *r, const struct track_record *pending);
 
