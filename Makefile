@@ -89,10 +89,10 @@ $(B)/mpsup-host: $(call objs,cmd/mpsup-host) $(call archives,$(HOST_FLOORS))
 # What programs of others are made to load: needs libc and nothing else, no sanitizer either. By its second name it may
 # stand before AddressSanitizer (lib/proc/elf.h).
 SHIM := libmpsup-preload.before-libasan.so
-$(B)/libmpsup-preload.so: $(call srcs,lib/preload) $(wildcard lib/preload/*.h) $(B)/flags
+$(B)/libmpsup-preload.so: $(call srcs,lib/preload) $(wildcard lib/preload/*.h) lib/track/slate.h $(B)/flags
 	$(link)
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -Ilib $(OPT) -fPIC -fvisibility=hidden -fno-stack-protector $(WARN) \
-		-shared -Wl,-z,now,-z,relro,-z,defs,--as-needed -o $@ $(filter %.c,$^)
+		-shared -Wl,-z,now,-z,relro,-z,defs,-z,noseparate-code,--as-needed -o $@ $(filter %.c,$^)
 	$(Q)ln -sf libmpsup-preload.so $(@D)/$(SHIM)
 
 # What shells need to complete command lines comes from the program's own tables.

@@ -178,7 +178,7 @@ static void track(struct play *p, int *listener)
 
 static _Noreturn void be_program(const struct play *p, const char *said, const char *complaints)
 {
-	char tracker[128], preload[9000], scene[32];
+	char tracker[128], preload[9000], scene[4200];
 	char *argv[] = { (char *)p->program, scene, name, NULL };
 	char *envp[] = { tracker, preload, NULL, NULL };
 
@@ -469,6 +469,35 @@ Test(preload, a_set_user_id_program_is_left_alone)
 	play(&p);
 	cr_expect_str_empty(p.told);
 	unlink(copy);
+	end(&p);
+}
+
+/* What a command says, without its newline. False: it has failed. */
+static bool read_line(const char *command, char *line, size_t size)
+{
+	FILE *f = popen(command, "r");
+	bool good = f != NULL && fgets(line, (int)size, f) != NULL;
+
+	good = f != NULL && pclose(f) == 0 && good;
+	if (good)
+		line[strcspn(line, "\n")] = '\0';
+	return good;
+}
+
+Test(preload, python_s_objects_are_told_of)
+{
+	char python[4096], script[4096];
+	struct play p = { .program = python, .scene = script };
+
+	if (!read_line("python3 -c 'import sys; print(sys.executable)'", python, sizeof(python)))
+		cr_skip_test("no Python");
+	cr_assert_not_null(realpath("tests/preload/objects.py", script));
+	play(&p);
+	cr_expect_eq(count(p.told, "0 REGISTER:/psm_"), 1, "%s", p.told);
+	cr_expect_eq(count(p.told, "0 UNREGISTER:/psm_"), 1, "%s", p.told);
+	cr_expect_eq(count(p.told, "0 REGISTER:/mp-"), 4, "%s", p.told);
+	cr_expect_eq(count(p.told, "0 UNREGISTER:/mp-"), 4, "%s", p.told);
+	cr_expect_eq(count(p.told, "\n"), 10, "%s", p.told);
 	end(&p);
 }
 
