@@ -33,7 +33,11 @@ bool object_settle(struct track_record *record);
  */
 enum object_state object_ask(struct track_record *record);
 
-/* Asks, and unlinks what is free. OBJECT_FREE: it is gone now. */
+/*
+ * Asks, and unlinks what is free. OBJECT_FREE: it is gone now. For a moment a file is called OBJECT_HIDDEN and a number,
+ * which is nobody's object.
+ */
+#define OBJECT_HIDDEN ".mpsup-"
 enum object_state object_unlink(struct track_record *record);
 
 /*
