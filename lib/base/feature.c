@@ -14,6 +14,7 @@ static const char *const names[N_FEATURES] = {
 	[FEATURE_CRASH_LIMIT] = "crash_limit",
 	[FEATURE_INOTIFY] = "inotify",
 	[FEATURE_FANOTIFY] = "fanotify",
+	[FEATURE_LEASE] = "lease",
 };
 
 bool feature_allowed(enum feature f)

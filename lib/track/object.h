@@ -27,8 +27,9 @@ bool object_identify(enum track_type type, const char *name, struct track_identi
 bool object_settle(struct track_record *record);
 
 /*
- * In use is asked, not guessed: F_SETLEASE(F_WRLCK) for what lies in a file system, shm_nattch, live creators for
- * semaphore sets (`is_alive` answers for a pid), waiting messages' readers cannot be asked of queues: their last users.
+ * In use is asked, not guessed: F_SETLEASE(F_WRLCK) for what lies in a file system and for message queues of mq_open(3),
+ * shm_nattch; for semaphore sets and SysV queues: the creator and those who used them last, where they live. A folder is
+ * in use when a file in it is, and FOREIGN when there is anything of another user, or a mount, in it. Settles the record.
  */
 enum object_state object_ask(struct track_record *record);
 
