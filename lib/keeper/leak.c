@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,8 +29,10 @@ struct holding *holding_new(uint32_t slot, const char *name)
 	}
 	h->slot = slot;
 	h->rest = OVER_A;
-	for (int i = 0; i < N_LISTS; i++)
+	for (int i = 0; i < N_LISTS; i++) {
+		h->lists[i].owner.name = h->name;
 		h->lists[i].holding = h;
+	}
 	return h;
 }
 
@@ -160,7 +163,7 @@ static void name_pending(struct tracker *t, struct track_record *r)
 				  name, (size_t)n, &r->creator);
 		if (found != NULL) {
 			found->told_ns = r->told_ns;
-			track_journal_add(&t->journal, found, h->name);
+			track_journal_add(&t->journal, found);
 		}
 	}
 	leak_forget(t, r);
@@ -176,7 +179,7 @@ static void keep(struct tracker *t, struct track_record *r)
 
 static enum object_state unlink_one(struct track_record *r)
 {
-	if (r->identity.born_ns == 0 && !object_settle(r))
+	if (!tracker_knows(r) && !object_settle(r))
 		return OBJECT_FOREIGN;
 	return object_unlink(r);
 }
@@ -198,7 +201,7 @@ static void end_one(struct keeper *k, struct track_record *r)
 		leak_forget(t, r);
 		break;
 	case OBJECT_ABSENT:
-		if (r->type == TRACK_SEMAPHORE && r->identity.born_ns == 0 &&
+		if (r->type == TRACK_SEMAPHORE && !tracker_knows(r) &&
 		    r->owner == &h->lists[LIVE].owner)
 			note_torn(k, h, r);
 		leak_forget(t, r);

@@ -43,12 +43,12 @@ void shm_open_watch(struct keeper *k)
 
 static void on_created(struct tracker *t, struct track_record *r)
 {
-	if (r->identity.born_ns != 0)
+	if (tracker_knows(r))
 		return;
 	if (!object_settle(r))
 		leak_forget(t, r);
-	else if (r->identity.born_ns != 0)
-		track_journal_add(&t->journal, r, holding_of(r)->name);
+	else if (tracker_knows(r))
+		track_journal_add(&t->journal, r);
 }
 
 /* One of that name may have gone before this one was told of. */
@@ -56,15 +56,14 @@ static void on_deleted(struct tracker *t, struct track_record *r)
 {
 	struct track_identity now;
 
-	if (r->identity.born_ns != 0 &&
-	    (!object_identify((enum track_type)r->type, r->name, &now) ||
-	     now.ino != r->identity.ino || now.born_ns != r->identity.born_ns))
+	if (tracker_knows(r) && (!object_identify((enum track_type)r->type, r->name, &now) ||
+				 now.ino != r->identity.ino || now.born_ns != r->identity.born_ns))
 		leak_forget(t, r);
 }
 
 static void on_moved_from(struct tracker *t, struct track_record *r, uint32_t cookie)
 {
-	if (r->identity.born_ns == 0)
+	if (!tracker_knows(r))
 		return;
 	t->moved = (struct moved){
 		.cookie = cookie,
@@ -96,7 +95,7 @@ static void on_moved_to(struct tracker *t, enum track_type type, const char *nam
 		return;
 	r->identity = m.identity;
 	r->told_ns = m.told_ns;
-	track_journal_add(&t->journal, r, m.holding->name);
+	track_journal_add(&t->journal, r);
 	holding_changed(t, m.holding);
 }
 
@@ -174,7 +173,7 @@ static void adopt(struct tracker *t, struct holding *h, const char *file)
 	if (!object_settle(r) || object_ask(r) != OBJECT_FREE)
 		track_remove(&t->registry, r);
 	else
-		track_journal_add(&t->journal, r, h->name);
+		track_journal_add(&t->journal, r);
 }
 
 void shm_adopt_torn(struct keeper *k, struct holding *h)

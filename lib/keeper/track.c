@@ -201,7 +201,7 @@ static bool is_known(const struct sender *s, const struct track_record *r)
 {
 	struct track_identity now;
 
-	return holding_of(r) == s->holding && r->identity.born_ns != 0 &&
+	return holding_of(r) == s->holding && tracker_knows(r) &&
 	       object_identify(r->type, r->name, &now) && now.ino == r->identity.ino &&
 	       now.born_ns == r->identity.born_ns;
 }
@@ -287,7 +287,7 @@ static void on_register(struct keeper *k, const struct sender *s, const struct t
 		return;
 	}
 	if (object_settle(r)) {
-		track_journal_add(&t->journal, r, s->holding->name);
+		track_journal_add(&t->journal, r);
 		return;
 	}
 	leak_forget(t, r); /* it was there before */
@@ -557,14 +557,42 @@ static bool is_bound(const struct tracker *t)
 	       st.st_ino == t->bound.st_ino;
 }
 
+static struct holding *holding_named(struct tracker *t, const char *name)
+{
+	struct holding *h = t->kept;
+
+	while (h != NULL && strcmp(h->name, name) != 0)
+		h = h->next_kept;
+	return h != NULL ? h : holding_new(NO_SLOT, name);
+}
+
+static void inherit_one(struct tracker *t, const struct track_record *old)
+{
+	struct holding *h = holding_named(t, old->owner->name != NULL ? old->owner->name : "");
+	struct track_record *r;
+
+	if (h == NULL)
+		return;
+	r = track_add(&t->registry, holding_rest(t, h), (enum track_type)old->type, old->name,
+		      old->name_length, &old->creator);
+	if (r == NULL)
+		return;
+	r->identity = old->identity;
+	r->told_ns = old->told_ns;
+}
+
 /* What a keeper before us could not unlink, since somebody used it, is ours to unlink now. */
 static void inherit(struct tracker *t, const char *journal)
 {
-	struct holding *h = unclaimed(t);
-	struct track_heir heir = { 0 };
+	struct track_heir heir = TRACK_HEIR_INIT;
+	struct track_registry old = { 0 };
 
-	if (h == NULL || track_journal_read(journal, &t->registry, holding_rest(t, h), &heir) < 0)
-		return;
+	if (track_journal_read(journal, &old, &heir) == 0 && !heir.other_boot)
+		for (size_t i = 0; i < old.n_buckets; i++)
+			for (const struct track_record *r = old.buckets[i]; r != NULL;
+			     r = r->next_in_bucket)
+				inherit_one(t, r);
+	track_registry_fini(&old);
 	track_heir_fini(&heir);
 }
 
@@ -696,8 +724,8 @@ void track_turn(struct keeper *k)
 		return;
 	leak_turn(k);
 	leak_flush_counts(k, now);
-	if (t->journal.out.len > 0)
-		track_journal_flush(&t->journal, &t->registry);
+	if (t->journal.out.len > 0 || t->journal_more)
+		t->journal_more = track_journal_flush(&t->journal, &t->registry) == 1;
 	if (k->finishing)
 		leak_say_news(k);
 }
@@ -709,7 +737,7 @@ struct mps_time track_next_turn(const struct keeper *k)
 
 	if (t == NULL)
 		return next;
-	if (t->ending != NULL || t->pass_on)
+	if (t->ending != NULL || t->pass_on || t->journal_more)
 		return (struct mps_time){ 1 };
 	if (t->pass_due)
 		keeper_earliest(&next, t->pass_not_before.ns > 0 ? t->pass_not_before

@@ -92,6 +92,7 @@ struct tracker {
 	struct stat bound; /* the socket's file */
 	struct track_registry registry;
 	struct track_journal journal;
+	bool journal_more; /* it is being written anew */
 
 	struct client **clients;
 	uint32_t n_clients, cap_clients, last_number;
@@ -116,6 +117,12 @@ struct tracker {
 	int inotify;
 	struct moved moved;
 };
+
+/* Which object it is of, not only which name. */
+static inline bool tracker_knows(const struct track_record *r)
+{
+	return r->identity.ino != 0 || r->identity.born_ns != 0;
+}
 
 /* ------------------------------------------------------------------------------------------------------ track.c */
 /*
