@@ -52,12 +52,12 @@ HELPERS := $(patsubst tests/e2e/%.c,$(B)/e2e/%,$(call srcs,tests/e2e)) $(B)/e2e/
 
 SHELLS := bash zsh fish
 .PHONY: all
-all: $(B)/mpsup $(B)/mpsup-host $(B)/examples/collect.so links $(addprefix $(B)/completion.,$(SHELLS))
+all: $(B)/mpsup $(B)/mpsup-host $(B)/libmpsup-preload.so $(B)/examples/collect.so links $(addprefix $(B)/completion.,$(SHELLS))
 
 # build/mpsup is always the default build's.
 .PHONY: links
-links: $(B)/mpsup $(B)/mpsup-host
-	$(Q)[ "$(B)" != build/gcc ] || for p in mpsup mpsup-host examples; do ln -sfn gcc/$$p build/$$p; done
+links: $(B)/mpsup $(B)/mpsup-host $(B)/libmpsup-preload.so
+	$(Q)[ "$(B)" != build/gcc ] || for p in mpsup mpsup-host libmpsup-preload.so $(SHIM) examples; do ln -sfn gcc/$$p build/$$p; done
 
 $(B)/flags: FORCE
 	$(Q)mkdir -p $(@D); echo '$(subst ','\'',$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS))' >$@.new; \
@@ -84,6 +84,15 @@ $(B)/mpsup: $(call objs,cmd/mpsup) $(call archives,$(SUP_FLOORS))
 $(B)/mpsup-host: $(call objs,cmd/mpsup-host) $(call archives,$(HOST_FLOORS))
 	$(link)
 	$(Q)$(CC) $(ALL_LDFLAGS) -pthread -o $@ $^
+
+# What programs of others are made to load: needs libc and nothing else, no sanitizer either. By its second name it may
+# stand before AddressSanitizer (lib/proc/elf.h).
+SHIM := libmpsup-preload.before-libasan.so
+$(B)/libmpsup-preload.so: $(call srcs,lib/preload) $(wildcard lib/preload/*.h) $(B)/flags
+	$(link)
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -Ilib $(OPT) -fPIC -fvisibility=hidden -fno-stack-protector $(WARN) \
+		-shared -Wl,-z,now,-z,relro,-z,defs,--as-needed -o $@ $(filter %.c,$^)
+	$(Q)ln -sf libmpsup-preload.so $(@D)/$(SHIM)
 
 # What shells need to complete command lines comes from the program's own tables.
 $(B)/completion.%: $(B)/mpsup
@@ -195,6 +204,8 @@ install: all
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(DOCDIR)
 	install -m 755 $(B)/mpsup $(DESTDIR)$(BINDIR)/mpsup
 	install -m 755 $(B)/mpsup-host $(DESTDIR)$(LIBEXECDIR)/mpsup-host
+	install -m 644 $(B)/libmpsup-preload.so $(DESTDIR)$(LIBEXECDIR)/libmpsup-preload.so
+	ln -sf libmpsup-preload.so $(DESTDIR)$(LIBEXECDIR)/$(SHIM)
 	install -m 644 README.md CHANGES.md LICENSE supervisor.ini.example $(DESTDIR)$(DOCDIR)
 	for p in man/*.[1-9]; do s=$${p##*.}; install -D -m 644 $$p $(DESTDIR)$(MANDIR)/man$$s/$${p##*/} || exit 1; done
 	install -D -m 644 $(B)/completion.bash $(DESTDIR)$(BASHDIR)/mpsup

@@ -174,7 +174,7 @@ const struct key keys[] = {
 	PROC("log_timestamp", KEY_BOOL, log_timestamp, "false", 0, 0, NULL, OWN, "the time before each line"),
 	PROC("control", KEY_CHOICE, control, "notify", 0, 0, "off|notify|self|group|all", OWN, "what it may tell the supervisor: nothing, of itself, or to restart itself, its group, all"),
 	PROC("ready", KEY_CHOICE, ready, "time", 0, 0, "time|notify", OWN, "it is RUNNING after startsecs, or when it says READY=1"),
-	PROC("start_timeout", KEY_TIME, start_timeout, "90", 0, 0, NULL, OWN | LIVE, "ready=notify: how long it may take; 0 = for ever"),
+	PROC("start_timeout", KEY_TIME, start_timeout, "90", 0, 0, NULL, OWN | LIVE, "how long READY=1, or a forkserver, may take; 0 = for ever"),
 	PROC("watchdog_sec", KEY_TIME, watchdog, "0", 0, 0, NULL, OWN, "killed when it says no WATCHDOG=1 for so long; 0 = never"),
 	PROC("stop_method", KEY_CHOICE, stop_method, "signal", 0, 0, "signal|message", OWN, "stopped by stopsignal, or asked by STOP=1 first"),
 	PROC("daemon", KEY_BOOL, daemon, "yes", 0, 0, NULL, OWN | LIVE, "no = mpsup run waits for it to end"),

@@ -332,6 +332,8 @@ void server_drop(struct keeper *k, const char *name);
 void server_on_word(struct keeper *k, uint32_t index);
 void server_on_exit(struct keeper *k, uint32_t index);
 bool server_has_pid(const struct keeper *k, pid_t pid, uint32_t *ret_index);
+/* Whatever of those that have ended is dead and was no program's yet. */
+void server_reap_spares(struct keeper *k);
 struct mps_time server_next_deadline(const struct keeper *k);
 void server_check_deadlines(struct keeper *k, struct mps_time now);
 void server_end_all(struct keeper *k);

@@ -349,6 +349,7 @@ static void *loop(void *user)
 		for (int i = 0; i < n; i++)
 			if (what_of(&events[i]) != WATCH_SOCK)
 				on_event(k, &events[i]);
+		server_reap_spares(k);
 		/* After the events: most that have died were mains, and are reaped by now. */
 		if (k->dead > 0 && k->have_pidfd && is_sibling(k, k->dead))
 			reap_all(k);

@@ -175,6 +175,7 @@ static void on_gone(struct keeper *k, struct server *s, const siginfo_t *si)
 	if (!s->ready)
 		server_on_word(k, index_of(k, s)); /* its last */
 	was_ready = s->ready;
+	s->group = s->pid;
 	s->pid = 0;
 	s->ready = false;
 	s->deadline.ns = 0;
@@ -201,6 +202,22 @@ void server_on_exit(struct keeper *k, uint32_t index)
 	end_server(s); /* a spare may have been stopped */
 	waitid(P_PID, (id_t)s->pid, &si, WEXITED | WNOHANG);
 	on_gone(k, s, &si);
+}
+
+/* By the group that they have not left: the one SIGCHLD that tells of several deaths may name none of theirs. */
+void server_reap_spares(struct keeper *k)
+{
+	for (uint32_t i = 0; i < k->n_servers; i++) {
+		struct server *s = k->servers[i];
+		siginfo_t si;
+
+		do {
+			si.si_pid = 0;
+			if (s->group != 0 &&
+			    waitid(P_PGID, (id_t)s->group, &si, WEXITED | WNOHANG) < 0)
+				s->group = 0;
+		} while (si.si_pid != 0);
+	}
 }
 
 void server_on_word(struct keeper *k, uint32_t index)

@@ -34,6 +34,7 @@ struct server {
 	char *name;
 	char **preload; /* one block */
 	pid_t pid;	/* 0 = none */
+	pid_t group;	/* of one that has ended: its spare may not be reaped yet; 0 = it is */
 	int pidfd, sock, exec_fd;
 	bool ready;    /* it has loaded everything */
 	bool replaced; /* it is being ended, because another is wanted */

@@ -107,8 +107,9 @@ struct sup {
 	struct runtime *runtime;
 	struct reload *reload; /* at work */
 	uint32_t n_reloads;    /* its number, or that of the last */
-	bool reload_again;     /* a signal asked for another meanwhile, or while we took over */
-	int start_dir;	       /* where we stood at the start */
+	bool reload_over; /* the last with daemon=no has ended by itself while a reload is at work */
+	bool reload_again; /* a signal asked for another meanwhile, or while we took over */
+	int start_dir;	   /* where we stood at the start */
 	struct activity log;
 	struct worker_base base;
 	struct logs logs;

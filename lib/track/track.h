@@ -62,10 +62,11 @@ enum track_verb {
 	TRACK_REGISTER,	  /* the sender is about to make it, or has made it */
 	TRACK_UNREGISTER, /* it is gone, was never made, or is somebody else's matter now */
 	TRACK_PROBE,	  /* nothing: is anybody there? */
+	TRACK_SLATE, /* the other lines of this datagram stand in that place of the sender's slate: slate.h */
 };
 
 /*
- * "REGISTER:NAME:TYPE", "UNREGISTER:NAME:TYPE", "PROBE:0:noop": a line, the last may lack its newline. NAME is
+ * "REGISTER:NAME:TYPE", "UNREGISTER:NAME:TYPE", "PROBE:0:noop", "SLATE:PLACE:noop": a line, the last may lack its newline. NAME is
  * percent-encoded (RFC 3986): every byte but letters, digits and "-._~/" is %XX.
  *
  * A decoded name is valid for its type, and there is one spelling of each: "/name" for what lies in /dev/shm and
@@ -77,7 +78,7 @@ enum track_verb {
  */
 struct track_word {
 	enum track_verb verb;
-	enum track_type type; /* N_TRACK_TYPES of a probe */
+	enum track_type type; /* N_TRACK_TYPES of a probe and a slate */
 	char *name;	      /* decoded, NUL-terminated; in the caller's buffer */
 	size_t name_length;
 };

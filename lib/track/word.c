@@ -183,9 +183,10 @@ static const char *const verbs[] = {
 	[TRACK_REGISTER] = "REGISTER",
 	[TRACK_UNREGISTER] = "UNREGISTER",
 	[TRACK_PROBE] = "PROBE",
+	[TRACK_SLATE] = "SLATE",
 };
 
-static const char probe[] = "PROBE:0:noop";
+static const char probe[] = "PROBE:0:noop", noop[] = ":noop";
 
 static bool parse_verb(const char *p, size_t n, enum track_verb *ret)
 {
@@ -207,12 +208,15 @@ static int parse_line(char *p, size_t n, struct track_word *ret)
 	if (name == type || !parse_verb(p, (size_t)(name - p), &w.verb))
 		return -EBADMSG;
 	name++;
-	if (w.verb == TRACK_PROBE) {
-		if (n != strlen(probe) || memcmp(p, probe, n) != 0)
+	if (w.verb == TRACK_PROBE || w.verb == TRACK_SLATE) {
+		length = type - name;
+		if (n - (size_t)(type - p) != strlen(noop) ||
+		    memcmp(type, noop, strlen(noop)) != 0 || !is_id(name, (size_t)length) ||
+		    *name == '?' || (w.verb == TRACK_PROBE && *name != '0'))
 			return -EBADMSG;
 		*type = '\0';
 		w.name = name;
-		w.name_length = 1;
+		w.name_length = (size_t)length;
 		*ret = w;
 		return 1;
 	}

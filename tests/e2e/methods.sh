@@ -242,6 +242,14 @@ start_timeout=1
 startretries=0
 autostart=false
 
+[program:t]
+command=$W
+start_method=forkserver
+forkserver=slow
+start_timeout=1
+startretries=0
+autostart=false
+
 [program:d]
 entry=$T/bin/crash.so:main
 start_method=forkserver
@@ -321,6 +329,20 @@ must in_state a RUNNING
 [ "$(server one)" = "$one" ] || fail "the server is another"
 a=$(pid_of a)
 
+say "what a spare is sent is not for the program that it becomes"
+must another_spare 0
+first=$spare
+kill -TERM "$first"
+kill -HUP "$first"
+mps_expect 0 restart a
+[ "$(pid_of a)" = "$first" ] || fail "the worker is $(pid_of a), not the spare $first"
+must in_state a RUNNING
+must another_spare "$first"
+[ "$(pid_of a)" = "$first" ] || fail "it was ended by what the spare was sent"
+a=$first
+[ "$(grep -E '^Sig(Pnd|Blk|Ign|Cgt)|^ShdPnd' "/proc/$first/status" | cut -f2 | sort -u | xargs)" = 0000000000000000 ] ||
+  fail "its signals are not as they should be: $(grep ^S "/proc/$first/status")"
+
 say "a crash in a constructor is that of the worker alone, and one while a server loads fails the start"
 mps start d >"$T/out" 2>"$T/err"
 must in_state d EXITED
@@ -343,9 +365,11 @@ mps_expect 0 stop h
 [ $(($(now_ms) - since)) -lt $((5000 * SLOW)) ] || fail "a program that is not there was given its time to end"
 wait "$starting"
 in_state h STOPPED || fail "h is $(state h)"
-mps_expect 7 start r
-contains "$T/err" "READY=1 in time" || fail "start does not say why: $(cat "$T/err")"
-in_state r FATAL || fail "r is $(state r)"
+for name in r t; do
+  mps_expect 7 start $name
+  contains "$T/err" "its forkserver did not start it in time" || fail "start does not say why: $(cat "$T/err")"
+  in_state $name FATAL || fail "$name is $(state $name)"
+done
 
 say "a crash in preloaded code is that of the worker alone"
 mps start b >"$T/out" 2>"$T/err"
@@ -382,6 +406,19 @@ kill -STOP "-$one"
 mps stop a >"$T/out" 2>"$T/err"
 mps_expect 0 start a
 must in_state a RUNNING
+
+say "of one that ends with its spare nothing is left, although the keeper hears of one death only"
+is_zombie() { [[ $(ps -o stat= -p "$1") = Z* ]]; }
+one=$(server one)
+must another_spare 0
+kill -STOP "$keeper"
+kill -KILL "$one"
+must is_zombie "$one"
+kill -KILL "$spare"
+must is_zombie "$spare"
+kill -CONT "$keeper"
+must test ! -e "/proc/$spare"
+must -t 2 is_other one "$one"
 
 say "a preloaded file that has changed is loaded anew when a start is asked for, not before"
 must server one
