@@ -199,6 +199,7 @@ void slot_start(struct keeper *k, const struct keeper_start *start, struct mps_s
 		resolve_fds(k, spawn);
 		spawn->tag = tag_make(k->id, start->instance, start->gen);
 		spawn->signals_are_default = true;
+		track_on_start(k, start, spawn->set_user ? spawn->uid : geteuid());
 		if (room != NULL) {
 			room->spawn = *spawn;
 			spawn = &room->spawn;
@@ -222,7 +223,6 @@ void slot_start(struct keeper *k, const struct keeper_start *start, struct mps_s
 	s->leftovers = (uint8_t)start->leftovers;
 	s->grace = start->grace;
 	s->reports &= REPORT_OBJECTS;
-	track_on_start(k, start);
 	s->kill = s->tree_left = s->inherited = false;
 	s->deadline.ns = 0;
 	k->n_live++;

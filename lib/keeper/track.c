@@ -1,13 +1,11 @@
 /*
  * The tracker's door: a socket to which programs say what they make and unlink. Who has said it the kernel tells (pid and
- * uid of each datagram), whose process that is its tag. Nothing is answered but a probe.
- *
- * A process may be dead and reaped before its words are read: they count as those of who has made the connection. A
- * client that probes first is known before it can die.
+ * uid of each datagram). Nothing is answered but a probe. What becomes of the words is track_words.c's.
  */
 #include "keeper/tracker.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,16 +16,12 @@
 
 #include "base/cleanup.h"
 #include "base/fd.h"
-#include "proc/tag.h"
-#include "proc/tree.h"
+#include "track/slate.h"
 
-enum { BATCH = 32, DRAIN_MAX = 4096, BACKLOG = 4096 };
+enum { BATCH = TRACK_BATCH, DRAIN_MAX = 4096, BACKLOG = 4096 };
 
 /* Whoever has connected before he was stamped has done so at most so long ago. */
 #define FRESH_NS (2 * MPS_NS_PER_S)
-/* A number means the same process for so long; then it is looked at again. */
-#define START_NS MPS_NS_PER_S
-
 /* Room for both, and for nothing else: descriptors that come along are dropped by the kernel. */
 #define CONTROL_SIZE (CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(sizeof(struct timespec)))
 
@@ -37,15 +31,6 @@ static struct {
 	_Alignas(16) char control[BATCH][CONTROL_SIZE];
 	char *text; /* BATCH times TRACK_MSG_MAX */
 } in;
-
-struct sender {
-	pid_t pid;
-	uid_t uid;
-	uint64_t start;
-	int64_t sent_ns; /* wall clock */
-	struct holding *holding;
-	bool over; /* of a run that is over */
-};
 
 static int64_t wall_ns(void)
 {
@@ -68,6 +53,13 @@ static void unlink_client(struct client *c)
 	*c->at = c->next;
 	if (c->next != NULL)
 		c->next->at = c->at;
+}
+
+void track_client_belongs(struct client *c, struct holding *h)
+{
+	unlink_client(c);
+	c->holding = h;
+	link_client(c, &h->clients);
 }
 
 static void close_client(struct keeper *k, struct client *c)
@@ -111,242 +103,6 @@ static bool place_client(struct tracker *t, struct client *c)
 	c->index = at;
 	c->number = ++t->last_number & 0xfffffff;
 	return true;
-}
-
-/* ------------------------------------------------------------------------------------------------- who is it? */
-
-/* The holding of the process; NULL: it is none of ours, or gone. */
-static struct holding *holding_of_pid(struct keeper *k, pid_t pid, bool *ret_over)
-{
-	uint32_t keeper, index, gen;
-	const struct slot *s;
-
-	if (pid <= 1 || !tag_parse(tag_get(pid), &keeper, &index, &gen) || keeper != k->id ||
-	    index >= k->n_slots)
-		return NULL;
-	s = &k->slots[index];
-	*ret_over = s->state == SLOT_IDLE || (s->gen & 0x3fff) != gen;
-	return holding_of_slot(k, index);
-}
-
-static bool is_gone(pid_t pid)
-{
-	return kill(pid, 0) < 0 && errno == ESRCH;
-}
-
-static uint64_t start_of(struct client *c, pid_t pid)
-{
-	int64_t now = mps_now().ns;
-	struct proc_stat st;
-
-	if (c->pid == pid && now - c->start_read < START_NS)
-		return c->start;
-	c->pid = pid;
-	c->start_read = now;
-	c->start = proc_stat_read(pid, &st) == 0 ? st.start_ticks : 0;
-	return c->start;
-}
-
-/* Of a connection that its maker did not live to see accepted. */
-static struct holding *unclaimed(struct tracker *t)
-{
-	if (t->unclaimed == NULL && (t->unclaimed = holding_new(NO_SLOT, "")) != NULL)
-		t->unclaimed->cleanup = KEEPER_CLEAN_SHUTDOWN;
-	return t->unclaimed;
-}
-
-/* False: a stranger. */
-static bool identify(struct keeper *k, struct client *c, const struct ucred *who, struct sender *s)
-{
-	s->pid = who->pid;
-	s->uid = who->uid;
-	s->over = false;
-	s->holding = holding_of_pid(k, who->pid, &s->over);
-	if (s->holding == NULL && is_gone(who->pid)) {
-		s->holding = c->holding != NULL ? c->holding : unclaimed(k->tracker);
-		s->over = s->holding != NULL && s->holding->slot == NO_SLOT;
-	}
-	if (s->holding == NULL)
-		return false;
-	s->start = start_of(c, who->pid);
-	if (c->holding == NULL && s->holding->slot != NO_SLOT) {
-		unlink_client(c);
-		c->holding = s->holding;
-		link_client(c, &c->holding->clients);
-	}
-	return true;
-}
-
-/* ------------------------------------------------------------------------------------------------------- words */
-
-static void drop(struct tracker *t)
-{
-	t->n_dropped++;
-	t->dropped_news = true;
-}
-
-/* Another user's object is not ours to forget, nor to be given away. */
-static bool may_change(const struct sender *s, struct track_record *r)
-{
-	enum object_state state;
-
-	if (s->uid == r->creator.uid || s->uid == 0)
-		return true;
-	state = object_ask(r);
-	return state == OBJECT_ABSENT || state == OBJECT_FOREIGN;
-}
-
-/* He has told of it before, or inotify has: nothing is new. */
-static bool is_known(const struct sender *s, const struct track_record *r)
-{
-	struct track_identity now;
-
-	return holding_of(r) == s->holding && tracker_knows(r) &&
-	       object_identify(r->type, r->name, &now) && now.ino == r->identity.ino &&
-	       now.born_ns == r->identity.born_ns;
-}
-
-/*
- * A SysV object has no name until it is there. That its maker is about to make one is a record too, so that it has an
- * owner, and is found when he is killed in between: its name is his number, and how many of his threads are at it takes
- * the place of the inode.
- */
-static bool is_pending(const struct track_word *w)
-{
-	return track_type_is_sysv(w->type) && strcmp(w->name, "?") == 0;
-}
-
-static void settle_pending(struct tracker *t, const struct sender *s, enum track_type type)
-{
-	char name[16];
-	int n = snprintf(name, sizeof(name), "?%d", (int)s->pid);
-	struct track_record *r = track_find(&t->registry, type, name, (size_t)n);
-
-	if (r != NULL && --r->identity.ino == 0) {
-		holding_changed(t, holding_of(r));
-		track_remove(&t->registry, r);
-	}
-}
-
-static struct track_record *add_record(struct tracker *t, const struct sender *s,
-				       enum track_type type, const char *name, size_t n)
-{
-	const struct track_creator creator = { s->pid, s->uid, s->start };
-	struct track_owner *owner =
-		s->over ? holding_rest(t, s->holding) : &s->holding->lists[LIVE].owner;
-	struct track_record *r;
-
-	if (t->registry.n + t->n_news >= TRACK_RECORDS_MAX ||
-	    owner->n >= TRACK_RECORDS_INSTANCE_MAX)
-		return NULL;
-	r = track_add(&t->registry, owner, type, name, n, &creator);
-	if (r == NULL)
-		return NULL;
-	r->told_ns = s->sent_ns;
-	holding_changed(t, s->holding);
-	return r;
-}
-
-static void add_pending(struct tracker *t, const struct sender *s, enum track_type type)
-{
-	char name[16];
-	int n = snprintf(name, sizeof(name), "?%d", (int)s->pid);
-	struct track_record *r = track_find(&t->registry, type, name, (size_t)n);
-
-	if (r == NULL)
-		r = add_record(t, s, type, name, (size_t)n);
-	if (r != NULL)
-		r->identity.ino++;
-	else
-		drop(t);
-}
-
-static void on_register(struct keeper *k, const struct sender *s, const struct track_word *w)
-{
-	struct tracker *t = k->tracker;
-	struct track_record *r;
-
-	if (is_pending(w)) {
-		add_pending(t, s, w->type);
-		return;
-	}
-	if (track_type_is_sysv(w->type))
-		settle_pending(t, s, w->type);
-	r = track_find(&t->registry, w->type, w->name, w->name_length);
-	if (r != NULL && is_known(s, r))
-		return;
-	if (r != NULL && !may_change(s, r)) {
-		drop(t);
-		return;
-	}
-	if (r != NULL)
-		leak_forget(t, r);
-	r = add_record(t, s, w->type, w->name, w->name_length);
-	if (r == NULL) {
-		drop(t);
-		return;
-	}
-	if (object_settle(r)) {
-		track_journal_add(&t->journal, r);
-		return;
-	}
-	leak_forget(t, r); /* it was there before */
-}
-
-static void on_unregister(struct keeper *k, const struct sender *s, const struct track_word *w)
-{
-	struct tracker *t = k->tracker;
-	struct track_record *r;
-
-	if (is_pending(w)) {
-		settle_pending(t, s, w->type);
-		return;
-	}
-	r = track_find(&t->registry, w->type, w->name, w->name_length);
-	if (r == NULL)
-		return;
-	if (may_change(s, r))
-		leak_forget(t, r);
-	else
-		drop(t);
-}
-
-/* A lone probe: all that was said before it is recorded and written down. */
-static void answer(struct keeper *k, const struct client *c)
-{
-	static const char text[] = "PROBE:0:noop\n";
-
-	track_journal_flush(&k->tracker->journal, &k->tracker->registry);
-	send(c->fd, text, sizeof(text) - 1,
-	     MSG_DONTWAIT | MSG_NOSIGNAL); /* who does not read is not told */
-}
-
-static void on_datagram(struct keeper *k, struct client *c, const struct sender *s, char *p,
-			size_t n)
-{
-	struct track_word w;
-	size_t n_words = 0;
-	int r;
-
-	while ((r = track_word_next(&p, &n, &w)) != 0) {
-		if (r < 0 || w.name_length > TRACK_NAME_MAX) {
-			drop(k->tracker);
-			continue;
-		}
-		n_words++;
-		switch (w.verb) {
-		case TRACK_REGISTER:
-			on_register(k, s, &w);
-			break;
-		case TRACK_UNREGISTER:
-			on_unregister(k, s, &w);
-			break;
-		case TRACK_PROBE:
-			if (n_words == 1 && n == 0)
-				answer(k, c);
-			break;
-		}
-	}
 }
 
 /* ----------------------------------------------------------------------------------------------------- reading */
@@ -410,13 +166,14 @@ static int read_client(struct keeper *k, struct client *c)
 			break;
 		}
 		if (!known || s.pid != who.pid || s.uid != who.uid)
-			known = identify(k, c, &who, &s);
+			known = track_identify(k, c, &who, &s);
 		s.sent_ns = c->fresh || sent == 0 ? c->since : sent;
 		if (!known || (h->msg_flags & MSG_TRUNC))
-			drop(k->tracker);
+			track_drop(k->tracker);
 		else
-			on_datagram(k, c, &s, in.iov[i].iov_base, in.msgs[i].msg_len);
+			track_datagram(k, c, &s, in.iov[i].iov_base, in.msgs[i].msg_len);
 	}
+	track_write_down(k->tracker);
 	if (n < 0)
 		close_client(k, c);
 	return n > 0 ? n : 0;
@@ -473,9 +230,9 @@ static bool admit(struct keeper *k, int fd)
 
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) < 0)
 		return false;
-	h = holding_of_pid(k, who.pid, &over);
-	if (h == NULL && !is_gone(who.pid)) {
-		drop(t);
+	h = track_whose(k, who.pid, &over);
+	if (h == NULL && (kill(who.pid, 0) == 0 || errno != ESRCH)) {
+		track_drop(t);
 		return false;
 	}
 	c = calloc(1, sizeof(*c));
@@ -586,6 +343,7 @@ static void inherit(struct tracker *t, const char *journal)
 {
 	struct track_heir heir = TRACK_HEIR_INIT;
 	struct track_registry old = { 0 };
+	struct holding *h = track_unclaimed(t);
 
 	if (track_journal_read(journal, &old, &heir) == 0 && !heir.other_boot)
 		for (size_t i = 0; i < old.n_buckets; i++)
@@ -594,6 +352,34 @@ static void inherit(struct tracker *t, const char *journal)
 				inherit_one(t, r);
 	track_registry_fini(&old);
 	track_heir_fini(&heir);
+	if (h != NULL)
+		slate_read_all(t->dir, &t->registry, holding_rest(t, h));
+	slate_remove_all(t->dir);
+}
+
+/* Programs that run go on with those that they have. */
+static void make_slates(struct tracker *t)
+{
+	for (size_t i = 0; i < t->n_slates; i++) {
+		fd_close(&t->slates[i].fd);
+		t->slates[i].fd = slate_make(t->dir, t->slates[i].uid);
+		keeper_lift(&t->slates[i].fd);
+	}
+}
+
+static void need_slate(struct tracker *t, uid_t uid)
+{
+	struct slate_of *p;
+
+	for (size_t i = 0; i < t->n_slates; i++)
+		if (t->slates[i].uid == uid)
+			return;
+	p = realloc(t->slates, (t->n_slates + 1) * sizeof(*p));
+	if (p == NULL)
+		return;
+	t->slates = p;
+	p[t->n_slates] = (struct slate_of){ uid, slate_make(t->dir, uid) };
+	keeper_lift(&p[t->n_slates++].fd);
 }
 
 static void complain(const struct keeper *k, const char *what, int error)
@@ -610,8 +396,11 @@ static struct tracker *tracker_new(const char *dir)
 {
 	struct tracker *t = calloc(1, sizeof(*t));
 
-	if (t == NULL || asprintf(&t->path, "%s/ipc.sock", dir) < 0 ||
+	if (t == NULL || (t->dir = strdup(dir)) == NULL ||
+	    asprintf(&t->path, "%s/ipc.sock", dir) < 0 ||
 	    (in.text == NULL && (in.text = malloc((size_t)BATCH * TRACK_MSG_MAX)) == NULL)) {
+		if (t != NULL)
+			free(t->dir);
 		free(t);
 		return NULL;
 	}
@@ -630,9 +419,10 @@ static int open_files(struct keeper *k, const char *dir)
 
 	if (asprintf(&path, "%s/ipc.journal", dir) < 0)
 		return -ENOMEM;
-	if (again)
+	if (again) {
 		track_journal_close(&t->journal, false);
-	else
+		make_slates(t);
+	} else
 		inherit(t, path);
 	r = track_journal_open(&t->journal, path, k->options->name, k->pid, &t->registry);
 	if (r < 0)
@@ -677,11 +467,12 @@ void track_close(struct keeper *k)
 		unlink(t->path);
 	track_journal_flush(&t->journal, &t->registry);
 	track_journal_close(&t->journal, t->registry.n == 0);
+	slate_remove_all(t->dir);
 }
 
 /* -------------------------------------------------------------------------------------------------------- slots */
 
-void track_on_start(struct keeper *k, const struct keeper_start *start)
+void track_on_start(struct keeper *k, const struct keeper_start *start, uid_t uid)
 {
 	struct slot *s = &k->slots[start->instance];
 	const char *name = start->name != NULL ? start->name : "";
@@ -694,6 +485,8 @@ void track_on_start(struct keeper *k, const struct keeper_start *start)
 	}
 	if (s->holding != NULL)
 		s->holding->cleanup = s->cleanup;
+	if (k->tracker != NULL)
+		need_slate(k->tracker, uid);
 }
 
 void track_forget(struct keeper *k, uint32_t index)

@@ -1,6 +1,6 @@
 /*
- * The tracker in the keeper, as its files share it: track.c (the socket, its clients, whose a sender is, their words),
- * leak.c (what instances have left behind), leak_news.c (what the supervisor is told of it), shm.c (what happens in
+ * The tracker in the keeper, as its files share it: track.c (the socket and its clients), track_words.c (whose a
+ * sender is, and his words), leak.c (what instances have left behind), leak_news.c (what the supervisor is told of it), shm.c (what happens in
  * /dev/shm) and sysv.c (System V objects that nobody could name). Records, journal and what the kernel says of an object
  * are lib/track's.
  *
@@ -25,6 +25,9 @@
 
 /* How long the tracker may work in one turn of the loop: others wait. */
 #define TRACK_TURN_NS (2 * MPS_NS_PER_MS)
+
+/* Datagrams that are read at once. */
+enum { TRACK_BATCH = 32 };
 
 enum { LIVE, OVER_A, OVER_B, N_LISTS };
 
@@ -86,8 +89,18 @@ struct moved {
 	int list;
 };
 
+struct slate_of {
+	uid_t uid;
+	int fd; /* -1: it could not be made */
+};
+
+struct wipe {
+	int fd;
+	unsigned place;
+};
+
 struct tracker {
-	char *path; /* of the socket */
+	char *dir, *path; /* the socket's */
 	int listener;
 	struct stat bound; /* the socket's file */
 	struct track_registry registry;
@@ -99,8 +112,14 @@ struct tracker {
 	struct client *unknown;	 /* those without a holding */
 	int64_t connected_since; /* wall clock: nobody had connected then */
 
-	struct holding *
-		unclaimed; /* what processes have told of whose instance could not be found any more */
+	struct slate_of *slates; /* of each user that a program was started as */
+	size_t n_slates;
+	/* What was noted there, is recorded, and is to be wiped when it is written down. */
+	struct wipe wipes[TRACK_BATCH];
+	size_t n_wipes;
+
+	/* What processes have told of whose instance could not be found any more. */
+	struct holding *unclaimed;
 	struct holding *ending, *last_ending;
 	struct holding *kept, *at_pass; /* the next of the pass that is on */
 	struct holding *dirty;
@@ -134,10 +153,12 @@ void track_open(struct keeper *k, const char *dir);
 void track_close(struct keeper *k);
 void track_on_connect(struct keeper *k);
 void track_on_words(struct keeper *k, uint32_t index, uint32_t number);
+/* The connection is one of this holding's. */
+void track_client_belongs(struct client *c, struct holding *h);
 /* Everything that dead processes of this holding may have said is read. */
 void track_listen(struct keeper *k, struct holding *h);
-/* A START is under way in its slot. */
-void track_on_start(struct keeper *k, const struct keeper_start *start);
+/* A process of this user is about to be started in its slot. */
+void track_on_start(struct keeper *k, const struct keeper_start *start, uid_t uid);
 /* The slot's number may be another's from here on. */
 void track_forget(struct keeper *k, uint32_t index);
 /* The loop has waited, and works now. */
@@ -146,6 +167,28 @@ void track_begin_turn(struct keeper *k);
 void track_turn(struct keeper *k);
 /* When the next turn is wanted; 0 = not by itself. */
 struct mps_time track_next_turn(const struct keeper *k);
+
+/* ------------------------------------------------------------------------------------------------ track_words.c */
+struct sender {
+	pid_t pid;
+	uid_t uid;
+	uint64_t start;
+	int64_t sent_ns; /* wall clock */
+	struct holding *holding;
+	bool over; /* of a run that is over */
+};
+
+/* Words that count for nothing. */
+void track_drop(struct tracker *t);
+/* The holding of the process; NULL: it is none of ours, or gone. *ret_over: of a run that is over. */
+struct holding *track_whose(struct keeper *k, pid_t pid, bool *ret_over);
+/* Who has sent a datagram on that connection; false: a stranger. */
+bool track_identify(struct keeper *k, struct client *c, const struct ucred *who, struct sender *s);
+/* For those that nobody knows any more; NULL: out of memory. */
+struct holding *track_unclaimed(struct tracker *t);
+void track_datagram(struct keeper *k, struct client *c, const struct sender *s, char *p, size_t n);
+/* What was recorded goes into the journal, and off the slates. */
+void track_write_down(struct tracker *t);
 
 /* ------------------------------------------------------------------------------------------------------- leak.c */
 struct holding *holding_of_slot(struct keeper *k, uint32_t index);

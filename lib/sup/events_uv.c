@@ -168,8 +168,7 @@ void events_ipc(struct sup *s, const struct unit *u, const struct keeper_message
 	if (!is_heard(s, EVENT_IPC, u))
 		return;
 	data = u != NULL ? data_of(u) : json_pack("{s:o}", "name", method_text(m->program));
-	json_object_set_new(data, "type",
-			    json_string(track_type_word((enum track_type)m->object)));
+	json_object_set_new(data, "type", json_string(track_type_word((enum track_type)m->object)));
 	json_object_set_new(data, "object", method_text(m->text));
 	json_object_set_new(data, "pid", json_integer(m->pid));
 	tell(s, EVENT_IPC, u, data);

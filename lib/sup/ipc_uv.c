@@ -61,8 +61,9 @@ static void on_swept(const struct track_record *record, enum object_state state,
 			   record->creator.pid);
 	else if (state == OBJECT_USED || state == OBJECT_UNKNOWN)
 		log_object(user, SVC_LOG_WARN, "", type, record->name,
-			   state == OBJECT_USED ? "is not unlinked: it is in use"
-						: "is not unlinked: nobody can tell if it is in use",
+			   state == OBJECT_USED
+				   ? "is not unlinked: it is in use"
+				   : "is not unlinked: nobody can tell if it is in use",
 			   who, record->creator.pid);
 }
 

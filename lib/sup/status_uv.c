@@ -122,8 +122,7 @@ static json_t *get_ipc(const struct row *r)
 
 	return json_pack("{s:s, s:s, s:I, s:I}", "track", conf_track_word(conf->track), "cleanup",
 			 conf_cleanup_word(conf->ipc_cleanup), "held",
-			 (json_int_t)r->unit->n_objects, "cleaned",
-			 (json_int_t)r->unit->n_cleaned);
+			 (json_int_t)r->unit->n_objects, "cleaned", (json_int_t)r->unit->n_cleaned);
 }
 
 static json_t *get_said(const struct row *r)

@@ -65,16 +65,16 @@ struct unit {
 	bool in_busy;
 	struct unit *next_start; /* list of those whose start waits for room in the socket */
 	bool in_start;
-	int exit_status;	 /* of the last end; 128+n for a signal */
-	bool ended;		 /* as counted in n_active */
-	uint32_t saved_error;	 /* hash of the spawn_error that is in the state */
-	uint32_t saved_said;	 /* the same of what its program has said */
-	uint32_t restored_gen;	 /* as the supervisor before us left it */
-	bool reconciled;	 /* with what the keeper knows, or made by us */
-	struct said *said;	 /* NULL = nothing yet */
-	struct channel *channel; /* NULL = it has none */
+	int exit_status;	       /* of the last end; 128+n for a signal */
+	bool ended;		       /* as counted in n_active */
+	uint32_t saved_error;	       /* hash of the spawn_error that is in the state */
+	uint32_t saved_said;	       /* the same of what its program has said */
+	uint32_t restored_gen;	       /* as the supervisor before us left it */
+	bool reconciled;	       /* with what the keeper knows, or made by us */
+	struct said *said;	       /* NULL = nothing yet */
+	struct channel *channel;       /* NULL = it has none */
 	uint32_t n_objects, n_cleaned; /* that it holds; that were unlinked after it */
-	bool stop_counted;	 /* one of those that the present level of a shutdown waits for */
+	bool stop_counted; /* one of those that the present level of a shutdown waits for */
 };
 
 /* The socket to the keeper. Messages that it does not take wait in line. */
@@ -150,7 +150,7 @@ struct sup {
 	size_t level_left; /* of the level that stops now */
 	int exit_status;
 	char *socket_path, *pidfile; /* owned; pidfile NULL = none */
-	uint32_t n_strange_words; /* of strangers to the tracker, or beyond its limits */
+	uint32_t n_strange_words;    /* of strangers to the tracker, or beyond its limits */
 	bool keeper_lost;
 	bool asked_to_end; /* by a signal or a request: somebody waits for it */
 	bool kill_all;	   /* a second TERM came */

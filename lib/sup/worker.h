@@ -25,7 +25,7 @@ struct worker_base {
 	char *tracker;	    /* path of its socket */
 	char *shim;	    /* what LD_PRELOAD names; NULL = there is none */
 	struct elf_cache *elves;
-	char *cwd;	    /* of the supervisor: relative paths of programs start there */
+	char *cwd; /* of the supervisor: relative paths of programs start there */
 	uint64_t nofile;
 	int umask;		   /* of programs that set none */
 	struct worker_user *users; /* looked up already */
