@@ -153,10 +153,10 @@ static void note_torn(struct keeper *k, struct holding *h, const struct track_re
 static void name_pending(struct tracker *t, struct track_record *r)
 {
 	struct holding *h = holding_of(r);
-	int64_t id = sysv_find(&t->registry, r);
+	int id = object_find_pending(&t->registry, r);
 	struct track_record *found;
 	char name[24];
-	int n = snprintf(name, sizeof(name), "%lld", (long long)id);
+	int n = snprintf(name, sizeof(name), "%d", id);
 
 	if (id >= 0) {
 		found = track_add(&t->registry, &h->lists[LIVE].owner, (enum track_type)r->type,

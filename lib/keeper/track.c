@@ -174,6 +174,8 @@ static int read_client(struct keeper *k, struct client *c)
 			track_datagram(k, c, &s, in.iov[i].iov_base, in.msgs[i].msg_len);
 	}
 	track_write_down(k->tracker);
+	c->fresh =
+		c->fresh && n == BATCH; /* the last of those that were not stamped may come yet */
 	if (n < 0)
 		close_client(k, c);
 	return n > 0 ? n : 0;

@@ -1,7 +1,7 @@
 /*
  * The tracker in the keeper, as its files share it: track.c (the socket and its clients), track_words.c (whose a
- * sender is, and his words), leak.c (what instances have left behind), leak_news.c (what the supervisor is told of it), shm.c (what happens in
- * /dev/shm) and sysv.c (System V objects that nobody could name). Records, journal and what the kernel says of an object
+ * sender is, and his words), leak.c (what instances have left behind), leak_news.c (what the supervisor is told of it) and shm.c (what happens in
+ * /dev/shm). Records, journal and what the kernel says of an object
  * are lib/track's.
  *
  * A record belongs to a holding: that of the instance whose process has told of it. While the instance runs it is in the
@@ -226,12 +226,5 @@ void shm_open_watch(struct keeper *k);
 void shm_read(struct keeper *k);
 /* A semaphore's creator was killed between the making of a file and its name: what he has left becomes a record of h. */
 void shm_adopt_torn(struct keeper *k, struct holding *h);
-
-/* ------------------------------------------------------------------------------------------------------- sysv.c */
-/*
- * The id of the object of this type that the sender of a "?" has made: the only one that he can have made and that nobody
- * has told of. -1: there is none, or more than one.
- */
-int64_t sysv_find(const struct track_registry *r, const struct track_record *pending);
 
 #endif

@@ -10,6 +10,10 @@
  *     say:TEXT                          tells the tracker TEXT (\n is a newline), and waits until it has heard it
  *     post:TEXT                         the same without waiting
  *     flood:N                           N registrations of its own that are never made
+ *     many:N                            N pieces of shared memory /mps-PID-I, each told of before
+ *     child:/NAME                       a child tells of one over our connection, makes it, and is dead before we go on
+ *     mv:/NAME                          shared memory gets -n behind its name
+ *     huge:N crowd:N                    a datagram of N bytes; N connections that are never used
  *     print:TEXT wait                   prints TEXT; waits for ever
  *     uid:N                             becomes another user
  */
@@ -28,6 +32,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static void must(int good, const char *what)
@@ -158,6 +163,72 @@ static void remove_sem(const char *name)
 	must(sem_unlink(name) == 0, name);
 }
 
+static void move(const char *name)
+{
+	char from[256], to[256];
+
+	snprintf(from, sizeof(from), "/dev/shm%s", name);
+	snprintf(to, sizeof(to), "/dev/shm%s-n", name);
+	must(rename(from, to) == 0, to);
+}
+
+static void register_one(const char *name)
+{
+	char text[256];
+
+	post(text, (size_t)snprintf(text, sizeof(text), "REGISTER:%s:shared_memory\n", name));
+	make_shm(name);
+}
+
+static void many(const char *n)
+{
+	char name[64];
+
+	for (int i = 0; i < atoi(n); i++) {
+		snprintf(name, sizeof(name), "/mps-%d-%d", (int)getpid(), i);
+		register_one(name);
+	}
+	probe();
+}
+
+static void child(const char *name)
+{
+	pid_t pid;
+
+	tracker();
+	pid = fork();
+	if (pid == 0) {
+		register_one(name);
+		_exit(0);
+	}
+	must(pid > 0 && waitpid(pid, NULL, 0) == pid, "child");
+}
+
+static void huge(const char *n)
+{
+	size_t size = (size_t)atoi(n);
+	char *p = calloc(1, size);
+
+	memset(p, 'x', size);
+	post(p, size);
+	free(p);
+}
+
+static void crowd(const char *n)
+{
+	for (int i = 0; i < atoi(n); i++) {
+		struct sockaddr_un a = { .sun_family = AF_UNIX };
+		int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+		strcpy(a.sun_path, getenv("MPSUP_TRACKER"));
+		if (fd < 0)
+			break; /* so many as we may have */
+		must(connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0, "crowd");
+		for (int j = 0; j < 3; j++)
+			send(fd, "PROBE:0:noop\n", 13, MSG_NOSIGNAL | MSG_DONTWAIT);
+	}
+}
+
 static void print(const char *text)
 {
 	printf("%s\n", text);
@@ -185,7 +256,9 @@ static const struct {
 	{ "sem", make_sem },	 { "shm", make_shm },	  { "mq", make_mq },
 	{ "hold", hold },	 { "raw", make_raw },	  { "rm", remove_shm },
 	{ "rmsem", remove_sem }, { "say", say_and_wait }, { "post", only_post },
-	{ "flood", flood },	 { "print", print },	  { "uid", become },
+	{ "flood", flood },	 { "print", print },	  { "many", many },
+	{ "child", child },	 { "mv", move },	  { "huge", huge },
+	{ "crowd", crowd },	 { "uid", become },
 };
 
 static void act(const char *what)
