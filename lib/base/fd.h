@@ -16,6 +16,12 @@ void fd_close(int *fd);
 int fd_set_cloexec(int fd, bool on);
 int fd_set_nonblock(int fd, bool on);
 
+/*
+ * True where somebody holds the lock of the file `name` in the folder `dir` (flock(2)). It is opened for reading only, so
+ * that those who watch it are not woken.
+ */
+bool fd_is_locked(int dir, const char *name);
+
 /* All of n bytes, through EINTR and short writes (the fd must block). 0 or -errno. */
 int fd_write_all(int fd, const void *p, size_t n);
 
