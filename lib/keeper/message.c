@@ -68,6 +68,7 @@ static const struct shape {
 	[KEEPER_EXIT] = { true, 1, { { U32, M(status) } } },
 	[KEEPER_DETACH] = { true, 1, { { U32, M(protocol) } } },
 	[KEEPER_UPGRADE] = { true, 1, { { U32, M(protocol) } } },
+	[KEEPER_HEARD] = { true, 1, { { U32, M(count) } } },
 	[KEEPER_DROP_SERVER] = { true, 1, { { TEXT, M(text) } } },
 	[KEEPER_WELCOME] = { false,
 			     6,
