@@ -7,6 +7,7 @@
 #include "mpsup/cmd.h"
 
 extern const struct cmd cmd_run;
+extern const struct cmd cmd_exec;
 extern const struct cmd cmd_start;
 extern const struct cmd cmd_stop;
 extern const struct cmd cmd_restart;
@@ -23,6 +24,7 @@ extern const struct cmd cmd_events;
 extern const struct cmd cmd_upgrade;
 extern const struct cmd cmd_shutdown;
 extern const struct cmd cmd_ls;
+extern const struct cmd cmd_ipc;
 extern const struct cmd cmd_pipes;
 extern const struct cmd cmd_graph;
 extern const struct cmd cmd_check;

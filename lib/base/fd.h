@@ -30,6 +30,12 @@ int fd_read_all(int fd, size_t max, char **ret_text, size_t *ret_len);
 int fd_read_file(const char *path, size_t max, char **ret_text, size_t *ret_len);
 
 /*
+ * A unix socket of that type (SOCK_STREAM ...), CLOEXEC, connected to a path or to "@NAME", an abstract one. The
+ * descriptor, or -errno; -EINVAL: neither, or too long.
+ */
+int fd_connect_unix(int type, const char *name);
+
+/*
  * One datagram with descriptors (SCM_RIGHTS, unix(7)). fd_send: 0 or -errno (-EAGAIN on a full socket, -EMSGSIZE).
  * fd_recv: bytes received, 0 at end of file, or -errno; received fds are CLOEXEC and the caller's. *ret_cut is set
  * when the kernel had to drop descriptors (our table is full) or bytes; then what did arrive is still returned.

@@ -135,6 +135,9 @@ static const struct shape {
 	[KEEPER_OBJECTS] = { false,
 			     3,
 			     { { U32, M(instance) }, { U32, M(count) }, { U32, M(cleaned) } } },
+	[KEEPER_STOPPED] = { false,
+			     3,
+			     { { U32, M(instance) }, { U32, M(gen) }, { U32, M(signal) } } },
 };
 
 _Static_assert(sizeof(enum keeper_leftovers) == sizeof(uint32_t) &&

@@ -93,6 +93,8 @@ enum keeper_type {
 	 * changed, and to each new supervisor. Instance 0: words of strangers that were dropped.
 	 */
 	KEEPER_OBJECTS,
+	/* u32 instance, u32 gen, u32 signal: it has stopped its main process; 0: that goes on. To a front only. */
+	KEEPER_STOPPED,
 };
 
 /* When objects that an instance has left behind are unlinked. */

@@ -100,6 +100,7 @@ static void sweep_records(struct sweep *s)
 	struct track_record *next;
 	int64_t now = mps_wall().ns;
 
+	object_adopt_temporaries(r, NULL);
 	r->pinned++;
 	for (int pending = 1; pending >= 0; pending--)
 		for (size_t i = 0; i < r->n_buckets; i++)

@@ -316,6 +316,45 @@ Test(track_sweep, what_has_no_id_yet_is_found_by_its_creator, .init = init, .fin
 	cr_assert_eq(rmdir(in_base("a", "")), 0);
 }
 
+static void make_file(const char *path, const char *link_to)
+{
+	AUTO_CLOSE int fd = open(path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+
+	cr_assert_geq(fd, 0);
+	cr_assert_eq(ftruncate(fd, 32), 0);
+	if (link_to != NULL)
+		cr_assert_eq(link(path, link_to), 0);
+}
+
+/* As sem_open(3) leaves it before it has linked it, and after. */
+Test(track_sweep, what_a_killed_sem_open_leaves_goes, .init = init, .fini = fini)
+{
+	AUTO_FREE char *path = object_path(TRACK_SEMAPHORE, name_of("linked"));
+	char before[32], after[32], others[32];
+	struct instance i;
+
+	snprintf(before, sizeof(before), "/dev/shm/sem.a%05d", getpid() % 100000);
+	snprintf(after, sizeof(after), "/dev/shm/sem.b%05d", getpid() % 100000);
+	snprintf(others, sizeof(others), "/dev/shm/sem.c%06d", getpid() % 1000000);
+	begin(&i, "a");
+	make_file(before, NULL);
+	make_file(after, path);
+	make_file(others, NULL);
+	tell(&i, &web, TRACK_SEMAPHORE, name_of("unseen"));
+	tell(&i, &web, TRACK_SEMAPHORE, name_of("linked"));
+	end(&i);
+	kill_keeper(&i);
+	how.tell = NULL;
+	cr_expect_eq(track_sweep_all(base, &how), 1);
+	how.tell = on_object;
+	cr_expect_neq(access(before, F_OK), 0);
+	cr_expect_neq(access(after, F_OK), 0);
+	cr_expect_neq(access(path, F_OK), 0);
+	cr_expect_eq(unlink(others), 0, "its name is another");
+	cr_expect(!has_journal("a"));
+	cr_assert_eq(rmdir(in_base("a", "")), 0);
+}
+
 static void put_journal(const char *name, const char *text)
 {
 	AUTO_CLOSE int fd = -1;
