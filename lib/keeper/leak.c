@@ -70,7 +70,6 @@ void holding_drop(struct tracker *t, struct holding *h)
 		}
 	if (t->moved.holding == h)
 		t->moved = (struct moved){ 0 };
-	free(h->torn_like);
 	free(h->name);
 	free(h);
 }
@@ -133,22 +132,6 @@ static bool creator_lives(const struct track_record *r)
 	       r->creator.start == st.start_ticks;
 }
 
-/* The name of a semaphore comes after its file: that may be there without the other. */
-static void note_torn(struct keeper *k, struct holding *h, const struct track_record *r)
-{
-	size_t size = sizeof(*r) + r->name_length + 1;
-
-	if (h->torn && h->torn_like->creator.uid != r->creator.uid)
-		shm_adopt_torn(k, h);
-	if (h->torn && h->torn_like->told_ns <= r->told_ns)
-		return;
-	free(h->torn_like);
-	h->torn_like = malloc(size);
-	h->torn = h->torn_like != NULL;
-	if (h->torn)
-		memcpy(h->torn_like, r, size);
-}
-
 /* Its maker was killed before he could say which it is. */
 static void name_pending(struct tracker *t, struct track_record *r)
 {
@@ -201,11 +184,6 @@ static void end_one(struct keeper *k, struct track_record *r)
 		leak_forget(t, r);
 		break;
 	case OBJECT_ABSENT:
-		if (r->type == TRACK_SEMAPHORE && !tracker_knows(r) &&
-		    r->owner == &h->lists[LIVE].owner)
-			note_torn(k, h, r);
-		leak_forget(t, r);
-		break;
 	case OBJECT_FOREIGN:
 		leak_forget(t, r);
 		break;
@@ -235,13 +213,11 @@ static void work_off(struct keeper *k, struct holding *h)
 static bool work_on(struct keeper *k, struct holding *h)
 {
 	for (int i = 0; i < AT_ONCE; i++) {
-		if (h->lists[LIVE].owner.n == 0 && h->torn)
-			shm_adopt_torn(k, h);
 		if (h->lists[LIVE].owner.n == 0)
 			return true;
 		work_off(k, h);
 	}
-	return h->lists[LIVE].owner.n == 0 && !h->torn;
+	return h->lists[LIVE].owner.n == 0;
 }
 
 static void finish(struct keeper *k, struct holding *h)
@@ -272,6 +248,9 @@ bool track_on_end(struct keeper *k, uint32_t index)
 	track_listen(k, h);
 	shm_read(k);
 	h->leave = k->slots[index].leftovers != KEEPER_LEFT_END && stray_any(k, index);
+	if (h->has_semaphores && h->lists[LIVE].owner.n > 0)
+		object_adopt_temporaries(&t->registry, &h->lists[LIVE].owner);
+	h->has_semaphores = false;
 	if (work_on(k, h)) {
 		finish(k, h);
 		return true;

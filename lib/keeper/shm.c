@@ -3,13 +3,11 @@
  * from here on; one has gone; one has another name. Where there is no inotify its identity is looked up when it is told
  * of, and in the end.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/inotify.h>
-#include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -147,50 +145,4 @@ void shm_read(struct keeper *k)
 			at += sizeof(*e) + e->len;
 		}
 	}
-}
-
-/* -------------------------------------------------------------------------------------------- torn semaphores */
-
-/* "sem." and six letters or digits, as glibc's sem_open() makes them. */
-static bool is_torn_name(const char *file)
-{
-	static const char letters[] = "abcdefghijklmnopqrstuvwxyz"
-				      "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
-
-	return strncmp(file, "sem.", 4) == 0 && strlen(file) == 10 &&
-	       strspn(file + 4, letters) == 6;
-}
-
-/* Another may be making one just now: he has it open, and is not touched. */
-static void adopt(struct tracker *t, struct holding *h, const char *file)
-{
-	const struct track_record *like = h->torn_like;
-	AUTO_FREE char *name = NULL;
-	enum track_type type = object_of_shm_file(file, &name);
-	struct track_record *r;
-
-	if (name == NULL || track_find(&t->registry, type, name, strlen(name)) != NULL)
-		return;
-	r = track_add(&t->registry, &h->lists[LIVE].owner, type, name, strlen(name),
-		      &like->creator);
-	if (r == NULL)
-		return;
-	r->told_ns = like->told_ns;
-	if (!object_settle(r) || object_ask(r) != OBJECT_FREE)
-		track_remove(&t->registry, r);
-	else
-		track_journal_add(&t->journal, r);
-}
-
-void shm_adopt_torn(struct keeper *k, struct holding *h)
-{
-	DIR *d = opendir(FOLDER);
-	const struct dirent *e;
-
-	h->torn = false;
-	while (d != NULL && (e = readdir(d)) != NULL)
-		if (is_torn_name(e->d_name))
-			adopt(k->tracker, h, e->d_name);
-	if (d != NULL)
-		closedir(d);
 }

@@ -143,6 +143,7 @@ static struct track_record *add_record(struct tracker *t, const struct sender *s
 	if (r == NULL)
 		return NULL;
 	r->told_ns = s->sent_ns;
+	s->holding->has_semaphores = s->holding->has_semaphores || type == TRACK_SEMAPHORE;
 	holding_changed(t, s->holding);
 	return r;
 }

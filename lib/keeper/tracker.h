@@ -42,12 +42,11 @@ struct holding {
 	uint32_t slot;	 /* NO_SLOT: it is forgotten, and goes with its last record */
 	uint8_t cleanup; /* of the last run, enum keeper_cleanup */
 	uint8_t rest; /* OVER_A or OVER_B: those that were asked in this pass; the other: that were not yet */
-	bool ending;   /* its instance has ended, and LIVE is worked off */
-	bool leave;    /* .. but some of its processes are meant to stay */
-	bool is_kept;  /* is in the list of those that have records of ended runs */
-	bool is_dirty; /* its counts have changed */
-	bool torn; /* a semaphore was told of and never came: what sem_open(3) makes first may lie there */
-	struct track_record *torn_like; /* a copy of such a record; owned */
+	bool ending;	     /* its instance has ended, and LIVE is worked off */
+	bool leave;	     /* .. but some of its processes are meant to stay */
+	bool is_kept;	     /* is in the list of those that have records of ended runs */
+	bool is_dirty;	     /* its counts have changed */
+	bool has_semaphores; /* was told of one in this run */
 	uint32_t pass;
 	uint32_t n_cleaned;
 	struct owned lists[N_LISTS];
@@ -225,7 +224,5 @@ void leak_say_left(struct keeper *k, const struct track_record *r, enum object_s
 /* -------------------------------------------------------------------------------------------------------- shm.c */
 void shm_open_watch(struct keeper *k);
 void shm_read(struct keeper *k);
-/* A semaphore's creator was killed between the making of a file and its name: what he has left becomes a record of h. */
-void shm_adopt_torn(struct keeper *k, struct holding *h);
 
 #endif
