@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "keeper/internal.h"
+#include "keeper/tracker.h"
 #include "proc/tag.h"
 
 void stray_reaped(struct keeper *k, const siginfo_t *si)
@@ -36,6 +37,7 @@ static bool reap_stray(struct keeper *k, const struct stray *s)
 {
 	siginfo_t si = { 0 };
 
+	track_on_connect(k);
 	if (waitid(P_PID, (id_t)s->pid, &si, WEXITED | WNOHANG) < 0)
 		return errno == ECHILD;
 	if (si.si_pid != s->pid)
@@ -310,6 +312,14 @@ void stray_signal(struct keeper *k, uint32_t slot, int sig)
 	for (size_t i = 0; i < k->n_strays; i++)
 		if (k->strays[i].slot == slot && k->strays[i].gen == k->slots[slot].gen)
 			kill(k->strays[i].pid, sig);
+}
+
+bool stray_any(const struct keeper *k, uint32_t slot)
+{
+	for (size_t i = 0; i < k->n_strays; i++)
+		if (k->strays[i].slot == slot && k->strays[i].gen == k->slots[slot].gen)
+			return true;
+	return false;
 }
 
 static bool is_left_alone(uint32_t instance, void *user)
