@@ -24,6 +24,7 @@
 #include "conf/conf.h"
 #include "mpsup/cmd.h"
 #include "mpsup/explain.h"
+#include "mpsup/host.h"
 #include "sup/rundir.h"
 #include "sup/client.h"
 
@@ -123,45 +124,6 @@ static int load(struct launch *l)
 	return r;
 }
 
-static int find_self(struct launch *l, struct err *err)
-{
-	char path[PATH_MAX];
-	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
-
-	if (n < 0)
-		return err_set(err, -errno, "/proc/self/exe: %s; is /proc mounted?",
-			       strerror(errno));
-	path[n] = '\0';
-	l->self = xstrdup(path);
-	return 0;
-}
-
-static int find_host(struct launch *l, struct err *err)
-{
-	static const char *const places[] = { "mpsup-host", "../libexec/mpsup/mpsup-host" };
-	const char *set = getenv("MPSUP_HOST");
-	int folder = (int)(strrchr(l->self, '/') - l->self);
-
-	if (set != NULL && set[0] != '\0') {
-		l->host = xstrdup(set);
-		if (access(l->host, X_OK) == 0)
-			return 0;
-		return err_set(err, -errno, "MPSUP_HOST=%s: %s", set, strerror(errno));
-	}
-	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
-		AUTO_FREE char *path = xasprintf("%.*s/%s", folder, l->self, places[i]);
-
-		if (access(path, X_OK) != 0)
-			continue;
-		l->host = TAKE_PTR(path);
-		return 0;
-	}
-	return err_set(err, -ENOENT,
-		       "mpsup-host is neither in %.*s nor in ../libexec/mpsup beside it; "
-		       "set MPSUP_HOST to its path",
-		       folder, l->self);
-}
-
 /* Again when one that ended has removed the directory in between. */
 static int take_lock(struct launch *l, struct err *err)
 {
@@ -188,9 +150,7 @@ int launch_prepare(struct launch *l, const char *config)
 	if (r != 0)
 		return r;
 	l->dir = client_runtime_dir(l->name);
-	r = find_self(l, &err);
-	if (r == 0)
-		r = find_host(l, &err);
+	r = host_find(&l->self, &l->host, &err);
 	if (r == 0)
 		r = take_lock(l, &err);
 	if (r == -EWOULDBLOCK && l->may_join)

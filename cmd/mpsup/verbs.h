@@ -7,6 +7,7 @@
 #include "mpsup/cmd.h"
 
 extern const struct cmd cmd_run;
+extern const struct cmd cmd_exec;
 extern const struct cmd cmd_start;
 extern const struct cmd cmd_stop;
 extern const struct cmd cmd_restart;

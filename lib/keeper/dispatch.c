@@ -151,6 +151,7 @@ static void on_message(struct keeper *k, const struct keeper_message *m, bool cu
 	case KEEPER_REFUSED:
 	case KEEPER_SIGNALLED:
 	case KEEPER_SERVER:
+	case KEEPER_STOPPED:
 		break; /* ours to say: the decoder has refused them */
 	}
 }
@@ -187,6 +188,7 @@ bool dispatch_read(struct keeper *k)
 			continue;
 		if (n <= 0) { /* its pidfd tells the rest */
 			keeper_unwatch(k, &k->boss.sock);
+			front_on_gone(k);
 			return false;
 		}
 		on_datagram(k, (size_t)n, cut);

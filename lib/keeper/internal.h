@@ -263,6 +263,15 @@ void end_hard(struct keeper *k);
 bool end_reached(const struct keeper *k);
 void end_unlink(const struct keeper *k);
 
+/* front.c: a front in place of the supervisor; without one the three that are told of something do nothing */
+/* Starts its command; what comes of that is told. 0 or -errno. */
+int front_start(struct keeper *k);
+/* The command may have stopped, or go on. */
+void front_on_stop(struct keeper *k);
+/* An instance has ended, or was never started. */
+void front_on_end(struct keeper *k);
+void front_on_gone(struct keeper *k);
+
 /* slot.c */
 /* `lend`: the message is in k->in and k->scratch, so the child may share our memory. */
 void slot_start(struct keeper *k, const struct keeper_start *start, struct mps_spawn *spawn,

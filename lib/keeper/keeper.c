@@ -200,6 +200,7 @@ static void read_signals(struct keeper *k)
 		if (si[i].ssi_signo == SIGCHLD) {
 			k->sweep = true;
 			k->dead = (pid_t)si[i].ssi_pid;
+			front_on_stop(k);
 		} else {
 			boss_signal(k, (int)si[i].ssi_signo);
 		}
@@ -356,19 +357,22 @@ static void *loop(void *user)
 
 /* --------------------------------------------------------------------------------------------------- start */
 
-static int open_signals(void)
+static int open_signals(bool in_job)
 {
-	sigset_t set;
+	sigset_t set, blocked;
 
 	/* Whoever started us may have ignored or blocked anything; workers shall inherit none of it. */
 	mps_reset_signals();
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
-	sigaddset(&set, SIGPIPE);
 	for (size_t i = 0; i < ARRAY_SIZE(forwarded); i++)
 		sigaddset(&set, forwarded[i]);
-	sigprocmask(SIG_SETMASK, &set, NULL);
-	sigdelset(&set, SIGPIPE);
+	blocked = set;
+	sigaddset(&blocked, SIGPIPE);
+	/* Whoever stops a job does not stop us: until the front's command is there we are part of it. */
+	if (in_job)
+		sigaddset(&blocked, SIGTSTP);
+	sigprocmask(SIG_SETMASK, &blocked, NULL);
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
@@ -380,12 +384,14 @@ static int init(struct keeper *k, const char **ret_what)
 	*ret_what = "prctl";
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
 		return -errno;
-	cloexec_from(3);
-	if (getrlimit(RLIMIT_NOFILE, &nofile) == 0)
-		k->nofile = nofile.rlim_cur;
-	fd_raise_limit(1 << 20);
+	if (k->options->front == NULL) { /* else they are the command's, and the limits too */
+		cloexec_from(3);
+		if (getrlimit(RLIMIT_NOFILE, &nofile) == 0)
+			k->nofile = nofile.rlim_cur;
+		fd_raise_limit(1 << 20);
+	}
 	*ret_what = "signalfd";
-	k->signals = open_signals();
+	k->signals = open_signals(k->options->front != NULL);
 	if (k->signals < 0)
 		return -errno;
 	*ret_what = "epoll";
@@ -404,7 +410,8 @@ static int init(struct keeper *k, const char **ret_what)
 	*ret_what = "pipe";
 	if (pipe2(k->idle, O_CLOEXEC) < 0)
 		return -errno;
-	k->children = children_open(k->pid, k->pid);
+	if (k->options->front == NULL)
+		k->children = children_open(k->pid, k->pid);
 	return 0;
 }
 
@@ -413,7 +420,7 @@ static void *start_and_loop(void *user)
 {
 	struct keeper *k = user;
 	enum mps_step step = MPS_STEP_NONE;
-	int r = boss_start(k, &step);
+	int r = k->options->front != NULL ? front_start(k) : boss_start(k, &step);
 
 	if (r < 0)
 		_exit(boss_fail(k, mps_step_word(step), -r));
@@ -438,23 +445,19 @@ static int start_thread(struct keeper *k)
 
 int keeper_run(const struct keeper_options *options)
 {
-	static struct keeper k;
+	static struct keeper k; /* half a megabyte of rooms: only what is used of it is touched */
 	const char *what = "";
 	int r;
 
-	k = (struct keeper){
-		.options = options,
-		.pid = getpid(),
-		.boss = BOSS_INIT,
-		.next = BOSS_INIT,
-		.ready_fd = options->ready_fd,
-		.log_fd = -1,
-		.have_pidfd = true,
-		.no_crash_limit = !feature_allowed(FEATURE_CRASH_LIMIT),
-		.first_ending = NO_SLOT,
-		.first_report = NO_SLOT,
-		.orphan_grace = { MPS_NS_PER_S / 2 },
-	};
+	k.options = options;
+	k.pid = getpid();
+	k.boss = k.next = (struct boss)BOSS_INIT;
+	k.ready_fd = options->ready_fd;
+	k.log_fd = k.children = -1;
+	k.have_pidfd = true;
+	k.no_crash_limit = !feature_allowed(FEATURE_CRASH_LIMIT);
+	k.first_ending = k.first_report = NO_SLOT;
+	k.orphan_grace.ns = MPS_NS_PER_S / 2;
 	k.id = tag_keeper_id(k.pid);
 	title_set("mpsup: keeper %s", options->name);
 	r = init(&k, &what);

@@ -7,11 +7,29 @@
 
 #include <stddef.h>
 
+#include "base/mtime.h"
+
+struct mps_spawn;
+
+/*
+ * In place of a supervisor: the process that a person has started for the sake of one command, and whose child this keeper
+ * is. It says SIGNAL and EXIT, and hears STARTED, FAILED, STOPPED, EXITED and GONE of KEEPER_FRONT_INSTANCE. When the command has
+ * ended, or the front is gone, all ends.
+ */
+struct keeper_front {
+	int sock;
+	pid_t pid;
+	const struct mps_spawn *command;
+	struct mps_time grace; /* between TERM and KILL of what is left */
+};
+#define KEEPER_FRONT_INSTANCE 1
+
 struct keeper_options {
 	const char *name; /* for ps(1) */
 	int lock_fd;	  /* held open until the end; -1 = none */
 	int ready_fd;	  /* handed to each supervisor until one says DETACH; -1 = none */
 	char **argv;	  /* of the supervisor; argv[0] is its path */
+	const struct keeper_front *front; /* NULL = there is a supervisor */
 	/* Where the keeper has something to say that the supervisor cannot: it died, or cannot be started. */
 	void (*note)(const char *text);
 };

@@ -116,6 +116,9 @@ static const struct shape {
 			      { U32, M(pid) },
 			      { BOOL, M(is_ready) },
 			      { U32, M(count) } } },
+	[KEEPER_STOPPED] = { false,
+			     3,
+			     { { U32, M(instance) }, { U32, M(gen) }, { U32, M(signal) } } },
 };
 
 _Static_assert(sizeof(enum keeper_leftovers) == sizeof(uint32_t) &&

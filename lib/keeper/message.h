@@ -74,6 +74,8 @@ enum keeper_type {
 	KEEPER_SIGNALLED,
 	/* a forkserver: str name, u32 pid (0 = none now), u32 has it loaded all, u32 how many it and those before it have started */
 	KEEPER_SERVER,
+	/* u32 instance, u32 gen, u32 signal: it has stopped its main process; 0: that goes on. To a front only. */
+	KEEPER_STOPPED,
 };
 
 /* What INSTANCE tells. */

@@ -95,6 +95,7 @@ void slot_refuse(struct keeper *k, const struct keeper_start *start, enum mps_st
 	s->failed = true;
 	set_failure(s, &(struct mps_failure){ (int32_t)step, error, "" });
 	slot_report(k, start->instance, REPORT_FAILED);
+	front_on_end(k);
 }
 
 /* Puts the keeper's own descriptors where the table names a role, those that travelled where it gives an index. */
@@ -430,6 +431,7 @@ void slot_on_exit(struct keeper *k, uint32_t index)
 		s->state = SLOT_IDLE;
 		s->failed = true;
 		slot_report(k, index, REPORT_FAILED);
+		front_on_end(k);
 		return;
 	}
 	s->exit_code = si.si_code;
@@ -460,6 +462,7 @@ void slot_after_sweep(struct keeper *k, uint32_t index)
 	unlink_ending(k, index);
 	s->state = SLOT_IDLE;
 	slot_report(k, index, s->tree_left ? REPORT_GONE : REPORT_EXITED);
+	front_on_end(k);
 }
 
 /* ------------------------------------------------------------------------------------------------- signals */

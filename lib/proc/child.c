@@ -22,6 +22,9 @@
 /* The kernel's struct sigaction with everything 0: SIG_DFL. Larger than any machine's. */
 static const uint64_t default_action[8];
 
+/* The handler is its first member. */
+static const unsigned long ignoring_action[16] = { (unsigned long)SIG_IGN };
+
 enum { KERNEL_SIGSET_SIZE = 8 };
 
 static void tell(int error_fd, const struct mps_failure *what)
@@ -51,6 +54,13 @@ void mps_reset_signals(void)
 {
 	for (int sig = 1; sig < NSIG; sig++) /* KILL and STOP say EINVAL */
 		raw4(SYS_rt_sigaction, sig, RAW(default_action), 0, KERNEL_SIGSET_SIZE);
+}
+
+static void ignore_signals(uint64_t which)
+{
+	for (int sig = 1; which != 0; sig++, which >>= 1)
+		if (which & 1)
+			raw4(SYS_rt_sigaction, sig, RAW(ignoring_action), 0, KERNEL_SIGSET_SIZE);
 }
 
 static long enter_session(enum mps_session session)
@@ -256,7 +266,7 @@ static long set_up(const struct mps_spawn *s, const struct mps_birth *birth, int
 	if (s->tag != 0)
 		set_soft_limit(RLIMIT_LOCKS, s->tag); /* without it we find less, but it runs */
 	*ret_step = MPS_STEP_FD;
-	if ((r = set_fds(s, error_fd, birth->maker)) < 0)
+	if (!s->keep_fds && (r = set_fds(s, error_fd, birth->maker)) < 0)
 		return r;
 	/* Not before: the parent may have more open than the child may, and then no copy could be made. */
 	*ret_step = MPS_STEP_LIMIT;
@@ -270,7 +280,6 @@ static long set_up(const struct mps_spawn *s, const struct mps_birth *birth, int
 
 void mps_child_run(const struct mps_spawn *s, const struct mps_birth *birth)
 {
-	static const uint64_t no_signals[2];
 	enum mps_step step = MPS_STEP_FD;
 	int error_fd = birth->error_fd;
 	long r = birth->files != NULL ? take_files(error_fd, birth->files) : 0;
@@ -286,7 +295,8 @@ void mps_child_run(const struct mps_spawn *s, const struct mps_birth *birth)
 		fail(error_fd, MPS_STEP_CHDIR, r);
 	if (s->umask >= 0)
 		raw1(SYS_umask, s->umask);
-	raw4(SYS_rt_sigprocmask, SIG_SETMASK, RAW(no_signals), 0, KERNEL_SIGSET_SIZE);
+	ignore_signals(s->ignored);
+	raw4(SYS_rt_sigprocmask, SIG_SETMASK, RAW(&s->blocked), 0, KERNEL_SIGSET_SIZE);
 	if (s->symbol != NULL && s->method != MPS_METHOD_SPAWN)
 		call_entry(s, error_fd);
 	r = s->symbol != NULL ? exec_host(s, error_fd)

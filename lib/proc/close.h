@@ -21,6 +21,9 @@ bool close_can_unshare(void);
  */
 void close_all_but(const struct mps_fd *fds, size_t n_fds, int keep);
 
+/* Closes every descriptor from `from` up that is not close-on-exec. Without /proc none: there is no other list of them. */
+void close_inherited(int from);
+
 /* Marks every descriptor from `from` up close-on-exec: at start, for what a careless parent left open. */
 void cloexec_from(int from);
 

@@ -65,7 +65,7 @@ static int born(void *user)
 /* Everything that the child needs lies where its own table will begin with. */
 static bool can_share_files(const struct birth *birth)
 {
-	if (!close_can_unshare() || birth->b.error_fd >= MPS_LOW_FDS)
+	if (!close_can_unshare() || birth->b.error_fd >= MPS_LOW_FDS || birth->s->keep_fds)
 		return false;
 	for (size_t i = 0; i < birth->s->n_fds; i++)
 		if (birth->s->fds[i].fd >= MPS_LOW_FDS || birth->s->fds[i].child >= MPS_LOW_FDS)

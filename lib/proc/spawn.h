@@ -63,6 +63,10 @@ struct mps_spawn {
 	const char *cwd;	  /* NULL = stay */
 	const struct mps_fd *fds; /* exactly these; all others are closed */
 	size_t n_fds;
+	/* No table: whatever the starter has open without CLOEXEC stays open. This one and the next two are in no message. */
+	bool keep_fds;
+	uint64_t ignored; /* signals that it ignores, bit n - 1; all others are at their default */
+	uint64_t blocked; /* signals that it begins with blocked */
 	enum mps_session session;
 	int umask;     /* -1 = inherit */
 	bool set_user; /* uid, gid and groups below are applied, in the order groups, gid, uid */

@@ -1,0 +1,22 @@
+/*
+ * The front of `mpsup exec`: the process that a person has started, above a private keeper and one command.
+ */
+#ifndef CMD_MPSUP_HOST_EXEC_H
+#define CMD_MPSUP_HOST_EXEC_H
+
+#include "base/mtime.h"
+
+struct exec_options {
+	struct mps_time timeout; /* ns 0 = none */
+	struct mps_time grace;
+	const char *track; /* preload, scan or off */
+	char **argv;	   /* the command; NULL-terminated, not empty */
+};
+
+/* Exit statuses of our own, as those of timeout(1) and env(1). */
+enum { EXEC_TIMEOUT = 124, EXEC_FAILED = 125, EXEC_CANNOT = 126, EXEC_NOT_FOUND = 127 };
+
+/* Runs it to its end, and that of its tree. The exit status; what went wrong is said on standard error. */
+int exec_run(const struct exec_options *options);
+
+#endif
