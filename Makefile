@@ -48,7 +48,8 @@ UNITS := $(patsubst tests/unit/test_%.c,$(B)/unit/%,$(call srcs,tests/unit))
 STRESS := $(patsubst tests/stress/%.c,$(B)/stress/%,$(call srcs,tests/stress))
 BENCH := $(patsubst tests/bench/%.c,$(B)/bench/%,$(call srcs,tests/bench))
 FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
-HELPERS := $(patsubst tests/e2e/%.c,$(B)/e2e/%,$(call srcs,tests/e2e)) $(B)/e2e/worker.so
+HELPERS := $(patsubst tests/e2e/%.c,$(B)/e2e/%,$(call srcs,tests/e2e)) $(B)/e2e/worker.so \
+	$(addprefix $(B)/preload/,actor actor-static actor-asan other.so)
 
 SHELLS := bash zsh fish
 .PHONY: all
@@ -88,10 +89,10 @@ $(B)/mpsup-host: $(call objs,cmd/mpsup-host) $(call archives,$(HOST_FLOORS))
 # What programs of others are made to load: needs libc and nothing else, no sanitizer either. By its second name it may
 # stand before AddressSanitizer (lib/proc/elf.h).
 SHIM := libmpsup-preload.before-libasan.so
-$(B)/libmpsup-preload.so: $(call srcs,lib/preload) $(wildcard lib/preload/*.h) $(B)/flags
+$(B)/libmpsup-preload.so: $(call srcs,lib/preload) $(wildcard lib/preload/*.h) lib/track/slate.h $(B)/flags
 	$(link)
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -Ilib $(OPT) -fPIC -fvisibility=hidden -fno-stack-protector $(WARN) \
-		-shared -Wl,-z,now,-z,relro,-z,defs,--as-needed -o $@ $(filter %.c,$^)
+		-shared -Wl,-z,now,-z,relro,-z,defs,-z,noseparate-code,--as-needed -o $@ $(filter %.c,$^)
 	$(Q)ln -sf libmpsup-preload.so $(@D)/$(SHIM)
 
 # What shells need to complete command lines comes from the program's own tables.
@@ -124,6 +125,26 @@ $(B)/e2e/%.so: tests/e2e/%.c $(B)/flags
 	$(link)
 	$(shared)
 $(B)/examples/%.so: tests/examples/%.c $(B)/flags
+	@mkdir -p $(@D)
+	$(link)
+	$(shared)
+
+# Programs that know nothing of our shim: as most are, as it cannot be loaded into, and with AddressSanitizer (of gcc,
+# whose run time is a shared object).
+actor = $(Q)$(1) -std=gnu11 -D_GNU_SOURCE -O2 $(WARN) $(2) -o $@ $< -pthread
+$(B)/preload/actor: tests/preload/actor.c $(B)/flags
+	@mkdir -p $(@D)
+	$(link)
+	$(call actor,$(CC))
+$(B)/preload/actor-static: tests/preload/actor.c $(B)/flags
+	@mkdir -p $(@D)
+	$(link)
+	$(call actor,$(CC),-static -Wl$(comma)-w)
+$(B)/preload/actor-asan: tests/preload/actor.c $(B)/flags
+	@mkdir -p $(@D)
+	$(link)
+	$(call actor,gcc,-fsanitize=address)
+$(B)/preload/%.so: tests/preload/%.c $(B)/flags
 	@mkdir -p $(@D)
 	$(link)
 	$(shared)

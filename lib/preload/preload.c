@@ -499,10 +499,12 @@ int hook_mq_unlink(const char *name)
 
 /* ------------------------------------------------------------------------------------------------- System V */
 
-/* It has no name before it is there. */
-static void announce_sysv(const char *type)
+enum { NOT_ANNOUNCED = -2 };
+
+/* It has no name before it is there. For settle_sysv(). */
+static int announce_sysv(bool yes, const char *type)
 {
-	tell(register_verb, &(struct object){ type, "?", "" });
+	return yes ? tell_ahead(&(struct object){ type, "?", "" }) : NOT_ANNOUNCED;
 }
 
 static void tell_id(const char *verb, const char *type, int id)
@@ -516,12 +518,15 @@ static void tell_id(const char *verb, const char *type, int id)
 	tell(verb, &(struct object){ type, "", p });
 }
 
-static void settle_sysv(bool announced, const char *type, int id)
+static void settle_sysv(int announced, const char *type, int id)
 {
-	if (announced && id >= 0)
+	if (announced == NOT_ANNOUNCED)
+		return;
+	if (id >= 0)
 		tell_id(register_verb, type, id);
-	else if (announced)
+	else
 		tell(unregister_verb, &(struct object){ type, "?", "" });
+	tell_settled(announced);
 }
 
 /* `number` is that of the system call that looks for it. */
@@ -547,12 +552,9 @@ static const char type_shm[] = "sysv_shm", type_sem[] = "sysv_sem", type_msg[] =
 
 int hook_shmget(key_t key, size_t size, int flags)
 {
-	bool announced = will_make(SYS_shmget, key, flags);
-	int id;
+	int announced = announce_sysv(will_make(SYS_shmget, key, flags), type_shm);
+	int id = NEXT(shmget)(key, size, flags);
 
-	if (announced)
-		announce_sysv(type_shm);
-	id = NEXT(shmget)(key, size, flags);
 	settle_sysv(announced, type_shm, id);
 	return id;
 }
@@ -567,12 +569,9 @@ int hook_shmctl(int id, int command, void *buf)
 
 int hook_semget(key_t key, int n, int flags)
 {
-	bool announced = will_make(SYS_semget, key, flags);
-	int id;
+	int announced = announce_sysv(will_make(SYS_semget, key, flags), type_sem);
+	int id = NEXT(semget)(key, n, flags);
 
-	if (announced)
-		announce_sysv(type_sem);
-	id = NEXT(semget)(key, n, flags);
 	settle_sysv(announced, type_sem, id);
 	return id;
 }
@@ -594,12 +593,9 @@ int hook_semctl(int id, int number, int command, ...)
 
 int hook_msgget(key_t key, int flags)
 {
-	bool announced = will_make(SYS_msgget, key, flags);
-	int id;
+	int announced = announce_sysv(will_make(SYS_msgget, key, flags), type_msg);
+	int id = NEXT(msgget)(key, flags);
 
-	if (announced)
-		announce_sysv(type_msg);
-	id = NEXT(msgget)(key, flags);
 	settle_sysv(announced, type_msg, id);
 	return id;
 }

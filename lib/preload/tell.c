@@ -259,7 +259,7 @@ static void put_place(struct text *t, int place)
 	put_word(t, ":noop\n");
 }
 
-void tell(const char *verb, const struct object *object)
+static int say(const char *verb, const struct object *object, bool stays)
 {
 	int kept = errno, place = -1;
 	struct text t;
@@ -274,7 +274,7 @@ void tell(const char *verb, const struct object *object)
 	put(&t, '\n');
 	if (verb[0] == 'R' && t.n <= sizeof(t.p) && tell_wanted())
 		place = note_line(&address, t.p, t.n);
-	if (place >= 0)
+	if (place >= 0 && !stays)
 		put_place(&t, place);
 	for (int i = 0; i < 2 && t.n <= sizeof(t.p); i++) {
 		uint64_t c = take_connection();
@@ -284,4 +284,21 @@ void tell(const char *verb, const struct object *object)
 		drop_connection(c);
 	}
 	errno = kept;
+	return place;
+}
+
+void tell(const char *verb, const struct object *object)
+{
+	say(verb, object, false);
+}
+
+int tell_ahead(const struct object *object)
+{
+	return say("REGISTER", object, true);
+}
+
+void tell_settled(int place)
+{
+	if (place >= 0)
+		note_wipe(place);
 }

@@ -36,6 +36,13 @@ enum object_state object_ask(struct track_record *record);
 /* Asks, and unlinks what is free. OBJECT_FREE: it is gone now. */
 enum object_state object_unlink(struct track_record *record);
 
+/*
+ * The object that a "?" is of whose sender has been killed before it could tell the id: made by that process (shared
+ * memory; of the others the kernel knows only the user) since it was told of, and in no record of the registry. The id;
+ * -ENOENT: there is none, or there are several.
+ */
+int object_find_pending(const struct track_registry *r, const struct track_record *pending);
+
 /* Where it lies ("/dev/shm/sem.x"), for people and for inotify; NULL where it has no path. Heap string. */
 char *object_path(enum track_type type, const char *name);
 /* The other way: the type and name of a file in /dev/shm ("sem.x": semaphore "/x"). `name` is the caller's heap string. */

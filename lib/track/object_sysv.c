@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ipc.h>
@@ -170,4 +171,72 @@ enum object_state sysv_ask(const struct track_record *record, bool unlink)
 		return OBJECT_ABSENT;
 	errno = -r;
 	return r < 0 ? OBJECT_UNKNOWN : OBJECT_FREE;
+}
+
+/* ------------------------------------------------------------------------------------------------- pending */
+
+/* The highest index in use, or -errno. */
+static int highest(enum track_type type)
+{
+	union {
+		struct shm_info shm;
+		struct seminfo sem;
+		struct msginfo msg;
+	} info;
+	int n;
+
+	if (type == TRACK_SYSV_SHM)
+		n = shmctl(0, SHM_INFO, (struct shmid_ds *)&info.shm);
+	else if (type == TRACK_SYSV_SEM)
+		n = semctl(0, 0, SEM_INFO, (union semun){ .buf = (struct semid_ds *)&info.sem });
+	else
+		n = msgctl(0, MSG_INFO, (struct msqid_ds *)&info.msg);
+	return n < 0 ? -errno : n;
+}
+
+/* The id of what has that index, or -1. */
+static int id_at(enum track_type type, int index)
+{
+	union {
+		struct shmid_ds shm;
+		struct semid_ds sem;
+		struct msqid_ds msg;
+	} ds;
+
+	if (type == TRACK_SYSV_SHM)
+		return shmctl(index, SHM_STAT, &ds.shm);
+	if (type == TRACK_SYSV_SEM)
+		return semctl(index, 0, SEM_STAT, (union semun){ .buf = &ds.sem });
+	return msgctl(index, MSG_STAT, &ds.msg);
+}
+
+static bool can_be(const struct track_registry *r, const struct track_record *pending, int id)
+{
+	struct look now;
+	struct sysv s;
+	char name[16];
+	int n = snprintf(name, sizeof(name), "%d", id);
+
+	if (id < 0 || track_find(r, pending->type, name, (size_t)n) != NULL ||
+	    stat_any(pending->type, name, &s) < 0 || sysv_look(pending->type, name, &now) < 0)
+		return false;
+	return now.uid == pending->creator.uid &&
+	       now.not_before_ns >= pending->told_ns - now.tick_ns &&
+	       (pending->type != TRACK_SYSV_SHM || s.creator == pending->creator.pid);
+}
+
+int object_find_pending(const struct track_registry *r, const struct track_record *pending)
+{
+	int n = highest(pending->type), found = -ENOENT;
+
+	for (int i = 0; i <= n; i++) {
+		int id = id_at(pending->type, i);
+
+		if (!can_be(r, pending, id))
+			continue;
+		if (found >= 0)
+			return -ENOENT;
+		found = id;
+	}
+	return found;
 }

@@ -89,6 +89,12 @@ struct track_word {
  */
 int track_word_next(char **p, size_t *n, struct track_word *ret);
 
+/*
+ * True where it is a decoded name in its one spelling. "?" of a SysV object may be followed by a number: that of its
+ * sender, so that there can be several. Such names are never on the wire.
+ */
+bool track_name_is_valid(enum track_type type, const char *name, size_t n);
+
 struct buf;
 /* Appends a line with its newline; of a probe type and name are not looked at. */
 void track_word_encode(enum track_verb verb, enum track_type type, const char *name,

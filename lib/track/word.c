@@ -154,6 +154,21 @@ static bool is_flat(enum track_type type)
 	return type == TRACK_SEMAPHORE || type == TRACK_MQUEUE;
 }
 
+bool track_name_is_valid(enum track_type type, const char *name, size_t n)
+{
+	char copy[TRACK_NAME_MAX];
+
+	if (n > sizeof(copy) || memchr(name, '\0', n) != NULL)
+		return false;
+	if (track_type_is_sysv(type))
+		return is_id(name, n) ||
+		       (n > 1 && name[0] == '?' && is_id(name + 1, n - 1) && name[1] != '?');
+	if (n == 0 || name[0] != '/' || (is_flat(type) && memchr(name + 1, '/', n - 1) != NULL))
+		return false;
+	memcpy(copy, name, n);
+	return tidy_path(copy, n) == (ssize_t)n;
+}
+
 /* Decodes and tidies a name, which may begin one byte before p. The length, or -EBADMSG. */
 static ssize_t take_name(enum track_type type, char **at, size_t size)
 {
