@@ -118,6 +118,12 @@ $(B)/e2e/%: tests/e2e/%.c $(B)/flags
 	$(link)
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 $(WARN) -static -o $@ $<
 
+# It is made to load the shim.
+$(B)/e2e/ipc: tests/e2e/ipc.c $(B)/flags
+	@mkdir -p $(@D)
+	$(link)
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 $(WARN) -o $@ $<
+
 # Shared objects for entries: the same with its main, and the collector of tests/examples.
 shared = $(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 $(WARN) -fPIC -shared -o $@ $<
 $(B)/e2e/%.so: tests/e2e/%.c $(B)/flags

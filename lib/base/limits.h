@@ -48,9 +48,11 @@
 #define NOTIFY_MSG_MAX 4096 /* one datagram, either way */
 
 /* The resource tracker. */
-#define TRACK_NAME_MAX 4096	  /* the name of an object, decoded */
-#define TRACK_MSG_MAX 16384	  /* one datagram of a client */
-#define TRACK_RECORDS_MAX 4000000 /* objects in one registry */
+#define TRACK_NAME_MAX 4096		   /* the name of an object, decoded */
+#define TRACK_MSG_MAX 16384		   /* one datagram of a client */
+#define TRACK_RECORDS_MAX 4000000	   /* objects in one registry */
+#define TRACK_CLIENTS_MAX 16384		   /* connections to one keeper */
+#define TRACK_RECORDS_INSTANCE_MAX 2000000 /* objects of one instance */
 #define TRACK_JOURNAL_BEHIND_MAX                                                                   \
 	(4 << 20) /* lines that a full disk did not take; more and it is written anew */
 #define TRACK_FOLDER_DEPTH_MAX 64 /* folders in folders that are removed */

@@ -312,6 +312,14 @@ void stray_signal(struct keeper *k, uint32_t slot, int sig)
 			kill(k->strays[i].pid, sig);
 }
 
+bool stray_any(const struct keeper *k, uint32_t slot)
+{
+	for (size_t i = 0; i < k->n_strays; i++)
+		if (k->strays[i].slot == slot && k->strays[i].gen == k->slots[slot].gen)
+			return true;
+	return false;
+}
+
 static bool is_left_alone(uint32_t instance, void *user)
 {
 	const struct keeper *k = user;

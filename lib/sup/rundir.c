@@ -99,6 +99,11 @@ static int no_place(const char *dir, struct err *err)
 				      : "set XDG_RUNTIME_DIR to a folder of yours");
 }
 
+mode_t rundir_forbidden(uid_t uid)
+{
+	return uid == 0 ? 066 : 077;
+}
+
 int rundir_make(const char *dir, uid_t uid, gid_t gid, struct err *err)
 {
 	AUTO_FREE char *path = xstrdup(dir);
@@ -124,8 +129,8 @@ int rundir_make(const char *dir, uid_t uid, gid_t gid, struct err *err)
 	r = parent_fd < 0 ? parent_fd : check(parent_fd, path, geteuid(), 022, err);
 	if (r < 0)
 		return r;
-	/* Another user's way to their own leads through it. */
-	if (uid != geteuid() && fchmod(parent_fd, 0711) < 0)
+	/* Other users' way to what is for them leads through it. */
+	if (geteuid() == 0 && fchmod(parent_fd, 0711) < 0)
 		return err_set(err, -errno, "runtime directory %s: chmod: %s", path,
 			       strerror(errno));
 	fd = open_directory(dir, err);
@@ -134,7 +139,10 @@ int rundir_make(const char *dir, uid_t uid, gid_t gid, struct err *err)
 	r = adopt(fd, uid, gid);
 	if (r < 0)
 		return err_set(err, r, "runtime directory %s: %s", dir, strerror(-r));
-	r = check(fd, dir, uid, 077, err);
+	if (uid == 0 && fchmod(fd, 0711) < 0)
+		return err_set(err, -errno, "runtime directory %s: chmod: %s", dir,
+			       strerror(errno));
+	r = check(fd, dir, uid, rundir_forbidden(uid), err);
 	/* A person wants to know that it is in use, whosever it is. */
 	return r < 0 && fd_is_locked(fd, "lock") ? held_by_other(fd, strrchr(dir, '/') + 1, err)
 						 : r;
