@@ -6,23 +6,34 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include "track/object.h"
 
 struct look {
+	int fd;	    /* the folder that it lies in (O_PATH), or the queue; -1 = SysV */
+	char *path; /* NULL = none */
+	struct statx st;
 	struct track_identity identity;
 	int64_t not_before_ns; /* it was born then, or later has been changed last: wall clock */
 	int64_t tick_ns;       /* by so much the time may be too early */
 	uid_t uid;
 };
 
-/* 0, -ENOENT: there is none, or another -errno. */
+#define LOOK_INIT                                                                                  \
+	{                                                                                          \
+		.fd = -1                                                                           \
+	}
+void look_fini(struct look *l);
+#define AUTO_LOOK __attribute__((cleanup(look_fini))) struct look
+
+/* 0, -ENOENT: there is none, or another -errno. Fills an initialised one, whatever it answers. */
 int file_look(enum track_type type, const char *name, struct look *ret);
 int sysv_look(enum track_type type, const char *name, struct look *ret);
 
-/* Of a settled record. With `unlink` what is free goes. */
-enum object_state file_ask(const struct track_record *record, bool unlink);
+/* Of what has been looked at, and is the record's. With `unlink` what is free goes. */
+enum object_state file_ask(const struct track_record *record, const struct look *now, bool unlink);
 enum object_state sysv_ask(const struct track_record *record, bool unlink);
 
 /*

@@ -10,6 +10,7 @@
 #include <sys/vfs.h>
 
 #include "base/buf.h"
+#include "base/fd.h"
 #include "track/look.h"
 
 #define MQUEUE_MAGIC 0x19800202 /* ipc/mqueue.c */
@@ -19,6 +20,12 @@ static int look(enum track_type type, const char *name, struct look *ret)
 	return track_type_is_sysv(type) ? sysv_look(type, name, ret) : file_look(type, name, ret);
 }
 
+void look_fini(struct look *l)
+{
+	fd_close(&l->fd);
+	free(l->path);
+}
+
 static bool is_set(const struct track_identity *id)
 {
 	return id->ino != 0 || id->born_ns != 0;
@@ -26,7 +33,7 @@ static bool is_set(const struct track_identity *id)
 
 bool object_identify(enum track_type type, const char *name, struct track_identity *ret)
 {
-	struct look now;
+	AUTO_LOOK now = LOOK_INIT;
 
 	*ret = (struct track_identity){ 0 };
 	if (look(type, name, &now) < 0)
@@ -54,7 +61,7 @@ static bool is_same(const struct track_record *record, const struct look *now)
 
 bool object_settle(struct track_record *record)
 {
-	struct look now;
+	AUTO_LOOK now = LOOK_INIT;
 
 	if (is_set(&record->identity) || look(record->type, record->name, &now) < 0)
 		return true;
@@ -66,7 +73,7 @@ bool object_settle(struct track_record *record)
 
 static enum object_state ask(struct track_record *record, bool unlink)
 {
-	struct look now;
+	AUTO_LOOK now = LOOK_INIT;
 	int r = look(record->type, record->name, &now);
 
 	if (r == -ENOENT)
@@ -80,7 +87,7 @@ static enum object_state ask(struct track_record *record, bool unlink)
 	if (!is_set(&record->identity) || !is_same(record, &now))
 		return OBJECT_FOREIGN;
 	return track_type_is_sysv(record->type) ? sysv_ask(record, unlink)
-						: file_ask(record, unlink);
+						: file_ask(record, &now, unlink);
 }
 
 enum object_state object_ask(struct track_record *record)

@@ -43,6 +43,13 @@ enum object_state object_unlink(struct track_record *record);
  */
 int object_find_pending(const struct track_registry *r, const struct track_record *pending);
 
+/*
+ * sem_open(3) makes /dev/shm/sem.XXXXXX and links it to the name; killed in between, it leaves that. Each such file that
+ * belongs to a semaphore of the owner (NULL: of anybody in the registry), by its inode or because nobody has seen that
+ * semaphore yet, becomes a record of its own, of the same owner and creator. Reads /dev/shm once. How many, or -errno.
+ */
+int object_adopt_temporaries(struct track_registry *r, struct track_owner *owner);
+
 /* Where it lies ("/dev/shm/sem.x"), for people and for inotify; NULL where it has no path. Heap string. */
 char *object_path(enum track_type type, const char *name);
 /* The other way: the type and name of a file in /dev/shm ("sem.x": semaphore "/x"). `name` is the caller's heap string. */

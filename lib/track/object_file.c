@@ -105,45 +105,34 @@ static mqd_t open_queue(const char *name)
 	return q < 0 && errno == EACCES ? mq_open(name, O_WRONLY | O_NONBLOCK | O_CLOEXEC) : q;
 }
 
-static int stat_queue(const char *name, struct statx *ret)
+static int open_named(enum track_type type, const char *name, struct look *l)
 {
-	mqd_t q = open_queue(name);
-	int r = q < 0 ? -errno : stat_at(q, "", ret);
+	const char *base = "";
 
-	if (q >= 0)
-		mq_close(q);
-	return r;
-}
-
-static int stat_named(enum track_type type, const char *name, struct statx *ret)
-{
-	AUTO_FREE char *path = NULL;
-	AUTO_CLOSE int dir = -1;
-	const char *base;
-
-	if (type == TRACK_MQUEUE)
-		return stat_queue(name, ret);
-	path = object_path(type, name);
-	if (path == NULL)
+	if (type == TRACK_MQUEUE) {
+		l->fd = open_queue(name);
+		return l->fd < 0 ? -errno : stat_at(l->fd, base, &l->st);
+	}
+	l->path = object_path(type, name);
+	if (l->path == NULL)
 		return -ENOMEM;
-	dir = open_parent(path, &base);
-	return dir < 0 ? dir : stat_at(dir, base, ret);
+	l->fd = open_parent(l->path, &base);
+	return l->fd < 0 ? l->fd : stat_at(l->fd, base, &l->st);
 }
 
 int file_look(enum track_type type, const char *name, struct look *ret)
 {
 	const struct statx_timestamp *time;
-	struct statx st;
-	int r = stat_named(type, name, &st);
+	int r = open_named(type, name, ret);
 
 	if (r < 0)
 		return r;
-	time = st.stx_mask & STATX_BTIME ? &st.stx_btime : &st.stx_ctime;
+	time = ret->st.stx_mask & STATX_BTIME ? &ret->st.stx_btime : &ret->st.stx_ctime;
+	ret->identity = identity_of(&ret->st);
+	ret->not_before_ns = ns_of(time);
 	/* Some file systems know seconds only; that of message queues is one. */
-	*ret = (struct look){ .identity = identity_of(&st),
-			      .not_before_ns = ns_of(time),
-			      .tick_ns = time->tv_nsec == 0 ? MPS_NS_PER_S : COARSE_TICK_NS,
-			      .uid = st.stx_uid };
+	ret->tick_ns = time->tv_nsec == 0 ? MPS_NS_PER_S : COARSE_TICK_NS;
+	ret->uid = ret->st.stx_uid;
 	return 0;
 }
 
@@ -407,56 +396,34 @@ static enum object_state leased_queue(const char *name, mqd_t q, bool unlink)
 	return state;
 }
 
-static enum object_state queue(const struct track_record *record, bool unlink)
+static enum object_state queue(const char *name, const struct look *now, bool unlink)
 {
-	AUTO_CLOSE int q = open_queue(record->name);
-	struct statx st;
-	int r;
+	const struct statx *st = &now->st;
+	int r = lease_take(now->fd);
 
-	if (q < 0)
-		return errno == EWOULDBLOCK ? OBJECT_USED : unknown(-errno);
-	r = stat_at(q, "", &st);
-	if (r < 0)
-		return unknown(r);
-	if (!is_it(&st, &record->identity))
-		return OBJECT_FOREIGN;
-	r = lease_take(q);
 	if (r == 0)
-		return leased_queue(record->name, q, unlink);
+		return leased_queue(name, now->fd, unlink);
 	if (r < 0)
-		r = search_file(makedev(st.stx_dev_major, st.stx_dev_minor), st.stx_ino,
-				record->name + 1);
+		r = search_file(makedev(st->stx_dev_major, st->stx_dev_minor), st->stx_ino,
+				name + 1);
 	if (r != 0)
 		return r > 0 ? OBJECT_USED : unknown(r);
-	return unlink ? unlink_queue(record->name, q) : OBJECT_FREE;
+	return unlink ? unlink_queue(name, now->fd) : OBJECT_FREE;
 }
 
 /* ------------------------------------------------------------------------------------------------------ all */
 
-static enum object_state at_path(const struct track_record *record, bool unlink)
+enum object_state file_ask(const struct track_record *record, const struct look *now, bool unlink)
 {
-	AUTO_FREE char *path = object_path(record->type, record->name);
-	AUTO_CLOSE int dir = -1;
-	const char *base;
-	struct statx st;
-	int r;
+	const struct statx *st = &now->st;
+	const char *base = now->path != NULL ? strrchr(now->path, '/') + 1 : "";
 
-	if (path == NULL)
-		return unknown(-ENOMEM);
-	dir = open_parent(path, &base);
-	r = dir < 0 ? dir : stat_at(dir, base, &st);
-	if (r < 0)
-		return unknown(r);
-	if (!is_it(&st, &record->identity) || st.stx_uid != record->creator.uid)
-		return OBJECT_FOREIGN;
-	if (S_ISDIR(st.stx_mode))
-		return record->type == TRACK_FOLDER ? whole_folder(dir, base, &st, path, unlink)
-						    : OBJECT_FOREIGN;
-	return S_ISREG(st.stx_mode) ? regular(dir, base, &st, unlink, NULL)
-				    : special(dir, base, &st, unlink);
-}
-
-enum object_state file_ask(const struct track_record *record, bool unlink)
-{
-	return record->type == TRACK_MQUEUE ? queue(record, unlink) : at_path(record, unlink);
+	if (record->type == TRACK_MQUEUE)
+		return queue(record->name, now, unlink);
+	if (S_ISDIR(st->stx_mode))
+		return record->type == TRACK_FOLDER
+			       ? whole_folder(now->fd, base, st, now->path, unlink)
+			       : OBJECT_FOREIGN;
+	return S_ISREG(st->stx_mode) ? regular(now->fd, base, st, unlink, NULL)
+				     : special(now->fd, base, st, unlink);
 }

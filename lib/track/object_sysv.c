@@ -98,12 +98,10 @@ int sysv_look(enum track_type type, const char *name, struct look *ret)
 
 	if (r < 0)
 		return r;
-	*ret = (struct look){ .not_before_ns = s.changed * MPS_NS_PER_S,
-			      .tick_ns = MPS_NS_PER_S,
-			      .uid = s.perm.cuid };
+	ret->not_before_ns = s.changed * MPS_NS_PER_S;
+	ret->tick_ns = MPS_NS_PER_S;
 	/* One that was given to another user is theirs. */
-	if (s.perm.uid != s.perm.cuid)
-		ret->uid = s.perm.uid;
+	ret->uid = s.perm.uid;
 	ret->identity.born_ns = ret->not_before_ns;
 	ret->identity.ino = (uint64_t)(uint32_t)s.perm.__key << 32 ^ (uint64_t)s.creator << 40 ^
 			    s.size << 8 ^ (uint64_t)s.perm.cuid ^ (uint64_t)s.perm.cgid << 16;
@@ -212,7 +210,7 @@ static int id_at(enum track_type type, int index)
 
 static bool can_be(const struct track_registry *r, const struct track_record *pending, int id)
 {
-	struct look now;
+	AUTO_LOOK now = LOOK_INIT;
 	struct sysv s;
 	char name[16];
 	int n = snprintf(name, sizeof(name), "%d", id);

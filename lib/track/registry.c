@@ -6,11 +6,14 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 
 #include "base/mtime.h"
 
-enum { BUCKETS_MIN = 16 };
+enum { BUCKETS_MIN = 16, BUCKETS_MAX = 1 << 22, GIVE_BACK = 64 << 10 };
+#define ROOM_BYTES (BUCKETS_MAX * sizeof(struct track_record *))
+_Static_assert(TRACK_RECORDS_MAX <= BUCKETS_MAX, "a bucket for each record");
 
 /* ----------------------------------------------------------------------------------------------------- hash */
 
@@ -82,38 +85,27 @@ static struct track_record **bucket_of(const struct track_registry *r, uint32_t 
 	return &r->buckets[at < r->n_buckets ? at : at - room / 2];
 }
 
+/* Addresses for all that there will ever be; the kernel gives memory to those that are written to. */
 static bool first_buckets(struct track_registry *r)
 {
-	r->buckets = calloc(BUCKETS_MIN, sizeof(struct track_record *));
-	if (r->buckets == NULL)
+	void *p = mmap(NULL, ROOM_BYTES, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED)
 		return false;
+	r->buckets = p;
 	r->n_buckets = BUCKETS_MIN;
 	/* Without random numbers (before the kernel has any) an address is what nobody else knows. */
 	if (getrandom(r->seed, sizeof(r->seed), GRND_NONBLOCK) != (ssize_t)sizeof(r->seed))
-		r->seed[0] = (uint64_t)(uintptr_t)r->buckets ^ (uint64_t)mps_now().ns;
+		r->seed[0] = (uint64_t)(uintptr_t)p ^ (uint64_t)mps_now().ns;
 	return true;
 }
 
-/* Room for twice as many buckets where all are taken. A large array is moved by its pages, not copied: mremap(2). */
-static bool make_room(struct track_registry *r)
-{
-	struct track_record **bigger;
-
-	if (r->n_buckets < room_for(r->n_buckets))
-		return true;
-	bigger = realloc(r->buckets, 2 * r->n_buckets * sizeof(struct track_record *));
-	if (bigger != NULL)
-		r->buckets = bigger;
-	return bigger != NULL;
-}
-
-/* One bucket more: it takes over what is its own from its lower half. Without memory the chains grow instead. */
+/* One bucket more: it takes over what is its own from its lower half. */
 static void split(struct track_registry *r)
 {
 	struct track_record **from, **to, *next;
 
-	if (!make_room(r))
-		return;
 	to = &r->buckets[r->n_buckets++];
 	*to = NULL;
 	from = &r->buckets[r->n_buckets - 1 - room_for(r->n_buckets) / 2];
@@ -137,13 +129,10 @@ static void join(struct track_registry *r)
 	while (*end != NULL)
 		end = &(*end)->next_in_bucket;
 	*end = last;
-	if (r->n_buckets == room_for(r->n_buckets)) {
-		struct track_record **smaller =
-			realloc(r->buckets, r->n_buckets * sizeof(struct track_record *));
-
-		if (smaller != NULL)
-			r->buckets = smaller;
-	}
+	/* The upper half is empty. */
+	if (r->n_buckets == room_for(r->n_buckets) && r->n_buckets >= GIVE_BACK)
+		madvise(&r->buckets[r->n_buckets], r->n_buckets * sizeof(struct track_record *),
+			MADV_DONTNEED);
 }
 
 /* Two buckets a time, so that they become fewer faster than records. */
@@ -163,7 +152,8 @@ void track_registry_fini(struct track_registry *r)
 			at->owner->n = 0;
 			free(at);
 		}
-	free(r->buckets);
+	if (r->buckets != NULL)
+		munmap(r->buckets, ROOM_BYTES);
 	*r = (struct track_registry){ 0 };
 }
 
@@ -216,7 +206,7 @@ static struct track_record *make(struct track_registry *r, uint32_t h, enum trac
 {
 	struct track_record *record, **bucket;
 
-	if (r->n >= TRACK_RECORDS_MAX || n > TRACK_NAME_MAX)
+	if (r->n >= TRACK_RECORDS_MAX)
 		return NULL;
 	record = malloc(sizeof(*record) + n + 1);
 	if (record == NULL)
@@ -242,7 +232,7 @@ struct track_record *track_add(struct track_registry *r, struct track_owner *own
 	struct track_record *record;
 	uint32_t h;
 
-	if (r->n_buckets == 0 && !first_buckets(r))
+	if (n > TRACK_NAME_MAX || (r->n_buckets == 0 && !first_buckets(r)))
 		return NULL;
 	h = hash(r, type, name, n);
 	record = find(r, h, type, name, n);
