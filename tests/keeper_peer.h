@@ -41,6 +41,7 @@ struct peer {
 	int control; /* to the process that is the supervisor */
 	char in[KEEPER_MSG_MAX];
 	struct wire left;	       /* of the last datagram */
+	uint32_t unheard;	       /* UNLINKED, of this datagram and perhaps before */
 	struct keeper_message objects; /* the last that was told of, of an instance .. */
 	uint32_t strangers;	       /* .. and of nobody */
 };
@@ -120,7 +121,7 @@ static inline bool peer_next(struct peer *p)
 	bool cut;
 
 	fd_close(&p->sock);
-	p->left.n = 0;
+	p->left.n = p->unheard = 0;
 	return peer_wait_readable(p->control, PEER_PATIENCE) &&
 	       fd_recv(p->control, &p->supervisor, sizeof(p->supervisor), &p->sock, 1, &n, &cut) >
 		       0 &&
@@ -138,6 +139,14 @@ static inline int peer_send(struct peer *p, const struct keeper_message *m, cons
 		buf_add(&b, rest->p, rest->len);
 	iov = (struct iovec){ b.p, b.len };
 	return fd_send(p->sock, &iov, 1, fds, n_fds);
+}
+
+static inline void peer_hear(struct peer *p)
+{
+	const struct keeper_message m = { .type = KEEPER_HEARD, .count = p->unheard };
+
+	if (p->unheard > 0 && peer_send(p, &m, NULL, NULL, 0) == 0)
+		p->unheard = 0;
 }
 
 static inline void peer_note(struct peer *p, const struct keeper_message *objects)
@@ -158,6 +167,7 @@ static inline int peer_recv(struct peer *p, struct keeper_message *ret)
 		ssize_t n;
 
 		if (p->left.n == 0) {
+			peer_hear(p);
 			if (!peer_wait_readable(p->sock, PEER_PATIENCE))
 				return -ETIMEDOUT;
 			n = fd_recv(p->sock, p->in, sizeof(p->in), fds, KEEPER_FDS_MAX, &n_fds,
@@ -171,6 +181,8 @@ static inline int peer_recv(struct peer *p, struct keeper_message *ret)
 		r = keeper_decode_next(&p->left, false, ret);
 		if (r < 0)
 			p->left.n = 0;
+		if (r == 0 && ret->type == KEEPER_UNLINKED)
+			p->unheard++;
 		if (r == 0 && ret->type == KEEPER_OBJECTS)
 			peer_note(p, ret);
 		if (r < 0 || (ret->type != KEEPER_REAPED && ret->type != KEEPER_OBJECTS))
@@ -308,6 +320,7 @@ static inline int peer_finish(struct peer *p, int status)
 	struct keeper_message m = { .type = KEEPER_EXIT, .status = (uint32_t)status };
 	int zero = 0;
 
+	peer_hear(p);
 	peer_send(p, &m, NULL, NULL, 0);
 	if (write(p->control, &zero, sizeof(zero)) < 0)
 		return -1;

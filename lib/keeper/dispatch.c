@@ -139,6 +139,9 @@ static void on_message(struct keeper *k, const struct keeper_message *m, bool cu
 	case KEEPER_UPGRADE:
 		on_upgrade(k);
 		break;
+	case KEEPER_HEARD:
+		track_heard(k, m->count);
+		break;
 	case KEEPER_DROP_SERVER:
 		server_drop(k, m->text);
 		break;
@@ -155,9 +158,9 @@ static void on_message(struct keeper *k, const struct keeper_message *m, bool cu
 	case KEEPER_REFUSED:
 	case KEEPER_SIGNALLED:
 	case KEEPER_SERVER:
-	case KEEPER_STOPPED:
 	case KEEPER_UNLINKED:
 	case KEEPER_OBJECTS:
+	case KEEPER_STOPPED:
 		break; /* ours to say: the decoder has refused them */
 	}
 }
@@ -190,6 +193,9 @@ bool dispatch_read(struct keeper *k)
 
 		if (n == -EAGAIN)
 			return false;
+		/* It has died with words of ours unread (unix(7)); what it had said before is behind that. */
+		if (n == -ECONNRESET)
+			continue;
 		if (n == 0 && !has_hung_up(k->boss.sock))
 			continue;
 		if (n <= 0) { /* its pidfd tells the rest */

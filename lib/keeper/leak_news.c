@@ -1,6 +1,6 @@
 /*
  * What people are told of objects that were left behind: each that was unlinked, and how many an instance holds. News wait
- * in a queue until the socket takes them: each takes the place of a record, so there are never more than there were
+ * in a queue until the supervisor has heard them: each takes the place of a record, so there are never more than there were
  * records. Where there is no supervisor any more the log is told.
  */
 #include <stdlib.h>
@@ -33,6 +33,8 @@ void leak_tell(struct keeper *k, const struct track_record *r)
 		t->last_news->next = news;
 	t->last_news = news;
 	t->n_news++;
+	if (t->unsent == NULL)
+		t->unsent = news;
 }
 
 static struct news *take_news(struct tracker *t)
@@ -79,19 +81,27 @@ bool track_send_news(struct keeper *k)
 		return true;
 	if (t->dropped_due && !send_dropped(k))
 		return false;
-	while (t->first_news != NULL) {
+	while (t->n_sent < t->n_news) {
+		struct news *at = t->unsent;
 		size_t n = 0;
 
 		buf_reset(&k->out);
-		for (struct news *at = t->first_news; at != NULL && k->out.len < KEEPER_MSG_MAX / 2;
-		     at = at->next, n++)
+		for (; at != NULL && k->out.len < KEEPER_MSG_MAX / 2; at = at->next, n++)
 			encode(k, at);
 		if (!keeper_send(k, NULL, 0))
 			return false;
-		while (n-- > 0)
-			free(take_news(t));
+		t->unsent = at;
+		t->n_sent += n;
 	}
 	return true;
+}
+
+void track_heard(struct keeper *k, uint32_t n)
+{
+	struct tracker *t = k->tracker;
+
+	for (; t != NULL && n > 0 && t->n_sent > 0; n--, t->n_sent--)
+		free(take_news(t));
 }
 
 void track_encode_counts(struct keeper *k, uint32_t index)
@@ -109,8 +119,13 @@ void track_encode_counts(struct keeper *k, uint32_t index)
 
 void track_tell_all(struct keeper *k)
 {
-	if (k->tracker != NULL)
-		k->tracker->dropped_due = k->tracker->n_dropped > 0;
+	struct tracker *t = k->tracker;
+
+	if (t == NULL)
+		return;
+	t->dropped_due = t->n_dropped > 0;
+	t->unsent = t->first_news; /* who was told of them has not heard them */
+	t->n_sent = 0;
 }
 
 /* A program may make and unlink a hundred thousand a second: then the counts are told now and then. */

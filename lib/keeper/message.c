@@ -68,6 +68,7 @@ static const struct shape {
 	[KEEPER_EXIT] = { true, 1, { { U32, M(status) } } },
 	[KEEPER_DETACH] = { true, 1, { { U32, M(protocol) } } },
 	[KEEPER_UPGRADE] = { true, 1, { { U32, M(protocol) } } },
+	[KEEPER_HEARD] = { true, 1, { { U32, M(count) } } },
 	[KEEPER_DROP_SERVER] = { true, 1, { { TEXT, M(text) } } },
 	[KEEPER_WELCOME] = { false,
 			     6,
@@ -124,9 +125,6 @@ static const struct shape {
 			      { U32, M(pid) },
 			      { BOOL, M(is_ready) },
 			      { U32, M(count) } } },
-	[KEEPER_STOPPED] = { false,
-			     3,
-			     { { U32, M(instance) }, { U32, M(gen) }, { U32, M(signal) } } },
 	[KEEPER_UNLINKED] = { false,
 			      5,
 			      { { U32, M(instance) },
@@ -137,6 +135,9 @@ static const struct shape {
 	[KEEPER_OBJECTS] = { false,
 			     3,
 			     { { U32, M(instance) }, { U32, M(count) }, { U32, M(cleaned) } } },
+	[KEEPER_STOPPED] = { false,
+			     3,
+			     { { U32, M(instance) }, { U32, M(gen) }, { U32, M(signal) } } },
 };
 
 _Static_assert(sizeof(enum keeper_leftovers) == sizeof(uint32_t) &&

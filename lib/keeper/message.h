@@ -52,6 +52,7 @@ enum keeper_type {
 	KEEPER_NAME_MAIN, /* u32 instance, u32 gen, u32 pid: the program says that this is its main process */
 	KEEPER_UPGRADE, /* u32 protocol; the standard error that the next supervisor has until it takes over */
 	KEEPER_DROP_SERVER, /* str name: of a forkserver that nobody is to use any more */
+	KEEPER_HEARD,	    /* u32 how many UNLINKED were heard since the last */
 	/* keeper -> supervisor */
 	/*
 	 * The answer to HELLO: u32 protocol, u32 keeper pid, u32 count of INSTANCE messages that follow; of the supervisor
@@ -81,12 +82,10 @@ enum keeper_type {
 	KEEPER_SIGNALLED,
 	/* a forkserver: str name, u32 pid (0 = none now), u32 has it loaded all, u32 how many it and those before it have started */
 	KEEPER_SERVER,
-	/* u32 instance, u32 gen, u32 signal: it has stopped its main process; 0: that goes on. To a front only. */
-	KEEPER_STOPPED,
 	/*
 	 * An object that the instance has left behind is no more: u32 instance (0 = it is forgotten), u32 pid of who made it,
-	 * u32 enum track_type, str name of the object, str name of the program. Kept until the socket takes it, also for the
-	 * next supervisor, and told before the end of the instance.
+	 * u32 enum track_type, str name of the object, str name of the program. Told before the end of the
+	 * instance, and kept until it is HEARD: the next supervisor is told of what was not.
 	 */
 	KEEPER_UNLINKED,
 	/*
@@ -94,6 +93,8 @@ enum keeper_type {
 	 * changed, and to each new supervisor. Instance 0: words of strangers that were dropped.
 	 */
 	KEEPER_OBJECTS,
+	/* u32 instance, u32 gen, u32 signal: it has stopped its main process; 0: that goes on. To a front only. */
+	KEEPER_STOPPED,
 };
 
 /* When objects that an instance has left behind are unlinked. */

@@ -26,7 +26,8 @@ void shm_open_watch(struct keeper *k)
 	struct tracker *t = k->tracker;
 	struct statfs fs;
 
-	if (!feature_allowed(FEATURE_INOTIFY) || statfs(FOLDER, &fs) < 0 || fs.f_type != TMPFS)
+	if (t->inotify >= 0 || !feature_allowed(FEATURE_INOTIFY) || statfs(FOLDER, &fs) < 0 ||
+	    fs.f_type != TMPFS)
 		return;
 	t->inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
 	if (t->inotify < 0)
@@ -51,20 +52,18 @@ static void on_created(struct tracker *t, struct track_record *r)
 		track_journal_add(&t->journal, r);
 }
 
-/* One of that name may have gone before this one was told of. */
+/*
+ * What has happened before words is read before these are looked at. So what is known was there when it was told of, and
+ * has gone since; what has its name now, if anything, was told of by nobody.
+ */
 static void on_deleted(struct tracker *t, struct track_record *r)
 {
-	struct track_identity now;
-
-	if (tracker_knows(r) && (!object_identify((enum track_type)r->type, r->name, &now) ||
-				 now.ino != r->identity.ino || now.born_ns != r->identity.born_ns))
+	if (tracker_knows(r))
 		leak_forget(t, r);
 }
 
 static void on_moved_from(struct tracker *t, struct track_record *r, uint32_t cookie)
 {
-	if (!tracker_knows(r))
-		return;
 	t->moved = (struct moved){
 		.cookie = cookie,
 		.identity = r->identity,
@@ -95,8 +94,11 @@ static void on_moved_to(struct tracker *t, enum track_type type, const char *nam
 		return;
 	r->identity = m.identity;
 	r->told_ns = m.told_ns;
-	track_journal_add(&t->journal, r);
 	holding_changed(t, m.holding);
+	if (object_settle(r))
+		track_journal_add(&t->journal, r);
+	else
+		leak_forget(t, r);
 }
 
 static void on_event(struct tracker *t, const struct inotify_event *e)
@@ -129,17 +131,21 @@ void shm_read(struct keeper *k)
 {
 	_Alignas(struct inotify_event) char events[16 << 10];
 	struct tracker *t = k->tracker;
-	const char *at = events;
 	ssize_t n;
 
 	if (t == NULL || t->inotify < 0)
 		return;
-	n = read(t->inotify, events, sizeof(events));
-	while (n > 0 && at < events + n) {
-		const struct inotify_event *e = (const void *)at;
+	/* All that the kernel keeps, and no more where somebody makes them faster than we read. */
+	for (int i = 0; i < 64; i++) {
+		n = read(t->inotify, events, sizeof(events));
+		if (n <= 0)
+			return;
+		for (const char *at = events; at < events + n;) {
+			const struct inotify_event *e = (const void *)at;
 
-		on_event(t, e);
-		at += sizeof(*e) + e->len;
+			on_event(t, e);
+			at += sizeof(*e) + e->len;
+		}
 	}
 }
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "keeper/internal.h"
+#include "keeper/tracker.h"
 #include "proc/tag.h"
 
 void stray_reaped(struct keeper *k, const siginfo_t *si)
@@ -36,6 +37,7 @@ static bool reap_stray(struct keeper *k, const struct stray *s)
 {
 	siginfo_t si = { 0 };
 
+	track_on_connect(k);
 	if (waitid(P_PID, (id_t)s->pid, &si, WEXITED | WNOHANG) < 0)
 		return errno == ECHILD;
 	if (si.si_pid != s->pid)

@@ -242,6 +242,7 @@ static bool admit(struct keeper *k, int fd)
 		free(c);
 		return false;
 	}
+	shm_open_watch(k); /* there is something to be looked for from here on */
 	set_option(fd, SO_PASSCRED);
 	set_option(fd, SO_TIMESTAMPNS);
 	c->fd = fd;
@@ -449,8 +450,6 @@ void track_open(struct keeper *k, const char *dir)
 	r = open_files(k, dir);
 	if (r < 0)
 		complain(k, k->tracker->path, -r);
-	else if (first)
-		shm_open_watch(k);
 }
 
 void track_close(struct keeper *k)

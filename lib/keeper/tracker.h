@@ -128,8 +128,8 @@ struct tracker {
 	uint32_t pass;
 	bool pass_on, pass_due;
 
-	struct news *first_news, *last_news;
-	size_t n_news;
+	struct news *first_news, *last_news, *unsent;
+	size_t n_news, n_sent;		/* the first of them were sent, and not heard yet */
 	uint32_t n_dropped;		/* words of strangers, or beyond limits */
 	bool dropped_news, dropped_due; /* the first waits for its time */
 
@@ -210,6 +210,7 @@ void leak_end_all(struct keeper *k);
 
 /* -------------------------------------------------------------------------------------------------- leak_news.c */
 void leak_tell(struct keeper *k, const struct track_record *r);
+void track_heard(struct keeper *k, uint32_t n);
 /* False when the socket is full. */
 bool track_send_news(struct keeper *k);
 void track_encode_counts(struct keeper *k, uint32_t index);

@@ -28,6 +28,7 @@ static void log_object(struct sup *s, enum svc_level level, const char *before,
 
 void ipc_on_unlinked(struct sup *s, const struct keeper_message *m)
 {
+	const struct keeper_message heard = { .type = KEEPER_HEARD, .count = 1 };
 	const struct unit *u = m->instance < s->n_ids ? s->by_id[m->instance] : NULL;
 
 	if (m->text == NULL || m->program == NULL)
@@ -35,6 +36,7 @@ void ipc_on_unlinked(struct sup *s, const struct keeper_message *m)
 	log_object(s, SVC_LOG_INFO, "leaked ", (enum track_type)m->object, m->text, "unlinked",
 		   m->program, m->pid);
 	events_ipc(s, u, m);
+	link_send(s, &heard, NULL, NULL, 0); /* the line goes out at the end of this turn, too */
 }
 
 void ipc_on_objects(struct sup *s, const struct keeper_message *m)
