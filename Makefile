@@ -49,7 +49,7 @@ STRESS := $(patsubst tests/stress/%.c,$(B)/stress/%,$(call srcs,tests/stress))
 BENCH := $(patsubst tests/bench/%.c,$(B)/bench/%,$(call srcs,tests/bench))
 FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 HELPERS := $(patsubst tests/e2e/%.c,$(B)/e2e/%,$(call srcs,tests/e2e)) $(B)/e2e/worker.so \
-	$(addprefix $(B)/preload/,actor actor-static actor-asan other.so)
+	$(addprefix $(B)/preload/,actor actor-static actor-asan actor-asan-within other.so)
 
 SHELLS := bash zsh fish
 .PHONY: all
@@ -135,8 +135,8 @@ $(B)/examples/%.so: tests/examples/%.c $(B)/flags
 	$(link)
 	$(shared)
 
-# Programs that know nothing of our shim: as most are, as it cannot be loaded into, and with AddressSanitizer (of gcc,
-# whose run time is a shared object).
+# Programs that know nothing of our shim: as most are, as it cannot be loaded into, and with AddressSanitizer, whose run
+# time is a shared object or within the program.
 actor = $(Q)$(1) -std=gnu11 -D_GNU_SOURCE -O2 $(WARN) $(2) -o $@ $< -pthread
 $(B)/preload/actor: tests/preload/actor.c $(B)/flags
 	@mkdir -p $(@D)
@@ -150,6 +150,10 @@ $(B)/preload/actor-asan: tests/preload/actor.c $(B)/flags
 	@mkdir -p $(@D)
 	$(link)
 	$(call actor,gcc,-fsanitize=address)
+$(B)/preload/actor-asan-within: tests/preload/actor.c $(B)/flags
+	@mkdir -p $(@D)
+	$(link)
+	$(call actor,gcc,-fsanitize=address -static-libasan)
 $(B)/preload/%.so: tests/preload/%.c $(B)/flags
 	@mkdir -p $(@D)
 	$(link)

@@ -13,7 +13,7 @@
  * The file to put into LD_PRELOAD, beside mpsup-host: a link to libmpsup-preload.so. A program whose AddressSanitizer is a
  * shared object ends at once when another comes before that in the list of libraries, unless "libasan.so" is part of its
  * path; and one that has it built in ends when such a file is mapped, which is known by its real name. Since LD_PRELOAD is
- * inherited this matters where no header was looked at.
+ * inherited this matters where no header was looked at. (A folder with a blank or ':' in its name cannot be in LD_PRELOAD.)
  */
 #define ELF_SHIM "libmpsup-preload.before-libasan.so"
 

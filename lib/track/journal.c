@@ -37,7 +37,7 @@ static void put_word(struct buf *to, const char *text)
 	track_encode_name(s, strlen(s), to);
 }
 
-static void put_record(struct buf *to, const struct track_record *r)
+void track_journal_put(struct buf *to, const struct track_record *r)
 {
 	buf_addf(to, "+ %s ", track_type_word(r->type));
 	track_encode_name(r->name, r->name_length, to);
@@ -171,7 +171,7 @@ static int renew_go_on(struct track_journal *j)
 	for (; j->next_bucket < r->n_buckets && j->fresh.len < enough; j->next_bucket++)
 		for (const struct track_record *at = r->buckets[j->next_bucket]; at != NULL;
 		     at = at->next_in_bucket) {
-			put_record(&j->fresh, at);
+			track_journal_put(&j->fresh, at);
 			j->n_fresh++;
 		}
 	e = drain(j->fresh_fd, &j->fresh);
@@ -217,9 +217,9 @@ void track_journal_add(struct track_journal *j, const struct track_record *recor
 	if (j->fd < 0)
 		return;
 	if (!j->behind)
-		put_record(&j->out, record);
+		track_journal_put(&j->out, record);
 	if (j->fresh_fd >= 0)
-		put_record(&j->fresh, record);
+		track_journal_put(&j->fresh, record);
 	added(j);
 }
 

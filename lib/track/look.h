@@ -34,6 +34,8 @@ int sysv_look(enum track_type type, const char *name, struct look *ret);
 
 /* Of what has been looked at, and is the record's. With `unlink` what is free goes. */
 enum object_state file_ask(const struct track_record *record, const struct look *now, bool unlink);
+/* Of a record that is of no SysV object, and of nothing that has its name: hidden by us when we were killed? ABSENT: no. */
+enum object_state file_ask_hidden(const struct track_record *record, bool unlink);
 enum object_state sysv_ask(const struct track_record *record, bool unlink);
 
 /*

@@ -71,13 +71,23 @@ bool object_settle(struct track_record *record)
 	return true;
 }
 
+static enum object_state ask_hidden(const struct track_record *record, bool unlink,
+				    enum object_state otherwise)
+{
+	enum object_state state = OBJECT_ABSENT;
+
+	if (is_set(&record->identity) && !track_type_is_sysv(record->type))
+		state = file_ask_hidden(record, unlink);
+	return state != OBJECT_ABSENT ? state : otherwise;
+}
+
 static enum object_state ask(struct track_record *record, bool unlink)
 {
 	AUTO_LOOK now = LOOK_INIT;
 	int r = look(record->type, record->name, &now);
 
 	if (r == -ENOENT)
-		return OBJECT_ABSENT;
+		return ask_hidden(record, unlink, OBJECT_ABSENT);
 	if (r < 0) {
 		errno = -r;
 		return OBJECT_UNKNOWN;
@@ -85,7 +95,7 @@ static enum object_state ask(struct track_record *record, bool unlink)
 	if (!is_set(&record->identity) && may_be(record, &now))
 		record->identity = now.identity;
 	if (!is_set(&record->identity) || !is_same(record, &now))
-		return OBJECT_FOREIGN;
+		return ask_hidden(record, unlink, OBJECT_FOREIGN);
 	return track_type_is_sysv(record->type) ? sysv_ask(record, unlink)
 						: file_ask(record, &now, unlink);
 }

@@ -33,13 +33,17 @@ bool object_settle(struct track_record *record);
  */
 enum object_state object_ask(struct track_record *record);
 
-/* Asks, and unlinks what is free. OBJECT_FREE: it is gone now. */
+/*
+ * Asks, and unlinks what is free. OBJECT_FREE: it is gone now. For a moment a file is called OBJECT_HIDDEN and a number,
+ * which is nobody's object.
+ */
+#define OBJECT_HIDDEN ".mpsup-"
 enum object_state object_unlink(struct track_record *record);
 
 /*
  * The object that a "?" is of whose sender has been killed before it could tell the id: made by that process (shared
  * memory; of the others the kernel knows only the user) since it was told of, and in no record of the registry. The id;
- * -ENOENT: there is none, or there are several.
+ * -ENOENT: there is none, or there are more than were announced.
  */
 int object_find_pending(const struct track_registry *r, const struct track_record *pending);
 

@@ -8,9 +8,13 @@
  * /dev/mqueue is needed for it.
  *
  * The lease is held until the name is gone. Who opens the file meanwhile waits for us (with O_NONBLOCK: EWOULDBLOCK) and
- * breaks the lease, which is seen by F_GETLEASE: then it is in use. Only who has looked the name up before it is gone, and
- * opens after our last look, gets a file that has lost its name, as with any unlink(2): that is one system call long. A
- * broken lease sends a signal, SIGIO unless told otherwise, which would be our death: SIGURG is ignored by default.
+ * breaks the lease, which is seen by F_GETLEASE: then it is in use. Between that look and unlink(2) somebody could still
+ * find the name. So it is renamed first, to one that follows from its inode (".mpsup-INODE"): nobody finds it any more, and
+ * when then the lease is whole it goes, else it gets its name back. What is left is a process that has found the name
+ * before and was held up for all of that time before the kernel counted it. When we are killed in between, the file is
+ * found under its hidden name by whoever asks next.
+ *
+ * A broken lease sends a signal, SIGIO unless told otherwise, which would be our death: SIGURG is ignored by default.
  *
  * All is done by the descriptor of the folder that it lies in, and only with what has the inode, the birth and the owner
  * that are on record: whatever a program puts in the way, it loses nothing but what is its own.
@@ -183,9 +187,7 @@ static int search_in_use(const struct statx *st, const char *base, struct walk *
 	return r;
 }
 
-/* `leased` is the descriptor whose lease nobody may have broken until now, or -1. */
-static enum object_state unlink_checked(int dir, const char *base, const struct track_identity *id,
-					int leased)
+static enum object_state unlink_checked(int dir, const char *base, const struct track_identity *id)
 {
 	struct statx st;
 	int r = stat_at(dir, base, &st);
@@ -194,9 +196,49 @@ static enum object_state unlink_checked(int dir, const char *base, const struct 
 		return unknown(r);
 	if (!is_it(&st, id))
 		return OBJECT_FOREIGN;
-	if (leased >= 0 && fcntl(leased, F_GETLEASE) != F_WRLCK)
-		return OBJECT_USED;
 	return unlinkat(dir, base, 0) < 0 ? unknown(-errno) : OBJECT_FREE;
+}
+
+struct hidden {
+	char name[32];
+};
+
+static struct hidden hidden_name(const struct track_identity *id)
+{
+	struct hidden h;
+
+	snprintf(h.name, sizeof(h.name), OBJECT_HIDDEN "%llx", (unsigned long long)id->ino);
+	return h;
+}
+
+/* It gets its name back. Where there is another of that name by now, what is ours goes all the same: it has none. */
+static enum object_state show(int dir, const struct hidden *h, const char *base,
+			      enum object_state state)
+{
+	if (renameat2(dir, h->name, dir, base, RENAME_NOREPLACE) == 0)
+		return state;
+	if (errno == EEXIST && state == OBJECT_USED && unlinkat(dir, h->name, 0) == 0)
+		return OBJECT_FREE;
+	return unknown(-errno);
+}
+
+/* `fd` has the lease. */
+static enum object_state unlink_leased(int dir, const char *base, int fd,
+				       const struct track_identity *id)
+{
+	struct hidden h = hidden_name(id);
+	struct statx st;
+
+	if (fcntl(fd, F_GETLEASE) != F_WRLCK)
+		return OBJECT_USED;
+	/* Where there is no such call, or the name is a hidden one already. */
+	if (renameat2(dir, base, dir, h.name, RENAME_NOREPLACE) < 0)
+		return errno == ENOENT ? OBJECT_ABSENT : unlink_checked(dir, base, id);
+	if (stat_at(dir, h.name, &st) < 0 || !is_it(&st, id))
+		return show(dir, &h, base, OBJECT_FOREIGN);
+	if (fcntl(fd, F_GETLEASE) != F_WRLCK)
+		return show(dir, &h, base, OBJECT_USED);
+	return unlinkat(dir, h.name, 0) < 0 ? unknown(-errno) : OBJECT_FREE;
 }
 
 static int open_to_ask(int dir, const char *base)
@@ -236,7 +278,7 @@ static enum object_state regular(int dir, const char *base, const struct statx *
 	if (r != 0)
 		return r > 0 ? OBJECT_USED : unknown(r);
 	if (unlink)
-		state = unlink_checked(dir, base, &id, leased ? fd : -1);
+		state = leased ? unlink_leased(dir, base, fd, &id) : unlink_checked(dir, base, &id);
 	if (leased)
 		lease_give_back(fd);
 	return state;
@@ -249,7 +291,7 @@ static enum object_state special(int dir, const char *base, const struct statx *
 
 	if (r != 0)
 		return r > 0 ? OBJECT_USED : unknown(r);
-	return unlink ? unlink_checked(dir, base, &id, -1) : OBJECT_FREE;
+	return unlink ? unlink_checked(dir, base, &id) : OBJECT_FREE;
 }
 
 /* -------------------------------------------------------------------------------------------------- folders */
@@ -426,4 +468,27 @@ enum object_state file_ask(const struct track_record *record, const struct look 
 			       : OBJECT_FOREIGN;
 	return S_ISREG(st->stx_mode) ? regular(now->fd, base, st, unlink, NULL)
 				     : special(now->fd, base, st, unlink);
+}
+
+enum object_state file_ask_hidden(const struct track_record *record, bool unlink)
+{
+	struct hidden h = hidden_name(&record->identity);
+	AUTO_FREE char *path = NULL;
+	AUTO_CLOSE int dir = -1;
+	enum object_state state;
+	const char *base;
+	struct statx st;
+
+	if (record->type == TRACK_MQUEUE)
+		return OBJECT_ABSENT;
+	path = object_path(record->type, record->name);
+	dir = path != NULL ? open_parent(path, &base) : -1;
+	if (dir < 0 || stat_at(dir, h.name, &st) < 0 || !is_it(&st, &record->identity) ||
+	    st.stx_uid != record->creator.uid || !S_ISREG(st.stx_mode))
+		return OBJECT_ABSENT;
+	state = regular(dir, h.name, &st, unlink, NULL);
+	/* Who found it just before it was hidden may want others to find it. */
+	if (state == OBJECT_USED && unlink)
+		(void)!renameat2(dir, h.name, dir, base, RENAME_NOREPLACE);
+	return state;
 }

@@ -223,18 +223,32 @@ static bool can_be(const struct track_registry *r, const struct track_record *pe
 	       (pending->type != TRACK_SYSV_SHM || s.creator == pending->creator.pid);
 }
 
+/* Of how many of that user it is said that they are about to be. */
+static int count_pending(const struct track_registry *r, const struct track_record *like)
+{
+	int n = 0;
+
+	for (size_t i = 0; i < r->n_buckets; i++)
+		for (const struct track_record *at = r->buckets[i]; at != NULL;
+		     at = at->next_in_bucket)
+			n += at->type == like->type && at->name[0] == '?' &&
+			     at->creator.uid == like->creator.uid;
+	return n;
+}
+
+/* As many as may be, or fewer: then each is somebody's of whom it was said. More: some are strangers'. */
 int object_find_pending(const struct track_registry *r, const struct track_record *pending)
 {
-	int n = highest(pending->type), found = -ENOENT;
+	int last = highest(pending->type), found = -ENOENT, n = 0;
 
-	for (int i = 0; i <= n; i++) {
+	for (int i = 0; i <= last; i++) {
 		int id = id_at(pending->type, i);
 
 		if (!can_be(r, pending, id))
 			continue;
-		if (found >= 0)
-			return -ENOENT;
-		found = id;
+		n++;
+		if (found < 0)
+			found = id;
 	}
-	return found;
+	return n > 1 && n > count_pending(r, pending) ? -ENOENT : found;
 }

@@ -115,21 +115,25 @@ static int read_one(int dir, const char *file, struct track_registry *r, struct 
 typedef int on_slate(int dir, const char *file, struct track_registry *r,
 		     struct track_owner *owner);
 
-static int each(const char *folder, on_slate *fn, struct track_registry *r,
-		struct track_owner *owner)
+/* `parent` is the caller's still. */
+static int each(int parent, on_slate *fn, struct track_registry *r, struct track_owner *owner)
 {
-	DIR *dir = opendir(folder);
+	int fd = openat(parent, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), n = 0, error = 0;
+	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
 	struct dirent *entry;
-	int n = 0, error = 0;
 
-	if (dir == NULL)
-		return errno == ENOENT ? 0 : -errno;
+	if (dir == NULL) {
+		error = -errno;
+		if (fd >= 0)
+			close(fd);
+		return error;
+	}
 	while ((entry = readdir(dir)) != NULL) {
 		int e;
 
 		if (strncmp(entry->d_name, SLATE_NAME, strlen(SLATE_NAME)) != 0)
 			continue;
-		e = fn(dirfd(dir), entry->d_name, r, owner);
+		e = fn(fd, entry->d_name, r, owner);
 		if (e < 0)
 			error = e;
 		else
@@ -139,9 +143,16 @@ static int each(const char *folder, on_slate *fn, struct track_registry *r,
 	return error < 0 ? error : n;
 }
 
-int slate_read_all(const char *dir, struct track_registry *r, struct track_owner *owner)
+int slate_read_at(int dir, struct track_registry *r, struct track_owner *owner)
 {
 	return each(dir, read_one, r, owner);
+}
+
+int slate_read_all(const char *dir, struct track_registry *r, struct track_owner *owner)
+{
+	AUTO_CLOSE int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd >= 0 ? slate_read_at(fd, r, owner) : errno == ENOENT ? 0 : -errno;
 }
 
 static int remove_one(int dir, const char *file, struct track_registry *r,
@@ -152,7 +163,15 @@ static int remove_one(int dir, const char *file, struct track_registry *r,
 	return unlinkat(dir, file, 0) < 0 ? -errno : 0;
 }
 
-void slate_remove_all(const char *dir)
+void slate_remove_at(int dir)
 {
 	each(dir, remove_one, NULL, NULL);
+}
+
+void slate_remove_all(const char *dir)
+{
+	AUTO_CLOSE int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd >= 0)
+		slate_remove_at(fd);
 }

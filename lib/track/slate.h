@@ -57,7 +57,9 @@ int slate_wipe(int fd, unsigned place);
  * made by process PID is called "?PID". How many, or -errno: some could not be read.
  */
 int slate_read_all(const char *dir, struct track_registry *r, struct track_owner *owner);
+int slate_read_at(int dir, struct track_registry *r, struct track_owner *owner);
 
 void slate_remove_all(const char *dir);
+void slate_remove_at(int dir);
 
 #endif

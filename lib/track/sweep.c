@@ -20,6 +20,7 @@
 #include "base/fd.h"
 #include "base/mtime.h"
 #include "track/journal.h"
+#include "track/slate.h"
 
 #define JOURNAL "ipc.journal"
 
@@ -33,6 +34,7 @@ struct sweep {
 	bool noted; /* something has been written to it */
 	struct track_registry registry;
 	struct track_heir heir;
+	struct track_owner untold; /* what only the slates tell of */
 };
 
 static bool is_old_enough(const struct sweep *s, const struct track_record *record, int64_t now)
@@ -49,21 +51,42 @@ static void tell(const struct sweep *s, const struct track_record *record, enum 
 	s->how->tell(record, state, owner[0] != '\0' ? owner : s->heir.who, s->how->user);
 }
 
+/* A line that the end of the journal has torn must not become a whole one by ours: a bad escape spoils it. */
+static void begin_note(struct sweep *s, struct buf *b)
+{
+	if (!s->noted)
+		buf_adds(b, " %\n");
+	s->noted = true;
+}
+
+static bool note(struct sweep *s, const struct buf *b)
+{
+	return !b->failed && fd_write_all(s->fd, b->p, b->len) == 0;
+}
+
 static void forget(struct sweep *s, struct track_record *record)
 {
 	AUTO_BUF b = BUF_INIT;
 
-	/* The line that its end has torn must not become a whole one by ours: a bad escape spoils it. */
-	if (!s->noted)
-		buf_adds(&b, " %\n");
-	s->noted = true;
+	begin_note(s, &b);
 	buf_addf(&b, "- %s ", track_type_word(record->type));
 	track_encode_name(record->name, record->name_length, &b);
 	buf_addc(&b, '\n');
-	/* On a full disk it is asked for again by the next sweep, and absent then. */
-	if (!b.failed)
-		(void)fd_write_all(s->fd, b.p, b.len);
+	note(s, &b); /* on a full disk it is asked for again by the next sweep, and absent then */
 	track_remove(&s->registry, record);
+}
+
+/* What stays of what the slates tell goes into the journal, which is all that the next sweep reads. */
+static bool note_untold(struct sweep *s)
+{
+	AUTO_BUF b = BUF_INIT;
+
+	if (s->untold.first == NULL)
+		return true;
+	begin_note(s, &b);
+	for (const struct track_record *r = s->untold.first; r != NULL; r = r->next)
+		track_journal_put(&b, r);
+	return note(s, &b);
 }
 
 static void sweep_record(struct sweep *s, struct track_record *record)
@@ -127,8 +150,11 @@ static bool is_current(const struct sweep *s)
 	       a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
-/* Under the instance's lock: not while one starts. The caller of a single sweep has it, or knows. */
-static void remove_journal(struct sweep *s)
+/*
+ * The slates go, and the journal where nothing is left of it. Under the instance's lock: not while one starts. The caller
+ * of a single sweep has it, or knows.
+ */
+static void tidy(struct sweep *s)
 {
 	AUTO_CLOSE int lock = -1;
 	char fresh[NAME_MAX + 1];
@@ -139,6 +165,10 @@ static void remove_journal(struct sweep *s)
 			return;
 	}
 	if (!is_current(s))
+		return;
+	if (note_untold(s))
+		slate_remove_at(s->dir);
+	if (s->registry.n > 0)
 		return;
 	unlinkat(s->dir, s->base, 0);
 	if (snprintf(fresh, sizeof(fresh), "%s.new", s->base) < (int)sizeof(fresh))
@@ -162,10 +192,13 @@ static int sweep_open(struct sweep *s)
 		return r;
 	if (s->all && track_heir_has_keeper(&s->heir))
 		r = 1;
-	if (r == 0)
+	if (r == 0) {
+		s->untold.name = "";
+		slate_read_at(s->dir, &s->registry, &s->untold);
 		sweep_records(s);
-	if (r == 0 && !s->how->dry_run && s->registry.n == 0)
-		remove_journal(s);
+	}
+	if (r == 0 && !s->how->dry_run)
+		tidy(s);
 	track_registry_fini(&s->registry);
 	track_heir_fini(&s->heir);
 	return r;

@@ -298,6 +298,9 @@ contains "$T/out" "^a  .* forkserver" || fail "no method in the row"
 [ "$(forkserver_of a)" = "one, pid $one, 1 started; has loaded $T/bin/loaded.so" ] || fail "it says '$(forkserver_of a)'"
 [ "$(forkserver_of c)" = "default, pid $(server default), 1 started" ] || fail "it says '$(forkserver_of c)'"
 [ "$(sed -n 's/^PPid:\t//p' "/proc/$a/status")" = "$keeper" ] || fail "the worker is not the keeper's child"
+# The 41st field, after a name that may hold blanks
+policy() { sed 's/.*) //' "/proc/$1/stat" | cut -d' ' -f39; }
+[ "$(policy "$a")" = "$(policy "$keeper")" ] || fail "its scheduling policy is $(policy "$a")"
 
 say "a server has nothing but its own end of a socket, on which nobody else can speak, and of a pipe from its spare"
 fds=("/proc/$one/fd/"*)
@@ -420,14 +423,30 @@ kill -CONT "$keeper"
 must test ! -e "/proc/$spare"
 must -t 2 is_other one "$one"
 
+say "who stops after it has taken a request holds up nobody for long, itself neither"
+one=$(server one)
+must another_spare 0
+first=$spare
+"$B/e2e/halt" "$spare" >"$T/halt.out" 2>"$T/err" </dev/null &
+halt=$!
+if wait_for -t 2 n_lines "$T/halt.out" 1; then
+  mps_expect 0 restart a
+  wait "$halt" || fail "it was not stopped"
+  must test ! -e "/proc/$first"
+  must in_state a RUNNING
+else
+  wait "$halt" && fail "it was stopped too soon"
+  say "(not here: no process may be traced)"
+fi
+
 say "a preloaded file that has changed is loaded anew when a start is asked for, not before"
 must server one
 one=$(server one)
 cp "$SO" "$T/bin/new.so" && mv "$T/bin/new.so" "$T/bin/loaded.so"
 a=$(pid_of a)
 kill -KILL "$a"
-must in_state a RUNNING
-must test "$(pid_of a)" != "$a"
+is_again() { in_state a RUNNING && [ "$(pid_of a)" != "$a" ]; }
+must is_again
 [ "$(server one)" = "$one" ] || fail "a crash has made another server"
 mps_expect 0 restart a
 must is_other one "$one"

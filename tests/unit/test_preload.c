@@ -32,7 +32,7 @@ enum { CLIENTS_MAX = 64 };
 enum manner {
 	READS,
 	DEAF, /* takes connections, and reads nothing until the program has ended */
-	LEAVES, /* is gone after the first word, comes back, and tells the program when it hears of it */
+	LEAVES, /* is gone after the first word, comes back, and ends the program when it hears of it */
 };
 
 /* One run of a program, and what it was. */
@@ -48,7 +48,8 @@ struct play {
 	char *told, *said, *complaints;
 	unsigned n_connections;
 	int clients[CLIENTS_MAX];
-	bool left;
+	enum { HERE, GONE, BACK } step; /* of a tracker that leaves */
+	unsigned turns;
 };
 
 static char folder[32], address[64], name[32], shim[4200], dir[4096];
@@ -134,17 +135,41 @@ static void hear_all(struct play *p, int listener)
 	}
 }
 
+/* How many times the program has done what it does, since this was asked last. */
+static unsigned count_turns(const struct play *p)
+{
+	char turns[4096];
+	ssize_t n = recv(p->in, turns, sizeof(turns), MSG_DONTWAIT);
+
+	return n > 0 ? (unsigned)n : 0;
+}
+
 static void leave(struct play *p, int *listener)
 {
-	if (!p->left && p->words.len > 0) {
-		p->left = true;
+	switch (p->step) {
+	case HERE:
+		if (p->words.len == 0)
+			return;
 		fd_close(listener);
+		unlink(address);
 		for (unsigned i = 0; i < p->n_connections; i++)
 			fd_close(&p->clients[i]);
 		buf_reset(&p->words);
+		count_turns(p);
+		p->step = GONE;
+		break;
+	case GONE:
+		p->turns += count_turns(p);
+		if (p->turns < 3) /* one of them is all without us */
+			return;
 		*listener = listen_here();
-	} else if (p->left && p->words.len > 0 && p->in >= 0) {
-		fd_close(&p->in); /* the program reads its end */
+		p->step = BACK;
+		break;
+	case BACK:
+		count_turns(p);
+		if (p->words.len > 0)
+			fd_close(&p->in); /* so it ends */
+		break;
 	}
 }
 
@@ -152,7 +177,7 @@ static void leave(struct play *p, int *listener)
 static void track(struct play *p, int *listener)
 {
 	AUTO_CLOSE int ended = (int)syscall(SYS_pidfd_open, p->pid, 0);
-	struct pollfd polled[CLIENTS_MAX + 2];
+	struct pollfd polled[CLIENTS_MAX + 3];
 
 	cr_assert(ended >= 0);
 	do {
@@ -163,6 +188,8 @@ static void track(struct play *p, int *listener)
 			polled[n++] = (struct pollfd){ .fd = *listener, .events = POLLIN };
 		for (unsigned i = 0; i < p->n_connections; i++)
 			polled[n++] = (struct pollfd){ .fd = p->clients[i], .events = POLLIN };
+		if (p->manner == LEAVES)
+			polled[n++] = (struct pollfd){ .fd = p->in, .events = POLLIN };
 		cr_assert(poll(polled, n, -1) > 0);
 		if (p->manner != DEAF)
 			hear_all(p, *listener);
@@ -190,6 +217,7 @@ static _Noreturn void be_program(const struct play *p, const char *said, const c
 		_exit(126);
 	if (p->manner == LEAVES && p->in >= 0)
 		dup2(p->in, 0);
+	signal(SIGPIPE, SIG_DFL);
 	closefrom(3);
 	if (p->max_fds > 0) {
 		struct rlimit r = { p->max_fds, p->max_fds };
@@ -214,7 +242,7 @@ static void start(struct play *p, const char *said, const char *complaints)
 {
 	int ends[2];
 
-	cr_assert_eq(pipe2(ends, O_CLOEXEC), 0);
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
 	p->in = ends[0];
 	p->pid = fork();
 	cr_assert(p->pid >= 0);
@@ -333,6 +361,7 @@ Test(preload, one_with_address_sanitizer_too)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
 		try_row(&rows[i], "actor-asan");
+	try_row(&(struct row){ "one", R(SHM("/$.one")) U(SHM("/$.one")) }, "actor-asan-within");
 }
 
 Test(preload, a_static_one_tells_nothing)
@@ -417,6 +446,7 @@ Test(preload, a_tracker_that_is_back_is_found)
 
 	play(&p);
 	cr_expect(count(p.told, "REGISTER:") >= 1);
+	cr_expect_eq(p.step, BACK);
 	end(&p);
 }
 

@@ -598,6 +598,36 @@ Test(track_object, what_is_taken_while_it_is_asked_for_stays, .fini = fini)
 	cr_expect_eq(object_unlink(r), OBJECT_FREE);
 }
 
+/* The moment between hiding it and its end. */
+Test(track_object, what_was_hidden_by_one_who_was_killed_is_found, .fini = fini)
+{
+	struct track_record *r = told(TRACK_SHARED_MEMORY, own_name("hidden"));
+	AUTO_FREE char *path = object_path(r->type, r->name);
+	char hidden[64];
+	struct holder h;
+
+	make_file(path);
+	cr_assert(object_settle(r));
+	snprintf(hidden, sizeof(hidden), "/dev/shm/" OBJECT_HIDDEN "%llx",
+		 (unsigned long long)r->identity.ino);
+	cr_assert_eq(rename(path, hidden), 0);
+	cr_expect_eq(object_ask(r), OBJECT_FREE);
+	hold(&h, map_file, hidden);
+	cr_expect_eq(object_ask(r), OBJECT_USED);
+	cr_expect_eq(access(hidden, F_OK), 0);
+	cr_expect_eq(object_unlink(r), OBJECT_USED);
+	cr_expect_neq(access(hidden, F_OK), 0);
+	cr_expect_eq(access(path, F_OK), 0, "it has its name again");
+	let_go(&h);
+
+	cr_assert_eq(rename(path, hidden), 0);
+	make_file(path);
+	cr_expect_eq(object_unlink(r), OBJECT_FREE, "the hidden one");
+	cr_expect_eq(object_unlink(r), OBJECT_FOREIGN);
+	cr_expect_neq(access(hidden, F_OK), 0);
+	cr_expect_eq(unlink(path), 0);
+}
+
 /* ---------------------------------------------------------------------------------------------------- names */
 
 Test(track_object, paths)

@@ -4,6 +4,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,7 @@
 #include "base/fd.h"
 #include "base/mtime.h"
 #include "track/journal.h"
+#include "track/slate.h"
 #include "track/sweep.h"
 
 static char base[256];
@@ -396,4 +398,60 @@ Test(track_sweep, what_else_lies_there, .init = init, .fini = fini)
 	rmdir(in_base("strange", ""));
 	rmdir(in_base("nothing", ""));
 	expect_told("");
+}
+
+/* One place of the slate, as the shim writes it. */
+static void write_slate(const char *name, unsigned place, const char *suffix)
+{
+	AUTO_CLOSE int fd = open(in_base(name, ""), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	AUTO_FREE char *file = NULL;
+	AUTO_CLOSE int slate = -1;
+	struct slate_place p = { .taken = 1, .told_ns = mps_wall().ns, .pid = getpid() };
+
+	p.length = (uint32_t)snprintf(p.line, sizeof(p.line), "REGISTER:%s:shared_memory\n",
+				      name_of(suffix));
+	cr_assert_gt(asprintf(&file, SLATE_NAME "%u", geteuid()), 0);
+	slate = openat(fd, file, O_WRONLY | O_CLOEXEC);
+	cr_assert_eq(pwrite(slate, &p, sizeof(p), (off_t)(place * sizeof(p))), sizeof(p));
+}
+
+/* What only a slate tells of goes as well; what stays of it is in the journal then, and the slate is read once. */
+Test(track_sweep, slates_are_read_once, .init = init, .fini = fini)
+{
+	AUTO_FREE char *path = object_path(TRACK_SHARED_MEMORY, name_of("used"));
+	struct instance i;
+	int fd;
+
+	begin(&i, "a");
+	make("before");
+	fd = slate_make(in_base("a", ""), geteuid());
+	cr_assert_geq(fd, 0);
+	close(fd);
+	end(&i);
+	kill_keeper(&i);
+	poll(NULL, 0,
+	     20); /* a file that is a tick of the kernel's clock older than the word was there before */
+	write_slate("a", 0, "free");
+	write_slate("a", 1, "used");
+	write_slate("a", 2, "before");
+	write_slate("a", 3, "never");
+	make("free");
+	make("used");
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	how.dry_run = true;
+	cr_expect_eq(track_sweep_all(base, &how), 1);
+	buf_reset(&told); /* in any order */
+	how.dry_run = false;
+	how.tell = NULL;
+	cr_expect_eq(track_sweep_all(base, &how), 1);
+	how.tell = on_object;
+	cr_expect(!is_there("free") && is_there("used") && is_there("before") && has_journal("a"));
+	make("never"); /* somebody else's, later */
+	close(fd);
+	cr_expect_eq(track_sweep_all(base, &how), 1);
+	expect_told("-used free a\n");
+	cr_expect(!is_there("used") && is_there("never") && !has_journal("a"));
+	remove_it("before");
+	remove_it("never");
+	cr_assert_eq(rmdir(in_base("a", "")), 0, "the slate is gone");
 }
