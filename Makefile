@@ -48,16 +48,17 @@ UNITS := $(patsubst tests/unit/test_%.c,$(B)/unit/%,$(call srcs,tests/unit))
 STRESS := $(patsubst tests/stress/%.c,$(B)/stress/%,$(call srcs,tests/stress))
 BENCH := $(patsubst tests/bench/%.c,$(B)/bench/%,$(call srcs,tests/bench))
 FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
-HELPERS := $(patsubst tests/e2e/%.c,$(B)/e2e/%,$(call srcs,tests/e2e)) $(B)/e2e/worker.so
+HELPERS := $(patsubst tests/e2e/%.c,$(B)/e2e/%,$(call srcs,tests/e2e)) $(B)/e2e/worker.so \
+	$(addprefix $(B)/preload/,actor actor-static actor-asan actor-asan-within other.so)
 
 SHELLS := bash zsh fish
 .PHONY: all
-all: $(B)/mpsup $(B)/mpsup-host $(B)/examples/collect.so links $(addprefix $(B)/completion.,$(SHELLS))
+all: $(B)/mpsup $(B)/mpsup-host $(B)/libmpsup-preload.so $(B)/examples/collect.so links $(addprefix $(B)/completion.,$(SHELLS))
 
 # build/mpsup is always the default build's.
 .PHONY: links
-links: $(B)/mpsup $(B)/mpsup-host
-	$(Q)[ "$(B)" != build/gcc ] || for p in mpsup mpsup-host examples; do ln -sfn gcc/$$p build/$$p; done
+links: $(B)/mpsup $(B)/mpsup-host $(B)/libmpsup-preload.so
+	$(Q)[ "$(B)" != build/gcc ] || for p in mpsup mpsup-host libmpsup-preload.so $(SHIM) examples; do ln -sfn gcc/$$p build/$$p; done
 
 $(B)/flags: FORCE
 	$(Q)mkdir -p $(@D); echo '$(subst ','\'',$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS))' >$@.new; \
@@ -85,6 +86,15 @@ $(B)/mpsup-host: $(call objs,cmd/mpsup-host) $(call archives,$(HOST_FLOORS))
 	$(link)
 	$(Q)$(CC) $(ALL_LDFLAGS) -pthread -o $@ $^
 
+# What programs of others are made to load: needs libc and nothing else, no sanitizer either. By its second name it may
+# stand before AddressSanitizer (lib/proc/elf.h).
+SHIM := libmpsup-preload.before-libasan.so
+$(B)/libmpsup-preload.so: $(call srcs,lib/preload) $(wildcard lib/preload/*.h) lib/track/slate.h $(B)/flags
+	$(link)
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -Ilib $(OPT) -fPIC -fvisibility=hidden -fno-stack-protector $(WARN) \
+		-shared -Wl,-z,now,-z,relro,-z,defs,-z,noseparate-code,--as-needed -o $@ $(filter %.c,$^)
+	$(Q)ln -sf libmpsup-preload.so $(@D)/$(SHIM)
+
 # What shells need to complete command lines comes from the program's own tables.
 $(B)/completion.%: $(B)/mpsup
 	$(Q)$(B)/mpsup completion $* >$@.new && mv $@.new $@
@@ -108,6 +118,12 @@ $(B)/e2e/%: tests/e2e/%.c $(B)/flags
 	$(link)
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 $(WARN) -static -o $@ $<
 
+# It is made to load the shim.
+$(B)/e2e/ipc: tests/e2e/ipc.c $(B)/flags
+	@mkdir -p $(@D)
+	$(link)
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 $(WARN) -o $@ $<
+
 # Shared objects for entries: the same with its main, and the collector of tests/examples.
 shared = $(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 $(WARN) -fPIC -shared -o $@ $<
 $(B)/e2e/%.so: tests/e2e/%.c $(B)/flags
@@ -115,6 +131,30 @@ $(B)/e2e/%.so: tests/e2e/%.c $(B)/flags
 	$(link)
 	$(shared)
 $(B)/examples/%.so: tests/examples/%.c $(B)/flags
+	@mkdir -p $(@D)
+	$(link)
+	$(shared)
+
+# Programs that know nothing of our shim: as most are, as it cannot be loaded into, and with AddressSanitizer, whose run
+# time is a shared object or within the program.
+actor = $(Q)$(1) -std=gnu11 -D_GNU_SOURCE -O2 $(WARN) $(2) -o $@ $< -pthread
+$(B)/preload/actor: tests/preload/actor.c $(B)/flags
+	@mkdir -p $(@D)
+	$(link)
+	$(call actor,$(CC))
+$(B)/preload/actor-static: tests/preload/actor.c $(B)/flags
+	@mkdir -p $(@D)
+	$(link)
+	$(call actor,$(CC),-static -Wl$(comma)-w)
+$(B)/preload/actor-asan: tests/preload/actor.c $(B)/flags
+	@mkdir -p $(@D)
+	$(link)
+	$(call actor,gcc,-fsanitize=address)
+$(B)/preload/actor-asan-within: tests/preload/actor.c $(B)/flags
+	@mkdir -p $(@D)
+	$(link)
+	$(call actor,gcc,-fsanitize=address -static-libasan)
+$(B)/preload/%.so: tests/preload/%.c $(B)/flags
 	@mkdir -p $(@D)
 	$(link)
 	$(shared)
@@ -195,6 +235,8 @@ install: all
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(DOCDIR)
 	install -m 755 $(B)/mpsup $(DESTDIR)$(BINDIR)/mpsup
 	install -m 755 $(B)/mpsup-host $(DESTDIR)$(LIBEXECDIR)/mpsup-host
+	install -m 644 $(B)/libmpsup-preload.so $(DESTDIR)$(LIBEXECDIR)/libmpsup-preload.so
+	ln -sf libmpsup-preload.so $(DESTDIR)$(LIBEXECDIR)/$(SHIM)
 	install -m 644 README.md CHANGES.md LICENSE supervisor.ini.example $(DESTDIR)$(DOCDIR)
 	for p in man/*.[1-9]; do s=$${p##*.}; install -D -m 644 $$p $(DESTDIR)$(MANDIR)/man$$s/$${p##*/} || exit 1; done
 	install -D -m 644 $(B)/completion.bash $(DESTDIR)$(BASHDIR)/mpsup

@@ -40,7 +40,10 @@ struct peer {
 	int sock;    /* the supervisor's end */
 	int control; /* to the process that is the supervisor */
 	char in[KEEPER_MSG_MAX];
-	struct wire left; /* of the last datagram */
+	struct wire left;	       /* of the last datagram */
+	uint32_t unheard;	       /* UNLINKED, of this datagram and perhaps before */
+	struct keeper_message objects; /* the last that was told of, of an instance .. */
+	uint32_t strangers;	       /* .. and of nobody */
 };
 
 /* How the keeper is started. */
@@ -49,6 +52,7 @@ struct peer_options {
 	void (*before)(void);	/* in the keeper's process, before exec */
 	const char *supervisor; /* NULL = ourselves */
 	enum keeper_on_crash on_crash;
+	const char *dir; /* where it tracks objects; NULL = it does not */
 };
 
 /* Standard input is the control socket: it gets our descriptor 3, and gives the status to exit with. */
@@ -117,7 +121,7 @@ static inline bool peer_next(struct peer *p)
 	bool cut;
 
 	fd_close(&p->sock);
-	p->left.n = 0;
+	p->left.n = p->unheard = 0;
 	return peer_wait_readable(p->control, PEER_PATIENCE) &&
 	       fd_recv(p->control, &p->supervisor, sizeof(p->supervisor), &p->sock, 1, &n, &cut) >
 		       0 &&
@@ -137,7 +141,23 @@ static inline int peer_send(struct peer *p, const struct keeper_message *m, cons
 	return fd_send(p->sock, &iov, 1, fds, n_fds);
 }
 
-/* The next message but REAPED; 0, or the error, -ETIMEDOUT when none comes. */
+static inline void peer_hear(struct peer *p)
+{
+	const struct keeper_message m = { .type = KEEPER_HEARD, .count = p->unheard };
+
+	if (p->unheard > 0 && peer_send(p, &m, NULL, NULL, 0) == 0)
+		p->unheard = 0;
+}
+
+static inline void peer_note(struct peer *p, const struct keeper_message *objects)
+{
+	if (objects->instance == 0)
+		p->strangers = objects->count;
+	else
+		p->objects = *objects;
+}
+
+/* The next message but REAPED and OBJECTS; 0, or the error, -ETIMEDOUT when none comes. */
 static inline int peer_recv(struct peer *p, struct keeper_message *ret)
 {
 	for (;;) {
@@ -147,6 +167,7 @@ static inline int peer_recv(struct peer *p, struct keeper_message *ret)
 		ssize_t n;
 
 		if (p->left.n == 0) {
+			peer_hear(p);
 			if (!peer_wait_readable(p->sock, PEER_PATIENCE))
 				return -ETIMEDOUT;
 			n = fd_recv(p->sock, p->in, sizeof(p->in), fds, KEEPER_FDS_MAX, &n_fds,
@@ -160,21 +181,31 @@ static inline int peer_recv(struct peer *p, struct keeper_message *ret)
 		r = keeper_decode_next(&p->left, false, ret);
 		if (r < 0)
 			p->left.n = 0;
-		if (r < 0 || ret->type != KEEPER_REAPED)
+		if (r == 0 && ret->type == KEEPER_UNLINKED)
+			p->unheard++;
+		if (r == 0 && ret->type == KEEPER_OBJECTS)
+			peer_note(p, ret);
+		if (r < 0 || (ret->type != KEEPER_REAPED && ret->type != KEEPER_OBJECTS))
 			return r;
 	}
 }
 
-static inline int peer_hello(struct peer *p, enum keeper_on_crash on_crash)
+static inline int peer_hello_from(struct peer *p, enum keeper_on_crash on_crash, const char *dir)
 {
 	struct keeper_message m = { .type = KEEPER_HELLO,
 				    .protocol = KEEPER_PROTOCOL,
 				    .on_crash = on_crash,
-				    .time = { MPS_NS_PER_S / 2 } };
+				    .time = { MPS_NS_PER_S / 2 },
+				    .text = dir };
 	AUTO_BUF rest = BUF_INIT;
 
 	wire_put_strv(&rest, NULL);
 	return peer_send(p, &m, &rest, NULL, 0);
+}
+
+static inline int peer_hello(struct peer *p, enum keeper_on_crash on_crash)
+{
+	return peer_hello_from(p, on_crash, NULL);
 }
 
 /* False when the keeper did not come up with a supervisor. */
@@ -192,7 +223,9 @@ static inline bool peer_open(struct peer *p, const struct peer_options *o)
 		peer_exec(o, ends[1]);
 	close(ends[1]);
 	p->control = ends[0];
-	if (!peer_next(p) || peer_hello(p, o != NULL ? o->on_crash : KEEPER_CRASH_STOP) < 0 ||
+	if (!peer_next(p) ||
+	    peer_hello_from(p, o != NULL ? o->on_crash : KEEPER_CRASH_STOP,
+			    o != NULL ? o->dir : NULL) < 0 ||
 	    peer_recv(p, &m) < 0 || m.type != KEEPER_WELCOME)
 		return false;
 	p->id = tag_keeper_id(p->keeper);
@@ -221,6 +254,7 @@ struct peer_worker {
 	char **argv;
 	char **envp;
 	int out;
+	enum keeper_cleanup cleanup;
 };
 
 static inline void peer_describe(const struct peer_worker *w, struct keeper_message *m,
@@ -247,7 +281,11 @@ static inline void peer_describe(const struct peer_worker *w, struct keeper_mess
 		.type = KEEPER_START,
 		.instance = w->instance,
 		.gen = w->gen,
-		.start = { .leftovers = w->leftovers, .grace = { w->grace_ns } },
+		.start = { .leftovers = w->leftovers,
+			   .grace = { w->grace_ns },
+			   .cleanup = w->cleanup,
+			   .scan = true,
+			   .name = "web" },
 	};
 	mps_spawn_encode(&spawn, rest);
 }
@@ -282,6 +320,7 @@ static inline int peer_finish(struct peer *p, int status)
 	struct keeper_message m = { .type = KEEPER_EXIT, .status = (uint32_t)status };
 	int zero = 0;
 
+	peer_hear(p);
 	peer_send(p, &m, NULL, NULL, 0);
 	if (write(p->control, &zero, sizeof(zero)) < 0)
 		return -1;

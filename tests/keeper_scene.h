@@ -10,11 +10,13 @@
 
 struct scene {
 	struct peer p;
-	int out[2]; /* what workers write; its end of file: none is left */
+	int out[2];		     /* what workers write; its end of file: none is left */
+	enum keeper_cleanup cleanup; /* of those that are started */
 };
 
 static inline void open_scene_with(struct scene *s, const struct peer_options *o)
 {
+	s->cleanup = KEEPER_CLEAN_EXIT;
 	cr_assert(peer_open(&s->p, o), "no keeper at %s", peer_host());
 	cr_assert_eq(pipe2(s->out, O_CLOEXEC), 0);
 }
@@ -28,7 +30,14 @@ static inline void open_scene(struct scene *s)
 static inline void start(struct scene *s, uint32_t i, uint32_t gen, enum keeper_leftovers left,
 			 int64_t grace_ms, char **argv, char **envp)
 {
-	struct peer_worker w = { i, gen, left, grace_ms * MPS_NS_PER_MS, argv, envp, s->out[1] };
+	struct peer_worker w = { .instance = i,
+				 .gen = gen,
+				 .leftovers = left,
+				 .grace_ns = grace_ms * MPS_NS_PER_MS,
+				 .argv = argv,
+				 .envp = envp,
+				 .out = s->out[1],
+				 .cleanup = s->cleanup };
 
 	cr_assert_eq(peer_start(&s->p, &w), 0);
 }

@@ -192,8 +192,11 @@ static void check_timer(const struct world *w)
 	MUST(w->timer.ns == s->timer_at.ns);
 	switch (s->state) {
 	case SVC_STARTING:
-		MUST(armed == (s->conf->ready == CONF_READY_TIME ? s->pid != 0
-								 : s->conf->start_timeout > 0));
+		MUST(armed == (s->conf->ready == CONF_READY_NOTIFY ||
+					       (s->conf->start_method == CONF_METHOD_FORKSERVER &&
+						s->pid == 0)
+				       ? s->conf->start_timeout > 0
+				       : s->pid != 0));
 		MUST(!s->ready || (s->pid == 0 && s->conf->ready == CONF_READY_NOTIFY));
 		break;
 	case SVC_RUNNING:

@@ -45,6 +45,8 @@ static void set_one(struct world *w, const char *key, long v)
 		c->restart_delay_max = v * MPS_NS_PER_MS;
 	else if (strcmp(key, "notify") == 0)
 		c->ready = v != 0 ? CONF_READY_NOTIFY : CONF_READY_TIME;
+	else if (strcmp(key, "server") == 0)
+		c->start_method = v != 0 ? CONF_METHOD_FORKSERVER : CONF_METHOD_SPAWN;
 	else if (strcmp(key, "timeout_ms") == 0)
 		c->start_timeout = v * MPS_NS_PER_MS;
 	else if (strcmp(key, "watchdog_ms") == 0)

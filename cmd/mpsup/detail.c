@@ -239,6 +239,20 @@ static void add_said(struct buf *out, const json_t *said)
 		add_field(out, "it said", line.p);
 }
 
+/* Semaphores, shared memory and the like that it has made. */
+static void add_ipc(struct buf *out, const json_t *ipc)
+{
+	json_int_t held = json_integer_value(json_object_get(ipc, "held"));
+	json_int_t cleaned = json_integer_value(json_object_get(ipc, "cleaned"));
+	AUTO_BUF line = BUF_INIT;
+
+	if (held == 0 && cleaned == 0)
+		return;
+	buf_addf(&line, "%lld held, %lld leaked and unlinked", (long long)held, (long long)cleaned);
+	if (!line.failed)
+		add_field(out, "objects", line.p);
+}
+
 static void add_head(struct buf *out, const json_t *row)
 {
 	static const struct {
@@ -280,6 +294,7 @@ static void add_head(struct buf *out, const json_t *row)
 	add_forkserver(out, json_object_get(row, "forkserver"));
 	add_pipes(out, json_object_get(row, "pipes"));
 	add_said(out, json_object_get(row, "said"));
+	add_ipc(out, json_object_get(row, "ipc"));
 }
 
 static unsigned depth_of(const json_t *tree, size_t i)

@@ -135,6 +135,13 @@ static void add_reload(struct buf *b, const json_t *data)
 	}
 }
 
+static void add_ipc(struct buf *b, const json_t *data)
+{
+	buf_addf(b, "leaked %s ", text_of(data, "type"));
+	add_clean(b, text_of(data, "object"));
+	buf_addf(b, " unlinked, pid %lld", number_of(data, "pid"));
+}
+
 static void add_takeover(struct buf *b, const json_t *data)
 {
 	buf_addf(b, "supervisor %lld has followed %lld", number_of(data, "supervisor_pid"),
@@ -156,6 +163,7 @@ static void (*const adds[N_EVENT_TYPES])(struct buf *b, const json_t *data) = {
 	[EVENT_SPAWN_ERROR] = add_spawn_error,
 	[EVENT_LOG_ROTATED] = add_log_rotated,
 	[EVENT_RELOAD] = add_reload,
+	[EVENT_IPC] = add_ipc,
 	[EVENT_TAKEOVER] = add_takeover,
 	[EVENT_SHUTDOWN] = add_shutdown,
 };

@@ -224,6 +224,8 @@ json_t *explain_proc(const struct conf_proc *p)
 	set_string(o, "entry", p->entry);
 	set_string(o, "args", p->args);
 	set_string(o, "start_method", conf_method_word(p->start_method));
+	set_string(o, "track", conf_track_word(p->track));
+	set_string(o, "ipc_cleanup", conf_cleanup_word(p->ipc_cleanup));
 	set_string(o, "forkserver", p->forkserver);
 	set_list(o, "preload", p->preload);
 	set_string(o, "directory", p->directory);
@@ -300,6 +302,8 @@ static json_t *explain_supervisord(const struct conf_supervisord *s)
 	set_environment(o, s->environment);
 	set_string(o, "identifier", s->identifier);
 	set_string(o, "start_method", conf_method_word(s->start_method));
+	set_string(o, "track", conf_track_word(s->track));
+	set_string(o, "ipc_cleanup", conf_cleanup_word(s->ipc_cleanup));
 	if (s->exit_on == CONF_EXIT_NAME)
 		buf_addf(&exit_on, "exit:%s", s->exit_on_name);
 	set_string(o, "exit_on", s->exit_on == CONF_EXIT_NAME ? exit_on.p : exit_words[s->exit_on]);

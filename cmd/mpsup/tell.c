@@ -42,7 +42,8 @@ const struct cmd cmd_tell = {
 		"from inside a program: tell the supervisor that it is ready, or what to restart",
 	.help = "READY=1, STATUS=TEXT, WATCHDOG=1 and others as of sd_notify(3); START=, STOP=, "
 		"RESTART= and KILL=NAME,\n"
-		"where control= of the program allows it. NAME 1 is the program itself. See "
-		"mpsup-worker(7).",
+		"where control= of the program allows it. NAME 1 is the program itself. Exits 0 "
+		"when it has been read,\n"
+		"whether it could be done or not: the log tells that. See mpsup-worker(7).",
 	.run = run,
 };

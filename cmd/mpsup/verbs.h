@@ -24,6 +24,7 @@ extern const struct cmd cmd_events;
 extern const struct cmd cmd_upgrade;
 extern const struct cmd cmd_shutdown;
 extern const struct cmd cmd_ls;
+extern const struct cmd cmd_ipc;
 extern const struct cmd cmd_pipes;
 extern const struct cmd cmd_graph;
 extern const struct cmd cmd_check;

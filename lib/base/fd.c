@@ -5,10 +5,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -49,6 +52,13 @@ int fd_set_cloexec(int fd, bool on)
 int fd_set_nonblock(int fd, bool on)
 {
 	return set_flag(fd, F_GETFL, F_SETFL, O_NONBLOCK, on);
+}
+
+bool fd_is_locked(int dir, const char *name)
+{
+	AUTO_CLOSE int lock = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+	return lock >= 0 && flock(lock, LOCK_EX | LOCK_NB) < 0;
 }
 
 int fd_write_all(int fd, const void *p, size_t n)
@@ -169,6 +179,27 @@ ssize_t fd_recv(int sock, void *p, size_t size, int *fds, size_t max_fds, size_t
 	}
 	*ret_cut = (msg.msg_flags & (MSG_CTRUNC | MSG_TRUNC)) != 0;
 	return n;
+}
+
+int fd_connect_unix(int type, const char *name)
+{
+	AUTO_CLOSE int sock = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	size_t n = strlen(name);
+
+	if (sock < 0)
+		return -errno;
+	if ((name[0] != '@' && name[0] != '/') || n < 2 || n >= sizeof(a.sun_path))
+		return -EINVAL;
+	memcpy(a.sun_path, name, n);
+	if (name[0] == '@')
+		a.sun_path[0] = '\0';
+	else
+		n++; /* with its NUL */
+	if (connect(sock, (struct sockaddr *)&a,
+		    (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n)) < 0)
+		return -errno;
+	return TAKE_FD(sock);
 }
 
 size_t fd_raise_limit(size_t want)

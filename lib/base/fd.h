@@ -16,12 +16,24 @@ void fd_close(int *fd);
 int fd_set_cloexec(int fd, bool on);
 int fd_set_nonblock(int fd, bool on);
 
+/*
+ * True where somebody holds the lock of the file `name` in the folder `dir` (flock(2)). It is opened for reading only, so
+ * that those who watch it are not woken.
+ */
+bool fd_is_locked(int dir, const char *name);
+
 /* All of n bytes, through EINTR and short writes (the fd must block). 0 or -errno. */
 int fd_write_all(int fd, const void *p, size_t n);
 
 /* The whole file from where it stands, at most `max` bytes, as a heap string the caller frees. -EFBIG if longer. */
 int fd_read_all(int fd, size_t max, char **ret_text, size_t *ret_len);
 int fd_read_file(const char *path, size_t max, char **ret_text, size_t *ret_len);
+
+/*
+ * A unix socket of that type (SOCK_STREAM ...), CLOEXEC, connected to a path or to "@NAME", an abstract one. The
+ * descriptor, or -errno; -EINVAL: neither, or too long.
+ */
+int fd_connect_unix(int type, const char *name);
 
 /*
  * One datagram with descriptors (SCM_RIGHTS, unix(7)). fd_send: 0 or -errno (-EAGAIN on a full socket, -EMSGSIZE).

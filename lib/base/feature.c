@@ -12,6 +12,9 @@ static const char *const names[N_FEATURES] = {
 	[FEATURE_CHILDREN] = "children",
 	[FEATURE_CLONE_VM] = "clone_vm",
 	[FEATURE_CRASH_LIMIT] = "crash_limit",
+	[FEATURE_INOTIFY] = "inotify",
+	[FEATURE_FANOTIFY] = "fanotify",
+	[FEATURE_LEASE] = "lease",
 };
 
 bool feature_allowed(enum feature f)

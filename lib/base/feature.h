@@ -13,6 +13,9 @@ enum feature {
 	FEATURE_CHILDREN, /* /proc/PID/task/TID/children (CONFIG_PROC_CHILDREN); else all of /proc */
 	FEATURE_CLONE_VM,    /* a child that shares our memory until its exec; else fork */
 	FEATURE_CRASH_LIMIT, /* a supervisor that crashes again and again is given up */
+	FEATURE_INOTIFY, /* what happens in /dev/shm is told by inotify(7); else it is looked at in the end */
+	FEATURE_FANOTIFY, /* who makes something there by fanotify(7); else open files and maps tell whose it is */
+	FEATURE_LEASE, /* F_SETLEASE tells whether a file is in use; else fds and maps in /proc */
 	N_FEATURES
 };
 

@@ -47,6 +47,16 @@
 /* What programs say. */
 #define NOTIFY_MSG_MAX 4096 /* one datagram, either way */
 
+/* The resource tracker. */
+#define TRACK_NAME_MAX 4096		   /* the name of an object, decoded */
+#define TRACK_MSG_MAX 16384		   /* one datagram of a client */
+#define TRACK_RECORDS_MAX 4000000	   /* objects in one registry */
+#define TRACK_CLIENTS_MAX 16384		   /* connections to one keeper */
+#define TRACK_RECORDS_INSTANCE_MAX 2000000 /* objects of one instance */
+#define TRACK_JOURNAL_BEHIND_MAX                                                                   \
+	(4 << 20) /* lines that a full disk did not take; more and it is written anew */
+#define TRACK_FOLDER_DEPTH_MAX 64 /* folders in folders that are removed */
+
 /* mpsup logs. */
 #define LINE_HELD_MAX (1 << 20) /* of a line until its end comes; a longer one is shown in pieces */
 

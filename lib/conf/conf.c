@@ -360,6 +360,20 @@ const char *conf_control_word(enum conf_control v)
 	return words[v];
 }
 
+const char *conf_track_word(enum conf_track v)
+{
+	static const char *const words[] = { "preload", "scan", "off" };
+
+	return words[v];
+}
+
+const char *conf_cleanup_word(enum conf_cleanup v)
+{
+	static const char *const words[] = { "exit", "shutdown", "off" };
+
+	return words[v];
+}
+
 const char *conf_pipe_mode_word(enum conf_pipe_mode v)
 {
 	static const char *const words[] = { "stream", "packet", "duplex" };

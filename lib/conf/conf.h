@@ -36,6 +36,10 @@ enum conf_control {
 	CONF_CONTROL_GROUP,
 	CONF_CONTROL_ALL
 };
+/* How it is known which named objects a program makes. */
+enum conf_track { CONF_TRACK_PRELOAD, CONF_TRACK_SCAN, CONF_TRACK_OFF };
+/* When those that it has left behind are unlinked. */
+enum conf_cleanup { CONF_CLEANUP_EXIT, CONF_CLEANUP_SHUTDOWN, CONF_CLEANUP_OFF };
 enum conf_stop_method { CONF_STOP_SIGNAL, CONF_STOP_MESSAGE };
 enum conf_on_crash { CONF_CRASH_STOP, CONF_CRASH_RESTART };
 enum conf_level {
@@ -143,6 +147,8 @@ struct conf_proc {
 	/* mpsup's own */
 	enum conf_kill_mode kill_mode;
 	enum conf_method start_method;
+	enum conf_track track;
+	enum conf_cleanup ipc_cleanup;
 	int64_t restart_delay; /* ns, CONF_UNSET = supervisord's meaning of startretries */
 	int64_t restart_delay_max; /* ns, CONF_UNSET likewise; the table's default counts once either is set */
 	int restart_limit_count; /* 0 = no limit */
@@ -202,6 +208,8 @@ struct conf_supervisord {
 
 	/* mpsup's own */
 	enum conf_method start_method;
+	enum conf_track track;
+	enum conf_cleanup ipc_cleanup;
 	enum conf_exit_on exit_on;
 	char *exit_on_name; /* CONF_EXIT_NAME: "group:name" or "name" as written */
 	enum conf_on_crash on_crash;
@@ -274,6 +282,8 @@ const char *conf_autorestart_word(enum conf_autorestart v);
 const char *conf_method_word(enum conf_method v);
 const char *conf_kill_mode_word(enum conf_kill_mode v);
 const char *conf_control_word(enum conf_control v);
+const char *conf_track_word(enum conf_track v);
+const char *conf_cleanup_word(enum conf_cleanup v);
 const char *conf_level_word(enum conf_level v);
 const char *conf_pipe_mode_word(enum conf_pipe_mode v);
 const char *conf_on_end_word(enum conf_on_end v);

@@ -109,6 +109,10 @@ int entries_check(struct scope *s, const struct slots *slots, struct conf_proc *
 			    "is not used: arguments of a command stand behind it");
 	if (slot_of(slots, s, "start_method") == NULL)
 		p->start_method = s->l->conf->supervisord.start_method;
+	if (slot_of(slots, s, "track") == NULL)
+		p->track = s->l->conf->supervisord.track;
+	if (slot_of(slots, s, "ipc_cleanup") == NULL)
+		p->ipc_cleanup = s->l->conf->supervisord.ipc_cleanup;
 	if (p->start_method == CONF_METHOD_FORKSERVER)
 		return errors + find_server(s, slots, p);
 	if (server != NULL)

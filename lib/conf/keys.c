@@ -95,6 +95,8 @@ const struct section_kind section_kinds[] = {
 #define OWN KEY_OWN
 #define LIVE KEY_LIVE
 #define METHODS "spawn|fork|forkserver"
+#define TRACKS "preload|scan|off"
+#define CLEANUPS "exit|shutdown|off"
 
 /* clang-format off */
 const struct key keys[] = {
@@ -117,6 +119,8 @@ const struct key keys[] = {
 	SUPER("environment", KEY_ENVIRONMENT, environment, NULL, 0, 0, NULL, KEY_ELSEWHERE, "variables for all programs"),
 	SUPER("identifier", KEY_STRING, identifier, "supervisor", 0, 0, NULL, 0, "name of this supervisor"),
 	SUPER("start_method", KEY_CHOICE, start_method, "spawn", 0, 0, METHODS, OWN | KEY_ELSEWHERE, "how programs are started that do not say it"),
+	SUPER("track", KEY_CHOICE, track, "preload", 0, 0, TRACKS, OWN | KEY_ELSEWHERE, "how the objects of programs are known that do not say it"),
+	SUPER("ipc_cleanup", KEY_CHOICE, ipc_cleanup, "exit", 0, 0, CLEANUPS, OWN | KEY_ELSEWHERE, "when the left-over objects of programs are unlinked that do not say it"),
 	SUPER("exit_on", KEY_EXIT_ON, exit_on, NULL, 0, 0, NULL, OWN | LIVE, "end with the programs: fatal, exit:NAME or all"),
 	SUPER("on_crash", KEY_CHOICE, on_crash, "restart", 0, 0, "stop|restart", OWN | LIVE, "the supervisor has crashed: stop all programs, or start another supervisor, which takes them over"),
 	SUPER("orphan_grace", KEY_TIME, orphan_grace, "0.5", 0, 0, NULL, OWN | LIVE, "time between TERM and KILL when the supervisor is gone"),
@@ -126,6 +130,8 @@ const struct key keys[] = {
 	PROC("args", KEY_STRING, args, NULL, 0, 0, NULL, OWN | EACH, "what the entry gets as arguments; quotes as in a shell"),
 	PROC("start_method", KEY_CHOICE, start_method, NULL, 0, 0, METHODS, OWN, "how it is started (default: that of [supervisord])"),
 	PROC("forkserver", KEY_NAME, forkserver, NULL, 0, 0, NULL, OWN, "which forkserver starts it (default: one of its own for all that name none)"),
+	PROC("track", KEY_CHOICE, track, NULL, 0, 0, TRACKS, OWN, "how it is known which semaphores, shared memory and queues it makes (default: that of [supervisord])"),
+	PROC("ipc_cleanup", KEY_CHOICE, ipc_cleanup, NULL, 0, 0, CLEANUPS, OWN, "when those that it leaves behind are unlinked (default: that of [supervisord])"),
 	PROC("process_name", KEY_NAME, name, "%(program_name)s", 0, 0, NULL, EACH | LIVE | KEY_ELSEWHERE, "name of each process"),
 	PROC("numprocs", KEY_INT, numprocs, "1", INT_MIN, CONF_PROGRAMS_MAX, NULL, LIVE | KEY_ELSEWHERE, "how many processes"),
 	PROC("numprocs_start", KEY_INT, numprocs_start, "0", 0, 0, NULL, LIVE | KEY_ELSEWHERE, "the first process_num"),
@@ -168,7 +174,7 @@ const struct key keys[] = {
 	PROC("log_timestamp", KEY_BOOL, log_timestamp, "false", 0, 0, NULL, OWN, "the time before each line"),
 	PROC("control", KEY_CHOICE, control, "notify", 0, 0, "off|notify|self|group|all", OWN, "what it may tell the supervisor: nothing, of itself, or to restart itself, its group, all"),
 	PROC("ready", KEY_CHOICE, ready, "time", 0, 0, "time|notify", OWN, "it is RUNNING after startsecs, or when it says READY=1"),
-	PROC("start_timeout", KEY_TIME, start_timeout, "90", 0, 0, NULL, OWN | LIVE, "ready=notify: how long it may take; 0 = for ever"),
+	PROC("start_timeout", KEY_TIME, start_timeout, "90", 0, 0, NULL, OWN | LIVE, "how long READY=1, or a forkserver, may take; 0 = for ever"),
 	PROC("watchdog_sec", KEY_TIME, watchdog, "0", 0, 0, NULL, OWN, "killed when it says no WATCHDOG=1 for so long; 0 = never"),
 	PROC("stop_method", KEY_CHOICE, stop_method, "signal", 0, 0, "signal|message", OWN, "stopped by stopsignal, or asked by STOP=1 first"),
 	PROC("daemon", KEY_BOOL, daemon, "yes", 0, 0, NULL, OWN | LIVE, "no = mpsup run waits for it to end"),

@@ -111,7 +111,7 @@ void boss_close_ready(struct keeper *k)
 }
 
 /* For whom mpsup is a daemon standard error is nowhere: there is the log, in the form of its other lines. */
-static void say(const struct keeper *k, const char *text)
+void boss_say(const struct keeper *k, const char *level, const char *text)
 {
 	struct timespec ts;
 	char second[32];
@@ -122,7 +122,7 @@ static void say(const struct keeper *k, const char *text)
 	if (k->log_fd < 0 || localtime_r(&ts.tv_sec, &tm) == NULL)
 		return;
 	strftime(second, sizeof(second), "%Y-%m-%d %H:%M:%S", &tm);
-	dprintf(k->log_fd, "%s,%03ld CRIT keeper: %s\n", second, ts.tv_nsec / 1000000, text);
+	dprintf(k->log_fd, "%s,%03ld %s keeper: %s\n", second, ts.tv_nsec / 1000000, level, text);
 }
 
 int boss_fail(const struct keeper *k, const char *what, int error)
@@ -131,7 +131,7 @@ int boss_fail(const struct keeper *k, const char *what, int error)
 
 	buf_addf(&text, "the keeper cannot start: %s: %s", what, strerror(error));
 	if (!text.failed)
-		say(k, text.p);
+		boss_say(k, "CRIT", text.p);
 	return 1;
 }
 
@@ -319,7 +319,7 @@ static void give_up(struct keeper *k, const struct boss *b, int status, const ch
 		buf_addf(&text, "the supervisor was ended by signal %u%s; ending all its programs",
 			 b->status, what);
 	if (!text.failed)
-		say(k, text.p);
+		boss_say(k, "CRIT", text.p);
 	end_begin(k, status);
 }
 

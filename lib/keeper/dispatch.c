@@ -13,6 +13,7 @@
 #include "base/fd.h"
 #include "base/wire.h"
 #include "keeper/internal.h"
+#include "keeper/tracker.h"
 
 static void on_hello(struct keeper *k, const struct keeper_message *m)
 {
@@ -23,6 +24,8 @@ static void on_hello(struct keeper *k, const struct keeper_message *m)
 	k->unlink_size = k->unlink_list != NULL ? m->rest_size : 0;
 	if (k->unlink_size > 0)
 		memcpy(k->unlink_list, m->rest, m->rest_size);
+	if (m->text != NULL)
+		track_open(k, m->text);
 	boss_on_hello(k, m);
 }
 
@@ -80,6 +83,7 @@ static void on_forget(struct keeper *k, uint32_t index)
 	if (index >= k->n_slots || k->slots[index].state != SLOT_IDLE)
 		return;
 	slot_keep(k, index, 0, NULL, 0);
+	track_forget(k, index);
 	k->slots[index].gen = 0;
 	k->slots[index].reports = 0;
 }
@@ -135,6 +139,9 @@ static void on_message(struct keeper *k, const struct keeper_message *m, bool cu
 	case KEEPER_UPGRADE:
 		on_upgrade(k);
 		break;
+	case KEEPER_HEARD:
+		track_heard(k, m->count);
+		break;
 	case KEEPER_DROP_SERVER:
 		server_drop(k, m->text);
 		break;
@@ -151,6 +158,8 @@ static void on_message(struct keeper *k, const struct keeper_message *m, bool cu
 	case KEEPER_REFUSED:
 	case KEEPER_SIGNALLED:
 	case KEEPER_SERVER:
+	case KEEPER_UNLINKED:
+	case KEEPER_OBJECTS:
 	case KEEPER_STOPPED:
 		break; /* ours to say: the decoder has refused them */
 	}
@@ -184,6 +193,9 @@ bool dispatch_read(struct keeper *k)
 
 		if (n == -EAGAIN)
 			return false;
+		/* It has died with words of ours unread (unix(7)); what it had said before is behind that. */
+		if (n == -ECONNRESET)
+			continue;
 		if (n == 0 && !has_hung_up(k->boss.sock))
 			continue;
 		if (n <= 0) { /* its pidfd tells the rest */

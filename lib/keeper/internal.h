@@ -2,7 +2,8 @@
  * The keeper's state, shared by its files: keeper.c (loop, signals, deadlines), boss.c (the supervisor's process),
  * dispatch.c (messages), end.c (the end of all), slot.c (one instance: start, exec, exit, signals), heir.c (another main
  * process than the one that was started), slot_report.c (what the supervisor is told of instances), server.c
- * (forkservers), server_ask.c (what they are asked for) and stray.c (orphans: whose they are, reaping and ending them).
+ * (forkservers), server_ask.c (what they are asked for), stray.c (orphans: whose they are, reaping and ending them), and
+ * those of the tracker (tracker.h).
  */
 #ifndef KEEPER_INTERNAL_H
 #define KEEPER_INTERNAL_H
@@ -37,6 +38,7 @@ enum {
 	REPORT_EXITED = 1 << 4,
 	REPORT_GONE = 1 << 5,
 	REPORT_INSTANCE = 1 << 6, /* to a new supervisor; the others are part of it */
+	REPORT_OBJECTS = 1 << 7,  /* how many it holds; told before the others */
 };
 
 #define NO_SLOT UINT32_MAX
@@ -45,7 +47,9 @@ enum {
 #define KEEPER_SIGNALS 32
 
 struct ask;
+struct holding;
 struct server;
+struct tracker;
 
 struct slot {
 	uint32_t gen;
@@ -77,6 +81,10 @@ struct slot {
 	uint64_t sent; /* signals by SIGNAL since the start, bit n - 1 */
 	uint32_t n_kept;
 	int *kept;
+	struct holding *holding; /* of objects; NULL = it never had any, nor a connection */
+	char *name;		 /* for people; NULL = none */
+	uint8_t cleanup;	 /* enum keeper_cleanup */
+	bool scan;
 };
 
 /* An orphan that fell to us; it stays our child until we reap it, so its number cannot mean another. */
@@ -180,6 +188,8 @@ struct keeper {
 	char *unlink_list; /* encoded strv */
 	size_t unlink_size;
 
+	struct tracker *tracker; /* NULL = none */
+
 	struct buf out, scratch;
 	int fds[KEEPER_FDS_MAX];
 	size_t n_fds;
@@ -200,6 +210,10 @@ enum watch {
 	WATCH_NEXT_SOCK,
 	WATCH_SERVER, /* `slot` is the server's index */
 	WATCH_SERVER_SOCK,
+	WATCH_TRACK,  /* who wants to connect */
+	WATCH_CLIENT, /* `slot` is its index, `gen` its number */
+	WATCH_SHM,
+	WATCH_SCAN,
 };
 int keeper_watch(struct keeper *k, int fd, uint32_t events, enum watch what, uint32_t slot,
 		 uint32_t gen);
@@ -247,6 +261,8 @@ void boss_take_unheard(struct keeper *k);
 /* Ends the boss and the next. */
 void boss_kill(struct keeper *k);
 void boss_close_ready(struct keeper *k);
+/* For people, where no supervisor can say it any more: to standard error and the log. `level` as in its lines ("INFO"). */
+void boss_say(const struct keeper *k, const char *level, const char *text);
 /* Says why the keeper cannot start; 1. */
 int boss_fail(const struct keeper *k, const char *what, int error);
 
@@ -286,6 +302,8 @@ void slot_on_exit(struct keeper *k, uint32_t index);
 void slot_signal(struct keeper *k, uint32_t index, int sig, enum keeper_scope scope);
 /* The sweep has counted: nothing left means gone; else the clock to KILL starts. */
 void slot_after_sweep(struct keeper *k, uint32_t index);
+/* Nothing is left of the instance, and of what it has left behind either: it is told. */
+void slot_gone(struct keeper *k, uint32_t index);
 /* Descriptors that outlive the supervisor, from number `first` on; they become the keeper's. */
 void slot_keep(struct keeper *k, uint32_t index, uint32_t first, const int *fds, size_t n);
 /* Slot `index`, growing the table; NULL when memory ran out. */
@@ -323,6 +341,8 @@ void server_drop(struct keeper *k, const char *name);
 void server_on_word(struct keeper *k, uint32_t index);
 void server_on_exit(struct keeper *k, uint32_t index);
 bool server_has_pid(const struct keeper *k, pid_t pid, uint32_t *ret_index);
+/* Whatever of those that have ended is dead and was no program's yet. */
+void server_reap_spares(struct keeper *k);
 struct mps_time server_next_deadline(const struct keeper *k);
 void server_check_deadlines(struct keeper *k, struct mps_time now);
 void server_end_all(struct keeper *k);
@@ -359,6 +379,8 @@ size_t stray_count(const struct keeper *k);
 /* When all is over: ends what bears our mark and never fell to us, such as siblings of workers (CLONE_PARENT). */
 void stray_last_look(struct keeper *k);
 void stray_signal(struct keeper *k, uint32_t slot, int sig);
+/* One of this run of the instance lives. */
+bool stray_any(const struct keeper *k, uint32_t slot);
 void stray_reaped(struct keeper *k, const siginfo_t *si);
 
 #endif

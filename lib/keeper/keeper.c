@@ -26,6 +26,7 @@
 #include "base/title.h"
 #include "base/wire.h"
 #include "keeper/internal.h"
+#include "keeper/tracker.h"
 #include "proc/close.h"
 #include "proc/pidfd.h"
 #include "proc/tag.h"
@@ -229,6 +230,7 @@ static int next_timeout(const struct keeper *k, struct mps_time now)
 	keeper_earliest(&best, k->next_deadline);
 	keeper_earliest(&best, k->send_again);
 	keeper_earliest(&best, server_next_deadline(k));
+	keeper_earliest(&best, track_next_turn(k));
 	if (k->sweep && stray_sweep_due(k).ns <= now.ns)
 		return 0;
 	if (k->sweep)
@@ -303,6 +305,17 @@ static void on_event(struct keeper *k, const struct epoll_event *e)
 	case WATCH_SERVER_SOCK:
 		server_on_word(k, index);
 		break;
+	case WATCH_TRACK:
+		track_on_connect(k);
+		break;
+	case WATCH_CLIENT:
+		track_on_words(k, index, gen);
+		break;
+	case WATCH_SHM:
+		shm_read(k);
+		break;
+	case WATCH_SCAN:
+		break;
 	case WATCH_EXEC:
 		if (current && k->slots[index].exec_fd >= 0)
 			slot_on_exec(k, index);
@@ -329,6 +342,7 @@ static void *loop(void *user)
 		slot_release_files(k, true);
 		n = epoll_wait(k->epoll, events, ARRAY_SIZE(events), next_timeout(k, mps_now()));
 
+		track_begin_turn(k);
 		/* What the supervisor has said of one that has died since comes first. */
 		for (int i = 0; i < n; i++)
 			if (what_of(&events[i]) == WATCH_SOCK)
@@ -336,6 +350,7 @@ static void *loop(void *user)
 		for (int i = 0; i < n; i++)
 			if (what_of(&events[i]) != WATCH_SOCK)
 				on_event(k, &events[i]);
+		server_reap_spares(k);
 		/* After the events: most that have died were mains, and are reaped by now. */
 		if (k->dead > 0 && k->have_pidfd && is_sibling(k, k->dead))
 			reap_all(k);
@@ -347,9 +362,11 @@ static void *loop(void *user)
 		}
 		if (k->sweep)
 			stray_sweep(k, mps_now());
+		track_turn(k);
 		slot_flush_reports(k);
 	}
 	stray_last_look(k);
+	track_close(k);
 	end_unlink(k);
 	_exit(k->exit_status);
 }

@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "base/limits.h"
 #include "base/wire.h"
+#include "track/track.h"
 
 enum kind { U32, U64, BOOL, TIME, TEXT, REST };
 
@@ -28,24 +29,31 @@ static const struct shape {
 	struct field fields[FIELDS_MAX];
 } shapes[] = {
 	[KEEPER_HELLO] = { true,
-			   4,
+			   5,
 			   { { U32, M(protocol) },
 			     { U32, M(on_crash) },
 			     { TIME, M(time) },
+			     { TEXT, M(text) },
 			     { REST, M(rest) } } },
 	[KEEPER_START] = { true,
-			   5,
+			   8,
 			   { { U32, M(instance) },
 			     { U32, M(gen) },
 			     { U32, M(start.leftovers) },
 			     { TIME, M(start.grace) },
+			     { U32, M(start.cleanup) },
+			     { BOOL, M(start.scan) },
+			     { TEXT, M(start.name) },
 			     { REST, M(rest) } } },
 	[KEEPER_START_LONG] = { true,
-				4,
+				7,
 				{ { U32, M(instance) },
 				  { U32, M(gen) },
 				  { U32, M(start.leftovers) },
-				  { TIME, M(start.grace) } } },
+				  { TIME, M(start.grace) },
+				  { U32, M(start.cleanup) },
+				  { BOOL, M(start.scan) },
+				  { TEXT, M(start.name) } } },
 	[KEEPER_SIGNAL] = { true,
 			    4,
 			    { { U32, M(instance) },
@@ -60,6 +68,7 @@ static const struct shape {
 	[KEEPER_EXIT] = { true, 1, { { U32, M(status) } } },
 	[KEEPER_DETACH] = { true, 1, { { U32, M(protocol) } } },
 	[KEEPER_UPGRADE] = { true, 1, { { U32, M(protocol) } } },
+	[KEEPER_HEARD] = { true, 1, { { U32, M(count) } } },
 	[KEEPER_DROP_SERVER] = { true, 1, { { TEXT, M(text) } } },
 	[KEEPER_WELCOME] = { false,
 			     6,
@@ -116,6 +125,16 @@ static const struct shape {
 			      { U32, M(pid) },
 			      { BOOL, M(is_ready) },
 			      { U32, M(count) } } },
+	[KEEPER_UNLINKED] = { false,
+			      5,
+			      { { U32, M(instance) },
+				{ U32, M(pid) },
+				{ U32, M(object) },
+				{ TEXT, M(text) },
+				{ TEXT, M(program) } } },
+	[KEEPER_OBJECTS] = { false,
+			     3,
+			     { { U32, M(instance) }, { U32, M(count) }, { U32, M(cleaned) } } },
 	[KEEPER_STOPPED] = { false,
 			     3,
 			     { { U32, M(instance) }, { U32, M(gen) }, { U32, M(signal) } } },
@@ -208,7 +227,8 @@ int keeper_decode_next(struct wire *w, bool to_keeper, struct keeper_message *re
 		return -EBADMSG;
 	if (w->failed || m.state > KEEPER_IS_FAILED || m.on_crash > KEEPER_CRASH_RESTART ||
 	    m.first >= KEEPER_INSTANCES_MAX || m.instance >= KEEPER_INSTANCES_MAX ||
-	    m.start.leftovers > KEEPER_LEFT_KEEP || m.scope > KEEPER_SCOPE_TREE || m.signal > 64)
+	    m.start.leftovers > KEEPER_LEFT_KEEP || m.start.cleanup > KEEPER_CLEAN_OFF ||
+	    m.object >= N_TRACK_TYPES || m.scope > KEEPER_SCOPE_TREE || m.signal > 64)
 		return -EBADMSG;
 	m.start.instance = m.instance;
 	m.start.gen = m.gen;

@@ -21,13 +21,20 @@ struct buf;
 struct wire;
 struct mps_spawn;
 
-#define KEEPER_PROTOCOL 5
+#define KEEPER_PROTOCOL 6
 
 enum keeper_type {
 	/* supervisor -> keeper */
-	KEEPER_HELLO =
-		1, /* u32 protocol, u32 on_crash, u64 orphan_grace ns, strv files to unlink at the end */
-	KEEPER_START,	   /* start_head, spawn; descriptors of its table travel along */
+	/*
+	 * u32 protocol, u32 on_crash, u64 orphan_grace ns, str folder (for the tracker's socket and journal, NULL = it tracks
+	 * nothing), strv files to unlink at the end
+	 */
+	KEEPER_HELLO = 1,
+	/*
+	 * start_head, spawn; descriptors of its table travel along. The head: u32 instance, u32 gen, u32 leftovers, u64 grace,
+	 * u32 enum keeper_cleanup, u32 look for objects that it does not speak of, str name for people
+	 */
+	KEEPER_START,
 	KEEPER_START_LONG, /* start_head; the spawn is in a memfd, the last descriptor */
 	KEEPER_SIGNAL,	   /* u32 instance, u32 gen, u32 signal, u32 scope */
 	/*
@@ -45,6 +52,7 @@ enum keeper_type {
 	KEEPER_NAME_MAIN, /* u32 instance, u32 gen, u32 pid: the program says that this is its main process */
 	KEEPER_UPGRADE, /* u32 protocol; the standard error that the next supervisor has until it takes over */
 	KEEPER_DROP_SERVER, /* str name: of a forkserver that nobody is to use any more */
+	KEEPER_HEARD,	    /* u32 how many UNLINKED were heard since the last */
 	/* keeper -> supervisor */
 	/*
 	 * The answer to HELLO: u32 protocol, u32 keeper pid, u32 count of INSTANCE messages that follow; of the supervisor
@@ -74,8 +82,26 @@ enum keeper_type {
 	KEEPER_SIGNALLED,
 	/* a forkserver: str name, u32 pid (0 = none now), u32 has it loaded all, u32 how many it and those before it have started */
 	KEEPER_SERVER,
+	/*
+	 * An object that the instance has left behind is no more: u32 instance (0 = it is forgotten), u32 pid of who made it,
+	 * u32 enum track_type, str name of the object, str name of the program. Told before the end of the
+	 * instance, and kept until it is HEARD: the next supervisor is told of what was not.
+	 */
+	KEEPER_UNLINKED,
+	/*
+	 * u32 instance, u32 how many objects it holds, u32 how many were unlinked after it. Told now and then where it has
+	 * changed, and to each new supervisor. Instance 0: words of strangers that were dropped.
+	 */
+	KEEPER_OBJECTS,
 	/* u32 instance, u32 gen, u32 signal: it has stopped its main process; 0: that goes on. To a front only. */
 	KEEPER_STOPPED,
+};
+
+/* When objects that an instance has left behind are unlinked. */
+enum keeper_cleanup {
+	KEEPER_CLEAN_EXIT,     /* when its last process is gone */
+	KEEPER_CLEAN_SHUTDOWN, /* when the keeper ends */
+	KEEPER_CLEAN_OFF,
 };
 
 /* What INSTANCE tells. */
@@ -103,6 +129,9 @@ struct keeper_start {
 	uint32_t gen;
 	enum keeper_leftovers leftovers;
 	struct mps_time grace; /* between TERM and KILL of what is left */
+	uint32_t cleanup;      /* enum keeper_cleanup */
+	bool scan;	       /* also for what its processes have not told of */
+	const char *name;      /* for people; NULL = it has none */
 };
 
 /* One decoded message; which members count depends on the type. Pointers go into the datagram. */
@@ -114,12 +143,14 @@ struct keeper_message {
 	uint32_t on_crash;
 	uint32_t signal;
 	uint32_t scope;
-	uint32_t status; /* EXIT's status, EXITED's si_status, FAILED's errno */
-	uint32_t code;	 /* EXITED's si_code, FAILED's step */
-	uint32_t count;	 /* WELCOME's, SIGNALLED's, SERVER's */
-	uint32_t first;	 /* KEEP's and KEPT's */
-	uint32_t state;	 /* enum keeper_instance */
-	uint64_t sent;	 /* INSTANCE's signals */
+	uint32_t status;  /* EXIT's status, EXITED's si_status, FAILED's errno */
+	uint32_t code;	  /* EXITED's si_code, FAILED's step */
+	uint32_t count;	  /* WELCOME's, SIGNALLED's, SERVER's; OBJECTS' that it holds */
+	uint32_t cleaned; /* OBJECTS' */
+	uint32_t object;  /* UNLINKED's enum track_type */
+	uint32_t first;	  /* KEEP's and KEPT's */
+	uint32_t state;	  /* enum keeper_instance */
+	uint64_t sent;	  /* INSTANCE's signals */
 	pid_t pid;
 	pid_t before; /* WELCOME's */
 	bool tree_left;
@@ -127,9 +158,10 @@ struct keeper_message {
 	struct mps_time time;	 /* HELLO's grace, STARTED's monotonic time, EXITED's wall time */
 	struct mps_time started; /* INSTANCE's */
 	struct keeper_start start;
-	const char
-		*text; /* FAILED's and INSTANCE's, or NULL; the name for SERVER and DROP_SERVER */
-	const char *rest; /* START: the encoded spawn; HELLO: the encoded list of files */
+	const char *
+		text; /* FAILED's and INSTANCE's, or NULL; the name for SERVER, DROP_SERVER and UNLINKED; HELLO's folder */
+	const char *program; /* UNLINKED's */
+	const char *rest;    /* START: the encoded spawn; HELLO: the encoded list of files */
 	size_t rest_size;
 };
 

@@ -17,6 +17,7 @@
 #include "keeper/server.h"
 #include "proc/pidfd.h"
 #include "proc/tag.h"
+#include "proc/tree.h"
 
 /* --------------------------------------------------------------------------------------------- its process */
 
@@ -129,6 +130,35 @@ static void end_server(struct server *s)
 		pidfd_signal(s->pidfd, s->pid, SIGKILL); /* it has no group yet */
 }
 
+/* The mark is that of a start which it was asked for, and whose child has not said its number. */
+static bool is_unborn_of(const struct keeper *k, const struct server *s, pid_t pid)
+{
+	uint64_t tag = tag_get(pid);
+	uint32_t keeper, index, gen;
+	const struct ask *a;
+
+	if (!tag_parse(tag, &keeper, &index, &gen) || index >= k->n_slots)
+		return false;
+	a = k->slots[index].ask;
+	return a != NULL && a->sent && a->server == s &&
+	       tag == tag_make(k->id, index, k->slots[index].gen);
+}
+
+/* Whoever has left its group and then stopped: it holds what others wait for, the socket too. */
+static void end_unborn(struct keeper *k, struct server *s)
+{
+	struct pids all = { 0 };
+	siginfo_t si;
+
+	tagged_processes(k->id, &all);
+	for (size_t i = 0; i < all.n; i++)
+		/* What is our child has its number until we reap it. */
+		if (waitid(P_PID, (id_t)all.p[i], &si, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+		    is_unborn_of(k, s, all.p[i]) && kill(all.p[i], SIGKILL) == 0)
+			s->left[1] = all.p[i];
+	pids_fini(&all);
+}
+
 static bool is_idle(const struct server *s)
 {
 	return s->first == NULL && s->under_way == 0;
@@ -175,9 +205,9 @@ static void on_gone(struct keeper *k, struct server *s, const siginfo_t *si)
 	if (!s->ready)
 		server_on_word(k, index_of(k, s)); /* its last */
 	was_ready = s->ready;
+	s->left[0] = s->pid;
 	s->pid = 0;
 	s->ready = false;
-	s->deadline.ns = 0;
 	keeper_unwatch(k, &s->pidfd);
 	keeper_unwatch(k, &s->sock);
 	server_note_news(k, s);
@@ -201,6 +231,25 @@ void server_on_exit(struct keeper *k, uint32_t index)
 	end_server(s); /* a spare may have been stopped */
 	waitid(P_PID, (id_t)s->pid, &si, WEXITED | WNOHANG);
 	on_gone(k, s, &si);
+}
+
+static void reap_group(pid_t *group)
+{
+	siginfo_t si;
+
+	do {
+		si.si_pid = 0;
+		if (*group != 0 && waitid(P_PGID, (id_t)*group, &si, WEXITED | WNOHANG) < 0)
+			*group = 0;
+	} while (si.si_pid != 0);
+}
+
+/* By their groups: the one SIGCHLD that tells of several deaths may name none of theirs. */
+void server_reap_spares(struct keeper *k)
+{
+	for (uint32_t i = 0; i < k->n_servers; i++)
+		for (size_t n = 0; n < ARRAY_SIZE(k->servers[i]->left); n++)
+			reap_group(&k->servers[i]->left[n]);
 }
 
 void server_on_word(struct keeper *k, uint32_t index)
@@ -345,7 +394,9 @@ void server_check_deadlines(struct keeper *k, struct mps_time now)
 		if (s->deadline.ns == 0 || now.ns < s->deadline.ns)
 			continue;
 		s->deadline.ns = 0;
-		end_server(s); /* it does not answer */
+		if (s->ready) /* else it has nothing to answer yet: those before it have */
+			end_server(s);
+		end_unborn(k, s);
 	}
 }
 

@@ -34,6 +34,8 @@ struct server {
 	char *name;
 	char **preload; /* one block */
 	pid_t pid;	/* 0 = none */
+	/* Process groups in which somebody may not be reaped yet: of the last that has ended, of whom end_unborn() has. */
+	pid_t left[2];
 	int pidfd, sock, exec_fd;
 	bool ready;    /* it has loaded everything */
 	bool replaced; /* it is being ended, because another is wanted */

@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "keeper/internal.h"
+#include "keeper/tracker.h"
 #include "proc/pidfd.h"
 #include "proc/tag.h"
 
@@ -199,6 +200,7 @@ void slot_start(struct keeper *k, const struct keeper_start *start, struct mps_s
 		resolve_fds(k, spawn);
 		spawn->tag = tag_make(k->id, start->instance, start->gen);
 		spawn->signals_are_default = true;
+		track_on_start(k, start, spawn->set_user ? spawn->uid : geteuid());
 		if (room != NULL) {
 			room->spawn = *spawn;
 			spawn = &room->spawn;
@@ -221,7 +223,7 @@ void slot_start(struct keeper *k, const struct keeper_start *start, struct mps_s
 	s->state = SLOT_EXEC;
 	s->leftovers = (uint8_t)start->leftovers;
 	s->grace = start->grace;
-	s->reports = 0;
+	s->reports &= REPORT_OBJECTS;
 	s->kill = s->tree_left = s->inherited = false;
 	s->deadline.ns = 0;
 	k->n_live++;
@@ -418,6 +420,7 @@ void slot_on_exit(struct keeper *k, uint32_t index)
 	/* While the zombie holds the number, its process group can be no other's. */
 	if (s->kill && s->state == SLOT_ALIVE && s->leftovers != KEEPER_LEFT_KEEP)
 		kill(-slot_group(s), SIGKILL);
+	track_on_connect(k); /* as long as it is a zombie it can be told whose it is */
 	if (s->pid != 0 && !reap(s, &si))
 		return;
 	if (s->exec_fd >= 0)
@@ -459,6 +462,14 @@ void slot_after_sweep(struct keeper *k, uint32_t index)
 		k->sweep = true; /* its children, if it had any, are not counted yet */
 		return;
 	}
+	if (track_on_end(k, index))
+		slot_gone(k, index);
+}
+
+void slot_gone(struct keeper *k, uint32_t index)
+{
+	struct slot *s = &k->slots[index];
+
 	unlink_ending(k, index);
 	s->state = SLOT_IDLE;
 	slot_report(k, index, s->tree_left ? REPORT_GONE : REPORT_EXITED);

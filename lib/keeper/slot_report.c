@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "keeper/internal.h"
+#include "keeper/tracker.h"
 
 void slot_report(struct keeper *k, uint32_t index, unsigned reports)
 {
@@ -60,7 +61,7 @@ static void describe(const struct slot *s, uint32_t index, unsigned report,
 	}
 }
 
-/* One slot's messages are at most 160 bytes and a text. */
+/* One slot's messages are at most 180 bytes and a text. */
 enum { REPORTS_A_DATAGRAM = 128, REPORTS_SIZE = KEEPER_MSG_MAX - SPAWN_TEXT_MAX - 1024 };
 
 static enum keeper_instance instance_state(const struct slot *s)
@@ -103,9 +104,11 @@ static void encode_reports(struct keeper *k, uint32_t index)
 	if (s->reports & REPORT_INSTANCE) {
 		describe_instance(s, index, &m);
 		keeper_encode(&m, &k->out);
-		/* What of its end is not in there yet comes by itself. */
-		return;
 	}
+	if (s->reports & REPORT_OBJECTS)
+		track_encode_counts(k, index);
+	if (s->reports & REPORT_INSTANCE)
+		return; /* what of its end is not in there yet comes by itself */
 	for (unsigned bit = REPORT_REFUSED; bit <= REPORT_GONE; bit <<= 1) {
 		if (!(s->reports & bit))
 			continue;
@@ -164,7 +167,7 @@ static bool may_send(const struct keeper *k)
 /* As many as fit go together; they count as told only when the socket has taken them. */
 void slot_flush_reports(struct keeper *k)
 {
-	if (!k->boss.greeted || !may_send(k) || !boss_welcome(k))
+	if (!k->boss.greeted || !may_send(k) || !boss_welcome(k) || !track_send_news(k))
 		return;
 	while ((k->first_report != NO_SLOT || k->server_news || k->signal_news) && may_send(k)) {
 		uint32_t index = k->first_report, n = 0;
@@ -199,7 +202,7 @@ static uint32_t report_some(struct keeper *k, bool started)
 
 		if (started ? s->gen == 0 : s->gen != 0 || s->n_kept == 0)
 			continue;
-		slot_report(k, i, REPORT_INSTANCE);
+		slot_report(k, i, REPORT_INSTANCE | (s->holding != NULL ? REPORT_OBJECTS : 0));
 		n++;
 	}
 	return n;
@@ -216,6 +219,7 @@ uint32_t slot_report_all(struct keeper *k)
 		k->slots[i].reports = 0;
 		k->slots[i].queued = false;
 	}
+	track_tell_all(k);
 	/* First what a process may be started with. */
 	n = report_some(k, false);
 	return n + report_some(k, true);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "keeper/internal.h"
+#include "keeper/tracker.h"
 #include "proc/tag.h"
 
 void stray_reaped(struct keeper *k, const siginfo_t *si)
@@ -36,6 +37,7 @@ static bool reap_stray(struct keeper *k, const struct stray *s)
 {
 	siginfo_t si = { 0 };
 
+	track_on_connect(k);
 	if (waitid(P_PID, (id_t)s->pid, &si, WEXITED | WNOHANG) < 0)
 		return errno == ECHILD;
 	if (si.si_pid != s->pid)
@@ -142,13 +144,23 @@ static bool reserve(struct keeper *k, size_t n)
 	return true;
 }
 
-/* A forkserver has made it, and it has not said its number yet. */
+/*
+ * A forkserver has made it, and it has not said its number yet; or it is a spare, which has the mark of its server and may
+ * get another, run and end while we look. One that was dead before will not.
+ */
 static bool is_unborn(const struct keeper *k, pid_t pid)
 {
 	uint32_t keeper, index, gen;
+	siginfo_t si = { 0 };
 
-	return k->n_under_way > 0 && tag_parse(tag_get(pid), &keeper, &index, &gen) &&
-	       keeper == k->id && index < k->n_slots && k->slots[index].ask != NULL;
+	if (k->n_servers == 0)
+		return false;
+	waitid(P_PID, (id_t)pid, &si, WEXITED | WNOHANG | WNOWAIT);
+	if (!tag_parse(tag_get(pid), &keeper, &index, &gen) || keeper != k->id)
+		return false;
+	if (index == 0)
+		return si.si_pid == 0;
+	return k->n_under_way > 0 && index < k->n_slots && k->slots[index].ask != NULL;
 }
 
 /* Without the leader's list we see all children: leaves out those that are no strays. */
@@ -161,7 +173,7 @@ static void drop_mains(struct keeper *k)
 		uint32_t index = slot_of_pid(k, pid), server;
 
 		if (pid == k->boss.pid || pid == k->next.pid || server_has_pid(k, pid, &server) ||
-		    is_unborn(k, pid) || (index != NO_SLOT && k->slots[index].state != SLOT_ENDING))
+		    (index != NO_SLOT && k->slots[index].state != SLOT_ENDING) || is_unborn(k, pid))
 			continue;
 		k->children_now.p[n++] = pid;
 	}
@@ -300,6 +312,14 @@ void stray_signal(struct keeper *k, uint32_t slot, int sig)
 	for (size_t i = 0; i < k->n_strays; i++)
 		if (k->strays[i].slot == slot && k->strays[i].gen == k->slots[slot].gen)
 			kill(k->strays[i].pid, sig);
+}
+
+bool stray_any(const struct keeper *k, uint32_t slot)
+{
+	for (size_t i = 0; i < k->n_strays; i++)
+		if (k->strays[i].slot == slot && k->strays[i].gen == k->slots[slot].gen)
+			return true;
+	return false;
 }
 
 static bool is_left_alone(uint32_t instance, void *user)

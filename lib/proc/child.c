@@ -260,11 +260,12 @@ static long set_up(const struct mps_spawn *s, const struct mps_birth *birth, int
 
 	if (!s->signals_are_default)
 		mps_reset_signals();
+	/* Before it leaves the group: where it stops between the two it is found by one or the other. */
+	if (s->tag != 0)
+		set_soft_limit(RLIMIT_LOCKS, s->tag); /* without it we find less, but it runs */
 	*ret_step = MPS_STEP_SESSION;
 	if ((r = enter_session(s->session)) < 0)
 		return r;
-	if (s->tag != 0)
-		set_soft_limit(RLIMIT_LOCKS, s->tag); /* without it we find less, but it runs */
 	*ret_step = MPS_STEP_FD;
 	if (!s->keep_fds && (r = set_fds(s, error_fd, birth->maker)) < 0)
 		return r;

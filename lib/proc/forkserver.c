@@ -17,6 +17,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -70,6 +71,8 @@ struct forkserver {
 	char *in; /* KEEPER_MSG_MAX bytes */
 	int fds[FORKSERVER_FDS_MAX];
 	size_t n_fds;
+	void *map; /* of a request that is long */
+	size_t map_size;
 	struct buf scratch;
 };
 
@@ -188,10 +191,14 @@ static int read_spawn(struct forkserver *f, const struct forkserver_request *r, 
 	return 0;
 }
 
-static void drop_fds(struct forkserver *f)
+/* What has come with a request. */
+static void drop(struct forkserver *f)
 {
 	while (f->n_fds > 0)
 		fd_close(&f->fds[--f->n_fds]);
+	if (f->map != NULL)
+		munmap(f->map, f->map_size);
+	f->map = NULL;
 }
 
 /* The next request. 0 or as above; -EPIPE: nobody is there any more; -EMFILE: it came without all of its descriptors. */
@@ -200,8 +207,6 @@ static int take(struct forkserver *f, struct mps_spawn *ret)
 	struct pollfd p = { .fd = f->sock, .events = POLLIN };
 	struct forkserver_request r;
 	struct wire w;
-	size_t size;
-	void *map;
 	bool cut;
 	ssize_t n;
 	int e;
@@ -220,10 +225,10 @@ static int take(struct forkserver *f, struct mps_spawn *ret)
 		return -EBADMSG;
 	w = (struct wire){ r.rest, r.rest_size, false };
 	if (r.is_long) {
-		e = mps_unseal(f->fds[f->n_fds - 1], &map, &size);
+		e = mps_unseal(f->fds[f->n_fds - 1], &f->map, &f->map_size);
 		if (e < 0)
 			return e;
-		w = (struct wire){ map, size, false };
+		w = (struct wire){ f->map, f->map_size, false };
 	}
 	return read_spawn(f, &r, &w, ret);
 }
@@ -289,18 +294,28 @@ static void rehearse(struct forkserver *f)
 	if (fd_send(ends[0], &iov, 1, ends, 2) == 0)
 		take(f, &s);
 	f->sock = sock;
-	drop_fds(f);
+	drop(f);
 	close(ends[0]);
 	close(ends[1]);
+}
+
+/* Whoever sends a spare a signal, which waits there like all others, does not mean what comes of it. */
+static void forget_signals(void)
+{
+	const struct timespec at_once = { 0, 0 };
+	sigset_t all;
+
+	sigfillset(&all);
+	while (sigtimedwait(&all, NULL, &at_once) > 0)
+		;
 }
 
 /*
  * The life of a copy that is made ahead, so that no start waits for a fork: it takes the next request itself, and becomes
  * what that asks for. Its end of the pipe goes with all else that it has no use for then.
  */
-static _Noreturn void be_spare(struct forkserver *f, int tell, pid_t maker)
+static _Noreturn void be_spare(struct forkserver *f, int tell, struct mps_birth *birth)
 {
-	struct mps_birth birth = { .maker = maker, .parent = getppid(), .announces = true };
 	struct mps_spawn s;
 	int e;
 
@@ -320,22 +335,25 @@ static _Noreturn void be_spare(struct forkserver *f, int tell, pid_t maker)
 		_exit(0);
 	if (s.symbol != NULL)
 		s.function = mps_entry_find(s.path, s.symbol);
-	birth.error_fd = f->fds[0];
-	mps_child_run(&s, &birth);
+	forget_signals();
+	birth->error_fd = f->fds[0];
+	mps_child_run(&s, birth);
 }
 
 /* 0 when it is ready, or -errno. */
 static int make_spare(struct forkserver *f)
 {
-	pid_t pid, maker = getpid();
+	/* Asked here: to a spare that looks too late its parent is whoever has got the orphans of the one that is meant. */
+	struct mps_birth birth = { .maker = getpid(), .parent = getppid(), .announces = true };
 	int ends[2];
+	pid_t pid;
 
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return -errno;
 	f->spare = ends[0];
 	pid = mps_fork_sibling();
 	if (pid == 0)
-		be_spare(f, ends[1], maker);
+		be_spare(f, ends[1], &birth);
 	close(ends[1]);
 	if (pid > 0)
 		return hear(f) == SPARE_READY ? 0 : -EAGAIN;
@@ -362,7 +380,7 @@ static int refuse(struct forkserver *f, int error)
 
 	if (e == 0 || e == -EMFILE)
 		write_failure(f, MPS_STEP_FORK, error);
-	drop_fds(f);
+	drop(f);
 	return e == 0 || e == -EMFILE ? 0 : status_after(e);
 }
 

@@ -25,6 +25,7 @@ struct unit;
 	X(EXIT, "exit")                                                                            \
 	X(SPAWN_ERROR, "spawn_error")                                                              \
 	X(LOG_ROTATED, "log_rotated")                                                              \
+	X(IPC, "ipc")                                                                              \
 	X(RELOAD, "reload")                                                                        \
 	X(TAKEOVER, "takeover")                                                                    \
 	X(SHUTDOWN, "shutdown")
@@ -63,6 +64,8 @@ void events_state(const struct unit *u, enum svc_state from);
 /* To be called before the service knows of it. */
 void events_exit(const struct unit *u, pid_t pid, const struct svc_exit *e);
 void events_spawn_error(const struct unit *u, const char *message);
+/* What it had left behind was unlinked; u NULL: the program is no more. */
+void events_ipc(struct sup *s, const struct unit *u, const struct keeper_message *m);
 /* u NULL: a file that belongs to no program, such as the activity log. */
 void events_log_rotated(struct sup *s, const struct unit *u, const char *file);
 /*

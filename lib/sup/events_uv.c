@@ -13,6 +13,7 @@
 #include "base/limits.h"
 #include "base/xalloc.h"
 #include "sup/method.h"
+#include "track/track.h"
 
 struct subscription {
 	struct subscription *next;
@@ -158,6 +159,19 @@ void events_log_rotated(struct sup *s, const struct unit *u, const char *file)
 	data = u != NULL ? data_of(u) : json_object();
 	json_object_set_new(data, "file", method_text(file));
 	tell(s, EVENT_LOG_ROTATED, u, data);
+}
+
+void events_ipc(struct sup *s, const struct unit *u, const struct keeper_message *m)
+{
+	json_t *data;
+
+	if (!is_heard(s, EVENT_IPC, u))
+		return;
+	data = u != NULL ? data_of(u) : json_pack("{s:o}", "name", method_text(m->program));
+	json_object_set_new(data, "type", json_string(track_type_word((enum track_type)m->object)));
+	json_object_set_new(data, "object", method_text(m->text));
+	json_object_set_new(data, "pid", json_integer(m->pid));
+	tell(s, EVENT_IPC, u, data);
 }
 
 static json_t *data_of_takeover(const struct sup *s)

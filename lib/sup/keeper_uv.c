@@ -170,15 +170,17 @@ int link_send(struct sup *s, const struct keeper_message *m, const struct buf *r
 	send_batch(&s->link);
 	if (n_fds > 0)
 		memcpy(all, fds, n_fds * sizeof(*fds));
-	if (rest != NULL && rest->len > KEEPER_MSG_MAX - 64) {
+	keeper_encode(&head, &b);
+	if (rest != NULL && b.len + rest->len > KEEPER_MSG_MAX) {
 		memfd = mps_seal(rest->p, rest->len);
 		if (memfd < 0)
 			return memfd;
 		all[n_fds++] = memfd;
 		head.type = KEEPER_START_LONG;
 		rest = NULL;
+		buf_reset(&b);
+		keeper_encode(&head, &b);
 	}
-	keeper_encode(&head, &b);
 	if (rest != NULL)
 		buf_add(&b, rest->p, rest->len);
 	return link_put(&s->link, &b, all, n_fds);

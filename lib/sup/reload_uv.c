@@ -28,7 +28,6 @@ struct reload {
 	struct buf record; /* of the files of the new one, for whoever follows us in the middle */
 	size_t n_left;	   /* units that do, or that are going */
 	bool was_active;   /* something ran when it began */
-	bool is_over;	   /* the last with daemon=no has ended by itself meanwhile */
 };
 
 /* ------------------------------------------------------------------------------------------------ reading */
@@ -84,8 +83,10 @@ static void let_go(struct unit *u)
 
 void reload_put_off_end(struct sup *s)
 {
-	if (s->n_active_foreground == 0)
-		s->reload->is_over = true;
+	if (s->n_active_foreground > 0)
+		return;
+	s->reload_over = true;
+	takeover_save_whole(s);
 }
 
 static void take_next(struct unit *u)
@@ -376,7 +377,7 @@ void reload_free(struct sup *s)
 
 static void complete(struct sup *s)
 {
-	bool was_active = s->reload->was_active, is_over = s->reload->is_over;
+	bool was_active = s->reload->was_active || s->reload_over;
 	int r = takeover_write_texts(s, &s->reload->record);
 
 	if (r < 0)
@@ -392,9 +393,10 @@ static void complete(struct sup *s)
 	for (size_t i = 0; i < s->servers.n; i++)
 		units_drop_server(s, s->servers.v[i].name);
 	takeover_keep(s);
+	if (was_active) /* before it is written down that the reload is done: else nobody would look again */
+		sup_check_all_ended(s, !s->reload_over);
+	s->reload_over = false;
 	takeover_save_whole(s);
-	if (was_active)
-		sup_check_all_ended(s, !is_over);
 }
 
 /* ---------------------------------------------------------------------------------------------- asking for */

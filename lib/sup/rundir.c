@@ -45,14 +45,6 @@ static int check(int fd, const char *dir, uid_t owner, mode_t forbidden, struct 
 	return 0;
 }
 
-/* True when somebody holds the lock in the folder fd. */
-static bool is_held(int fd)
-{
-	AUTO_CLOSE int lock = openat(fd, "lock", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-
-	return lock >= 0 && flock(lock, LOCK_EX | LOCK_NB) < 0;
-}
-
 /*
  * Root takes over what an instance of another user has left. The folder is root's before anything in it is touched, so
  * that its last owner cannot put links there; nothing in it is chowned, as it may be a link to somebody else's file.
@@ -61,12 +53,12 @@ static int adopt(int fd, uid_t uid, gid_t gid)
 {
 	struct stat st;
 
-	if (geteuid() != 0 || is_held(fd) || fstat(fd, &st) < 0 || st.st_uid == uid)
+	if (geteuid() != 0 || fd_is_locked(fd, "lock") || fstat(fd, &st) < 0 || st.st_uid == uid)
 		return 0;
 	if (fchown(fd, 0, 0) < 0 || fchmod(fd, 0700) < 0)
 		return -errno;
 	/* Somebody may have come between. */
-	if (is_held(fd))
+	if (fd_is_locked(fd, "lock"))
 		return fchown(fd, st.st_uid, st.st_gid) < 0 ? -errno : 0;
 	if ((unlinkat(fd, "lock", 0) < 0 && errno != ENOENT) || fchown(fd, uid, gid) < 0)
 		return -errno;
@@ -107,6 +99,11 @@ static int no_place(const char *dir, struct err *err)
 				      : "set XDG_RUNTIME_DIR to a folder of yours");
 }
 
+mode_t rundir_forbidden(uid_t uid)
+{
+	return uid == 0 ? 066 : 077;
+}
+
 int rundir_make(const char *dir, uid_t uid, gid_t gid, struct err *err)
 {
 	AUTO_FREE char *path = xstrdup(dir);
@@ -132,8 +129,8 @@ int rundir_make(const char *dir, uid_t uid, gid_t gid, struct err *err)
 	r = parent_fd < 0 ? parent_fd : check(parent_fd, path, geteuid(), 022, err);
 	if (r < 0)
 		return r;
-	/* Another user's way to their own leads through it. */
-	if (uid != geteuid() && fchmod(parent_fd, 0711) < 0)
+	/* Other users' way to what is for them leads through it. */
+	if (geteuid() == 0 && fchmod(parent_fd, 0711) < 0)
 		return err_set(err, -errno, "runtime directory %s: chmod: %s", path,
 			       strerror(errno));
 	fd = open_directory(dir, err);
@@ -142,9 +139,13 @@ int rundir_make(const char *dir, uid_t uid, gid_t gid, struct err *err)
 	r = adopt(fd, uid, gid);
 	if (r < 0)
 		return err_set(err, r, "runtime directory %s: %s", dir, strerror(-r));
-	r = check(fd, dir, uid, 077, err);
+	if (uid == 0 && fchmod(fd, 0711) < 0)
+		return err_set(err, -errno, "runtime directory %s: chmod: %s", dir,
+			       strerror(errno));
+	r = check(fd, dir, uid, rundir_forbidden(uid), err);
 	/* A person wants to know that it is in use, whosever it is. */
-	return r < 0 && is_held(fd) ? held_by_other(fd, strrchr(dir, '/') + 1, err) : r;
+	return r < 0 && fd_is_locked(fd, "lock") ? held_by_other(fd, strrchr(dir, '/') + 1, err)
+						 : r;
 }
 
 /* True while the name still leads to the file that was locked: the one before us removes it when it goes. */
@@ -201,7 +202,7 @@ bool rundir_is_held(const char *dir)
 {
 	AUTO_CLOSE int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	return fd >= 0 && is_held(fd);
+	return fd >= 0 && fd_is_locked(fd, "lock");
 }
 
 int rundir_wait_unlocked(int fd)

@@ -9,6 +9,9 @@
 
 struct err;
 
+/* What a runtime directory of this user's must not permit. Root's can be gone through: the programs of all users find the tracker's socket there. */
+mode_t rundir_forbidden(uid_t uid);
+
 /*
  * Makes DIR, which shall be the given user's, and what is missing above it, which is ours (0700). As root it
  * takes over what another user's instance has left. 0 or -errno; -EPERM when it is somebody else's or open to others, or the folder it lies in is somebody else's or may be written to by others.

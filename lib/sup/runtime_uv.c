@@ -54,7 +54,7 @@ static int make_directory(const char *dir, struct err *err)
 
 	/* With user= it lies in a folder of root's, where we could not make it. */
 	if (lstat(dir, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == geteuid() &&
-	    (st.st_mode & 077) == 0)
+	    (st.st_mode & rundir_forbidden(geteuid())) == 0)
 		return 0;
 	return rundir_make(dir, geteuid(), getegid(), err);
 }
@@ -87,6 +87,7 @@ static int make_again(struct runtime *rt, struct err *err)
 	if (r == 0) {
 		takeover_keep(rt->sup);
 		remember(rt);
+		sup_say_hello(rt->sup); /* the tracker's socket has gone too */
 	}
 	return r;
 }

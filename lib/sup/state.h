@@ -36,6 +36,7 @@ struct state_whole {
 	uint8_t asked_to_end, kill_all;
 	uint8_t reloading;    /* it is at work: STATE_NEXT comes into force when it is done */
 	uint8_t reload_again; /* another is asked for */
+	uint8_t reload_over;  /* while it is at work the last with daemon=no has ended by itself */
 };
 
 enum state_kind {

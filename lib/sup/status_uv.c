@@ -116,6 +116,15 @@ static json_t *get_control(const struct row *r)
 	return json_string(conf_control_word(r->svc->conf->control));
 }
 
+static json_t *get_ipc(const struct row *r)
+{
+	const struct conf_proc *conf = r->svc->conf;
+
+	return json_pack("{s:s, s:s, s:I, s:I}", "track", conf_track_word(conf->track), "cleanup",
+			 conf_cleanup_word(conf->ipc_cleanup), "held",
+			 (json_int_t)r->unit->n_objects, "cleaned", (json_int_t)r->unit->n_cleaned);
+}
+
 static json_t *get_said(const struct row *r)
 {
 	const struct said *s = r->unit->said;
@@ -365,6 +374,7 @@ static const struct field {
 	{ "pipes", ROW_DETAIL, get_pipes },
 	{ "control", ROW_DETAIL, get_control },
 	{ "said", ROW_DETAIL, get_said },
+	{ "ipc", ROW_DETAIL, get_ipc },
 	{ "history", ROW_DETAIL, get_history },
 	{ "compat", ROW_COMPAT, get_compat },
 };

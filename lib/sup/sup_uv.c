@@ -346,7 +346,7 @@ void sup_on_welcome(struct sup *s, const struct keeper_message *m)
 	}
 }
 
-static void say_hello(struct sup *s)
+void sup_say_hello(struct sup *s)
 {
 	struct keeper_message hello = {
 		.type = KEEPER_HELLO,
@@ -354,6 +354,7 @@ static void say_hello(struct sup *s)
 		.on_crash = s->conf->supervisord.on_crash == CONF_CRASH_STOP ? KEEPER_CRASH_STOP
 									     : KEEPER_CRASH_RESTART,
 		.time = { s->conf->supervisord.orphan_grace },
+		.text = s->options->dir,
 	};
 	AUTO_FREE char *lock = xasprintf("%s/lock", s->options->dir);
 	/* In this order: the folder is empty when its turn comes. pidfile is the last, since it may be missing. */
@@ -403,6 +404,7 @@ static int open_new(struct sup *s, struct err *err)
 	if (r < 0)
 		return r;
 	runtime_open(s);
+	ipc_sweep_dead(s);
 	return takeover_open(s, err);
 }
 
@@ -422,7 +424,7 @@ struct conf *sup_use_conf(struct sup *s, struct conf *conf)
 	capture_use_conf(s);
 	pipes_use_conf(s);
 	if (tell)
-		say_hello(s);
+		sup_say_hello(s);
 	return old;
 }
 
@@ -472,6 +474,7 @@ static void end_without_keeper(struct sup *s)
 	if (s->keeper_pid != 0)
 		tagged_kill(s->keeper_id, NULL, NULL, 5 * MPS_NS_PER_S, &n);
 	activity_log(&s->log, SVC_LOG_CRIT, "killed %zu processes that were left", n);
+	ipc_sweep_own(s);
 	if (s->pidfile != NULL)
 		unlink(s->pidfile);
 	s->exit_status = 1;
@@ -485,6 +488,7 @@ static void remove_files(const struct sup *s, int lock_fd)
 	if (lock_fd < 0)
 		return;
 	unlink(s->socket_path);
+	unlink(s->base.tracker);
 	rundir_remove(s->options->dir, lock_fd);
 	close(lock_fd);
 }
@@ -565,7 +569,7 @@ int sup_run(const struct sup_options *options, struct err *err)
 	if (r == 0)
 		r = open_all(&s, err);
 	if (r == 0) {
-		say_hello(&s);
+		sup_say_hello(&s);
 		uv_run(&s.loop, UV_RUN_DEFAULT);
 		if (s.keeper_lost) {
 			lock_fd = inherit_lock(&s); /* so that no other begins meanwhile */

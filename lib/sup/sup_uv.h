@@ -6,6 +6,7 @@
  * events_uv.c: who is told of what happens. reload_uv.c: another configuration. takeover_save_uv.c: what outlives us;
  * takeover_uv.c: following another; upgrade_uv.c: making room. runtime_uv.c: the runtime directory. worker.c: from a
  * configured program to a struct mps_spawn. activity.c: the activity log.
+ * ipc_uv.c: what programs leave behind in /dev/shm and elsewhere.
  */
 #ifndef SUP_SUP_UV_H
 #define SUP_SUP_UV_H
@@ -64,15 +65,16 @@ struct unit {
 	bool in_busy;
 	struct unit *next_start; /* list of those whose start waits for room in the socket */
 	bool in_start;
-	int exit_status;	 /* of the last end; 128+n for a signal */
-	bool ended;		 /* as counted in n_active */
-	uint32_t saved_error;	 /* hash of the spawn_error that is in the state */
-	uint32_t saved_said;	 /* the same of what its program has said */
-	uint32_t restored_gen;	 /* as the supervisor before us left it */
-	bool reconciled;	 /* with what the keeper knows, or made by us */
-	struct said *said;	 /* NULL = nothing yet */
-	struct channel *channel; /* NULL = it has none */
-	bool stop_counted;	 /* one of those that the present level of a shutdown waits for */
+	int exit_status;	       /* of the last end; 128+n for a signal */
+	bool ended;		       /* as counted in n_active */
+	uint32_t saved_error;	       /* hash of the spawn_error that is in the state */
+	uint32_t saved_said;	       /* the same of what its program has said */
+	uint32_t restored_gen;	       /* as the supervisor before us left it */
+	bool reconciled;	       /* with what the keeper knows, or made by us */
+	struct said *said;	       /* NULL = nothing yet */
+	struct channel *channel;       /* NULL = it has none */
+	uint32_t n_objects, n_cleaned; /* that it holds; that were unlinked after it */
+	bool stop_counted; /* one of those that the present level of a shutdown waits for */
 };
 
 /* The socket to the keeper. Messages that it does not take wait in line. */
@@ -105,8 +107,9 @@ struct sup {
 	struct runtime *runtime;
 	struct reload *reload; /* at work */
 	uint32_t n_reloads;    /* its number, or that of the last */
-	bool reload_again;     /* a signal asked for another meanwhile, or while we took over */
-	int start_dir;	       /* where we stood at the start */
+	bool reload_over; /* the last with daemon=no has ended by itself while a reload is at work */
+	bool reload_again; /* a signal asked for another meanwhile, or while we took over */
+	int start_dir;	   /* where we stood at the start */
 	struct activity log;
 	struct worker_base base;
 	struct logs logs;
@@ -147,6 +150,7 @@ struct sup {
 	size_t level_left; /* of the level that stops now */
 	int exit_status;
 	char *socket_path, *pidfile; /* owned; pidfile NULL = none */
+	uint32_t n_strange_words;    /* of strangers to the tracker, or beyond its limits */
 	bool keeper_lost;
 	bool asked_to_end; /* by a signal or a request: somebody waits for it */
 	bool kill_all;	   /* a second TERM came */
@@ -172,6 +176,8 @@ void sup_shutdown(struct sup *s, int exit_status);
 /* What does not stop at once is killed. */
 void sup_kill_all(struct sup *s);
 void sup_on_welcome(struct sup *s, const struct keeper_message *m);
+/* What the keeper has to know. Again when it has changed. */
+void sup_say_hello(struct sup *s);
 /* A daemon's keeper writes its last words there. Again when the log is another file. */
 void sup_tell_log(struct sup *s);
 /* The sockets and the units of the configuration; what is in s->sockets is used before others are opened. 0 or -errno. */
@@ -276,6 +282,14 @@ void unit_start(struct unit *u);
 void unit_start_waiting(struct sup *s);
 /* After capture_reopen(): warns of each program that has the file itself and goes on writing to one that was moved. */
 void unit_tell_moved(const struct sup *s);
+
+/* ipc_uv.c */
+/* What keepers that are dead have left: before ours writes a journal of its own. */
+void ipc_sweep_dead(struct sup *s);
+/* Ours is dead, and all programs have ended. */
+void ipc_sweep_own(struct sup *s);
+void ipc_on_unlinked(struct sup *s, const struct keeper_message *m);
+void ipc_on_objects(struct sup *s, const struct keeper_message *m);
 
 /* keeper_uv.c */
 int link_open(struct sup *s, int fd);

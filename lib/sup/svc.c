@@ -131,7 +131,8 @@ static enum svc_state run_ended(struct svc *s, struct svc_step *t)
 /* STARTING: old enough, only its timer has not been heard yet. */
 static bool is_grown_up(const struct svc *s, struct mps_time now)
 {
-	return !svc_tells_when_ready(s) && s->timer_at.ns != 0 && now.ns >= s->timer_at.ns;
+	return !svc_tells_when_ready(s) && !svc_waits_for_server(s) && s->timer_at.ns != 0 &&
+	       now.ns >= s->timer_at.ns;
 }
 
 bool svc_exit_is_wanted(const struct svc *s, const struct svc_exit *e, struct mps_time now)
@@ -209,11 +210,11 @@ static enum svc_state stop(struct svc *s, struct svc_step *t)
 	return SVC_STOPPING;
 }
 
-/* It did not say READY=1, or WATCHDOG=1, in time: too_soon tells which. */
+/* It was not there, or did not say READY=1 or, without too_soon, WATCHDOG=1, in time. */
 static enum svc_state end_overdue(struct svc *s, struct svc_step *t, const char *what, int64_t ns)
 {
 	s->overdue = true;
-	svc_say(s, SVC_LOG_WARN, "%s has not said %s for %g seconds: ending it", s->name, what,
+	svc_say(s, SVC_LOG_WARN, "%s %s for %g seconds: ending it", s->name, what,
 		(double)ns / (double)MPS_NS_PER_S);
 	svc_send_stop(s);
 	t->arm = svc_policy_after(t->now, s->conf->stopwaitsecs * MPS_NS_PER_S);
@@ -224,18 +225,23 @@ static enum svc_state start_timer(struct svc *s, struct svc_step *t)
 {
 	if (!svc_timer_is_due(s, t))
 		return SVC_STARTING;
-	if (!svc_tells_when_ready(s))
+	if (!svc_tells_when_ready(s) && !svc_waits_for_server(s))
 		return succeed(s, t);
 	s->too_soon = true;
-	svc_remember_error(s, "it did not say READY=1 in time (start_timeout)");
-	return end_overdue(s, t, "READY=1", s->conf->start_timeout);
+	svc_remember_error(s, svc_waits_for_server(s)
+				      ? "its forkserver did not start it in time (start_timeout)"
+				      : "it did not say READY=1 in time (start_timeout)");
+	return end_overdue(s, t,
+			   svc_waits_for_server(s) ? "waits for its forkserver"
+						   : "has not said READY=1",
+			   s->conf->start_timeout);
 }
 
 static enum svc_state watchdog_timer(struct svc *s, struct svc_step *t)
 {
 	if (!svc_timer_is_due(s, t))
 		return SVC_RUNNING;
-	return end_overdue(s, t, "WATCHDOG=1", s->conf->watchdog);
+	return end_overdue(s, t, "has not said WATCHDOG=1", s->conf->watchdog);
 }
 
 static enum svc_state said_alive(struct svc *s, struct svc_step *t)

@@ -66,10 +66,15 @@ bool svc_tells_when_ready(const struct svc *s)
 	return s->conf->ready == CONF_READY_NOTIFY;
 }
 
+bool svc_waits_for_server(const struct svc *s)
+{
+	return s->conf->start_method == CONF_METHOD_FORKSERVER && s->pid == 0;
+}
+
 /* From the moment that it is asked for: what it loads before it can say a word is a part of its start. */
 static void arm_start(const struct svc *s, struct svc_step *t)
 {
-	if (svc_tells_when_ready(s) && s->conf->start_timeout > 0)
+	if ((svc_tells_when_ready(s) || svc_waits_for_server(s)) && s->conf->start_timeout > 0)
 		t->arm = svc_policy_after(t->now, s->conf->start_timeout);
 }
 
@@ -78,12 +83,12 @@ void svc_enter(struct svc *s, struct svc_step *t, enum svc_state to)
 	enum svc_state from = s->state;
 
 	assert(t->allowed & SVC_BIT(to));
+	if (to != SVC_RUNNING && to != SVC_STOPPING)
+		s->pid = 0;
 	if (to == SVC_STARTING) {
 		s->gen++;
 		arm_start(s, t);
 	}
-	if (to != SVC_RUNNING && to != SVC_STOPPING)
-		s->pid = 0;
 	if (to != SVC_STOPPING)
 		s->want_start = s->stop_asked = s->exited = s->killed = s->too_soon = s->asked =
 			s->overdue = s->own_wish = false;

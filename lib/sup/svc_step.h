@@ -34,6 +34,8 @@ void svc_set_timer(struct svc *s, struct mps_time at);
 
 /* It is RUNNING when it says so. */
 bool svc_tells_when_ready(const struct svc *s);
+/* STARTING: by a forkserver, which may be loading still. */
+bool svc_waits_for_server(const struct svc *s);
 /* False for a timer that fired early or was replaced meanwhile; an early one is armed again. */
 bool svc_timer_is_due(struct svc *s, const struct svc_step *t);
 

@@ -31,6 +31,7 @@ void takeover_save_whole(struct sup *s)
 		.reload = s->n_reloads,
 		.reloading = s->reload != NULL,
 		.reload_again = s->reload_again,
+		.reload_over = s->reload_over,
 	};
 
 	memcpy(whole.heard, s->heard, sizeof(whole.heard));

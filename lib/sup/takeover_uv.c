@@ -273,6 +273,7 @@ int takeover_begin(struct sup *s, const struct keeper_message *welcome)
 	s->asked_to_end = t->whole.asked_to_end;
 	s->kill_all = t->whole.kill_all;
 	s->n_reloads = t->whole.reload;
+	s->reload_over = t->whole.reload_over;
 	memcpy(s->heard, t->whole.heard, sizeof(s->heard));
 	s->phase = t->whole.phase == SUP_STOPPING ? SUP_STOPPING : SUP_RUNNING;
 	take_texts(s, false);

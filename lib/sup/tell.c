@@ -6,11 +6,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -46,28 +44,6 @@ static int say(int sock, const char *text, const int *fd)
 		if (poll(&p, 1, PATIENCE_MS) == 0)
 			return -ETIMEDOUT;
 	return r;
-}
-
-static int connect_to(const char *name, int *ret_sock)
-{
-	AUTO_CLOSE int sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	struct sockaddr_un a = { .sun_family = AF_UNIX };
-	size_t n = strlen(name);
-
-	if (sock < 0)
-		return -errno;
-	if ((name[0] != '@' && name[0] != '/') || n < 2 || n >= sizeof(a.sun_path))
-		return -EINVAL;
-	memcpy(a.sun_path, name, n);
-	if (name[0] == '@')
-		a.sun_path[0] = '\0';
-	else
-		n++; /* with its NUL */
-	if (connect(sock, (struct sockaddr *)&a,
-		    (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n)) < 0)
-		return -errno;
-	*ret_sock = TAKE_FD(sock);
-	return 0;
 }
 
 /* sd_notify_barrier(3): the other side closes the descriptor when it has read so far. */
@@ -107,8 +83,8 @@ int tell_supervisor(const char *text, struct err *err)
 		return err_set(err, -ENOTCONN,
 			       "nobody to tell: neither MPSUP_CONTROL_FD nor NOTIFY_SOCKET is set "
 			       "(does a supervisor run this, and without control=off?)");
-	r = connect_to(name, &sock);
-	if (r == 0)
+	r = sock = fd_connect_unix(SOCK_DGRAM, name);
+	if (r >= 0)
 		r = say(sock, text, NULL);
 	if (r == 0)
 		r = wait_until_read(sock);

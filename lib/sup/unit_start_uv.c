@@ -20,6 +20,8 @@
 #include "sup/said.h"
 #include "sup/sup_uv.h"
 
+enum { IPC_NAME_MAX = 255 }; /* of a name that is only for people */
+
 /* The descriptors of one start: rows for 0, 1, 2 and the ends of pipes, and what travels with the message. */
 struct table {
 	struct mps_fd rows[4 + CONF_WIRES_MAX];
@@ -280,14 +282,31 @@ static enum keeper_leftovers leftovers_of(const struct conf_proc *conf)
 	return KEEPER_LEFT_END;
 }
 
+static enum keeper_cleanup cleanup_of(const struct conf_proc *conf)
+{
+	switch (conf->ipc_cleanup) {
+	case CONF_CLEANUP_EXIT:
+		return KEEPER_CLEAN_EXIT;
+	case CONF_CLEANUP_SHUTDOWN:
+		return KEEPER_CLEAN_SHUTDOWN;
+	case CONF_CLEANUP_OFF:
+		return KEEPER_CLEAN_OFF;
+	}
+	return KEEPER_CLEAN_EXIT;
+}
+
 static int send_start(struct unit *u, const struct mps_spawn *spawn, const struct table *t)
 {
+	AUTO_FREE char *name = xstrndup(u->svc.name, IPC_NAME_MAX);
 	struct keeper_message m = {
 		.type = KEEPER_START,
 		.instance = u->svc.id,
 		.gen = u->svc.gen,
 		.start = { .leftovers = leftovers_of(u->svc.conf),
-			   .grace = { u->svc.conf->stopwaitsecs * MPS_NS_PER_S } },
+			   .grace = { u->svc.conf->stopwaitsecs * MPS_NS_PER_S },
+			   .cleanup = cleanup_of(u->svc.conf),
+			   .scan = u->svc.conf->track != CONF_TRACK_OFF,
+			   .name = name },
 	};
 	AUTO_BUF rest = BUF_INIT;
 

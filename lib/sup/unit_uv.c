@@ -262,6 +262,10 @@ void unit_on_message(struct sup *s, const struct keeper_message *m)
 		upgrade_retire(s);
 	else if (m->type == KEEPER_SIGNALLED)
 		signals_on_told(s, m);
+	else if (m->type == KEEPER_UNLINKED)
+		ipc_on_unlinked(s, m);
+	else if (m->type == KEEPER_OBJECTS)
+		ipc_on_objects(s, m);
 	else if (m->type == KEEPER_REFUSED)
 		upgrade_on_refused(s, m);
 	else if (m->instance < s->n_ids && s->by_id[m->instance] != NULL)

@@ -22,6 +22,8 @@
 #include "base/user.h"
 #include "base/xalloc.h"
 #include "conf/conf.h"
+#include "proc/elf.h"
+#include "sup/shim.h"
 
 /* A passwd entry that was looked up: reading it and the groups at each start would cost more than the fork. */
 struct worker_user {
@@ -40,6 +42,10 @@ void worker_base_init(struct worker_base *base, const struct conf *conf, const c
 	struct rlimit r;
 
 	*base = (struct worker_base){ .conf = conf, .name = name, .socket = socket };
+	/* Beside the control socket. */
+	base->tracker = xasprintf("%.*sipc.sock", (int)(strrchr(socket, '/') + 1 - socket), socket);
+	base->shim = shim_find();
+	base->elves = xcalloc(1, sizeof(*base->elves));
 	base->cwd = getcwd(NULL, 0);
 	base->umask = conf->supervisord.umask;
 	if (getrlimit(RLIMIT_NOFILE, &r) == 0)
@@ -90,7 +96,11 @@ void worker_base_fini(struct worker_base *base)
 {
 	forget_users(base);
 	free(base->cwd);
-	base->cwd = NULL;
+	free(base->tracker);
+	free(base->shim);
+	free(base->elves);
+	base->cwd = base->tracker = base->shim = NULL;
+	base->elves = NULL;
 }
 
 /* ---------------------------------------------------------------------------------------------------- user */
@@ -206,6 +216,8 @@ static char *own_variables(const struct worker_base *base, const struct conf_pro
 	for (size_t i = 0; i < proc->n_wires; i++)
 		buf_add(&b, proc->wires[i].variable, strlen(proc->wires[i].variable) + 1);
 	add_dialogue(&b, base, proc);
+	if (proc->track != CONF_TRACK_OFF)
+		add_variable(&b, "MPSUP_TRACKER", base->tracker);
 	buf_addf(&b, "MPSUP_INSTANCE=%s/%s/%u", base->name, display, gen);
 	buf_add(&b, "\0\0", 2);
 	return xbuf_take(&b);
@@ -216,7 +228,8 @@ static bool is_not_theirs(const struct conf_proc *proc, const char *entry)
 {
 	static const char *const names[] = { "NOTIFY_SOCKET=", "WATCHDOG_USEC=", "WATCHDOG_PID=" };
 
-	if (str_is_prefix("MPSUP_CONTROL_FD=", entry) || str_is_prefix("MPSUP_PIPE_", entry))
+	if (str_is_prefix("MPSUP_TRACKER=", entry) || str_is_prefix("MPSUP_CONTROL_FD=", entry) ||
+	    str_is_prefix("MPSUP_PIPE_", entry))
 		return true; /* another's */
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		if (str_is_prefix(names[i], entry))
@@ -393,6 +406,17 @@ static int find_path(struct worker_base *base, const struct conf_proc *proc, str
 	return 0;
 }
 
+/* What is an entry is loaded by a program of ours, or is the start of others. */
+static void put_shim(const struct worker_base *base, const struct conf_proc *proc,
+		     struct worker_spawn *w)
+{
+	const char *path = strv_value(w->envp, "PATH", strlen("PATH"));
+
+	if (proc->track == CONF_TRACK_PRELOAD && base->shim != NULL &&
+	    (proc->entry != NULL || elf_can_preload(base->elves, w->path, path)))
+		w->envp = shim_add(w->envp, base->shim);
+}
+
 int worker_prepare(struct worker_base *base, const struct conf_proc *proc, const char *display,
 		   uint32_t gen, struct worker_spawn *ret, struct err *err)
 {
@@ -413,6 +437,7 @@ int worker_prepare(struct worker_base *base, const struct conf_proc *proc, const
 		worker_spawn_fini(&w);
 		return worker_fail_at(base, &proc->place_command, r, err);
 	}
+	put_shim(base, proc, &w);
 	w.cwd = working_directory(base, proc);
 	if (proc->start_method == CONF_METHOD_FORKSERVER)
 		w.preload = find_objects(base, proc->preload);

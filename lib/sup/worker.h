@@ -12,6 +12,7 @@
 
 struct conf;
 struct conf_place;
+struct elf_cache;
 struct conf_proc;
 struct err;
 
@@ -21,7 +22,10 @@ struct worker_base {
 	const char *name;   /* of the instance */
 	const char *socket; /* path of the control socket */
 	const char *notify; /* NOTIFY_SOCKET; NULL = none */
-	char *cwd;	    /* of the supervisor: relative paths of programs start there */
+	char *tracker;	    /* path of its socket */
+	char *shim;	    /* what LD_PRELOAD names; NULL = there is none */
+	struct elf_cache *elves;
+	char *cwd; /* of the supervisor: relative paths of programs start there */
 	uint64_t nofile;
 	int umask;		   /* of programs that set none */
 	struct worker_user *users; /* looked up already */

@@ -27,13 +27,32 @@ bool object_identify(enum track_type type, const char *name, struct track_identi
 bool object_settle(struct track_record *record);
 
 /*
- * In use is asked, not guessed: F_SETLEASE(F_WRLCK) for what lies in a file system, shm_nattch, live creators for
- * semaphore sets (`is_alive` answers for a pid), waiting messages' readers cannot be asked of queues: their last users.
+ * In use is asked, not guessed: F_SETLEASE(F_WRLCK) for what lies in a file system and for message queues of mq_open(3),
+ * shm_nattch; for semaphore sets and SysV queues: the creator and those who used them last, where they live. A folder is
+ * in use when a file in it is, and FOREIGN when there is anything of another user, or a mount, in it. Settles the record.
  */
 enum object_state object_ask(struct track_record *record);
 
-/* Asks, and unlinks what is free. OBJECT_FREE: it is gone now. */
+/*
+ * Asks, and unlinks what is free. OBJECT_FREE: it is gone now. For a moment a file is called OBJECT_HIDDEN and a number,
+ * which is nobody's object.
+ */
+#define OBJECT_HIDDEN ".mpsup-"
 enum object_state object_unlink(struct track_record *record);
+
+/*
+ * The object that a "?" is of whose sender has been killed before it could tell the id: made by that process (shared
+ * memory; of the others the kernel knows only the user) since it was told of, and in no record of the registry. The id;
+ * -ENOENT: there is none, or there are more than were announced.
+ */
+int object_find_pending(const struct track_registry *r, const struct track_record *pending);
+
+/*
+ * sem_open(3) makes /dev/shm/sem.XXXXXX and links it to the name; killed in between, it leaves that. Each such file that
+ * belongs to a semaphore of the owner (NULL: of anybody in the registry), by its inode or because nobody has seen that
+ * semaphore yet, becomes a record of its own, of the same owner and creator. Reads /dev/shm once. How many, or -errno.
+ */
+int object_adopt_temporaries(struct track_registry *r, struct track_owner *owner);
 
 /* Where it lies ("/dev/shm/sem.x"), for people and for inotify; NULL where it has no path. Heap string. */
 char *object_path(enum track_type type, const char *name);

@@ -17,7 +17,7 @@ struct track_record {
 	struct track_owner *owner;
 	struct track_creator creator;
 	struct track_identity identity;
-	int64_t told_ns; /* wall clock, when it was told of */
+	int64_t told_ns; /* wall clock, when it was told of: track_add() says now; who knows better puts it there */
 	uint32_t hash;
 	uint16_t name_length;
 	uint8_t type; /* enum track_type */
@@ -28,12 +28,21 @@ struct track_record {
 /* Whose it is: embed one in whatever owns objects. Zeroed = owns nothing. */
 struct track_owner {
 	struct track_record *first;
+	const char *
+		name; /* for people and the journal ("web"); whoever embeds it keeps it. NULL is "" */
 	uint32_t n;
 };
 
+/*
+ * Linear hashing: with each record one bucket is split or joined, so that no addition pays for all. The hash is seeded:
+ * nobody can choose names that meet.
+ */
 struct track_registry {
 	struct track_record **buckets;
 	size_t n_buckets, n;
+	unsigned
+		pinned; /* while > 0 no buckets are joined: who walks them upwards meets each record that stays */
+	uint64_t seed[2];
 };
 
 /* Zeroed is an empty one. */
@@ -45,7 +54,7 @@ struct track_record *track_find(const struct track_registry *r, enum track_type 
 
 /*
  * A new record of that owner; one that has that name already is this from now on, with nothing left of what it was. NULL:
- * out of memory, nothing has changed.
+ * out of memory, or there are TRACK_RECORDS_MAX; nothing has changed.
  */
 struct track_record *track_add(struct track_registry *r, struct track_owner *owner,
 			       enum track_type type, const char *name, size_t n,

@@ -9,7 +9,7 @@
 
 #include "track/object.h"
 
-/* Told of each object. */
+/* Told of each object that is still there. `who`: the owner's name, else the journal's. */
 typedef void track_sweep_fn(const struct track_record *record, enum object_state state,
 			    const char *who, void *user);
 
@@ -27,9 +27,9 @@ struct track_sweep {
 int track_sweep_journal(const char *path, const struct track_sweep *s);
 
 /*
- * The same for the journal in each runtime directory of this user (FOLDER/NAME/ipc.journal for the FOLDERs that they may
- * lie in) whose lock nobody holds and whose keeper does not run. How many journals were swept, or -errno.
+ * The same for the journal in each runtime directory in `base` (BASE/NAME/ipc.journal; client_runtime_base() knows it)
+ * whose lock nobody holds and whose keeper does not run. How many journals were swept, or -errno; 0 where there is no base.
  */
-int track_sweep_all(const struct track_sweep *s);
+int track_sweep_all(const char *base, const struct track_sweep *s);
 
 #endif

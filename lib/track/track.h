@@ -39,8 +39,10 @@ bool track_type_parse(const char *word, size_t n, enum track_type *ret);
 bool track_type_is_sysv(enum track_type type);
 
 /*
- * What tells one object from another that has its name later: of a file the inode and the time of its birth, of a SysV
- * object its creation time alone (its id is its name). All 0: it was not there yet when it was told of.
+ * What tells one object from another that has its name later. Of a file: the inode and the time of its birth, 0 where the
+ * file system does not tell. Of a SysV object, whose id is its name: a mix of what never changes of it (key, size, creator)
+ * for the inode, and shm_ctime and the like, which semctl(SETVAL) and IPC_SET move on, so that it may grow. All 0: it was
+ * not there yet when it was told of.
  */
 struct track_identity {
 	uint64_t ino;
@@ -60,19 +62,24 @@ enum track_verb {
 	TRACK_REGISTER,	  /* the sender is about to make it, or has made it */
 	TRACK_UNREGISTER, /* it is gone, was never made, or is somebody else's matter now */
 	TRACK_PROBE,	  /* nothing: is anybody there? */
+	TRACK_SLATE, /* the other lines of this datagram stand in that place of the sender's slate: slate.h */
 };
 
 /*
- * "REGISTER:NAME:TYPE", "UNREGISTER:NAME:TYPE", "PROBE:0:noop": a line, the last may lack its newline. NAME is
+ * "REGISTER:NAME:TYPE", "UNREGISTER:NAME:TYPE", "PROBE:0:noop", "SLATE:PLACE:noop": a line, the last may lack its newline. NAME is
  * percent-encoded (RFC 3986): every byte but letters, digits and "-._~/" is %XX.
+ *
+ * A decoded name is valid for its type, and there is one spelling of each: "/name" for what lies in /dev/shm and
+ * /dev/mqueue (a missing slash is put before it, needless ones are dropped; only shared memory may lie in folders
+ * there), an absolute path without "." and ".." and needless slashes, or a decimal id.
  *
  * A SysV object has no name before it is there. "REGISTER:?:sysv_shm" says that the sender is about to make one, and is
  * followed by "REGISTER:ID:sysv_shm" or, where none was made, "UNREGISTER:?:sysv_shm".
  */
 struct track_word {
 	enum track_verb verb;
-	enum track_type type;
-	char *name; /* decoded, NUL-terminated; in the caller's buffer */
+	enum track_type type; /* N_TRACK_TYPES of a probe and a slate */
+	char *name;	      /* decoded, NUL-terminated; in the caller's buffer */
 	size_t name_length;
 };
 
@@ -82,11 +89,17 @@ struct track_word {
  */
 int track_word_next(char **p, size_t *n, struct track_word *ret);
 
+/*
+ * True where it is a decoded name in its one spelling. "?" of a SysV object may be followed by a number: that of its
+ * sender, so that there can be several. Such names are never on the wire.
+ */
+bool track_name_is_valid(enum track_type type, const char *name, size_t n);
+
 struct buf;
-/* Appends a line with its newline. */
+/* Appends a line with its newline; of a probe type and name are not looked at. */
 void track_word_encode(enum track_verb verb, enum track_type type, const char *name,
 		       struct buf *to);
-/* Appends the name percent-encoded. */
+/* Appends n bytes percent-encoded. */
 void track_encode_name(const char *name, size_t n, struct buf *to);
 /* Decodes in place; the length, or -EBADMSG: a bad escape, or an encoded NUL. */
 ssize_t track_decode_name(char *p, size_t n);

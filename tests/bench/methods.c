@@ -44,27 +44,20 @@ static void reap(pid_t pid)
 		die("waitpid");
 }
 
-static void by_vfork(void)
-{
-	pid_t pid = vfork();
-
-	if (pid == 0) {
-		execve(command[0], command, no_env);
-		_exit(127);
+/* A macro, since vfork() must be called by who executes. */
+#define DEFINE_EXEC_AFTER(fork_in_some_way)                                                        \
+	static void by_##fork_in_some_way(void)                                                    \
+	{                                                                                          \
+		pid_t pid = fork_in_some_way();                                                    \
+                                                                                                   \
+		if (pid == 0) {                                                                    \
+			execve(command[0], command, no_env);                                       \
+			_exit(127);                                                                \
+		}                                                                                  \
+		reap(pid);                                                                         \
 	}
-	reap(pid);
-}
-
-static void by_fork(void)
-{
-	pid_t pid = fork();
-
-	if (pid == 0) {
-		execve(command[0], command, no_env);
-		_exit(127);
-	}
-	reap(pid);
-}
+DEFINE_EXEC_AFTER(vfork)
+DEFINE_EXEC_AFTER(fork)
 
 /* The library's own, with what a worker gets. */
 static void by_mps(void)

@@ -39,7 +39,7 @@ startsecs=0
 [group:pair]
 programs=two,twin
 [program:boss]
-command=sh -c '"$MPSUP" tell START=late STOP=pair:twin RESTART=nosuch; exec $W'
+command=sh -c '"$MPSUP" tell START=late STOP=pair:twin RESTART=nosuch; echo \$? >$T/boss.status; exec $W'
 control=all
 autostart=false
 startsecs=0
@@ -94,6 +94,8 @@ mps_expect 0 start boss
 must in_state late RUNNING
 must in_state pair:twin STOPPED
 must says boss bad 1
+must n_lines "$T/boss.status" 1
+[ "$(cat "$T/boss.status")" = 0 ] || fail "mpsup tell exits $(cat "$T/boss.status") though nobody tells it of a mistake"
 
 say "mpsup send"
 mps_expect 0 send one again "many words"

@@ -108,6 +108,28 @@ xargs kill -KILL <"$T/helper" 2>/dev/null # the second run of its tree; all of i
 run_ended 6
 wait $reload
 
+say "also where the supervisor is killed before the reload is done"
+rm -f "$T/two"
+: >"$T/helper"
+sed -i 's/^stopwaitsecs=1$/stopwaitsecs=3600/' "$CONF"
+run_mpsup
+must n_lines "$T/two" 1
+must n_lines "$T/helper" $N_TREE
+mps_expect 0 stop one
+sed -i 's/^stopwaitsecs=3600$/stopwaitsecs=1/; s/^environment=A="1"$/environment=A="2"/' "$CONF"
+mps reload >"$T/reload.out" 2>&1 </dev/null &
+reload=$!
+must in_state helper STOPPING
+echo 8 >"$T/end.two"
+must in_state two EXITED
+supervisor=$(role supervisor)
+kill -KILL "$supervisor"
+next_supervisor
+in_state helper STOPPING || fail "the helper is $(state helper)"
+xargs kill -KILL <"$T/helper" 2>/dev/null
+run_ended 8
+wait $reload
+
 say "its own supervisor may be killed meanwhile"
 rm -f "$T/one" "$T/two"
 run_mpsup

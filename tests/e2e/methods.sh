@@ -242,6 +242,14 @@ start_timeout=1
 startretries=0
 autostart=false
 
+[program:t]
+command=$W
+start_method=forkserver
+forkserver=slow
+start_timeout=1
+startretries=0
+autostart=false
+
 [program:d]
 entry=$T/bin/crash.so:main
 start_method=forkserver
@@ -290,6 +298,9 @@ contains "$T/out" "^a  .* forkserver" || fail "no method in the row"
 [ "$(forkserver_of a)" = "one, pid $one, 1 started; has loaded $T/bin/loaded.so" ] || fail "it says '$(forkserver_of a)'"
 [ "$(forkserver_of c)" = "default, pid $(server default), 1 started" ] || fail "it says '$(forkserver_of c)'"
 [ "$(sed -n 's/^PPid:\t//p' "/proc/$a/status")" = "$keeper" ] || fail "the worker is not the keeper's child"
+# The 41st field, after a name that may hold blanks
+policy() { sed 's/.*) //' "/proc/$1/stat" | cut -d' ' -f39; }
+[ "$(policy "$a")" = "$(policy "$keeper")" ] || fail "its scheduling policy is $(policy "$a")"
 
 say "a server has nothing but its own end of a socket, on which nobody else can speak, and of a pipe from its spare"
 fds=("/proc/$one/fd/"*)
@@ -321,6 +332,20 @@ must in_state a RUNNING
 [ "$(server one)" = "$one" ] || fail "the server is another"
 a=$(pid_of a)
 
+say "what a spare is sent is not for the program that it becomes"
+must another_spare 0
+first=$spare
+kill -TERM "$first"
+kill -HUP "$first"
+mps_expect 0 restart a
+[ "$(pid_of a)" = "$first" ] || fail "the worker is $(pid_of a), not the spare $first"
+must in_state a RUNNING
+must another_spare "$first"
+[ "$(pid_of a)" = "$first" ] || fail "it was ended by what the spare was sent"
+a=$first
+[ "$(grep -E '^Sig(Pnd|Blk|Ign|Cgt)|^ShdPnd' "/proc/$first/status" | cut -f2 | sort -u | xargs)" = 0000000000000000 ] ||
+  fail "its signals are not as they should be: $(grep ^S "/proc/$first/status")"
+
 say "a crash in a constructor is that of the worker alone, and one while a server loads fails the start"
 mps start d >"$T/out" 2>"$T/err"
 must in_state d EXITED
@@ -343,9 +368,11 @@ mps_expect 0 stop h
 [ $(($(now_ms) - since)) -lt $((5000 * SLOW)) ] || fail "a program that is not there was given its time to end"
 wait "$starting"
 in_state h STOPPED || fail "h is $(state h)"
-mps_expect 7 start r
-contains "$T/err" "READY=1 in time" || fail "start does not say why: $(cat "$T/err")"
-in_state r FATAL || fail "r is $(state r)"
+for name in r t; do
+  mps_expect 7 start $name
+  contains "$T/err" "its forkserver did not start it in time" || fail "start does not say why: $(cat "$T/err")"
+  in_state $name FATAL || fail "$name is $(state $name)"
+done
 
 say "a crash in preloaded code is that of the worker alone"
 mps start b >"$T/out" 2>"$T/err"
@@ -383,14 +410,43 @@ mps stop a >"$T/out" 2>"$T/err"
 mps_expect 0 start a
 must in_state a RUNNING
 
+say "of one that ends with its spare nothing is left, although the keeper hears of one death only"
+is_zombie() { [[ $(ps -o stat= -p "$1") = Z* ]]; }
+one=$(server one)
+must another_spare 0
+kill -STOP "$keeper"
+kill -KILL "$one"
+must is_zombie "$one"
+kill -KILL "$spare"
+must is_zombie "$spare"
+kill -CONT "$keeper"
+must test ! -e "/proc/$spare"
+must -t 2 is_other one "$one"
+
+say "who stops after it has taken a request holds up nobody for long, itself neither"
+one=$(server one)
+must another_spare 0
+first=$spare
+"$B/e2e/halt" "$spare" >"$T/halt.out" 2>"$T/err" </dev/null &
+halt=$!
+if wait_for -t 2 n_lines "$T/halt.out" 1; then
+  mps_expect 0 restart a
+  wait "$halt" || fail "it was not stopped"
+  must test ! -e "/proc/$first"
+  must in_state a RUNNING
+else
+  wait "$halt" && fail "it was stopped too soon"
+  say "(not here: no process may be traced)"
+fi
+
 say "a preloaded file that has changed is loaded anew when a start is asked for, not before"
 must server one
 one=$(server one)
 cp "$SO" "$T/bin/new.so" && mv "$T/bin/new.so" "$T/bin/loaded.so"
 a=$(pid_of a)
 kill -KILL "$a"
-must in_state a RUNNING
-must test "$(pid_of a)" != "$a"
+is_again() { in_state a RUNNING && [ "$(pid_of a)" != "$a" ]; }
+must is_again
 [ "$(server one)" = "$one" ] || fail "a crash has made another server"
 mps_expect 0 restart a
 must is_other one "$one"

@@ -215,6 +215,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	k.w.conf.watchdog = who & 16 ? 3 * MPS_NS_PER_S : 0;
 	k.w.conf.stop_method = who & 32 ? CONF_STOP_MESSAGE : CONF_STOP_SIGNAL;
 	k.w.deaf = who & 64;
+	k.w.conf.start_method = who & 128 ? CONF_METHOD_FORKSERVER : CONF_METHOD_SPAWN;
 	while (in.left > 0)
 		read_event(&k, &in);
 	read_texts(&k);

@@ -4,9 +4,9 @@
  * has been answered once, and the keeper holds as many descriptors as in the beginning.
  * STRESS_SEED and STRESS_ROUNDS repeat a run.
  */
-#include <dirent.h>
 #include <time.h>
 
+#include "../count_fds.h"
 #include "../keeper_peer.h"
 
 enum { SLOTS = 24, STEPS = 300 };
@@ -200,21 +200,6 @@ static void calm(struct play *y)
 		fail("all slots are empty, but a process bears the mark");
 	if (peer_n_tagged(&y->p) != 0)
 		fail("all slots are empty, but a process bears the mark still");
-}
-
-static unsigned count_fds(pid_t pid)
-{
-	char path[64];
-	unsigned n = 0;
-	DIR *dir;
-
-	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
-	dir = opendir(path);
-	while (dir != NULL && readdir(dir) != NULL)
-		n++;
-	if (dir != NULL)
-		closedir(dir);
-	return n;
 }
 
 /* The end of the test, with who is left and whose it is. */

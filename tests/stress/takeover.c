@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../count_fds.h"
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/mtime.h"
@@ -277,21 +278,6 @@ static void wait_for_memory(pid_t keeper)
 			fail("%ld KiB are kept for the supervisor", kept_kb(keeper));
 		else
 			pause_ms(50);
-}
-
-static unsigned count_fds(pid_t pid)
-{
-	char path[64];
-	unsigned n = 0;
-	DIR *d;
-
-	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
-	d = opendir(path);
-	while (d != NULL && readdir(d) != NULL)
-		n++;
-	if (d != NULL)
-		closedir(d);
-	return n;
 }
 
 /* What is its own, in KiB. */

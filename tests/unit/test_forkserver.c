@@ -171,9 +171,8 @@ Test(forkserver, a_child_says_why_it_cannot_go_on)
 /* Who has no room for a pipe can make no copy, and says so to whoever asks; with room again the next start is made. */
 Test(forkserver, without_a_spare_it_says_why)
 {
-	/* Standard streams, socket, the pipe of a spare that may be there already. */
-	struct rlimit few,
-		old; /* few: standard streams, socket, the pipe of a spare that may be there */
+	/* few: standard streams, socket, the pipe of a spare that may be there already */
+	struct rlimit few, old;
 	struct mps_spawn s = shell();
 	struct forkserver_word word;
 	struct mps_failure f = { 0 };

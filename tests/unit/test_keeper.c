@@ -182,7 +182,7 @@ Test(keeper, keeps_its_reports_while_nobody_reads_them)
 	open_scene(&s);
 	for (uint32_t i = 0; i < N; i++) {
 		char *argv[] = { (char *)"/bin/true", NULL };
-		struct peer_worker w = { i, 1, KEEPER_LEFT_END, 0, argv, NULL, s.out[1] };
+		struct peer_worker w = { .instance = i, .gen = 1, .argv = argv, .out = s.out[1] };
 
 		while (peer_start(&s.p, &w) == -EAGAIN)
 			poll(&(struct pollfd){ s.p.sock, POLLOUT, 0 }, 1, -1);

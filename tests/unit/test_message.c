@@ -19,7 +19,11 @@ static const struct row {
 	{ { .type = KEEPER_START,
 	    .instance = 7,
 	    .gen = 3,
-	    .start = { .leftovers = KEEPER_LEFT_KEEP, .grace = { 10 } } },
+	    .start = { .leftovers = KEEPER_LEFT_KEEP,
+		       .grace = { 10 },
+		       .cleanup = KEEPER_CLEAN_OFF,
+		       .scan = true,
+		       .name = "web" } },
 	  true },
 	{ { .type = KEEPER_START_LONG, .instance = 7, .gen = 3 }, true },
 	{ { .type = KEEPER_SIGNAL, .instance = 1, .gen = 2, .signal = 15, .scope = 2 }, true },
@@ -29,6 +33,15 @@ static const struct row {
 	{ { .type = KEEPER_DETACH, .protocol = 1 }, true },
 	{ { .type = KEEPER_UPGRADE, .protocol = 1 }, true },
 	{ { .type = KEEPER_DROP_SERVER, .text = "one" }, true },
+	{ { .type = KEEPER_HEARD, .count = 7 }, true },
+	{ { .type = KEEPER_UNLINKED,
+	    .instance = 3,
+	    .pid = 9,
+	    .object = 2,
+	    .text = "/a",
+	    .program = "web" },
+	  false },
+	{ { .type = KEEPER_OBJECTS, .instance = 3, .count = 9, .cleaned = 8 }, false },
 	{ { .type = KEEPER_WELCOME,
 	    .protocol = 1,
 	    .pid = 99,
@@ -76,6 +89,11 @@ static const struct row {
 	{ { .type = KEEPER_REAPED, .pid = 9, .code = 1, .status = 2 }, false },
 };
 
+static bool same_text(const char *a, const char *b)
+{
+	return (a == NULL) == (b == NULL) && (a == NULL || strcmp(a, b) == 0);
+}
+
 static bool same(const struct keeper_message *a, const struct keeper_message *b)
 {
 	return a->type == b->type && a->instance == b->instance && a->gen == b->gen &&
@@ -84,9 +102,10 @@ static bool same(const struct keeper_message *a, const struct keeper_message *b)
 	       a->pid == b->pid && a->tree_left == b->tree_left && a->time.ns == b->time.ns &&
 	       a->start.leftovers == b->start.leftovers && a->start.grace.ns == b->start.grace.ns &&
 	       a->first == b->first && a->state == b->state && a->sent == b->sent &&
-	       a->before == b->before && a->started.ns == b->started.ns &&
-	       (a->text == NULL) == (b->text == NULL) &&
-	       (a->text == NULL || strcmp(a->text, b->text) == 0);
+	       a->before == b->before && a->cleaned == b->cleaned && a->object == b->object &&
+	       a->start.cleanup == b->start.cleanup && a->start.scan == b->start.scan &&
+	       same_text(a->start.name, b->start.name) && same_text(a->program, b->program) &&
+	       a->started.ns == b->started.ns && same_text(a->text, b->text);
 }
 
 static bool has_rest(enum keeper_type type)

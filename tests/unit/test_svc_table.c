@@ -207,6 +207,7 @@ Test(svc_walk, everything_that_can_be_reached_is_sound, .timeout = 120)
 		{ "startretries=-1 delay_ms=0 autorestart=1", 0 },
 		{ "startretries=1 notify=1 timeout_ms=500 watchdog_ms=300 message=1",
 		  1u << SVC_EXITED | 1u << SVC_FATAL },
+		{ "startretries=1 server=1 timeout_ms=500", 1u << SVC_EXITED | 1u << SVC_FATAL },
 		{ "startretries=1 notify=1 autorestart=0 message=1 deaf=1 watchdog_ms=300",
 		  1u << SVC_EXITED | 1u << SVC_FATAL },
 	};

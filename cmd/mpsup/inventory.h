@@ -1,0 +1,48 @@
+/*
+ * The named objects that `mpsup ipc ls` shows: those that the journals of this user's instances tell of, or all of this
+ * machine, with who uses them.
+ */
+#ifndef CMD_MPSUP_INVENTORY_H
+#define CMD_MPSUP_INVENTORY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "track/list.h"
+
+struct item {
+	enum track_type type;
+	char *name;
+	struct track_look look;
+	pid_t creator;	/* 0 = not known */
+	char *program;	/* NULL = nobody's of ours */
+	char *instance; /* whose program that is */
+	bool is_left;	/* by an instance that is no more */
+	pid_t *users;
+	size_t n_users;
+};
+
+struct inventory {
+	struct item *items; /* by type and name */
+	size_t n, cap;
+	size_t n_hidden; /* processes whose descriptors we may not see */
+};
+
+/* What is there of what the journals in BASE/NAME tell of; what is gone already is left out. */
+void inventory_add_recorded(struct inventory *v, const char *base);
+/* All of this machine that is not in it yet. 0 or -errno: some could not be listed. */
+int inventory_add_all(struct inventory *v);
+/* Who uses each. 0 or -errno. */
+int inventory_find_users(struct inventory *v);
+/* NULL: it is not in it. */
+const struct item *inventory_find(const struct inventory *v, enum track_type type,
+				  const char *name);
+void inventory_fini(struct inventory *v);
+
+/* "4203 (python3), 4210 (web)"; nothing where there are none. */
+void inventory_write_users(const struct item *item, struct buf *to);
+
+#endif

@@ -1,0 +1,148 @@
+/*
+ * What happens in /dev/shm, told by inotify(7): an object that was told of has come into being, and is known by its inode
+ * from here on; one has gone; one has another name. Where there is no inotify its identity is looked up when it is told
+ * of, and in the end.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/inotify.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "base/feature.h"
+#include "keeper/tracker.h"
+
+#define FOLDER "/dev/shm"
+#define TMPFS 0x01021994 /* TMPFS_MAGIC of linux/magic.h */
+
+void shm_open_watch(struct keeper *k)
+{
+	struct tracker *t = k->tracker;
+	struct statfs fs;
+
+	if (t->inotify >= 0 || !feature_allowed(FEATURE_INOTIFY) || statfs(FOLDER, &fs) < 0 ||
+	    fs.f_type != TMPFS)
+		return;
+	t->inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	if (t->inotify < 0)
+		return;
+	keeper_lift(&t->inotify);
+	if (inotify_add_watch(t->inotify, FOLDER,
+			      IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_ONLYDIR) <
+		    0 ||
+	    keeper_watch(k, t->inotify, EPOLLIN, WATCH_SHM, NO_SLOT, 0) < 0)
+		keeper_unwatch(k, &t->inotify);
+}
+
+/* ------------------------------------------------------------------------------------------------------ events */
+
+static void on_created(struct tracker *t, struct track_record *r)
+{
+	if (tracker_knows(r))
+		return;
+	if (!object_settle(r))
+		leak_forget(t, r);
+	else if (tracker_knows(r))
+		track_journal_add(&t->journal, r);
+}
+
+/*
+ * What has happened before words is read before these are looked at. So what is known was there when it was told of, and
+ * has gone since; what has its name now, if anything, was told of by nobody.
+ */
+static void on_deleted(struct tracker *t, struct track_record *r)
+{
+	if (tracker_knows(r))
+		leak_forget(t, r);
+}
+
+static void on_moved_from(struct tracker *t, struct track_record *r, uint32_t cookie)
+{
+	t->moved = (struct moved){
+		.cookie = cookie,
+		.identity = r->identity,
+		.creator = r->creator,
+		.told_ns = r->told_ns,
+		.holding = holding_of(r),
+		.list = (int)((struct owned *)(void *)r->owner - holding_of(r)->lists),
+	};
+	/* Its other name comes at once; until then the holding must not go. */
+	track_journal_remove(&t->journal, (enum track_type)r->type, r->name, r->name_length);
+	track_remove(&t->registry, r);
+}
+
+/* It goes on under that name, whoever has told of that. */
+static void on_moved_to(struct tracker *t, enum track_type type, const char *name)
+{
+	struct track_record *r = track_find(&t->registry, type, name, strlen(name));
+	struct moved m = t->moved;
+
+	if (r != NULL)
+		leak_forget(t, r);
+	if (t->moved.holding == NULL) /* it went with its last record */
+		return;
+	t->moved = (struct moved){ 0 };
+	r = track_add(&t->registry, &m.holding->lists[m.list].owner, type, name, strlen(name),
+		      &m.creator);
+	if (r == NULL)
+		return;
+	r->identity = m.identity;
+	r->told_ns = m.told_ns;
+	holding_changed(t, m.holding);
+	if (object_settle(r))
+		track_journal_add(&t->journal, r);
+	else
+		leak_forget(t, r);
+}
+
+static void on_event(struct tracker *t, const struct inotify_event *e)
+{
+	AUTO_FREE char *name = NULL;
+	enum track_type type;
+	struct track_record *r;
+
+	if (e->len == 0 || (e->mask & IN_ISDIR))
+		return;
+	type = object_of_shm_file(e->name, &name);
+	if (name == NULL)
+		return;
+	if ((e->mask & IN_MOVED_TO) && e->cookie != 0 && e->cookie == t->moved.cookie) {
+		on_moved_to(t, type, name);
+		return;
+	}
+	r = track_find(&t->registry, type, name, strlen(name));
+	if (r == NULL)
+		return;
+	if (e->mask & (IN_CREATE | IN_MOVED_TO))
+		on_created(t, r);
+	else if (e->mask & IN_MOVED_FROM)
+		on_moved_from(t, r, e->cookie);
+	else
+		on_deleted(t, r);
+}
+
+void shm_read(struct keeper *k)
+{
+	_Alignas(struct inotify_event) char events[16 << 10];
+	struct tracker *t = k->tracker;
+	ssize_t n;
+
+	if (t == NULL || t->inotify < 0)
+		return;
+	/* All that the kernel keeps, and no more where somebody makes them faster than we read. */
+	for (int i = 0; i < 64; i++) {
+		n = read(t->inotify, events, sizeof(events));
+		if (n <= 0)
+			return;
+		for (const char *at = events; at < events + n;) {
+			const struct inotify_event *e = (const void *)at;
+
+			on_event(t, e);
+			at += sizeof(*e) + e->len;
+		}
+	}
+}

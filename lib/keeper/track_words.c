@@ -1,0 +1,283 @@
+/*
+ * Whose words they are, and what becomes of them: records. Whose a process is its tag tells.
+ *
+ * A process may be dead and reaped before its words are read: they count as those of who has made the connection. A
+ * client that probes first is known before it can die.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "keeper/tracker.h"
+#include "proc/tag.h"
+#include "proc/tree.h"
+#include "track/slate.h"
+
+/* A number means the same process for so long; then it is looked at again. */
+#define START_NS MPS_NS_PER_S
+
+/* ------------------------------------------------------------------------------------------------- who is it? */
+
+struct holding *track_whose(struct keeper *k, pid_t pid, bool *ret_over)
+{
+	uint32_t keeper, index, gen;
+	const struct slot *s;
+
+	if (pid <= 1 || !tag_parse(tag_get(pid), &keeper, &index, &gen) || keeper != k->id ||
+	    index >= k->n_slots)
+		return NULL;
+	s = &k->slots[index];
+	*ret_over = s->state == SLOT_IDLE || (s->gen & 0x3fff) != gen;
+	return holding_of_slot(k, index);
+}
+
+static bool is_gone(pid_t pid)
+{
+	return kill(pid, 0) < 0 && errno == ESRCH;
+}
+
+static uint64_t start_of(struct client *c, pid_t pid)
+{
+	int64_t now = mps_now().ns;
+	struct proc_stat st;
+
+	if (c->pid == pid && now - c->start_read < START_NS)
+		return c->start;
+	c->pid = pid;
+	c->start_read = now;
+	c->start = proc_stat_read(pid, &st) == 0 ? st.start_ticks : 0;
+	return c->start;
+}
+
+struct holding *track_unclaimed(struct tracker *t)
+{
+	if (t->unclaimed == NULL && (t->unclaimed = holding_new(NO_SLOT, "")) != NULL)
+		t->unclaimed->cleanup = KEEPER_CLEAN_SHUTDOWN;
+	return t->unclaimed;
+}
+
+bool track_identify(struct keeper *k, struct client *c, const struct ucred *who, struct sender *s)
+{
+	s->pid = who->pid;
+	s->uid = who->uid;
+	s->over = false;
+	s->holding = track_whose(k, who->pid, &s->over);
+	if (s->holding == NULL && is_gone(who->pid)) {
+		s->holding = c->holding != NULL ? c->holding : track_unclaimed(k->tracker);
+		s->over = s->holding != NULL && s->holding->slot == NO_SLOT;
+	}
+	if (s->holding == NULL)
+		return false;
+	s->start = start_of(c, who->pid);
+	if (c->holding == NULL && s->holding->slot != NO_SLOT)
+		track_client_belongs(c, s->holding);
+	return true;
+}
+
+/* ------------------------------------------------------------------------------------------------------- words */
+
+void track_drop(struct tracker *t)
+{
+	t->n_dropped++;
+	t->dropped_news = true;
+}
+
+/* Another user's object is not ours to forget, nor to be given away. */
+static bool may_change(const struct sender *s, struct track_record *r)
+{
+	enum object_state state;
+
+	if (s->uid == r->creator.uid || s->uid == 0)
+		return true;
+	state = object_ask(r);
+	return state == OBJECT_ABSENT || state == OBJECT_FOREIGN;
+}
+
+/* He has told of it before, or inotify has: nothing is new. */
+static bool is_known(const struct sender *s, const struct track_record *r)
+{
+	struct track_identity now;
+
+	return holding_of(r) == s->holding && tracker_knows(r) &&
+	       object_identify(r->type, r->name, &now) && now.ino == r->identity.ino &&
+	       now.born_ns == r->identity.born_ns;
+}
+
+/*
+ * A SysV object has no name until it is there. That its maker is about to make one is a record too, so that it has an
+ * owner, and is found when he is killed in between: its name is his number, and how many of his threads are at it takes
+ * the place of the inode.
+ */
+static bool is_pending(const struct track_word *w)
+{
+	return track_type_is_sysv(w->type) && strcmp(w->name, "?") == 0;
+}
+
+static void settle_pending(struct tracker *t, const struct sender *s, enum track_type type)
+{
+	char name[16];
+	int n = snprintf(name, sizeof(name), "?%d", (int)s->pid);
+	struct track_record *r = track_find(&t->registry, type, name, (size_t)n);
+
+	if (r != NULL && --r->identity.ino == 0) {
+		holding_changed(t, holding_of(r));
+		track_remove(&t->registry, r);
+	}
+}
+
+static struct track_record *add_record(struct tracker *t, const struct sender *s,
+				       enum track_type type, const char *name, size_t n)
+{
+	const struct track_creator creator = { s->pid, s->uid, s->start };
+	struct track_owner *owner =
+		s->over ? holding_rest(t, s->holding) : &s->holding->lists[LIVE].owner;
+	struct track_record *r;
+
+	if (t->registry.n + t->n_news >= TRACK_RECORDS_MAX ||
+	    owner->n >= TRACK_RECORDS_INSTANCE_MAX)
+		return NULL;
+	r = track_add(&t->registry, owner, type, name, n, &creator);
+	if (r == NULL)
+		return NULL;
+	r->told_ns = s->sent_ns;
+	s->holding->has_semaphores = s->holding->has_semaphores || type == TRACK_SEMAPHORE;
+	holding_changed(t, s->holding);
+	return r;
+}
+
+static void add_pending(struct tracker *t, const struct sender *s, enum track_type type)
+{
+	char name[16];
+	int n = snprintf(name, sizeof(name), "?%d", (int)s->pid);
+	struct track_record *r = track_find(&t->registry, type, name, (size_t)n);
+
+	if (r == NULL)
+		r = add_record(t, s, type, name, (size_t)n);
+	if (r != NULL)
+		r->identity.ino++;
+	else
+		track_drop(t);
+}
+
+static void on_register(struct keeper *k, const struct sender *s, const struct track_word *w)
+{
+	struct tracker *t = k->tracker;
+	struct track_record *r;
+
+	if (is_pending(w)) {
+		add_pending(t, s, w->type);
+		return;
+	}
+	if (track_type_is_sysv(w->type))
+		settle_pending(t, s, w->type);
+	r = track_find(&t->registry, w->type, w->name, w->name_length);
+	if (r != NULL && is_known(s, r))
+		return;
+	if (r != NULL && !may_change(s, r)) {
+		track_drop(t);
+		return;
+	}
+	if (r != NULL)
+		leak_forget(t, r);
+	r = add_record(t, s, w->type, w->name, w->name_length);
+	if (r == NULL) {
+		track_drop(t);
+		return;
+	}
+	if (object_settle(r)) {
+		track_journal_add(&t->journal, r);
+		return;
+	}
+	leak_forget(t, r); /* it was there before */
+}
+
+static void on_unregister(struct keeper *k, const struct sender *s, const struct track_word *w)
+{
+	struct tracker *t = k->tracker;
+	struct track_record *r;
+
+	if (is_pending(w)) {
+		settle_pending(t, s, w->type);
+		return;
+	}
+	r = track_find(&t->registry, w->type, w->name, w->name_length);
+	if (r == NULL)
+		return;
+	if (may_change(s, r))
+		leak_forget(t, r);
+	else
+		track_drop(t);
+}
+
+/* -1: there is none. */
+static int slate_of(const struct tracker *t, uid_t uid)
+{
+	for (size_t i = 0; i < t->n_slates; i++)
+		if (t->slates[i].uid == uid)
+			return t->slates[i].fd;
+	return -1;
+}
+
+/* Once a datagram: the sender has noted it before he said it. */
+static void wipe_later(struct tracker *t, uid_t uid, const char *place)
+{
+	int fd = slate_of(t, uid);
+
+	if (fd >= 0 && t->n_wipes < TRACK_BATCH)
+		t->wipes[t->n_wipes++] = (struct wipe){ fd, (unsigned)strtoul(place, NULL, 10) };
+}
+
+void track_write_down(struct tracker *t)
+{
+	int r = 0;
+
+	if (t->journal.out.len > 0 || t->n_wipes > 0)
+		r = track_journal_flush(&t->journal, &t->registry);
+	t->journal_more = r == 1;
+	for (size_t i = 0; i < t->n_wipes && r >= 0; i++)
+		slate_wipe(t->wipes[i].fd, t->wipes[i].place);
+	t->n_wipes = 0;
+}
+
+/* A lone probe: all that was said before it is recorded and written down. */
+static void answer(struct keeper *k, const struct client *c)
+{
+	static const char text[] = "PROBE:0:noop\n";
+
+	track_write_down(k->tracker);
+	send(c->fd, text, sizeof(text) - 1,
+	     MSG_DONTWAIT | MSG_NOSIGNAL); /* who does not read is not told */
+}
+
+void track_datagram(struct keeper *k, struct client *c, const struct sender *s, char *p, size_t n)
+{
+	struct track_word w;
+	size_t n_words = 0;
+	int r;
+
+	while ((r = track_word_next(&p, &n, &w)) != 0) {
+		if (r < 0 || w.name_length > TRACK_NAME_MAX) {
+			track_drop(k->tracker);
+			continue;
+		}
+		n_words++;
+		switch (w.verb) {
+		case TRACK_REGISTER:
+			on_register(k, s, &w);
+			break;
+		case TRACK_UNREGISTER:
+			on_unregister(k, s, &w);
+			break;
+		case TRACK_PROBE:
+			if (n_words == 1 && n == 0)
+				answer(k, c);
+			break;
+		case TRACK_SLATE:
+			wipe_later(k->tracker, s->uid, w.name);
+			break;
+		}
+	}
+}

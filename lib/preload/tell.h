@@ -1,0 +1,36 @@
+/*
+ * Tells the resource tracker of objects, from within a program that knows nothing of it. May be called wherever open(2)
+ * may: in signal handlers, in the child of a vfork, in many threads. Nothing is allocated, no lock is taken, errno stays.
+ */
+#ifndef PRELOAD_TELL_H
+#define PRELOAD_TELL_H
+
+#include <stdbool.h>
+
+/* As the tracker has it: its type, and its name in two parts. */
+struct object {
+	const char *type;
+	const char *prefix, *name;
+};
+
+/* Reads the address, where that has not been done yet. */
+void tell_begin(void);
+
+/* Is there a tracker to be told? */
+bool tell_wanted(void);
+
+/*
+ * "REGISTER" or "UNREGISTER". What cannot be told (the tracker is gone, stopped for longer than a second, there is no
+ * descriptor to be had, the name is too long) is not: the tracker finds such objects in another way. A REGISTER
+ * is not lost with a tracker that is killed before it has read it: note.h.
+ */
+void tell(const char *verb, const struct object *object);
+
+/*
+ * The REGISTER of something whose name is not known yet: what it becomes is told later, and until tell_settled() with the
+ * result it stands on the slate, whether the tracker has read it or not.
+ */
+int tell_ahead(const struct object *object);
+void tell_settled(int place);
+
+#endif

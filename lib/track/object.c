@@ -1,0 +1,157 @@
+/*
+ * What is the same for all kinds of objects: is what has the name now what was told of? The rest is object_file.c's and
+ * object_sysv.c's.
+ */
+#include "track/object.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/vfs.h>
+
+#include "base/buf.h"
+#include "base/fd.h"
+#include "track/look.h"
+
+#define MQUEUE_MAGIC 0x19800202 /* ipc/mqueue.c */
+
+static int look(enum track_type type, const char *name, struct look *ret)
+{
+	return track_type_is_sysv(type) ? sysv_look(type, name, ret) : file_look(type, name, ret);
+}
+
+void look_fini(struct look *l)
+{
+	fd_close(&l->fd);
+	free(l->path);
+}
+
+static bool is_set(const struct track_identity *id)
+{
+	return id->ino != 0 || id->born_ns != 0;
+}
+
+bool object_identify(enum track_type type, const char *name, struct track_identity *ret)
+{
+	AUTO_LOOK now = LOOK_INIT;
+
+	*ret = (struct track_identity){ 0 };
+	if (look(type, name, &now) < 0)
+		return false;
+	*ret = now.identity;
+	return true;
+}
+
+/* True where it can be what the record was told of. */
+static bool may_be(const struct track_record *record, const struct look *now)
+{
+	return now->uid == record->creator.uid &&
+	       now->not_before_ns >= record->told_ns - now->tick_ns;
+}
+
+static bool is_same(const struct track_record *record, const struct look *now)
+{
+	const struct track_identity *is = &now->identity, *was = &record->identity;
+
+	if (now->uid != record->creator.uid || is->ino != was->ino)
+		return false;
+	return track_type_is_sysv(record->type) ? is->born_ns >= was->born_ns
+						: is->born_ns == was->born_ns;
+}
+
+bool object_settle(struct track_record *record)
+{
+	AUTO_LOOK now = LOOK_INIT;
+
+	if (is_set(&record->identity) || look(record->type, record->name, &now) < 0)
+		return true;
+	if (!may_be(record, &now))
+		return false;
+	record->identity = now.identity;
+	return true;
+}
+
+static enum object_state ask_hidden(const struct track_record *record, bool unlink,
+				    enum object_state otherwise)
+{
+	enum object_state state = OBJECT_ABSENT;
+
+	if (is_set(&record->identity) && !track_type_is_sysv(record->type))
+		state = file_ask_hidden(record, unlink);
+	return state != OBJECT_ABSENT ? state : otherwise;
+}
+
+static enum object_state ask(struct track_record *record, bool unlink)
+{
+	AUTO_LOOK now = LOOK_INIT;
+	int r = look(record->type, record->name, &now);
+
+	if (r == -ENOENT)
+		return ask_hidden(record, unlink, OBJECT_ABSENT);
+	if (r < 0) {
+		errno = -r;
+		return OBJECT_UNKNOWN;
+	}
+	if (!is_set(&record->identity) && may_be(record, &now))
+		record->identity = now.identity;
+	if (!is_set(&record->identity) || !is_same(record, &now))
+		return ask_hidden(record, unlink, OBJECT_FOREIGN);
+	return track_type_is_sysv(record->type) ? sysv_ask(record, unlink)
+						: file_ask(record, &now, unlink);
+}
+
+enum object_state object_ask(struct track_record *record)
+{
+	return ask(record, false);
+}
+
+enum object_state object_unlink(struct track_record *record)
+{
+	return ask(record, true);
+}
+
+static bool has_mqueue_folder(void)
+{
+	struct statfs st;
+
+	return statfs("/dev/mqueue", &st) == 0 && st.f_type == MQUEUE_MAGIC;
+}
+
+char *object_path(enum track_type type, const char *name)
+{
+	struct buf b = BUF_INIT;
+
+	switch (type) {
+	case TRACK_SEMAPHORE:
+		buf_addf(&b, "/dev/shm/sem.%s", name + 1);
+		break;
+	case TRACK_SHARED_MEMORY:
+		buf_addf(&b, "/dev/shm%s", name);
+		break;
+	case TRACK_MQUEUE:
+		if (!has_mqueue_folder())
+			return NULL;
+		buf_addf(&b, "/dev/mqueue%s", name);
+		break;
+	case TRACK_FILE:
+	case TRACK_FOLDER:
+		buf_adds(&b, name);
+		break;
+	case TRACK_SYSV_SEM:
+	case TRACK_SYSV_SHM:
+	case TRACK_SYSV_MSG:
+	case N_TRACK_TYPES:
+		return NULL;
+	}
+	return buf_take(&b);
+}
+
+enum track_type object_of_shm_file(const char *file, char **ret_name)
+{
+	bool is_sem = str_is_prefix("sem.", file) && file[4] != '\0';
+	struct buf b = BUF_INIT;
+
+	buf_addf(&b, "/%s", is_sem ? file + 4 : file);
+	*ret_name = buf_take(&b);
+	return is_sem ? TRACK_SEMAPHORE : TRACK_SHARED_MEMORY;
+}

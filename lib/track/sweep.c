@@ -1,0 +1,255 @@
+/*
+ * Leftovers of dead instances. What is gone is noted in the journal itself by a line at its end: a sweep that is killed,
+ * or one beside another, does no harm. An instance that starts meanwhile replaces the journal; then we write to a file
+ * that has no name any more.
+ */
+#include "track/sweep.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "base/mtime.h"
+#include "track/journal.h"
+#include "track/slate.h"
+
+#define JOURNAL "ipc.journal"
+
+/* One journal. */
+struct sweep {
+	const struct track_sweep *how;
+	int dir; /* the folder that it lies in */
+	const char *base;
+	int fd;
+	bool all;   /* one of many: nobody has looked yet whether it is dead */
+	bool noted; /* something has been written to it */
+	struct track_registry registry;
+	struct track_heir heir;
+	struct track_owner untold; /* what only the slates tell of */
+};
+
+static bool is_old_enough(const struct sweep *s, const struct track_record *record, int64_t now)
+{
+	return s->how->older_than_ns <= 0 || now - record->told_ns >= s->how->older_than_ns;
+}
+
+static void tell(const struct sweep *s, const struct track_record *record, enum object_state state)
+{
+	const char *owner = record->owner->name;
+
+	if (s->how->tell == NULL || state == OBJECT_ABSENT || state == OBJECT_FOREIGN)
+		return;
+	s->how->tell(record, state, owner[0] != '\0' ? owner : s->heir.who, s->how->user);
+}
+
+/* A line that the end of the journal has torn must not become a whole one by ours: a bad escape spoils it. */
+static void begin_note(struct sweep *s, struct buf *b)
+{
+	if (!s->noted)
+		buf_adds(b, " %\n");
+	s->noted = true;
+}
+
+static bool note(struct sweep *s, const struct buf *b)
+{
+	return !b->failed && fd_write_all(s->fd, b->p, b->len) == 0;
+}
+
+static void forget(struct sweep *s, struct track_record *record)
+{
+	AUTO_BUF b = BUF_INIT;
+
+	begin_note(s, &b);
+	buf_addf(&b, "- %s ", track_type_word(record->type));
+	track_encode_name(record->name, record->name_length, &b);
+	buf_addc(&b, '\n');
+	note(s, &b); /* on a full disk it is asked for again by the next sweep, and absent then */
+	track_remove(&s->registry, record);
+}
+
+/* What stays of what the slates tell goes into the journal, which is all that the next sweep reads. */
+static bool note_untold(struct sweep *s)
+{
+	AUTO_BUF b = BUF_INIT;
+
+	if (s->untold.first == NULL)
+		return true;
+	begin_note(s, &b);
+	for (const struct track_record *r = s->untold.first; r != NULL; r = r->next)
+		track_journal_put(&b, r);
+	return note(s, &b);
+}
+
+static void sweep_record(struct sweep *s, struct track_record *record)
+{
+	enum object_state state = s->how->dry_run ? object_ask(record) : object_unlink(record);
+
+	tell(s, record, state);
+	if (!s->how->dry_run && state != OBJECT_USED && state != OBJECT_UNKNOWN)
+		forget(s, record);
+}
+
+/* What had no id yet when its creator was killed becomes what it is of, if anything. */
+static void resolve(struct sweep *s, struct track_record *pending)
+{
+	int id = object_find_pending(&s->registry, pending);
+	struct track_record *record;
+	char name[16];
+
+	if (id >= 0) {
+		record = track_add(&s->registry, pending->owner, pending->type, name,
+				   (size_t)snprintf(name, sizeof(name), "%d", id),
+				   &pending->creator);
+		if (record == NULL)
+			return;
+		record->told_ns = pending->told_ns;
+	}
+	if (!s->how->dry_run)
+		forget(s, pending);
+}
+
+static void sweep_records(struct sweep *s)
+{
+	struct track_registry *r = &s->registry;
+	struct track_record *next;
+	int64_t now = mps_wall().ns;
+
+	object_adopt_temporaries(r, NULL);
+	r->pinned++;
+	for (int pending = 1; pending >= 0; pending--)
+		for (size_t i = 0; i < r->n_buckets; i++)
+			for (struct track_record *at = r->buckets[i]; at != NULL; at = next) {
+				next = at->next_in_bucket;
+				if (!is_old_enough(s, at, now) ||
+				    pending != (track_type_is_sysv(at->type) && at->name[0] == '?'))
+					continue;
+				if (pending)
+					resolve(s, at);
+				else
+					sweep_record(s, at);
+			}
+	r->pinned--;
+}
+
+/* ------------------------------------------------------------------------------------------------- journals */
+
+static bool is_current(const struct sweep *s)
+{
+	struct stat a, b;
+
+	return fstat(s->fd, &a) == 0 && fstatat(s->dir, s->base, &b, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+/*
+ * The slates go, and the journal where nothing is left of it. Under the instance's lock: not while one starts. The caller
+ * of a single sweep has it, or knows.
+ */
+static void tidy(struct sweep *s)
+{
+	AUTO_CLOSE int lock = -1;
+	char fresh[NAME_MAX + 1];
+
+	if (s->all) {
+		lock = openat(s->dir, "lock", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+		if (lock >= 0 && flock(lock, LOCK_EX | LOCK_NB) < 0)
+			return;
+	}
+	if (!is_current(s))
+		return;
+	if (note_untold(s))
+		slate_remove_at(s->dir);
+	if (s->registry.n > 0)
+		return;
+	unlinkat(s->dir, s->base, 0);
+	if (snprintf(fresh, sizeof(fresh), "%s.new", s->base) < (int)sizeof(fresh))
+		unlinkat(s->dir, fresh, 0);
+}
+
+/* A folder of one user and a journal of another do not go together. */
+static bool is_of_folder(const struct sweep *s)
+{
+	struct stat a, b;
+
+	return fstat(s->fd, &a) == 0 && fstat(s->dir, &b) == 0 && a.st_uid == b.st_uid;
+}
+
+/* 1: it is not dead. */
+static int sweep_open(struct sweep *s)
+{
+	int r = track_journal_read_fd(s->fd, &s->registry, &s->heir);
+
+	if (r < 0)
+		return r;
+	if (s->all && track_heir_has_keeper(&s->heir))
+		r = 1;
+	if (r == 0) {
+		s->untold.name = "";
+		slate_read_at(s->dir, &s->registry, &s->untold);
+		sweep_records(s);
+	}
+	if (r == 0 && !s->how->dry_run)
+		tidy(s);
+	track_registry_fini(&s->registry);
+	track_heir_fini(&s->heir);
+	return r;
+}
+
+static int sweep_at(int dir, const char *base, const struct track_sweep *how, bool all)
+{
+	int flags = (how->dry_run ? O_RDONLY : O_RDWR | O_APPEND) | O_NOFOLLOW | O_NONBLOCK;
+	AUTO_CLOSE int fd = openat(dir, base, flags | O_CLOEXEC);
+	struct sweep s = { .how = how, .dir = dir, .base = base, .fd = fd, .all = all };
+
+	if (fd < 0)
+		return -errno;
+	if (all && !is_of_folder(&s))
+		return -EPERM;
+	return sweep_open(&s);
+}
+
+int track_sweep_journal(const char *path, const struct track_sweep *s)
+{
+	const char *slash = strrchr(path, '/');
+	AUTO_FREE char *parent =
+		slash != NULL ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+	AUTO_CLOSE int dir = -1;
+
+	if (parent == NULL)
+		return -ENOMEM;
+	dir = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0)
+		return -errno;
+	return sweep_at(dir, slash != NULL ? slash + 1 : path, s, false);
+}
+
+int track_sweep_all(const char *base, const struct track_sweep *s)
+{
+	DIR *d = opendir(base);
+	const struct dirent *e;
+	int n = 0;
+
+	if (d == NULL)
+		return errno == ENOENT ? 0 : -errno;
+	while ((e = readdir(d)) != NULL) {
+		AUTO_CLOSE int dir = -1;
+
+		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+			continue;
+		dir = openat(dirfd(d), e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		/* What cannot be read is not ours, or none: the others do not wait for it. */
+		if (dir >= 0 && !fd_is_locked(dir, "lock"))
+			n += sweep_at(dir, JOURNAL, s, true) == 0;
+	}
+	closedir(d);
+	return n;
+}

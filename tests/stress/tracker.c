@@ -1,0 +1,628 @@
+/*
+ * Programs make semaphores, shared memory and queues of all kinds, and workers, supervisor and keeper are killed at any
+ * moment, alone and together, in any order. A second later nothing is left of what the dead ones have made (both killed:
+ * when mpsup start has returned), and what is not theirs is still there.
+ * STRESS_KILLS, STRESS_SEED: how often, and to repeat a run.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <mqueue.h>
+#include <poll.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ipc.h>
+#include <sys/mman.h>
+#include <sys/msg.h>
+#include <sys/sem.h>
+#include <sys/shm.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "base/mtime.h"
+#include "proc/pidfd.h"
+#include "sup/client.h"
+
+enum {
+	MAKERS = 4,
+	KILLS = 500,
+	PATIENCE_S = 30,
+	GRACE_MS = 1000,     /* what is left after it was left */
+	HELD = 12,	     /* objects that a maker has at most */
+	SYSV_MODE = 0612,    /* by which those of makers are known .. */
+	STRANGER_MODE = 0621 /* .. and ours */
+};
+
+static unsigned long long state;
+static char dir[256], config[300], mpsup[4096];
+static char mark[32]; /* in the names of this run */
+
+static unsigned dice(unsigned n)
+{
+	state = state * 6364136223846793005ULL + 1442695040888963407ULL;
+	return (unsigned)(state >> 33) % n;
+}
+
+__attribute__((noreturn, format(printf, 1, 2))) static void fail(const char *fmt, ...)
+{
+	char command[8192];
+	va_list ap;
+
+	va_start(ap, fmt);
+	fputs("stress: ", stderr);
+	vfprintf(stderr, fmt, ap);
+	fputc('\n', stderr);
+	va_end(ap);
+	snprintf(command, sizeof(command), "%s shutdown -c %s >/dev/null 2>&1", mpsup, config);
+	if (system(command) != 0)
+		fprintf(stderr, "stress: shutdown failed\n");
+	fprintf(stderr, "stress: see %s\n", dir);
+	exit(1);
+}
+
+static void pause_us(unsigned us)
+{
+	struct timespec t = { us / 1000000, us % 1000000 * 1000L };
+
+	nanosleep(&t, NULL);
+}
+
+/* ------------------------------------------------------------------------------------------------- the objects */
+
+enum kind {
+	SEMAPHORE,
+	MEMORY,
+	FILE_IN_SHM,
+	QUEUE,
+	SYSV_MEMORY,
+	SYSV_SEMAPHORES,
+	SYSV_QUEUE,
+	N_KINDS
+};
+
+struct object {
+	enum kind kind;
+	char name[64]; /* or SysV's id */
+	int id;
+};
+
+/* False where there is no room for another: the kernel has limits. */
+static bool make(struct object *o, int mode)
+{
+	sem_t *sem;
+	int fd = -1;
+
+	switch (o->kind) {
+	case SEMAPHORE:
+		sem = sem_open(o->name, O_CREAT | O_EXCL, 0600, 1);
+		return sem != SEM_FAILED && sem_close(sem) == 0;
+	case MEMORY:
+		fd = shm_open(o->name, O_CREAT | O_EXCL | O_RDWR, 0600);
+		break;
+	case FILE_IN_SHM: {
+		char path[128];
+
+		snprintf(path, sizeof(path), "/dev/shm%s", o->name);
+		fd = open(path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+		break;
+	}
+	case QUEUE:
+		fd = mq_open(o->name, O_CREAT | O_EXCL | O_RDWR, 0600,
+			     &(struct mq_attr){ .mq_maxmsg = 1, .mq_msgsize = 8 });
+		break;
+	case SYSV_MEMORY:
+		return (o->id = shmget(IPC_PRIVATE, 4096, IPC_CREAT | mode)) >= 0;
+	case SYSV_SEMAPHORES:
+		return (o->id = semget(IPC_PRIVATE, 1, IPC_CREAT | mode)) >= 0;
+	case SYSV_QUEUE:
+		return (o->id = msgget(IPC_PRIVATE, IPC_CREAT | mode)) >= 0;
+	case N_KINDS:
+		break;
+	}
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
+static void end(const struct object *o)
+{
+	char path[128];
+
+	switch (o->kind) {
+	case SEMAPHORE:
+		sem_unlink(o->name);
+		break;
+	case MEMORY:
+		shm_unlink(o->name);
+		break;
+	case FILE_IN_SHM:
+		snprintf(path, sizeof(path), "/dev/shm%s", o->name);
+		unlink(path);
+		break;
+	case QUEUE:
+		mq_unlink(o->name);
+		break;
+	case SYSV_MEMORY:
+		shmctl(o->id, IPC_RMID, NULL);
+		break;
+	case SYSV_SEMAPHORES:
+		semctl(o->id, 0, IPC_RMID);
+		break;
+	case SYSV_QUEUE:
+		msgctl(o->id, IPC_RMID, NULL);
+		break;
+	case N_KINDS:
+		break;
+	}
+}
+
+/* Those of mq_open(3) have a folder only where somebody has mounted it. */
+static bool queue_is_there(const char *name)
+{
+	mqd_t q = mq_open(name, O_RDONLY | O_NONBLOCK);
+
+	if (q < 0)
+		return errno != ENOENT;
+	mq_close(q);
+	return true;
+}
+
+/* --------------------------------------------------------------------------------------------------- a maker */
+
+/* Queues are named by slots, so that whoever looks for those that were left knows where. */
+static void name(struct object *o, unsigned slot, unsigned n)
+{
+	if (o->kind == QUEUE)
+		snprintf(o->name, sizeof(o->name), "/%s-q%d-%u", mark, getpid(), slot);
+	else
+		snprintf(o->name, sizeof(o->name), "/%s-%d-%u", mark, getpid(), n);
+}
+
+static void be_maker(const char *folder)
+{
+	static struct object held[HELD];
+	static bool is_held[HELD];
+	char path[400];
+	int fd;
+
+	state = (unsigned long long)getpid() * 7919;
+	/* Somebody who lives is looked for by this. */
+	snprintf(path, sizeof(path), "%s/maker.%d", folder, getpid());
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		_exit(99);
+	for (unsigned n = 0;; n++) {
+		unsigned slot = dice(HELD);
+
+		if (is_held[slot]) {
+			end(&held[slot]);
+			is_held[slot] = false;
+		} else {
+			held[slot].kind = (enum kind)dice(N_KINDS);
+			name(&held[slot], slot, n);
+			is_held[slot] = make(&held[slot], SYSV_MODE);
+		}
+		if (dice(3) == 0)
+			pause_us(dice(2000));
+	}
+}
+
+/* -------------------------------------------------------------------------------------------------- the instance */
+
+static void write_config(const char *self)
+{
+	FILE *f = fopen(config, "w");
+
+	if (f == NULL)
+		fail("%s: %s", config, strerror(errno));
+	fprintf(f,
+		"[supervisord]\nidentifier=%s\nlogfile=%s/log\nlogfile_maxbytes=0\npidfile=%s/pid\n"
+		"childlogdir=%s\non_crash=%s\n"
+		"[program:maker]\ncommand=%s maker %s "
+		"%s\nnumprocs=%d\nprocess_name=m%%(process_num)d\n"
+		"startsecs=0\nautorestart=true\nrestart_delay=0\nrestart_limit=none\n",
+		mark, dir, dir, dir, dice(2) ? "stop" : "restart", self, dir, mark, MAKERS);
+	fclose(f);
+}
+
+static int run(const char *verb)
+{
+	char command[8192];
+
+	snprintf(command, sizeof(command), "%s %s -c %s >%s/%s.out 2>&1 </dev/null", mpsup, verb,
+		 config, dir, verb);
+	return system(command);
+}
+
+struct instance {
+	pid_t keeper, supervisor, makers[MAKERS];
+	int keeper_fd, supervisor_fd; /* pidfds */
+};
+
+static json_t *ask(const char *method)
+{
+	AUTO_FREE char *folder = client_runtime_dir(mark);
+	char path[4096];
+	struct err err = ERR_INIT;
+	struct client *client;
+	json_t *result = NULL;
+	int r;
+
+	snprintf(path, sizeof(path), "%s/control.sock", folder);
+	r = client_connect(path, &client, &err);
+	if (r == 0) {
+		client_set_timeout(client, PATIENCE_S * 1000);
+		r = client_call(client, method, NULL, NULL, NULL, &result, &err);
+		client_close(client);
+	}
+	if (r != 0)
+		fail("%s: %s", method, err.text);
+	return result;
+}
+
+static pid_t pid_in(json_t *object, const char *key)
+{
+	return (pid_t)json_integer_value(json_object_get(object, key));
+}
+
+static void look_at(struct instance *i)
+{
+	json_t *info = ask("info"), *status = ask("status"), *row;
+	size_t n;
+
+	*i = (struct instance){ .keeper = pid_in(info, "keeper_pid"),
+				.supervisor = pid_in(info, "supervisor_pid") };
+	i->keeper_fd = pidfd_open_checked(i->keeper);
+	i->supervisor_fd = pidfd_open_checked(i->supervisor);
+	if (i->keeper_fd < 0 || i->supervisor_fd < 0)
+		fail("pidfd_open: %s", strerror(errno));
+	json_array_foreach (json_object_get(status, "processes"), n, row)
+		if (n < MAKERS)
+			i->makers[n] = pid_in(row, "pid");
+	json_decref(info);
+	json_decref(status);
+}
+
+static void close_fds(struct instance *i)
+{
+	close(i->keeper_fd);
+	close(i->supervisor_fd);
+}
+
+static void wait_for_end(int pidfd, const char *of)
+{
+	struct pollfd p = { .fd = pidfd, .events = POLLIN };
+
+	if (poll(&p, 1, PATIENCE_S * 1000) <= 0)
+		fail("the %s has not ended", of);
+}
+
+/* --------------------------------------------------------------------------------------------------- checks */
+
+static bool is_alive(pid_t pid)
+{
+	char path[64], text[512] = "", *end_of_name;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	f = fopen(path, "r");
+	if (f == NULL)
+		return false;
+	text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
+	fclose(f);
+	end_of_name = strrchr(text, ')');
+	return end_of_name != NULL && end_of_name[2] != 'Z' && end_of_name[2] != 'X';
+}
+
+/* What there was in /dev/shm before, a line each; found again at the end. */
+static char *list_shm(void)
+{
+	struct dirent **entries;
+	int n = scandir("/dev/shm", &entries, NULL, alphasort);
+	size_t size = 0;
+	char *text = NULL;
+	FILE *f = open_memstream(&text, &size);
+
+	for (int i = 0; i < n; i++) {
+		fprintf(f, "%s\n", entries[i]->d_name);
+		free(entries[i]);
+	}
+	free(entries);
+	fclose(f);
+	return text;
+}
+
+/* The maker in "MARK-PID-N" or "sem.MARK-PID-N"; 0: it is no maker's. */
+static pid_t maker_of(const char *file)
+{
+	const char *at = strstr(file, mark);
+
+	return at != NULL && at[strlen(mark)] == '-' ? atoi(at + strlen(mark) + 1) : 0;
+}
+
+/* A file of a maker that is no more. False: there is none. */
+static bool find_file(char *ret, size_t size)
+{
+	struct dirent *e;
+	bool found = false;
+	DIR *d = opendir("/dev/shm");
+
+	while (d != NULL && !found && (e = readdir(d)) != NULL) {
+		pid_t pid = maker_of(e->d_name);
+
+		found = pid > 0 && !is_alive(pid);
+		if (found)
+			snprintf(ret, size, "/dev/shm/%s", e->d_name);
+	}
+	if (d != NULL)
+		closedir(d);
+	return found;
+}
+
+static bool find_queue(char *ret, size_t size)
+{
+	struct dirent *e;
+	bool found = false;
+	DIR *d = opendir(dir);
+
+	while (d != NULL && !found && (e = readdir(d)) != NULL) {
+		pid_t pid = strncmp(e->d_name, "maker.", 6) == 0 ? atoi(e->d_name + 6) : 0;
+
+		if (pid == 0 || is_alive(pid))
+			continue;
+		for (unsigned slot = 0; slot < HELD && !found; slot++) {
+			snprintf(ret, size, "/%s-q%d-%u", mark, pid, slot);
+			found = queue_is_there(ret);
+		}
+		if (!found)
+			unlinkat(dirfd(d), e->d_name, 0);
+	}
+	if (d != NULL)
+		closedir(d);
+	return found;
+}
+
+/* Those of SysV tell nothing of their maker (but memory), so they are looked for when none lives. */
+static bool find_sysv(bool none_lives, char *ret, size_t size)
+{
+	static const char *const tables[] = { "shm", "sem", "msg" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(tables); i++) {
+		char path[64], line[512];
+		FILE *f;
+
+		snprintf(path, sizeof(path), "/proc/sysvipc/%s", tables[i]);
+		f = fopen(path, "r");
+		while (f != NULL && fgets(line, sizeof(line), f) != NULL) {
+			int id = 0, cpid = 0;
+			unsigned mode = 0;
+
+			if (sscanf(line, "%*d %d %o %*u %d", &id, &mode, &cpid) < 2 ||
+			    (mode & 0777) != SYSV_MODE)
+				continue;
+			if (!none_lives && (i != 0 || is_alive(cpid)))
+				continue;
+			snprintf(ret, size, "%s %d", tables[i], id);
+			fclose(f);
+			return true;
+		}
+		if (f != NULL)
+			fclose(f);
+	}
+	return false;
+}
+
+static bool find_left(bool none_lives, char *ret, size_t size)
+{
+	return find_file(ret, size) || find_queue(ret, size) || find_sysv(none_lives, ret, size);
+}
+
+/* After at most ms nothing is left of those that do not live. */
+static void check(const char *after, bool none_lives, int ms)
+{
+	struct mps_time until = { mps_now().ns + ms * MPS_NS_PER_MS };
+	char what[400];
+
+	while (find_left(none_lives, what, sizeof(what)))
+		if (mps_now().ns >= until.ns)
+			fail("%d ms after %s there is still %s", ms, after, what);
+		else
+			pause_us(2000);
+}
+
+static struct object strangers[N_KINDS];
+
+static void make_strangers(void)
+{
+	for (int i = 0; i < N_KINDS; i++) {
+		strangers[i].kind = (enum kind)i;
+		snprintf(strangers[i].name, sizeof(strangers[i].name), "/x%s-%d", mark + 1, i);
+		if (!make(&strangers[i], STRANGER_MODE))
+			fail("%s: %s", strangers[i].name, strerror(errno));
+	}
+}
+
+static bool is_there(const struct object *o)
+{
+	char path[128];
+	struct shmid_ds memory;
+	struct msqid_ds queue;
+
+	switch (o->kind) {
+	case SEMAPHORE:
+		snprintf(path, sizeof(path), "/dev/shm/sem.%s", o->name + 1);
+		return access(path, F_OK) == 0;
+	case MEMORY:
+	case FILE_IN_SHM:
+		snprintf(path, sizeof(path), "/dev/shm%s", o->name);
+		return access(path, F_OK) == 0;
+	case QUEUE:
+		return queue_is_there(o->name);
+	case SYSV_MEMORY:
+		return shmctl(o->id, IPC_STAT, &memory) == 0;
+	case SYSV_SEMAPHORES:
+		return semctl(o->id, 0, GETVAL) >= 0;
+	case SYSV_QUEUE:
+		return msgctl(o->id, IPC_STAT, &queue) == 0;
+	case N_KINDS:
+		break;
+	}
+	return false;
+}
+
+static void check_strangers(void)
+{
+	for (int i = 0; i < N_KINDS; i++)
+		if (!is_there(&strangers[i]))
+			fail("%s, which is nobody's of theirs, is gone", strangers[i].name);
+}
+
+/* --------------------------------------------------------------------------------------------------- kills */
+
+enum victim { WORKER, SUPERVISOR, KEEPER, KEEPER_FIRST, SUPERVISOR_FIRST, ALL, N_VICTIMS };
+static const char *const victims[N_VICTIMS] = {
+	[WORKER] = "a worker's death",
+	[SUPERVISOR] = "the supervisor's death",
+	[KEEPER] = "the keeper's death",
+	[KEEPER_FIRST] = "the keeper's and the supervisor's death",
+	[SUPERVISOR_FIRST] = "the supervisor's and the keeper's death",
+	[ALL] = "the death of all",
+};
+
+static void kill_them(const struct instance *i, enum victim victim)
+{
+	if (victim == WORKER || victim == ALL)
+		for (int m = 0; m < MAKERS; m++)
+			if (i->makers[m] > 0 && (victim == ALL || dice(2)))
+				kill(i->makers[m], SIGKILL);
+	if (victim == KEEPER || victim == KEEPER_FIRST || victim == ALL)
+		kill(i->keeper, SIGKILL);
+	if (victim >= KEEPER_FIRST && dice(2))
+		pause_us(dice(300));
+	if (victim != WORKER && victim != KEEPER)
+		kill(i->supervisor, SIGKILL);
+	if (victim == SUPERVISOR_FIRST) {
+		if (dice(2))
+			pause_us(dice(300));
+		kill(i->keeper, SIGKILL);
+	}
+}
+
+/* Whether the instance lives on. */
+static bool one_round(const char *self, enum victim victim, bool begin)
+{
+	struct instance i;
+	bool goes_on = true;
+
+	if (begin) {
+		write_config(self);
+		if (run("start") != 0)
+			fail("start fails");
+		check("a start", false, GRACE_MS);
+	}
+	look_at(&i);
+	pause_us(dice(30000));
+	kill_them(&i, victim);
+	if (victim >= KEEPER) {
+		wait_for_end(i.keeper_fd, "keeper");
+		wait_for_end(i.supervisor_fd, "supervisor");
+		for (int m = 0; m < MAKERS; m++)
+			while (is_alive(i.makers[m]))
+				pause_us(500);
+		goes_on = false;
+	}
+	if (victim == KEEPER)
+		check(victims[victim], true, GRACE_MS);
+	if (victim == WORKER)
+		check(victims[victim], false, GRACE_MS);
+	if (victim == SUPERVISOR) {
+		char text[4096] = "";
+		FILE *f = fopen(config, "r");
+
+		text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
+		fclose(f);
+		if (strstr(text, "on_crash=stop") != NULL) {
+			wait_for_end(i.keeper_fd, "keeper");
+			check(victims[victim], true, GRACE_MS);
+			goes_on = false;
+		}
+	}
+	close_fds(&i);
+	check_strangers();
+	return goes_on;
+}
+
+static unsigned number_of(const char *variable, unsigned otherwise)
+{
+	const char *text = getenv(variable);
+
+	return text != NULL ? (unsigned)strtoul(text, NULL, 10) : otherwise;
+}
+
+static void find_programs(char *self, size_t size)
+{
+	ssize_t n = readlink("/proc/self/exe", self, size - 1);
+	char *slash;
+
+	self[n > 0 ? n : 0] = '\0';
+	snprintf(mpsup, sizeof(mpsup), "%.4000s", self);
+	for (int i = 0; i < 2; i++) { /* BUILD/stress/tracker */
+		slash = strrchr(mpsup, '/');
+		if (slash != NULL)
+			*slash = '\0';
+	}
+	strcat(mpsup, "/mpsup");
+}
+
+int main(int argc, char **argv)
+{
+	unsigned kills = number_of("STRESS_KILLS", KILLS), counts[N_VICTIMS] = { 0 };
+	unsigned seed = number_of("STRESS_SEED", (unsigned)getpid());
+	AUTO_FREE char *before = list_shm(), *after = NULL;
+	bool lives = false;
+	char self[4096];
+
+	find_programs(self, sizeof(self));
+	if (argc == 4 && strcmp(argv[1], "maker") == 0) {
+		snprintf(mark, sizeof(mark), "%.31s", argv[3]);
+		be_maker(argv[2]);
+	}
+	state = seed;
+	snprintf(mark, sizeof(mark), "tracked%d", getpid());
+	snprintf(dir, sizeof(dir), "/tmp/mpsup-stress.%d", getpid());
+	snprintf(config, sizeof(config), "%s/conf", dir);
+	if (mkdir(dir, 0700) < 0)
+		fail("%s: %s", dir, strerror(errno));
+	printf("seed %u\n", seed);
+	make_strangers();
+	for (unsigned n = 0; n < kills; n++) {
+		enum victim victim = (enum victim)dice(N_VICTIMS);
+
+		lives = one_round(self, victim, !lives);
+		counts[victim]++;
+		if (isatty(STDOUT_FILENO))
+			printf("\r%u of %u", n + 1, kills), fflush(stdout);
+	}
+	if (!lives && run("start") != 0)
+		fail("the last start fails");
+	if (run("shutdown") != 0)
+		fail("shutdown fails");
+	check("shutdown", true, GRACE_MS);
+	check_strangers();
+	for (int i = 0; i < N_KINDS; i++)
+		end(&strangers[i]);
+	after = list_shm();
+	if (strcmp(before, after) != 0)
+		fail("before there was in /dev/shm:\n%safter it:\n%s", before, after);
+	for (int i = 0; i < N_VICTIMS; i++)
+		printf("%u times %s\n", counts[i], victims[i]);
+	snprintf(self, sizeof(self), "rm -rf %s", dir);
+	return system(self) == 0 ? 0 : 1;
+}

@@ -1,0 +1,400 @@
+/*
+ * The tracker, through a real keeper (keeper_scene.h) and a program that makes objects and tells of them by hand
+ * (tests/e2e/ipc.c): what is unlinked when an instance ends, what is not, and what the supervisor is told.
+ */
+#include "../keeper_scene.h"
+
+#include <sys/mman.h>
+#include <sys/msg.h>
+#include <sys/sem.h>
+#include <sys/shm.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "track/track.h"
+
+__attribute__((constructor)) static void play_role(void)
+{
+	if (getenv(PEER_ROLE) != NULL)
+		peer_be_supervisor();
+}
+
+/* Of each test: a folder for the keeper, and the beginning of names that nobody else has. */
+struct place {
+	struct scene s;
+	struct peer_options o;
+	char dir[64], tracker[96], own[64];
+};
+
+static void open_place(struct place *p, const char *no)
+{
+	snprintf(p->dir, sizeof(p->dir), "/tmp/mps-track.XXXXXX");
+	cr_assert(mkdtemp(p->dir) != NULL);
+	snprintf(p->tracker, sizeof(p->tracker), "MPSUP_TRACKER=%s/ipc.sock", p->dir);
+	snprintf(p->own, sizeof(p->own), "/mps-%d", (int)getpid());
+	p->o = (struct peer_options){ .dir = p->dir, .no = no, .on_crash = KEEPER_CRASH_RESTART };
+	open_scene_with(&p->s, &p->o);
+}
+
+static bool exists_in(const char *folder, const char *name)
+{
+	char path[512];
+
+	snprintf(path, sizeof(path), "%s%s", folder, name);
+	return access(path, F_OK) == 0;
+}
+
+static bool exists(const char *name)
+{
+	return exists_in("/dev/shm", name);
+}
+
+static void close_place(struct place *p)
+{
+	finish(&p->s);
+	cr_expect_not(exists_in(p->dir, "/ipc.sock"));
+	cr_expect_not(exists_in(p->dir, "/ipc.journal"));
+	cr_expect_eq(rmdir(p->dir), 0, "something is left in %s", p->dir);
+}
+
+#define WORDS_MAX 12
+
+/* Starts the program with these words, in each of which a % is the beginning of names. It prints "ok" when it is through. */
+static void start_ipc(struct place *p, uint32_t i, uint32_t gen, const char *const *words)
+{
+	static char path[4096];
+	char texts[WORDS_MAX][256], *argv[WORDS_MAX + 4];
+	char *envp[] = { p->tracker, NULL };
+	const char *b = getenv("B");
+	size_t n = 0;
+
+	snprintf(path, sizeof(path), "%s/e2e/ipc", b != NULL ? b : "build/gcc");
+	argv[n++] = path;
+	for (size_t w = 0; words[w] != NULL && w < WORDS_MAX; w++) {
+		const char *at = strchr(words[w], '%');
+
+		if (at == NULL)
+			snprintf(texts[w], sizeof(texts[w]), "%s", words[w]);
+		else
+			snprintf(texts[w], sizeof(texts[w]), "%.*s%s%s", (int)(at - words[w]),
+				 words[w], p->own, at + 1);
+		argv[n++] = texts[w];
+	}
+	argv[n++] = (char *)"print:ok";
+	argv[n++] = (char *)"wait";
+	argv[n] = NULL;
+	start(&p->s, i, gen, KEEPER_LEFT_END, 0, argv, envp);
+	expect(&p->s, KEEPER_STARTED);
+}
+
+#define IPC(p, i, ...)                                                                             \
+	do {                                                                                       \
+		start_ipc(p, i, 1, (const char *const[]){ __VA_ARGS__, NULL });                    \
+		expect_output(&(p)->s, "ok\n");                                                    \
+	} while (0)
+
+static void end(struct place *p, uint32_t i)
+{
+	peer_signal(&p->s.p, i, 1, SIGKILL, KEEPER_SCOPE_TREE);
+}
+
+/* The object of that type and name (own and `suffix`) is told of as unlinked. */
+static void expect_unlinked(struct place *p, uint32_t i, enum track_type type, const char *suffix)
+{
+	struct keeper_message m = expect(&p->s, KEEPER_UNLINKED);
+	char name[128];
+
+	snprintf(name, sizeof(name), "%s%s", p->own, suffix);
+	cr_expect_eq(m.instance, i);
+	cr_expect_eq(m.object, (uint32_t)type);
+	cr_expect_str_eq(m.text, name);
+	cr_expect_str_eq(m.program, "web");
+	cr_expect(m.pid > 1);
+}
+
+static bool has_ended(struct place *p, uint32_t i)
+{
+	struct keeper_message m = expect(&p->s, KEEPER_EXITED);
+
+	return m.instance == i && !m.tree_left;
+}
+
+static const char *name_of(const struct place *p, const char *suffix)
+{
+	static char name[128];
+
+	snprintf(name, sizeof(name), "%s%s", p->own, suffix);
+	return name;
+}
+
+static void make_own(const struct place *p, const char *suffix)
+{
+	int fd = shm_open(name_of(p, suffix), O_CREAT | O_EXCL | O_RDWR, 0600);
+
+	cr_assert(fd >= 0);
+	close(fd);
+}
+
+static const char *const without[] = { NULL, "inotify", "lease", "pidfd,children" };
+
+Test(track, unlinks_what_is_left_and_tells_before_the_end, .timeout = 60)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(without); i++) {
+		struct place p;
+
+		open_place(&p, without[i]);
+		IPC(&p, 3, "say:REGISTER:%-a:shared_memory", "shm:%-a");
+		cr_expect(exists(name_of(&p, "-a")));
+		end(&p, 3);
+		expect_unlinked(&p, 3, TRACK_SHARED_MEMORY, "-a");
+		cr_expect(has_ended(&p, 3));
+		cr_expect_not(exists(name_of(&p, "-a")));
+		cr_expect_eq(p.s.p.objects.instance, 3);
+		cr_expect_eq(p.s.p.objects.count, 0);
+		cr_expect_eq(p.s.p.objects.cleaned, 1);
+		close_place(&p);
+	}
+}
+
+Test(track, knows_every_type, .timeout = 60)
+{
+	struct place p;
+	char path[256];
+
+	open_place(&p, NULL);
+	snprintf(path, sizeof(path), "say:REGISTER:%s/file:file", p.dir);
+	IPC(&p, 1, "say:REGISTER:%:semaphore", "sem:%", "say:REGISTER:%-q:mqueue", "mq:%-q", path);
+	end(&p, 1);
+	expect(&p.s, KEEPER_UNLINKED);
+	expect(&p.s, KEEPER_UNLINKED);
+	cr_expect(has_ended(&p, 1));
+	snprintf(path, sizeof(path), "/sem.%s", p.own + 1);
+	cr_expect_not(exists(path));
+	close_place(&p);
+}
+
+Test(track, leaves_what_was_there_before, .timeout = 60)
+{
+	struct place p;
+
+	/* Before the keeper: longer ago than the kernel's coarse clock may be wrong. */
+	snprintf(p.own, sizeof(p.own), "/mps-%d", (int)getpid());
+	make_own(&p, "");
+	open_place(&p, NULL);
+	IPC(&p, 1, "say:REGISTER:%:shared_memory");
+	end(&p, 1);
+	cr_expect(has_ended(&p, 1));
+	cr_expect(exists(p.own));
+	/* One that took its name from the one that was told of. */
+	IPC(&p, 1, "say:REGISTER:%-b:shared_memory", "shm:%-b");
+	shm_unlink(name_of(&p, "-b"));
+	make_own(&p, "-b");
+	end(&p, 1);
+	cr_expect(has_ended(&p, 1));
+	cr_expect(exists(name_of(&p, "-b")));
+	shm_unlink(name_of(&p, "-b"));
+	shm_unlink(p.own);
+	close_place(&p);
+}
+
+Test(track, leaves_what_was_handed_over, .timeout = 60)
+{
+	struct place p;
+
+	open_place(&p, NULL);
+	IPC(&p, 1, "say:REGISTER:%:shared_memory", "shm:%");
+	IPC(&p, 2, "say:UNREGISTER:%:shared_memory");
+	end(&p, 1);
+	cr_expect(has_ended(&p, 1));
+	cr_expect(exists(p.own));
+	shm_unlink(p.own);
+	close_place(&p);
+}
+
+Test(track, waits_for_the_last_user, .timeout = 60)
+{
+	struct place p;
+
+	open_place(&p, NULL);
+	IPC(&p, 1, "say:REGISTER:%:shared_memory", "shm:%");
+	IPC(&p, 2, "hold:%");
+	end(&p, 1);
+	cr_expect(has_ended(&p, 1));
+	cr_expect(exists(p.own));
+	end(&p, 2);
+	for (int i = 0; i < 2; i++) { /* in which order is not said */
+		struct keeper_message m = { 0 };
+
+		cr_assert_eq(peer_recv(&p.s.p, &m), 0);
+		cr_expect(m.type == KEEPER_UNLINKED ? m.instance == 1 : m.instance == 2);
+	}
+	cr_expect_not(exists(p.own));
+	close_place(&p);
+}
+
+Test(track, follows_a_rename, .timeout = 60)
+{
+	struct place p;
+	char from[128], to[128];
+
+	open_place(&p, NULL);
+	IPC(&p, 1, "say:REGISTER:%:shared_memory", "shm:%");
+	snprintf(from, sizeof(from), "/dev/shm%s", p.own);
+	snprintf(to, sizeof(to), "/dev/shm%s-n", p.own);
+	cr_assert_eq(rename(from, to), 0);
+	end(&p, 1);
+	expect_unlinked(&p, 1, TRACK_SHARED_MEMORY, "-n");
+	cr_expect(has_ended(&p, 1));
+	/* Told of as the shim does. */
+	IPC(&p, 2, "say:REGISTER:%:shared_memory", "shm:%", "say:REGISTER:%-n:shared_memory",
+	    "mv:%", "say:UNREGISTER:%:shared_memory");
+	end(&p, 2);
+	expect_unlinked(&p, 2, TRACK_SHARED_MEMORY, "-n");
+	cr_expect(has_ended(&p, 2));
+	close_place(&p);
+}
+
+Test(track, does_as_the_program_wants_it, .timeout = 60)
+{
+	struct place p;
+
+	open_place(&p, NULL);
+	p.s.cleanup = KEEPER_CLEAN_OFF;
+	IPC(&p, 1, "say:REGISTER:%:shared_memory", "shm:%");
+	p.s.cleanup = KEEPER_CLEAN_SHUTDOWN;
+	IPC(&p, 2, "say:REGISTER:%-s:shared_memory", "shm:%-s");
+	end(&p, 1);
+	cr_expect(has_ended(&p, 1));
+	end(&p, 2);
+	cr_expect(has_ended(&p, 2));
+	cr_expect(exists(p.own));
+	cr_expect(exists(name_of(&p, "-s")));
+	close_place(&p);
+	cr_expect(exists(p.own));
+	cr_expect_not(exists(name_of(&p, "-s")));
+	shm_unlink(p.own);
+}
+
+Test(track, finds_what_the_killed_could_not_name, .timeout = 60)
+{
+	struct place p;
+	char text[32];
+	int id = 0;
+	ssize_t n;
+
+	open_place(&p, NULL);
+	start_ipc(&p, 1, 1, (const char *const[]){ "say:REGISTER:?:sysv_shm", "sysvshm", NULL });
+	cr_assert(peer_wait_readable(p.s.out[0], PEER_PATIENCE));
+	n = read(p.s.out[0], text, sizeof(text) - 1);
+	cr_assert(n > 0);
+	text[n] = '\0';
+	id = atoi(text);
+	if (strstr(text, "ok") == NULL)
+		expect_output(&p.s, "ok\n");
+	end(&p, 1);
+	cr_expect_eq(expect(&p.s, KEEPER_UNLINKED).object, (uint32_t)TRACK_SYSV_SHM);
+	cr_expect(has_ended(&p, 1));
+	cr_expect_eq(shmctl(id, IPC_RMID, NULL), -1);
+	close_place(&p);
+}
+
+/* One after the other, none lost, also to a supervisor that comes later; and others' ends are not delayed. */
+Test(track, works_off_thousands, .timeout = 120)
+{
+	enum { N = 3000 };
+	struct place p;
+	uint32_t told = 0;
+
+	open_place(&p, NULL);
+	IPC(&p, 1, "many:3000");
+	kill(p.s.p.supervisor, SIGSTOP);
+	end(&p, 1);
+	kill(p.s.p.supervisor, SIGKILL);
+	cr_assert(peer_next(&p.s.p));
+	peer_hello_from(&p.s.p, KEEPER_CRASH_RESTART, p.dir);
+	for (;;) {
+		struct keeper_message m = { 0 };
+
+		int r = peer_recv(&p.s.p, &m);
+
+		cr_assert_eq(r, 0, "%s after %u", strerror(-r), told);
+		if (m.type == KEEPER_UNLINKED)
+			told++;
+		if (m.type == KEEPER_EXITED ||
+		    (m.type == KEEPER_INSTANCE && m.state == KEEPER_IS_ENDED))
+			break;
+	}
+	cr_expect_eq(told, N);
+	/* The counts come with the next thing that is told. */
+	IPC(&p, 2, "crowd:0");
+	close_place(&p);
+}
+
+static int stranger(const struct place *p)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	snprintf(a.sun_path, sizeof(a.sun_path), "%s/ipc.sock", p->dir);
+	cr_assert_eq(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	return fd;
+}
+
+Test(track, hears_no_stranger, .timeout = 60)
+{
+	struct place p;
+	char text[16];
+	int fd;
+
+	open_place(&p, NULL);
+	fd = stranger(&p);
+	make_own(&p, "");
+	send(fd, "REGISTER:/x:shared_memory\n", 26, MSG_NOSIGNAL);
+	/* He is shown out. */
+	cr_assert(peer_wait_readable(fd, PEER_PATIENCE));
+	cr_expect_leq(recv(fd, text, sizeof(text), 0), 0);
+	close(fd);
+	/* Nor can he take from others: the connection is not his. */
+	IPC(&p, 1, "crowd:0");
+	end(&p, 1);
+	cr_expect(has_ended(&p, 1));
+	cr_expect(exists(p.own));
+	cr_expect_geq(p.s.p.strangers, 1);
+	shm_unlink(p.own);
+	close_place(&p);
+}
+
+/* Nobody can make it stop listening to others. */
+Test(track, bears_with_bad_clients, .timeout = 120)
+{
+	struct place p;
+
+	open_place(&p, NULL);
+	IPC(&p, 1, "post:REGISTER:\\n:\\n::\\nREGISTER:%41%4:semaphore", "post:garbage",
+	    "post:", "huge:60000", "crowd:1000", "post:UNREGISTER:?:sysv_shm", "flood:20000");
+	IPC(&p, 2, "say:REGISTER:%:shared_memory", "shm:%");
+	end(&p, 2);
+	expect_unlinked(&p, 2, TRACK_SHARED_MEMORY, "");
+	cr_expect(has_ended(&p, 2));
+	end(&p, 1);
+	cr_expect(has_ended(&p, 1));
+	close_place(&p);
+}
+
+/* A process whose words are read after its death, and one that has connected for its child. */
+Test(track, hears_the_dead, .timeout = 60)
+{
+	struct place p;
+
+	open_place(&p, NULL);
+	for (uint32_t gen = 1; gen <= 20; gen++) {
+		start_ipc(&p, 1, gen,
+			  (const char *const[]){ "post:PROBE:0:noop", "child:%", NULL });
+		expect_output(&p.s, "ok\n");
+		peer_signal(&p.s.p, 1, gen, SIGKILL, KEEPER_SCOPE_TREE);
+		expect_unlinked(&p, 1, TRACK_SHARED_MEMORY, "");
+		cr_expect(has_ended(&p, 1));
+		cr_expect_not(exists(p.own));
+	}
+	close_place(&p);
+}

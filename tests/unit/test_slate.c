@@ -1,0 +1,160 @@
+/*
+ * The slate: what a program is about to make stands there, whether anybody is there to be told or not, until it is wiped;
+ * and nothing that somebody else has put there is believed.
+ */
+#include "track/slate.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../keeper_peer.h"
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "base/xalloc.h"
+#include "track/registry.h"
+
+static char folder[] = "/tmp/mpsup-slate.XXXXXX";
+
+static void make_folder(void)
+{
+	cr_assert_not_null(mkdtemp(folder));
+}
+
+static void remove_folder(void)
+{
+	slate_remove_all(folder);
+	cr_expect_eq(rmdir(folder), 0);
+}
+
+TestSuite(slate, .init = make_folder, .fini = remove_folder);
+
+/* How many records there are then. */
+static int read_all(struct track_registry *r)
+{
+	static struct track_owner owner;
+
+	owner = (struct track_owner){ 0 };
+	return slate_read_all(folder, r, &owner);
+}
+
+static char *shm_file(void)
+{
+	return xasprintf("/dev/shm/slate %%:%d", (int)getpid());
+}
+
+/* Makes that file as programs do, with the shim and without anybody who listens. */
+static void make_with_shim(const char *path)
+{
+	const char *host = peer_host();
+	AUTO_FREE char *shim =
+		xasprintf("%.*s/libmpsup-preload.so", (int)(strrchr(host, '/') - host), host);
+	AUTO_FREE char *tracker = xasprintf("%s/ipc.sock", folder);
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		setenv("LD_PRELOAD", shim, 1);
+		setenv("MPSUP_TRACKER", tracker, 1);
+		execl("/bin/bash", "bash", "-c", ": >\"$0\"", path, NULL);
+		_exit(98);
+	}
+	cr_assert_eq(waitpid(pid, &status, 0), pid);
+	cr_assert_eq(status, 0);
+}
+
+Test(slate, what_a_program_makes_stands_there_until_it_is_wiped)
+{
+	AUTO_FREE char *path = shm_file();
+	struct track_registry r = { 0 };
+	AUTO_CLOSE int fd = slate_make(folder, geteuid());
+	const char *name = path + strlen("/dev/shm");
+	struct track_record *record;
+	unsigned place = 0;
+
+	cr_assert_geq(fd, 0);
+	cr_expect_eq(read_all(&r), 0);
+	make_with_shim(path);
+	cr_assert_eq(read_all(&r), 1);
+	record = track_find(&r, TRACK_SHARED_MEMORY, name, strlen(name));
+	cr_assert_not_null(record);
+	cr_expect_eq(record->creator.uid, geteuid());
+	cr_expect_neq(record->creator.pid, getpid());
+	cr_expect_eq(read_all(&r), 0); /* it is known */
+	track_registry_fini(&r);
+	for (; place < SLATE_PLACES; place++)
+		cr_expect_eq(slate_wipe(fd, place), 0);
+	cr_expect_eq(slate_wipe(fd, place), -EINVAL);
+	r = (struct track_registry){ 0 };
+	cr_expect_eq(read_all(&r), 0);
+	cr_expect_eq(unlink(path), 0);
+}
+
+/* A full one hinders nobody, and what is old makes room. */
+Test(slate, a_full_one_is_no_hindrance)
+{
+	AUTO_FREE char *path = shm_file();
+	AUTO_CLOSE int fd = slate_make(folder, geteuid());
+	struct track_registry r = { 0 };
+	struct slate_place full = { .taken = UINT64_MAX >> 1 | 1 };
+
+	for (unsigned i = 0; i < SLATE_PLACES; i++)
+		cr_assert_eq(pwrite(fd, &full, sizeof(full), (off_t)(i * sizeof(full))),
+			     sizeof(full));
+	make_with_shim(path);
+	cr_expect_eq(read_all(&r), 0);
+	cr_expect_eq(unlink(path), 0);
+	full.taken = 1;
+	for (unsigned i = 0; i < SLATE_PLACES; i++)
+		cr_assert_eq(pwrite(fd, &full, sizeof(full), (off_t)(i * sizeof(full))),
+			     sizeof(full));
+	make_with_shim(path);
+	cr_expect_eq(read_all(&r), 1);
+	cr_expect_eq(unlink(path), 0);
+	track_registry_fini(&r);
+}
+
+Test(slate, garbage_is_not_believed)
+{
+	AUTO_FREE char *path = xasprintf("%s/" SLATE_NAME "%u", folder, geteuid() + 1);
+	AUTO_CLOSE int fd = slate_make(folder, geteuid());
+	static struct slate_place places[SLATE_PLACES];
+	struct track_registry r = { 0 };
+
+	for (unsigned seed = 0; seed < 50; seed++) {
+		unsigned char *p = (unsigned char *)places;
+
+		srand(seed);
+		for (size_t i = 0; i < sizeof(places); i++)
+			p[i] = (unsigned char)rand();
+		cr_assert_eq(pwrite(fd, places, sizeof(places), 0), sizeof(places));
+		cr_expect_eq(read_all(&r), 0);
+	}
+	memset(places, 0, sizeof(places));
+	places[0].taken = 1;
+	strcpy(places[0].line, "UNREGISTER:/x:semaphore\n");
+	places[0].length = (uint32_t)strlen(places[0].line);
+	places[1] = places[0];
+	strcpy(places[1].line, "REGISTER:/x:semaphore\n");
+	places[1].length = SLATE_LINE_MAX + 1;
+	cr_assert_eq(pwrite(fd, places, sizeof(places), 0), sizeof(places));
+	cr_expect_eq(read_all(&r), 0);
+	/* A file that is not of the user in whose name it speaks. */
+	places[1].length = (uint32_t)strlen(places[1].line);
+	cr_assert_eq(pwrite(fd, places, sizeof(places), 0), sizeof(places));
+	cr_expect_eq(read_all(&r), 1);
+	track_registry_fini(&r);
+	r = (struct track_registry){ 0 };
+	cr_assert_eq(ftruncate(fd, 0), 0);
+	fd_close(&fd);
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	cr_assert_eq(write(fd, places, sizeof(places)), sizeof(places));
+	cr_expect_eq(read_all(&r), 0);
+	track_registry_fini(&r);
+}
