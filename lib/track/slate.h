@@ -1,9 +1,9 @@
 /*
  * What programs are about to make and the tracker has not written down yet. A message that is still under way when the
  * tracker is killed dies with it; so a program first puts the name on a slate, which is a file that it has mapped, tells
- * the tracker, and makes the object. The tracker writes it into its journal and wipes the place, of which the same datagram
- * tells it by a line "SLATE:PLACE:noop"; what has no name before it is there stays until the program wipes it. Whoever sweeps up after a kill -9 of all finds on the slate what is not in the
- * journal.
+ * the tracker, and makes the object. The tracker writes it into its journal and wipes the place, of which the same
+ * datagram tells it by a line "SLATE:PLACE:noop"; what has no name before it is there stays until the program wipes it.
+ * Whoever sweeps up after a kill -9 of all finds on the slate what is not in the journal.
  *
  * There is one for each user, DIR/ipc.slate.UID, which only that user can write to, and what stands there is believed of
  * objects of that user alone. This much is known to libmpsup-preload.so too, which includes nothing else of ours; the
