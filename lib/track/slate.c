@@ -73,7 +73,8 @@ static int take_place(struct slate_place *p, uid_t uid, struct track_registry *r
 	if (!(p->taken & 1) || n > sizeof(p->line) || track_word_next(&line, &n, &word) != 1 ||
 	    word.verb != TRACK_REGISTER)
 		return 0;
-	if (track_find(r, word.type, word.name, word.name_length) != NULL)
+	record = track_find(r, word.type, word.name, word.name_length);
+	if (record != NULL && (record->told_ns >= p->told_ns || record->creator.uid != uid))
 		return 0;
 	record = track_add(r, owner, word.type, word.name, word.name_length, &creator);
 	if (record == NULL)

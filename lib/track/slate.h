@@ -53,8 +53,8 @@ int slate_make(const char *dir, unsigned uid);
 int slate_wipe(int fd, unsigned place);
 
 /*
- * Adds what stands on the slates in DIR and is not in the registry; all are `owner`'s. How many, or -errno: some could not
- * be read.
+ * Adds what stands on the slates in DIR and is not in the registry, or was told of there before: the name was free again
+ * when it was put on the slate. All are `owner`'s. How many, or -errno: some could not be read.
  */
 int slate_read_all(const char *dir, struct track_registry *r, struct track_owner *owner);
 int slate_read_at(int dir, struct track_registry *r, struct track_owner *owner);

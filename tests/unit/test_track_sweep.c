@@ -404,6 +404,9 @@ Test(track_sweep, slates_are_read_once, .init = init, .fini = fini)
 
 	begin(&i, "a");
 	make("before");
+	make("again");
+	tell(&i, &web, TRACK_SHARED_MEMORY, name_of("again"));
+	remove_it("again");
 	fd = slate_make(in_base("a", ""), geteuid());
 	cr_assert_geq(fd, 0);
 	close(fd);
@@ -415,8 +418,10 @@ Test(track_sweep, slates_are_read_once, .init = init, .fini = fini)
 	write_slate("a", 1, "used");
 	write_slate("a", 2, "before");
 	write_slate("a", 3, "never");
+	write_slate("a", 4, "again"); /* the one that the journal tells of was unlinked before */
 	make("free");
 	make("used");
+	make("again");
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	how.dry_run = true;
 	cr_expect_eq(track_sweep_all(base, &how), 1);
@@ -426,6 +431,7 @@ Test(track_sweep, slates_are_read_once, .init = init, .fini = fini)
 	cr_expect_eq(track_sweep_all(base, &how), 1);
 	how.tell = on_object;
 	cr_expect(!is_there("free") && is_there("used") && is_there("before") && has_journal("a"));
+	cr_expect(!is_there("again"));
 	make("never"); /* somebody else's, later */
 	close(fd);
 	cr_expect_eq(track_sweep_all(base, &how), 1);
