@@ -374,7 +374,7 @@ static const struct field {
 	{ "pipes", ROW_DETAIL, get_pipes },
 	{ "control", ROW_DETAIL, get_control },
 	{ "said", ROW_DETAIL, get_said },
-	{ "ipc", ROW_DETAIL, get_ipc },
+	{ "ipc", ROW_ALWAYS, get_ipc },
 	{ "history", ROW_DETAIL, get_history },
 	{ "compat", ROW_COMPAT, get_compat },
 };
@@ -385,6 +385,9 @@ static bool is_usual(const struct field *f, const json_t *value)
 {
 	const char *usual = f->get == get_start_method ? conf_method_word(CONF_METHOD_SPAWN) : "";
 
+	if (f->get == get_ipc)
+		return json_integer_value(json_object_get(value, "held")) == 0 &&
+		       json_integer_value(json_object_get(value, "cleaned")) == 0;
 	if (json_is_integer(value))
 		return json_integer_value(value) == 0;
 	if (json_is_string(value))
