@@ -267,7 +267,9 @@ Test(slot, is_not_held_up_by_a_child_that_was_stopped_before_its_exit, .timeout 
 	siginfo_t si;
 	int ends[2];
 
-	k = (struct keeper){ .epoll = -1, .boss = BOSS_INIT };
+	static const struct keeper_options options = { .name = "test" };
+
+	k = (struct keeper){ .options = &options, .epoll = -1, .boss = BOSS_INIT };
 	k.first_ending = k.first_report = NO_SLOT;
 	cr_assert_eq(pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
 	s = slot_at(&k, 0);
