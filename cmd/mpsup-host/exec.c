@@ -47,6 +47,7 @@ struct front {
 
 	pid_t command; /* 0 = not started, or over */
 	int stopped;   /* the signal that has stopped it, 0 = it runs */
+	bool woken;    /* the next SIGCONT is what has let us go on */
 	bool failed, exited;
 	uint32_t code, status; /* FAILED's step and errno, EXITED's si_code and si_status */
 };
@@ -298,6 +299,20 @@ static bool is_of_terminal(const struct signalfd_siginfo *si)
 	return (si->ssi_signo == SIGHUP || si->ssi_signo == SIGCONT) && getsid(0) != getpid();
 }
 
+/*
+ * A shell lets the whole group go on, us last, and what comes from us later could undo the next stop. The command is
+ * still stopped where somebody means us alone.
+ */
+static bool was_for_all(struct front *f, const struct signalfd_siginfo *si)
+{
+	struct proc_stat st;
+
+	if (si->ssi_signo != SIGCONT || !f->woken)
+		return false;
+	f->woken = false;
+	return is_in_job(f) && proc_stat_read(f->command, &st) == 0 && st.state != 'T';
+}
+
 static void on_signal(struct front *f, const struct signalfd_siginfo *si)
 {
 	/* As process 1 of a container all orphans are ours. */
@@ -314,6 +329,10 @@ static void on_signal(struct front *f, const struct signalfd_siginfo *si)
 	if (si->ssi_code <= 0 &&
 	    ((pid_t)si->ssi_pid == getpid() || (pid_t)si->ssi_pid == f->keeper))
 		return; /* see stop_too() */
+	if (si->ssi_signo == SIGCONT)
+		f->stopped = 0; /* it goes on, or will by this */
+	if (was_for_all(f, si))
+		return;
 	if (is_in_job(f) && (is_of_terminal(si) || is_of_command(f, si)))
 		return;
 	pass_on(f, (int)si->ssi_signo);
@@ -345,6 +364,7 @@ static void stop_too(struct front *f)
 	if (f->stopped == 0)
 		kill(getpid(), SIGCONT);
 	f->stopped = 0;
+	f->woken = true;
 	sigprocmask(SIG_UNBLOCK, &set, NULL);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 }

@@ -82,7 +82,7 @@ void front_on_stop(struct keeper *k)
 		k->n_slots > KEEPER_FRONT_INSTANCE ? &k->slots[KEEPER_FRONT_INSTANCE] : NULL;
 	siginfo_t si = { 0 };
 
-	if (front == NULL || s == NULL || s->state != SLOT_ALIVE ||
+	if (front == NULL || s == NULL || (s->state != SLOT_EXEC && s->state != SLOT_ALIVE) ||
 	    waitid(P_PID, (id_t)s->pid, &si, WSTOPPED | WCONTINUED | WNOHANG) < 0 || si.si_pid == 0)
 		return;
 	tell(k, si.si_code == CLD_STOPPED ? si.si_status : 0);

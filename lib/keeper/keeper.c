@@ -375,6 +375,7 @@ static void *loop(void *user)
 
 static int open_signals(bool in_job)
 {
+	static const int stopping[] = { SIGTSTP, SIGTTIN, SIGTTOU };
 	sigset_t set, blocked;
 
 	/* Whoever started us may have ignored or blocked anything; workers shall inherit none of it. */
@@ -385,9 +386,9 @@ static int open_signals(bool in_job)
 		sigaddset(&set, forwarded[i]);
 	blocked = set;
 	sigaddset(&blocked, SIGPIPE);
-	/* Whoever stops a job does not stop us: until the front's command is there we are part of it. */
-	if (in_job)
-		sigaddset(&blocked, SIGTSTP);
+	/* What stops a job does not stop us: until the front's command is there we are part of it. */
+	for (size_t i = 0; in_job && i < ARRAY_SIZE(stopping); i++)
+		sigaddset(&blocked, stopping[i]);
 	sigprocmask(SIG_SETMASK, &blocked, NULL);
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }

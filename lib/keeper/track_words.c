@@ -126,6 +126,7 @@ static void settle_pending(struct tracker *t, const struct sender *s, enum track
 	if (r != NULL && --r->identity.ino == 0) {
 		holding_changed(t, holding_of(r));
 		track_remove(&t->registry, r);
+		leak_settled(t);
 	}
 }
 

@@ -275,3 +275,35 @@ for without in pidfd,close_range,children clone_vm; do
   rm "$T/pids2"
   MPSUP_NO=$without exec_is 124 --timeout 0.2 -- "$W" --ignore INT
 done
+
+unshare -pfm --mount-proc true 2>/dev/null || { say "not as process 1: unshare -p is not permitted" && exit 0; }
+say "as process 1 of a container: strangers are reaped, signals passed on, the status comes through"
+contained() { # command...: $one is process 1 as seen from here
+  rm -f "$T/heard"
+  unshare -pfm --mount-proc "$MPSUP" exec -- "$@" >"$T/out" 2>"$T/err" &
+  front=$!
+  must is_one
+}
+is_one() {
+  one=$(role exec)
+  [ -n "$one" ]
+}
+contained sh -c "'$W' --daemonize { --setsid --exit 0 } --exit 0; exec '$PYTHON' '$T/heard.py' '$T/heard'"
+must n_lines "$T/heard" 1
+[ "$(awk '/^NSpid/ { print $NF }' "/proc/$one/status")" = 1 ] || fail "the front is no process 1"
+# One that comes in from outside, whose orphan falls to process 1.
+nsenter -p -m -t "$one" "$W" --daemonize { --pidfile "$T/pids" } --exit 0
+must n_lines "$T/pids" 1
+must children_of "$one" 2
+kill -KILL "$(pgrep -P "$one" -f "$W")"
+must children_of "$one" 1
+kill -HUP "$one"
+must contains "$T/heard" HUP
+kill -TERM "$one"
+ends_with 6
+contained sh -c "'$W' --ignore TERM --pidfile $T/pids & while [ ! -s $T/pids ]; do :; done; kill -USR2 \$\$"
+ends_with 140
+
+say "without /proc"
+unshare -m sh -c "mount -t tmpfs none /proc && exec '$MPSUP' exec --timeout 9 -- sh -c 'exit 8'" 2>"$T/err"
+[ $? = 8 ] || fail "$(cat "$T/err")"

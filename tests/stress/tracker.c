@@ -34,10 +34,10 @@ enum {
 	MAKERS = 4,
 	KILLS = 500,
 	PATIENCE_S = 30,
-	GRACE_MS = 1000,     /* what is left after it was left */
-	HELD = 12,	     /* objects that a maker has at most */
-	SYSV_MODE = 0612,    /* by which those of makers are known .. */
-	STRANGER_MODE = 0621 /* .. and ours */
+	GRACE_MS = 1000, /* what is left after it was left */
+	HELD = 12,	 /* objects that a maker has at most */
+	STRANGER_MODE =
+		0700 /* of SysV objects that are nobody's; those of makers have one of the run */
 };
 
 static unsigned long long state;
@@ -92,6 +92,12 @@ struct object {
 	char name[64]; /* or SysV's id */
 	int id;
 };
+
+/* Of this run, hardly of another at the same time. */
+static unsigned sysv_mode(void)
+{
+	return 0600 | (1 + (unsigned)atoi(mark + strlen("tracked")) % 63);
+}
 
 /* False where there is no room for another: the kernel has limits. */
 static bool make(struct object *o, int mode)
@@ -207,7 +213,7 @@ static void be_maker(const char *folder)
 		} else {
 			held[slot].kind = (enum kind)dice(N_KINDS);
 			name(&held[slot], slot, n);
-			is_held[slot] = make(&held[slot], SYSV_MODE);
+			is_held[slot] = make(&held[slot], (int)sysv_mode());
 		}
 		if (dice(3) == 0)
 			pause_us(dice(2000));
@@ -405,7 +411,7 @@ static bool find_sysv(bool none_lives, char *ret, size_t size)
 			unsigned mode = 0;
 
 			if (sscanf(line, "%*d %d %o %*u %d", &id, &mode, &cpid) < 2 ||
-			    (mode & 0777) != SYSV_MODE)
+			    (mode & 0777) != sysv_mode())
 				continue;
 			if (!none_lives && (i != 0 || is_alive(cpid)))
 				continue;
