@@ -226,6 +226,8 @@ void leak_say_left(struct keeper *k, const struct track_record *r, enum object_s
 
 /* -------------------------------------------------------------------------------------------------------- shm.c */
 void shm_open_watch(struct keeper *k);
+/* Some of what has happened; all of it. */
+void shm_on_event(struct keeper *k);
 void shm_read(struct keeper *k);
 
 #endif
