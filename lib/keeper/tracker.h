@@ -24,7 +24,7 @@
 #include "track/registry.h"
 
 /* How long the tracker may work in one turn of the loop: others wait. */
-#define TRACK_TURN_NS (2 * MPS_NS_PER_MS)
+#define TRACK_TURN_NS MPS_NS_PER_MS
 
 /* Datagrams that are read at once. */
 enum { TRACK_BATCH = 32 };
