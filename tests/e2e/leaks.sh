@@ -148,6 +148,7 @@ kill "$listener"
 
 say "a stranger is not heard"
 MPSUP_TRACKER=$RUNTIME/ipc.sock expect 1 "$I" "say:REGISTER:$N-x:shared_memory" "shm:$N-x"
+must contains "$LOG" "WARN the tracker has not heard [0-9]+ connections or words"
 
 say "the keeper is killed: the supervisor looks into the journal"
 must holds maker 1
