@@ -204,6 +204,8 @@ static const struct {
 	{ "socket_backlog", "128", false },
 	{ "socket_owner", "root", false },
 	{ "start_method", "spawn", false },
+	{ "track", "preload", false },
+	{ "ipc_cleanup", "exit", false },
 	{ "supervisor.ctl_factory", "package.module:function", false },
 	{ "supervisor.rpcinterface_factory", "supervisor.rpcinterface:make_main_rpcinterface",
 	  false },

@@ -312,7 +312,7 @@ static void on_event(struct keeper *k, const struct epoll_event *e)
 		track_on_words(k, index, gen);
 		break;
 	case WATCH_SHM:
-		shm_read(k);
+		shm_on_event(k);
 		break;
 	case WATCH_SCAN:
 		break;

@@ -15,7 +15,7 @@
 #include "keeper/tracker.h"
 #include "proc/tree.h"
 
-enum { AT_ONCE = 64 }; /* records of one instance before it is another's turn */
+enum { AT_ONCE = 16 }; /* records of one instance before it is another's turn */
 
 /* ---------------------------------------------------------------------------------------------------- holdings */
 

@@ -125,7 +125,7 @@ static void on_event(struct tracker *t, const struct inotify_event *e)
 		on_deleted(t, r);
 }
 
-void shm_read(struct keeper *k)
+static void read_some(struct keeper *k, int n_buffers)
 {
 	_Alignas(struct inotify_event) char events[16 << 10];
 	struct tracker *t = k->tracker;
@@ -133,8 +133,7 @@ void shm_read(struct keeper *k)
 
 	if (t == NULL || t->inotify < 0)
 		return;
-	/* All that the kernel keeps, and no more where somebody makes them faster than we read. */
-	for (int i = 0; i < 64; i++) {
+	for (int i = 0; i < n_buffers; i++) {
 		n = read(t->inotify, events, sizeof(events));
 		if (n <= 0)
 			return;
@@ -145,4 +144,15 @@ void shm_read(struct keeper *k)
 			at += sizeof(*e) + e->len;
 		}
 	}
+}
+
+void shm_on_event(struct keeper *k)
+{
+	read_some(k, 1);
+}
+
+/* All that the kernel keeps, and no more where somebody makes them faster than we read. */
+void shm_read(struct keeper *k)
+{
+	read_some(k, 64);
 }

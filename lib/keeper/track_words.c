@@ -5,6 +5,7 @@
  * client that probes first is known before it can die.
  */
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -126,6 +127,19 @@ static struct track_record *add_record(struct tracker *t, const struct sender *s
 	return r;
 }
 
+/* Mostly it is about to be made; then it is known when it is there. Cheaper than to look for what it is. */
+static bool is_absent(enum track_type type, const char *name)
+{
+	char path[NAME_MAX + sizeof("/dev/shm/sem.")];
+	int n;
+
+	if (type != TRACK_SEMAPHORE && type != TRACK_SHARED_MEMORY)
+		return false;
+	n = snprintf(path, sizeof(path), "/dev/shm/%s%s", type == TRACK_SEMAPHORE ? "sem." : "",
+		     name + 1);
+	return n < (int)sizeof(path) && access(path, F_OK) < 0 && errno == ENOENT;
+}
+
 static void on_register(struct keeper *k, const struct sender *s, const struct track_word *w)
 {
 	struct tracker *t = k->tracker;
@@ -145,7 +159,7 @@ static void on_register(struct keeper *k, const struct sender *s, const struct t
 		track_drop(t);
 		return;
 	}
-	if (object_settle(r)) {
+	if (is_absent(w->type, w->name) || object_settle(r)) {
 		track_journal_add(&t->journal, r);
 		return;
 	}

@@ -24,7 +24,7 @@
 #include "track/registry.h"
 
 /* How long the tracker may work in one turn of the loop: others wait. */
-#define TRACK_TURN_NS (2 * MPS_NS_PER_MS)
+#define TRACK_TURN_NS MPS_NS_PER_MS
 
 /* Datagrams that are read at once. */
 enum { TRACK_BATCH = 32 };
@@ -223,6 +223,8 @@ void leak_say_left(struct keeper *k, const struct track_record *r, enum object_s
 
 /* -------------------------------------------------------------------------------------------------------- shm.c */
 void shm_open_watch(struct keeper *k);
+/* Some of what has happened; all of it. */
+void shm_on_event(struct keeper *k);
 void shm_read(struct keeper *k);
 
 #endif

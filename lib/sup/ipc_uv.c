@@ -44,6 +44,11 @@ void ipc_on_objects(struct sup *s, const struct keeper_message *m)
 	struct unit *u = m->instance < s->n_ids ? s->by_id[m->instance] : NULL;
 
 	if (m->instance == 0) {
+		/* Whoever floods it must not flood the log. */
+		activity_log(&s->log, s->n_strange_words == 0 ? SVC_LOG_WARN : SVC_LOG_DEBG,
+			     "the tracker has not heard %u connections or words: of strangers, "
+			     "malformed, or beyond its limits",
+			     m->count);
 		s->n_strange_words = m->count;
 	} else if (u != NULL) {
 		u->n_objects = m->count;

@@ -4,6 +4,7 @@
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 cp "$B/e2e/ipc" "$T/bin/" || exit 1
+cp -P "$B"/libmpsup-preload*.so "$T/bin/" || exit 1
 I=$T/bin/ipc
 N=/mps-$$ # the beginning of all names
 
@@ -61,11 +62,27 @@ put "$N-old"
   program late "say:REGISTER:$N-l:shared_memory shm:$N-l" ipc_cleanup=shutdown
   program never "say:REGISTER:$N-n:shared_memory shm:$N-n" ipc_cleanup=off
   program blind "shm:$N-b" track=off
+  program mute "shm:$N-m sem:$N-m sysvshm" track=preload "environment=LD_PRELOAD=\"libm.so.6\""
   program bad "post:x::: huge:60000 crowd:1000 flood:5000"
-} | config
+} | config_with track=scan
 start_mpsup
 for p in each maker old given again late never blind bad; do told "$p"; done
 must holds each 4
+
+say "the shim tells of what a program says nothing of, before another library; track=scan does without"
+told mute
+must holds mute 3
+tr '\0' '\n' <"/proc/$(pid_of mute)/environ" >"$T/environ"
+contains "$T/environ" "^LD_PRELOAD=$T/bin/libmpsup-preload.before-libasan.so:libm.so.6$" || fail "$(grep LD_ "$T/environ")"
+contains "$T/environ" "^MPSUP_TRACKER=$RUNTIME/ipc.sock$" || fail "$(grep MPSUP "$T/environ")"
+tr '\0' '\n' <"/proc/$(pid_of each)/environ" >"$T/environ"
+contains "$T/environ" "^LD_PRELOAD" && fail "$(grep LD_ "$T/environ")"
+contains "$T/environ" "^MPSUP_TRACKER=$RUNTIME/ipc.sock$" || fail "$(grep MPSUP "$T/environ")"
+tr '\0' '\n' <"/proc/$(pid_of blind)/environ" >"$T/environ"
+contains "$T/environ" "^(LD_PRELOAD|MPSUP_TRACKER)" && fail "$(cat "$T/environ")"
+ends mute
+must cleaned mute 3
+not_there "$N-m" "/sem.${N#/}-m" || fail "left: $(in_shm)"
 
 say "what one that was killed has made of each type is gone, with a line and a count"
 id=$(grep -m 1 -E '^[0-9]+$' "$T/each.out")
@@ -133,6 +150,7 @@ kill "$listener"
 
 say "a stranger is not heard"
 MPSUP_TRACKER=$RUNTIME/ipc.sock expect 1 "$I" "say:REGISTER:$N-x:shared_memory" "shm:$N-x"
+must contains "$LOG" "WARN the tracker has not heard [0-9]+ connections or words"
 
 say "the keeper is killed: the supervisor looks into the journal"
 must holds maker 1

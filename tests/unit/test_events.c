@@ -24,7 +24,8 @@ Test(events, what_is_none_is_told_with_what_would_be_right)
 		{ "states", "did you mean state?" },
 		{ "Exit", "did you mean exit?" },
 		{ "spawn-error", "did you mean spawn_error?" },
-		{ "", "one of state, exit, spawn_error, log_rotated, reload, takeover, shutdown" },
+		{ "",
+		  "one of state, exit, spawn_error, log_rotated, ipc, reload, takeover, shutdown" },
 		{ "nothing of all this", "one of state," },
 	};
 

@@ -28,6 +28,7 @@ struct place {
 
 static void open_place(struct place *p, const char *no)
 {
+	alarm(120);
 	snprintf(p->dir, sizeof(p->dir), "/tmp/mps-track.XXXXXX");
 	cr_assert(mkdtemp(p->dir) != NULL);
 	snprintf(p->tracker, sizeof(p->tracker), "MPSUP_TRACKER=%s/ipc.sock", p->dir);
@@ -137,7 +138,7 @@ static void make_own(const struct place *p, const char *suffix)
 
 static const char *const without[] = { NULL, "inotify", "lease", "pidfd,children" };
 
-Test(track, unlinks_what_is_left_and_tells_before_the_end, .timeout = 60)
+Test(track, unlinks_what_is_left_and_tells_before_the_end)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(without); i++) {
 		struct place p;
@@ -156,7 +157,7 @@ Test(track, unlinks_what_is_left_and_tells_before_the_end, .timeout = 60)
 	}
 }
 
-Test(track, knows_every_type, .timeout = 60)
+Test(track, knows_every_type)
 {
 	struct place p;
 	char path[256];
@@ -173,7 +174,7 @@ Test(track, knows_every_type, .timeout = 60)
 	close_place(&p);
 }
 
-Test(track, leaves_what_was_there_before, .timeout = 60)
+Test(track, leaves_what_was_there_before)
 {
 	struct place p;
 
@@ -197,7 +198,7 @@ Test(track, leaves_what_was_there_before, .timeout = 60)
 	close_place(&p);
 }
 
-Test(track, leaves_what_was_handed_over, .timeout = 60)
+Test(track, leaves_what_was_handed_over)
 {
 	struct place p;
 
@@ -211,7 +212,7 @@ Test(track, leaves_what_was_handed_over, .timeout = 60)
 	close_place(&p);
 }
 
-Test(track, waits_for_the_last_user, .timeout = 60)
+Test(track, waits_for_the_last_user)
 {
 	struct place p;
 
@@ -232,7 +233,7 @@ Test(track, waits_for_the_last_user, .timeout = 60)
 	close_place(&p);
 }
 
-Test(track, follows_a_rename, .timeout = 60)
+Test(track, follows_a_rename)
 {
 	struct place p;
 	char from[128], to[128];
@@ -254,7 +255,7 @@ Test(track, follows_a_rename, .timeout = 60)
 	close_place(&p);
 }
 
-Test(track, does_as_the_program_wants_it, .timeout = 60)
+Test(track, does_as_the_program_wants_it)
 {
 	struct place p;
 
@@ -275,7 +276,7 @@ Test(track, does_as_the_program_wants_it, .timeout = 60)
 	shm_unlink(p.own);
 }
 
-Test(track, finds_what_the_killed_could_not_name, .timeout = 60)
+Test(track, finds_what_the_killed_could_not_name)
 {
 	struct place p;
 	char text[32], word[64], make[64];
@@ -302,7 +303,7 @@ Test(track, finds_what_the_killed_could_not_name, .timeout = 60)
 }
 
 /* One after the other, none lost, also to a supervisor that comes later; and others' ends are not delayed. */
-Test(track, works_off_thousands, .timeout = 120)
+Test(track, works_off_thousands)
 {
 	enum { N = 3000 };
 	struct place p;
@@ -343,7 +344,7 @@ static int stranger(const struct place *p)
 	return fd;
 }
 
-Test(track, hears_no_stranger, .timeout = 60)
+Test(track, hears_no_stranger)
 {
 	struct place p;
 	char text[16];
@@ -368,7 +369,7 @@ Test(track, hears_no_stranger, .timeout = 60)
 }
 
 /* Nobody can make it stop listening to others. */
-Test(track, bears_with_bad_clients, .timeout = 120)
+Test(track, bears_with_bad_clients)
 {
 	struct place p;
 
@@ -386,7 +387,7 @@ Test(track, bears_with_bad_clients, .timeout = 120)
 }
 
 /* A process whose words are read after its death, and one that has connected for its child. */
-Test(track, hears_the_dead, .timeout = 60)
+Test(track, hears_the_dead)
 {
 	struct place p;
 
