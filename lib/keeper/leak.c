@@ -132,66 +132,12 @@ static bool creator_lives(const struct track_record *r)
 	       r->creator.start == st.start_ticks;
 }
 
-static bool is_pending(const struct track_record *r)
-{
-	return r->name[0] == '?' && track_type_is_sysv((enum track_type)r->type);
-}
-
-/* Of SysV objects but shared memory the kernel does not know the maker: what a living one is about to tell of is his. */
-static bool has_living_rival(const struct tracker *t, const struct track_record *r)
-{
-	if (r->type == TRACK_SYSV_SHM)
-		return false;
-	for (size_t i = 0; i < t->registry.n_buckets; i++)
-		for (const struct track_record *at = t->registry.buckets[i]; at != NULL;
-		     at = at->next_in_bucket)
-			if (at->type == r->type && is_pending(at) &&
-			    at->creator.uid == r->creator.uid && creator_lives(at))
-				return true;
-	return false;
-}
-
 static void keep(struct tracker *t, struct track_record *r)
 {
 	struct holding *h = holding_of(r);
 
 	r->used = true;
 	track_give(r, holding_rest(t, h));
-}
-
-void leak_settled(struct tracker *t)
-{
-	t->pass_due = t->pass_due || t->deferred;
-}
-
-/* Its maker was killed before he could say which it is: that takes its place, and is asked next. */
-static void name_pending(struct tracker *t, struct track_record *r)
-{
-	int id = object_find_pending(&t->registry, r);
-	struct track_record *found;
-	char name[24];
-	int n = snprintf(name, sizeof(name), "%d", id);
-
-	if (id >= 0) {
-		found = track_add(&t->registry, r->owner, (enum track_type)r->type, name, (size_t)n,
-				  &r->creator);
-		if (found != NULL) {
-			found->told_ns = r->told_ns;
-			track_journal_add(&t->journal, found);
-		}
-	}
-	leak_forget(t, r);
-}
-
-/* Now, or when no other can be meant. */
-static void end_pending(struct tracker *t, struct track_record *r)
-{
-	if (has_living_rival(t, r)) {
-		t->deferred = true;
-		keep(t, r);
-	} else {
-		name_pending(t, r);
-	}
 }
 
 static enum object_state unlink_one(struct track_record *r)
@@ -207,10 +153,6 @@ static void end_one(struct keeper *k, struct track_record *r)
 	struct tracker *t = k->tracker;
 	struct holding *h = holding_of(r);
 
-	if (is_pending(r)) {
-		end_pending(t, r);
-		return;
-	}
 	switch (unlink_one(r)) {
 	case OBJECT_FREE:
 		h->n_cleaned++;
@@ -353,7 +295,7 @@ static bool begin_pass(struct tracker *t, struct mps_time now)
 		return true;
 	if (!t->pass_due || now.ns < t->pass_not_before.ns)
 		return false;
-	t->pass_due = t->deferred = false;
+	t->pass_due = false;
 	t->pass_on = true;
 	t->pass++;
 	t->pass_took = 0;
@@ -406,15 +348,8 @@ static void end_last(struct keeper *k, struct track_record *r)
 {
 	struct tracker *t = k->tracker;
 	struct holding *h = holding_of(r);
-	enum object_state state;
-	int error;
-
-	if (is_pending(r)) {
-		name_pending(t, r);
-		return;
-	}
-	state = creator_lives(r) ? OBJECT_USED : unlink_one(r);
-	error = errno;
+	enum object_state state = creator_lives(r) ? OBJECT_USED : unlink_one(r);
+	int error = errno;
 
 	if (state == OBJECT_FREE) {
 		h->n_cleaned++;

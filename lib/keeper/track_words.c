@@ -107,29 +107,6 @@ static bool is_known(const struct sender *s, const struct track_record *r)
 	       now.born_ns == r->identity.born_ns;
 }
 
-/*
- * A SysV object has no name until it is there. That its maker is about to make one is a record too, so that it has an
- * owner, and is found when he is killed in between: its name is his number, and how many of his threads are at it takes
- * the place of the inode.
- */
-static bool is_pending(const struct track_word *w)
-{
-	return track_type_is_sysv(w->type) && strcmp(w->name, "?") == 0;
-}
-
-static void settle_pending(struct tracker *t, const struct sender *s, enum track_type type)
-{
-	char name[16];
-	int n = snprintf(name, sizeof(name), "?%d", (int)s->pid);
-	struct track_record *r = track_find(&t->registry, type, name, (size_t)n);
-
-	if (r != NULL && --r->identity.ino == 0) {
-		holding_changed(t, holding_of(r));
-		track_remove(&t->registry, r);
-		leak_settled(t);
-	}
-}
-
 static struct track_record *add_record(struct tracker *t, const struct sender *s,
 				       enum track_type type, const char *name, size_t n)
 {
@@ -150,20 +127,6 @@ static struct track_record *add_record(struct tracker *t, const struct sender *s
 	return r;
 }
 
-static void add_pending(struct tracker *t, const struct sender *s, enum track_type type)
-{
-	char name[16];
-	int n = snprintf(name, sizeof(name), "?%d", (int)s->pid);
-	struct track_record *r = track_find(&t->registry, type, name, (size_t)n);
-
-	if (r == NULL)
-		r = add_record(t, s, type, name, (size_t)n);
-	if (r != NULL)
-		r->identity.ino++;
-	else
-		track_drop(t);
-}
-
 /* Mostly it is about to be made; then it is known when it is there. Cheaper than to look for what it is. */
 static bool is_absent(enum track_type type, const char *name)
 {
@@ -182,12 +145,6 @@ static void on_register(struct keeper *k, const struct sender *s, const struct t
 	struct tracker *t = k->tracker;
 	struct track_record *r;
 
-	if (is_pending(w)) {
-		add_pending(t, s, w->type);
-		return;
-	}
-	if (track_type_is_sysv(w->type))
-		settle_pending(t, s, w->type);
 	r = track_find(&t->registry, w->type, w->name, w->name_length);
 	if (r != NULL && is_known(s, r))
 		return;
@@ -214,10 +171,6 @@ static void on_unregister(struct keeper *k, const struct sender *s, const struct
 	struct tracker *t = k->tracker;
 	struct track_record *r;
 
-	if (is_pending(w)) {
-		settle_pending(t, s, w->type);
-		return;
-	}
 	r = track_find(&t->registry, w->type, w->name, w->name_length);
 	if (r == NULL)
 		return;

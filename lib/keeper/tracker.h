@@ -126,7 +126,6 @@ struct tracker {
 	int64_t pass_took;
 	uint32_t pass;
 	bool pass_on, pass_due;
-	bool deferred; /* a "?" waits until no living process has one under way */
 
 	struct news *first_news, *last_news, *unsent;
 	size_t n_news, n_sent;		/* the first of them were sent, and not heard yet */
@@ -200,8 +199,6 @@ void holding_drop(struct tracker *t, struct holding *h);
 void holding_changed(struct tracker *t, struct holding *h);
 /* Where records of runs that are over go; it is asked in the next pass. */
 struct track_owner *holding_rest(struct tracker *t, struct holding *h);
-/* A "?" is none any more: those that wait for that are looked at again. */
-void leak_settled(struct tracker *t);
 /* Out of the registry and the journal. */
 void leak_forget(struct tracker *t, struct track_record *r);
 /* The last process of the instance is gone: works off what it has left. False: there is more, slot_gone() will be called. */

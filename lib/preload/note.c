@@ -121,11 +121,3 @@ int note_line(const struct sockaddr_un *tracker, const char *line, size_t n)
 	atomic_store(&p->taken, word | 1);
 	return index;
 }
-
-void note_wipe(int place)
-{
-	struct slate *s = atomic_load(&slate);
-
-	if (s != NULL && s != NO_SLATE)
-		atomic_store(&s->places[place].taken, 0);
-}

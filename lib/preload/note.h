@@ -10,7 +10,4 @@
 /* The place it stands in, or -1: there is no slate, no room, or the line is too long. Callable as tell() is. */
 int note_line(const struct sockaddr_un *tracker, const char *line, size_t n);
 
-/* It need not stand there any more. */
-void note_wipe(int place);
-
 #endif

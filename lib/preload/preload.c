@@ -15,7 +15,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <stdint.h>
 #include <sys/ipc.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -499,35 +501,15 @@ int hook_mq_unlink(const char *name)
 
 /* ------------------------------------------------------------------------------------------------- System V */
 
-enum { NOT_ANNOUNCED = -2 };
-
-/* It has no name before it is there. For settle_sysv(). */
-static int announce_sysv(bool yes, const char *type)
-{
-	return yes ? tell_ahead(&(struct object){ type, "?", "" }) : NOT_ANNOUNCED;
-}
-
-static void tell_id(const char *verb, const char *type, int id)
-{
-	char digits[12], *p = digits + sizeof(digits) - 1;
-
-	*p = '\0';
-	do
-		*--p = (char)('0' + id % 10);
-	while ((id /= 10) > 0);
-	tell(verb, &(struct object){ type, "", p });
-}
-
-static void settle_sysv(int announced, const char *type, int id)
-{
-	if (announced == NOT_ANNOUNCED)
-		return;
-	if (id >= 0)
-		tell_id(register_verb, type, id);
-	else
-		tell(unregister_verb, &(struct object){ type, "?", "" });
-	tell_settled(announced);
-}
+/*
+ * It has no id before it is there, so it is told of by its key. What would have none (IPC_PRIVATE) gets a random one that
+ * nobody else has: with that it can be found when the program is killed before it has told the id.
+ */
+struct creation {
+	const char *type;
+	bool announced, is_private;
+	char name[10]; /* of the key, as the tracker spells it */
+};
 
 /* `number` is that of the system call that looks for it. */
 static bool will_make(long number, key_t key, int flags)
@@ -542,20 +524,84 @@ static bool will_make(long number, key_t key, int flags)
 	return yes;
 }
 
+static void name_key(struct creation *c, key_t key)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	c->name[0] = 'k';
+	for (int i = 0; i < 8; i++)
+		c->name[1 + i] = digits[(unsigned)key >> (28 - 4 * i) & 15];
+	c->name[9] = '\0';
+}
+
+static struct creation announce_sysv(long number, const char *type, key_t *key, int *flags)
+{
+	struct creation c = { .type = type, .announced = will_make(number, *key, *flags) };
+
+	if (!c.announced)
+		return c;
+	if (*key == IPC_PRIVATE) {
+		c.is_private = true;
+		while (*key == IPC_PRIVATE)
+			if (syscall(SYS_getrandom, key, sizeof(*key), GRND_NONBLOCK) < 0) {
+				*key = (key_t)(uintptr_t)&c ^ (key_t)syscall(SYS_gettid);
+				break;
+			}
+		*flags |= IPC_CREAT | IPC_EXCL;
+	}
+	name_key(&c, *key);
+	tell(register_verb, &(struct object){ type, "", c.name });
+	return c;
+}
+
+static const char *write_id(int id, char digits[static 12])
+{
+	char *p = digits + 11;
+
+	*p = '\0';
+	do
+		*--p = (char)('0' + id % 10);
+	while ((id /= 10) > 0);
+	return p;
+}
+
+/* True where another had that random key: once more. */
+static bool settle_sysv(const struct creation *c, int id)
+{
+	const struct object key = { c->type, "", c->name };
+	char digits[12];
+
+	if (!c->announced)
+		return false;
+	if (id < 0)
+		tell(unregister_verb, &key);
+	else
+		tell_instead(&(struct object){ c->type, "", write_id(id, digits) }, &key);
+	return id < 0 && c->is_private && errno == EEXIST;
+}
+
 static void removed_sysv(int command, int result, const char *type, int id)
 {
+	char digits[12];
+
 	if (command == IPC_RMID && result == 0 && tell_wanted())
-		tell_id(unregister_verb, type, id);
+		tell(unregister_verb, &(struct object){ type, "", write_id(id, digits) });
 }
 
 static const char type_shm[] = "sysv_shm", type_sem[] = "sysv_sem", type_msg[] = "sysv_msg";
 
 int hook_shmget(key_t key, size_t size, int flags)
 {
-	int announced = announce_sysv(will_make(SYS_shmget, key, flags), type_shm);
-	int id = NEXT(shmget)(key, size, flags);
+	struct creation c;
+	int id;
 
-	settle_sysv(announced, type_shm, id);
+	do {
+		key_t with_key = key;
+		int with_flags = flags;
+
+		c = announce_sysv(SYS_shmget, type_shm, &with_key, &with_flags);
+		id = NEXT(shmget)(with_key, size, with_flags);
+	} while (settle_sysv(&c, id));
 	return id;
 }
 
@@ -569,10 +615,16 @@ int hook_shmctl(int id, int command, void *buf)
 
 int hook_semget(key_t key, int n, int flags)
 {
-	int announced = announce_sysv(will_make(SYS_semget, key, flags), type_sem);
-	int id = NEXT(semget)(key, n, flags);
+	struct creation c;
+	int id;
 
-	settle_sysv(announced, type_sem, id);
+	do {
+		key_t with_key = key;
+		int with_flags = flags;
+
+		c = announce_sysv(SYS_semget, type_sem, &with_key, &with_flags);
+		id = NEXT(semget)(with_key, n, with_flags);
+	} while (settle_sysv(&c, id));
 	return id;
 }
 
@@ -593,10 +645,16 @@ int hook_semctl(int id, int number, int command, ...)
 
 int hook_msgget(key_t key, int flags)
 {
-	int announced = announce_sysv(will_make(SYS_msgget, key, flags), type_msg);
-	int id = NEXT(msgget)(key, flags);
+	struct creation c;
+	int id;
 
-	settle_sysv(announced, type_msg, id);
+	do {
+		key_t with_key = key;
+		int with_flags = flags;
+
+		c = announce_sysv(SYS_msgget, type_msg, &with_key, &with_flags);
+		id = NEXT(msgget)(with_key, with_flags);
+	} while (settle_sysv(&c, id));
 	return id;
 }
 

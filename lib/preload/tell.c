@@ -259,22 +259,29 @@ static void put_place(struct text *t, int place)
 	put_word(t, ":noop\n");
 }
 
-static int say(const char *verb, const struct object *object, bool stays)
+static void put_line(struct text *t, const char *verb, const struct object *object)
+{
+	put_word(t, verb);
+	put(t, ':');
+	put_word(t, object->prefix);
+	put_name(t, object->name);
+	put(t, ':');
+	put_word(t, object->type);
+	put(t, '\n');
+}
+
+static void say(const char *verb, const struct object *object, const struct object *gone)
 {
 	int kept = errno, place = -1;
 	struct text t;
 
 	t.n = 0;
-	put_word(&t, verb);
-	put(&t, ':');
-	put_word(&t, object->prefix);
-	put_name(&t, object->name);
-	put(&t, ':');
-	put_word(&t, object->type);
-	put(&t, '\n');
+	put_line(&t, verb, object);
 	if (verb[0] == 'R' && t.n <= sizeof(t.p) && tell_wanted())
 		place = note_line(&address, t.p, t.n);
-	if (place >= 0 && !stays)
+	if (gone != NULL)
+		put_line(&t, "UNREGISTER", gone);
+	if (place >= 0)
 		put_place(&t, place);
 	for (int i = 0; i < 2 && t.n <= sizeof(t.p); i++) {
 		uint64_t c = take_connection();
@@ -284,21 +291,14 @@ static int say(const char *verb, const struct object *object, bool stays)
 		drop_connection(c);
 	}
 	errno = kept;
-	return place;
 }
 
 void tell(const char *verb, const struct object *object)
 {
-	say(verb, object, false);
+	say(verb, object, NULL);
 }
 
-int tell_ahead(const struct object *object)
+void tell_instead(const struct object *made, const struct object *of)
 {
-	return say("REGISTER", object, true);
-}
-
-void tell_settled(int place)
-{
-	if (place >= 0)
-		note_wipe(place);
+	say("REGISTER", made, of);
 }

@@ -26,11 +26,7 @@ bool tell_wanted(void);
  */
 void tell(const char *verb, const struct object *object);
 
-/*
- * The REGISTER of something whose name is not known yet: what it becomes is told later, and until tell_settled() with the
- * result it stands on the slate, whether the tracker has read it or not.
- */
-int tell_ahead(const struct object *object);
-void tell_settled(int place);
+/* REGISTER of the one and UNREGISTER of the other, which is the same by another name, at once. */
+void tell_instead(const struct object *made, const struct object *of);
 
 #endif

@@ -41,13 +41,6 @@ enum object_state object_ask(struct track_record *record);
 enum object_state object_unlink(struct track_record *record);
 
 /*
- * The object that a "?" is of whose sender has been killed before it could tell the id: made by that process (shared
- * memory; of the others the kernel knows only the user) since it was told of, and in no record of the registry. The id;
- * -ENOENT: there is none, or there are more than were announced.
- */
-int object_find_pending(const struct track_registry *r, const struct track_record *pending);
-
-/*
  * sem_open(3) makes /dev/shm/sem.XXXXXX and links it to the name; killed in between, it leaves that. Each such file that
  * belongs to a semaphore of the owner (NULL: of anybody in the registry), by its inode or because nobody has seen that
  * semaphore yet, becomes a record of its own, of the same owner and creator. Reads /dev/shm once. How many, or -errno.

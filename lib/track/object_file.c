@@ -135,7 +135,7 @@ int file_look(enum track_type type, const char *name, struct look *ret)
 	ret->identity = identity_of(&ret->st);
 	ret->not_before_ns = ns_of(time);
 	/* Some file systems know seconds only; that of message queues is one. */
-	ret->tick_ns = time->tv_nsec == 0 ? MPS_NS_PER_S : COARSE_TICK_NS;
+	ret->tick_ns = COARSE_TICK_NS + (time->tv_nsec == 0 ? MPS_NS_PER_S : 0);
 	ret->uid = ret->st.stx_uid;
 	return 0;
 }

@@ -67,24 +67,34 @@ static int stat_msg(int id, struct sysv *ret)
 	return 0;
 }
 
-/* "?" is no object yet. */
-static bool parse_id(const char *name, int *ret)
+/* Of a key: what has it now, if anything. */
+static int id_of_key(enum track_type type, key_t key)
 {
-	char *end;
-	long id = strtol(name, &end, 10);
+	int id = type == TRACK_SYSV_SEM	  ? semget(key, 0, 0)
+		 : type == TRACK_SYSV_SHM ? shmget(key, 0, 0)
+					  : msgget(key, 0);
 
-	if (end == name || *end != '\0' || id < 0 || id > INT_MAX)
-		return false;
-	*ret = (int)id;
-	return true;
+	return id < 0 ? -errno : id;
 }
 
-static int stat_any(enum track_type type, const char *name, struct sysv *ret)
+/* -ENOENT where there is none. */
+static int id_of(enum track_type type, const char *name)
 {
-	int id, r;
+	char *end;
+	long id;
 
-	if (!parse_id(name, &id))
-		return -ENOENT;
+	if (name[0] == 'k')
+		return id_of_key(type, (key_t)strtoul(name + 1, NULL, 16));
+	id = strtol(name, &end, 10);
+	return end == name || *end != '\0' || id < 0 || id > INT_MAX ? -ENOENT : (int)id;
+}
+
+static int stat_any(enum track_type type, int id, struct sysv *ret)
+{
+	int r;
+
+	if (id < 0)
+		return id;
 	r = type == TRACK_SYSV_SEM   ? stat_sem(id, ret)
 	    : type == TRACK_SYSV_SHM ? stat_shm(id, ret)
 				     : stat_msg(id, ret);
@@ -97,7 +107,7 @@ static int stat_any(enum track_type type, const char *name, struct sysv *ret)
 int sysv_look(enum track_type type, const char *name, struct look *ret)
 {
 	struct sysv s;
-	int r = stat_any(type, name, &s);
+	int r = stat_any(type, id_of(type, name), &s);
 
 	if (r < 0)
 		return r;
@@ -160,9 +170,9 @@ static int remove_it(enum track_type type, int id)
 enum object_state sysv_ask(const struct track_record *record, bool unlink)
 {
 	struct sysv s;
-	int id = -1, r = stat_any(record->type, record->name, &s);
+	int id = id_of(record->type, record->name), r = stat_any(record->type, id, &s);
 
-	if (r == 0 && parse_id(record->name, &id))
+	if (r == 0)
 		r = in_use(record, id, &s);
 	if (r > 0)
 		return OBJECT_USED;
@@ -172,86 +182,4 @@ enum object_state sysv_ask(const struct track_record *record, bool unlink)
 		return OBJECT_ABSENT;
 	errno = -r;
 	return r < 0 ? OBJECT_UNKNOWN : OBJECT_FREE;
-}
-
-/* ------------------------------------------------------------------------------------------------- pending */
-
-/* The highest index in use, or -errno. */
-static int highest(enum track_type type)
-{
-	union {
-		struct shm_info shm;
-		struct seminfo sem;
-		struct msginfo msg;
-	} info;
-	int n;
-
-	if (type == TRACK_SYSV_SHM)
-		n = shmctl(0, SHM_INFO, (struct shmid_ds *)&info.shm);
-	else if (type == TRACK_SYSV_SEM)
-		n = semctl(0, 0, SEM_INFO, (union semun){ .buf = (struct semid_ds *)&info.sem });
-	else
-		n = msgctl(0, MSG_INFO, (struct msqid_ds *)&info.msg);
-	return n < 0 ? -errno : n;
-}
-
-/* The id of what has that index, or -1. */
-static int id_at(enum track_type type, int index)
-{
-	union {
-		struct shmid_ds shm;
-		struct semid_ds sem;
-		struct msqid_ds msg;
-	} ds;
-
-	if (type == TRACK_SYSV_SHM)
-		return shmctl(index, SHM_STAT, &ds.shm);
-	if (type == TRACK_SYSV_SEM)
-		return semctl(index, 0, SEM_STAT, (union semun){ .buf = &ds.sem });
-	return msgctl(index, MSG_STAT, &ds.msg);
-}
-
-static bool can_be(const struct track_registry *r, const struct track_record *pending, int id)
-{
-	AUTO_LOOK now = LOOK_INIT;
-	struct sysv s;
-	char name[16];
-	int n = snprintf(name, sizeof(name), "%d", id);
-
-	if (id < 0 || track_find(r, pending->type, name, (size_t)n) != NULL ||
-	    stat_any(pending->type, name, &s) < 0 || sysv_look(pending->type, name, &now) < 0)
-		return false;
-	return now.uid == pending->creator.uid &&
-	       now.not_before_ns >= pending->told_ns - now.tick_ns &&
-	       (pending->type != TRACK_SYSV_SHM || s.creator == pending->creator.pid);
-}
-
-/* Of how many of that user it is said that they are about to be. */
-static int count_pending(const struct track_registry *r, const struct track_record *like)
-{
-	int n = 0;
-
-	for (size_t i = 0; i < r->n_buckets; i++)
-		for (const struct track_record *at = r->buckets[i]; at != NULL;
-		     at = at->next_in_bucket)
-			n += at->type == like->type && at->name[0] == '?' &&
-			     at->creator.uid == like->creator.uid;
-	return n;
-}
-
-/* As many as may be, or fewer: then each is somebody's of whom it was said. More: some are strangers'. */
-int object_find_pending(const struct track_registry *r, const struct track_record *pending)
-{
-	int last = highest(pending->type), found = -ENOENT, n = 0;
-
-	for (int i = 0; i <= last; i++) {
-		int id = id_at(pending->type, i);
-
-		if (!can_be(r, pending, id))
-			continue;
-		n++;
-		if (found < 0)
-			found = id;
-	}
-	return n > 1 && n > count_pending(r, pending) ? -ENOENT : found;
 }

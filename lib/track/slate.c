@@ -67,17 +67,14 @@ static int take_place(struct slate_place *p, uid_t uid, struct track_registry *r
 	const struct track_creator creator = { .pid = p->pid, .uid = uid };
 	struct track_record *record;
 	struct track_word word;
-	char *line = p->line, pending[16];
+	char *line = p->line;
 	size_t n = p->length;
 
 	if (!(p->taken & 1) || n > sizeof(p->line) || track_word_next(&line, &n, &word) != 1 ||
 	    word.verb != TRACK_REGISTER)
 		return 0;
-	if (strcmp(word.name, "?") == 0) { /* of SysV, and of this process */
-		word.name_length = (size_t)snprintf(pending, sizeof(pending), "?%d", (int)p->pid);
-		word.name = pending;
-	}
-	if (track_find(r, word.type, word.name, word.name_length) != NULL)
+	record = track_find(r, word.type, word.name, word.name_length);
+	if (record != NULL && (record->told_ns >= p->told_ns || record->creator.uid != uid))
 		return 0;
 	record = track_add(r, owner, word.type, word.name, word.name_length, &creator);
 	if (record == NULL)

@@ -1,9 +1,9 @@
 /*
  * What programs are about to make and the tracker has not written down yet. A message that is still under way when the
  * tracker is killed dies with it; so a program first puts the name on a slate, which is a file that it has mapped, tells
- * the tracker, and makes the object. The tracker writes it into its journal and wipes the place, of which the same datagram
- * tells it by a line "SLATE:PLACE:noop"; what has no name before it is there stays until the program wipes it. Whoever sweeps up after a kill -9 of all finds on the slate what is not in the
- * journal.
+ * the tracker, and makes the object. The tracker writes it into its journal and wipes the place, of which the same
+ * datagram tells it by a line "SLATE:PLACE:noop". Whoever sweeps up after a kill -9 of all finds on the slate what is not
+ * in the journal.
  *
  * There is one for each user, DIR/ipc.slate.UID, which only that user can write to, and what stands there is believed of
  * objects of that user alone. This much is known to libmpsup-preload.so too, which includes nothing else of ours; the
@@ -53,8 +53,8 @@ int slate_make(const char *dir, unsigned uid);
 int slate_wipe(int fd, unsigned place);
 
 /*
- * Adds what stands on the slates in DIR and is not in the registry; all are `owner`'s. A SysV object that was about to be
- * made by process PID is called "?PID". How many, or -errno: some could not be read.
+ * Adds what stands on the slates in DIR and is not in the registry, or was told of there before: the name was free again
+ * when it was put on the slate. All are `owner`'s. How many, or -errno: some could not be read.
  */
 int slate_read_all(const char *dir, struct track_registry *r, struct track_owner *owner);
 int slate_read_at(int dir, struct track_registry *r, struct track_owner *owner);

@@ -98,25 +98,6 @@ static void sweep_record(struct sweep *s, struct track_record *record)
 		forget(s, record);
 }
 
-/* What had no id yet when its creator was killed becomes what it is of, if anything. */
-static void resolve(struct sweep *s, struct track_record *pending)
-{
-	int id = object_find_pending(&s->registry, pending);
-	struct track_record *record;
-	char name[16];
-
-	if (id >= 0) {
-		record = track_add(&s->registry, pending->owner, pending->type, name,
-				   (size_t)snprintf(name, sizeof(name), "%d", id),
-				   &pending->creator);
-		if (record == NULL)
-			return;
-		record->told_ns = pending->told_ns;
-	}
-	if (!s->how->dry_run)
-		forget(s, pending);
-}
-
 static void sweep_records(struct sweep *s)
 {
 	struct track_registry *r = &s->registry;
@@ -125,18 +106,12 @@ static void sweep_records(struct sweep *s)
 
 	object_adopt_temporaries(r, NULL);
 	r->pinned++;
-	for (int pending = 1; pending >= 0; pending--)
-		for (size_t i = 0; i < r->n_buckets; i++)
-			for (struct track_record *at = r->buckets[i]; at != NULL; at = next) {
-				next = at->next_in_bucket;
-				if (!is_old_enough(s, at, now) ||
-				    pending != (track_type_is_sysv(at->type) && at->name[0] == '?'))
-					continue;
-				if (pending)
-					resolve(s, at);
-				else
-					sweep_record(s, at);
-			}
+	for (size_t i = 0; i < r->n_buckets; i++)
+		for (struct track_record *at = r->buckets[i]; at != NULL; at = next) {
+			next = at->next_in_bucket;
+			if (is_old_enough(s, at, now))
+				sweep_record(s, at);
+		}
 	r->pinned--;
 }
 

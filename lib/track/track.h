@@ -71,10 +71,9 @@ enum track_verb {
  *
  * A decoded name is valid for its type, and there is one spelling of each: "/name" for what lies in /dev/shm and
  * /dev/mqueue (a missing slash is put before it, needless ones are dropped; only shared memory may lie in folders
- * there), an absolute path without "." and ".." and needless slashes, or a decimal id.
- *
- * A SysV object has no name before it is there. "REGISTER:?:sysv_shm" says that the sender is about to make one, and is
- * followed by "REGISTER:ID:sysv_shm" or, where none was made, "UNREGISTER:?:sysv_shm".
+ * there), an absolute path without "." and ".." and needless slashes, or of SysV a decimal id, or "k" and eight
+ * hexadecimal digits of a key: before it is there it has no id. "REGISTER:k0052e2c1:sysv_shm" is followed by
+ * "REGISTER:ID:sysv_shm" and "UNREGISTER:k0052e2c1:sysv_shm".
  */
 struct track_word {
 	enum track_verb verb;
@@ -89,10 +88,7 @@ struct track_word {
  */
 int track_word_next(char **p, size_t *n, struct track_word *ret);
 
-/*
- * True where it is a decoded name in its one spelling. "?" of a SysV object may be followed by a number: that of its
- * sender, so that there can be several. Such names are never on the wire.
- */
+/* True where it is a decoded name in its one spelling. */
 bool track_name_is_valid(enum track_type type, const char *name, size_t n);
 
 struct buf;

@@ -111,13 +111,11 @@ ssize_t track_decode_name(char *p, size_t n)
 	return (ssize_t)len;
 }
 
-/* An id of the kernel's, or "?"; in one spelling. */
+/* In one spelling. */
 static bool is_id(const char *p, size_t n)
 {
 	long long id = 0;
 
-	if (n == 1 && *p == '?')
-		return true;
 	if (n == 0 || n > 10 || (*p == '0' && n > 1))
 		return false;
 	for (size_t i = 0; i < n; i++) {
@@ -126,6 +124,17 @@ static bool is_id(const char *p, size_t n)
 		id = id * 10 + (p[i] - '0');
 	}
 	return id <= INT_MAX;
+}
+
+/* "k" and the eight hexadecimal digits of a key. */
+static bool is_key(const char *p, size_t n)
+{
+	return n == 9 && *p == 'k' && strspn(p + 1, "0123456789abcdef") >= 8;
+}
+
+static bool is_sysv_name(const char *p, size_t n)
+{
+	return is_id(p, n) || is_key(p, n);
 }
 
 /* Drops needless slashes of what begins with one, in place. The length, or -EBADMSG where nothing is left or it leads elsewhere. */
@@ -161,8 +170,7 @@ bool track_name_is_valid(enum track_type type, const char *name, size_t n)
 	if (n > sizeof(copy) || memchr(name, '\0', n) != NULL)
 		return false;
 	if (track_type_is_sysv(type))
-		return is_id(name, n) ||
-		       (n > 1 && name[0] == '?' && is_id(name + 1, n - 1) && name[1] != '?');
+		return is_sysv_name(name, n);
 	if (n == 0 || name[0] != '/' || (is_flat(type) && memchr(name + 1, '/', n - 1) != NULL))
 		return false;
 	memcpy(copy, name, n);
@@ -178,7 +186,7 @@ static ssize_t take_name(enum track_type type, char **at, size_t size)
 	if (n <= 0)
 		return -EBADMSG;
 	if (track_type_is_sysv(type))
-		return is_id(p, (size_t)n) ? n : -EBADMSG;
+		return is_sysv_name(p, (size_t)n) ? n : -EBADMSG;
 	if (*p != '/') {
 		if (type == TRACK_FILE || type == TRACK_FOLDER)
 			return -EBADMSG;
@@ -227,7 +235,7 @@ static int parse_line(char *p, size_t n, struct track_word *ret)
 		length = type - name;
 		if (n - (size_t)(type - p) != strlen(noop) ||
 		    memcmp(type, noop, strlen(noop)) != 0 || !is_id(name, (size_t)length) ||
-		    *name == '?' || (w.verb == TRACK_PROBE && *name != '0'))
+		    (w.verb == TRACK_PROBE && *name != '0'))
 			return -EBADMSG;
 		*type = '\0';
 		w.name = name;
@@ -270,10 +278,7 @@ void track_word_encode(enum track_verb verb, enum track_type type, const char *n
 	}
 	buf_adds(to, verbs[verb]);
 	buf_addc(to, ':');
-	if (strcmp(name, "?") == 0)
-		buf_addc(to, '?');
-	else
-		track_encode_name(name, strlen(name), to);
+	track_encode_name(name, strlen(name), to);
 	buf_addc(to, ':');
 	buf_adds(to, words[type]);
 	buf_addc(to, '\n');

@@ -5,7 +5,7 @@
  *     sem:/NAME shm:/NAME mq:/NAME      makes one, closes it
  *     hold:/NAME                        opens that shared memory and keeps it mapped
  *     raw:/NAME                         makes shared memory by a system call of its own
- *     sysvsem sysvshm sysvmsg           makes one; prints its id
+ *     sysvsem sysvshm sysvmsg [:KEY]    makes one; prints its id. KEY is hexadecimal
  *     rm:/NAME rmsem:/NAME              unlinks shared memory, a semaphore
  *     say:TEXT                          tells the tracker TEXT (\n is a newline), and waits until it has heard it
  *     post:TEXT                         the same without waiting
@@ -145,9 +145,11 @@ static void hold(const char *name)
 
 static void sysv(const char *what)
 {
-	int id = strcmp(what, "sysvsem") == 0	? semget(IPC_PRIVATE, 1, IPC_CREAT | 0600)
-		 : strcmp(what, "sysvshm") == 0 ? shmget(IPC_PRIVATE, 4096, IPC_CREAT | 0600)
-						: msgget(IPC_PRIVATE, IPC_CREAT | 0600);
+	const char *colon = strchr(what, ':');
+	key_t key = colon != NULL ? (key_t)strtoul(colon + 1, NULL, 16) : IPC_PRIVATE;
+	int id = strncmp(what, "sysvsem", 7) == 0   ? semget(key, 1, IPC_CREAT | 0600)
+		 : strncmp(what, "sysvshm", 7) == 0 ? shmget(key, 4096, IPC_CREAT | 0600)
+						    : msgget(key, IPC_CREAT | 0600);
 
 	must(id >= 0, what);
 	printf("%d\n", id);

@@ -49,9 +49,11 @@ program() { # name, words of the helper, further lines
     autorestart=false "$@"
 }
 
+# A key of System V that nobody else has.
+K=$(printf %08x $((0x6b000000 + $$)))
 put "$N-old"
 {
-  program each "say:REGISTER:$N-a:shared_memory shm:$N-a say:REGISTER:$N-s:semaphore sem:$N-s say:REGISTER:$N-q:mqueue mq:$N-q say:REGISTER:?:sysv_shm sysvshm"
+  program each "say:REGISTER:$N-a:shared_memory shm:$N-a say:REGISTER:$N-s:semaphore sem:$N-s say:REGISTER:$N-q:mqueue mq:$N-q say:REGISTER:k$K:sysv_shm sysvshm:$K"
   program maker "say:REGISTER:$N-c:shared_memory shm:$N-c"
   program user "hold:$N-c" autostart=false
   program old "say:REGISTER:$N-old:shared_memory"
@@ -88,7 +90,7 @@ ends each
 must leaked "$N-a" each
 must leaked "$N-s" each
 must leaked "$N-q" each
-must leaked "$id" each
+must leaked "k$K" each
 not_there "$N-a" "/sem.${N#/}-s" || fail "there is still some of it: $(in_shm)"
 [ ! -e "/dev/mqueue$N-q" ] || fail "the queue is there"
 ipcs -m -i "$id" 2>/dev/null | grep -q "shmid=$id" && fail "the SysV memory is there"

@@ -343,7 +343,7 @@ must in_state a RUNNING
 must another_spare "$first"
 [ "$(pid_of a)" = "$first" ] || fail "it was ended by what the spare was sent"
 a=$first
-[ "$(grep -E '^Sig(Pnd|Blk|Ign|Cgt)|^ShdPnd' "/proc/$first/status" | cut -f2 | sort -u | xargs)" = 0000000000000000 ] ||
+[ "$(grep -E '^Sig(Pnd|Blk|Ign)|^ShdPnd' "/proc/$first/status" | cut -f2 | sort -u | xargs)" = 0000000000000000 ] ||
   fail "its signals are not as they should be: $(grep ^S "/proc/$first/status")"
 
 say "a crash in a constructor is that of the worker alone, and one while a server loads fails the start"
@@ -412,9 +412,12 @@ must in_state a RUNNING
 
 say "of one that ends with its spare nothing is left, although the keeper hears of one death only"
 is_zombie() { [[ $(ps -o stat= -p "$1") = Z* ]]; }
+# With all of its threads
+is_halted() { ! ps -L -o stat= -p "$1" | grep -qv '^T'; }
 one=$(server one)
 must another_spare 0
 kill -STOP "$keeper"
+must is_halted "$keeper"
 kill -KILL "$one"
 must is_zombie "$one"
 kill -KILL "$spare"

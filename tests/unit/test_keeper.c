@@ -261,13 +261,12 @@ Test(keeper, starts_more_than_a_worker_may_have_open)
 /* One slot without a keeper around it: the child has said why it cannot go on, but somebody has stopped it. */
 Test(slot, is_not_held_up_by_a_child_that_was_stopped_before_its_exit, .timeout = 20)
 {
+	static const struct keeper_options options;
 	static struct keeper k;
 	struct mps_failure failure = { .step = MPS_STEP_CHDIR, .error = ENOTDIR };
 	struct slot *s;
 	siginfo_t si;
 	int ends[2];
-
-	static const struct keeper_options options = { .name = "test" };
 
 	k = (struct keeper){ .options = &options, .epoll = -1, .boss = BOSS_INIT };
 	k.first_ending = k.first_report = NO_SLOT;

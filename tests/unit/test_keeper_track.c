@@ -293,12 +293,15 @@ Test(track, does_as_the_program_wants_it)
 Test(track, finds_what_the_killed_could_not_name)
 {
 	struct place p;
-	char text[32];
+	char text[32], word[64], make[64];
+	unsigned key = 0x6a000000 + (unsigned)getpid();
 	int id = 0;
 	ssize_t n;
 
 	open_place(&p, NULL);
-	start_ipc(&p, 1, 1, (const char *const[]){ "say:REGISTER:?:sysv_shm", "sysvshm", NULL });
+	snprintf(word, sizeof(word), "say:REGISTER:k%08x:sysv_shm", key);
+	snprintf(make, sizeof(make), "sysvshm:%08x", key);
+	start_ipc(&p, 1, 1, (const char *const[]){ word, make, NULL });
 	cr_assert(peer_wait_readable(p.s.out[0], PEER_PATIENCE));
 	n = read(p.s.out[0], text, sizeof(text) - 1);
 	cr_assert(n > 0);
@@ -386,7 +389,8 @@ Test(track, bears_with_bad_clients)
 
 	open_place(&p, NULL);
 	IPC(&p, 1, "post:REGISTER:\\n:\\n::\\nREGISTER:%41%4:semaphore", "post:garbage",
-	    "post:", "huge:60000", "crowd:1000", "post:UNREGISTER:?:sysv_shm", "flood:20000");
+	    "post:", "huge:60000", "crowd:1000", "post:UNREGISTER:k0052e2c1:sysv_shm",
+	    "flood:20000");
 	IPC(&p, 2, "say:REGISTER:%:shared_memory", "shm:%");
 	end(&p, 2);
 	expect_unlinked(&p, 2, TRACK_SHARED_MEMORY, "");

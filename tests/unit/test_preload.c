@@ -286,7 +286,7 @@ static void end(struct play *p)
 	free(p->complaints);
 }
 
-/* In a pattern '$' is the name of all, and '#' a number. */
+/* In a pattern '$' is the name of all, '#' a number, and '!' the digits of a key. */
 static bool fits(const char *words, const char *pattern)
 {
 	for (; *pattern != '\0'; pattern++) {
@@ -298,6 +298,10 @@ static bool fits(const char *words, const char *pattern)
 			if (!isdigit((unsigned char)*words))
 				return false;
 			words += strspn(words, "0123456789");
+		} else if (*pattern == '!') {
+			if (strspn(words, "0123456789abcdef") < 8)
+				return false;
+			words += 8;
 		} else if (*words++ != *pattern) {
 			return false;
 		}
@@ -309,6 +313,8 @@ static bool fits(const char *words, const char *pattern)
 #define R(what) "0 REGISTER:" what "\n"
 #define U(what) "0 UNREGISTER:" what "\n"
 #define SHM(what) what ":shared_memory"
+/* Of a key's object it is told which it is. */
+#define M(type) "0 REGISTER:#:" type "\nUNREGISTER:k!:" type "\n"
 
 static const struct row {
 	const char *scene, *words;
@@ -318,9 +324,9 @@ static const struct row {
 	{ "sem", R("/$.s:semaphore") U("/$.s:semaphore") },
 	{ "mq", R("/$.q:mqueue") U("/$.q:mqueue") },
 	{ "sysv",
-	  R("?:sysv_shm") R("#:sysv_shm") R("?:sysv_shm") R("#:sysv_shm") R("?:sysv_shm")
-		  U("?:sysv_shm") U("#:sysv_shm") U("#:sysv_shm") R("?:sysv_sem") R("#:sysv_sem")
-			  U("#:sysv_sem") R("?:sysv_msg") R("#:sysv_msg") U("#:sysv_msg") },
+	  R("k!:sysv_shm") M("sysv_shm") R("k!:sysv_shm") M("sysv_shm") R("k!:sysv_shm")
+		  U("k!:sysv_shm") U("#:sysv_shm") U("#:sysv_shm") R("k!:sysv_sem") M("sysv_sem")
+			  U("#:sysv_sem") R("k!:sysv_msg") M("sysv_msg") U("#:sysv_msg") },
 	{ "files",
 	  R(SHM("/$.a")) R(SHM("/$.b")) R(SHM("/$.c")) R(SHM("/$.d")) R(SHM("/$.e"))
 		  R("/dev/shm/$.none/x:file") U("/dev/shm/$.none/x:file") R(SHM("/$.f"))

@@ -309,9 +309,30 @@ Test(track_object, set_and_queue_belong_to_a_creator_that_lives, .fini = fini)
 	}
 }
 
-Test(track_object, what_has_no_id_yet_is_absent, .fini = fini)
+/* Before it has an id it goes by its key. */
+Test(track_object, what_has_a_key_is_found_by_it, .fini = fini)
 {
-	cr_expect_eq(object_ask(told(TRACK_SYSV_SHM, "?")), OBJECT_ABSENT);
+	static const enum track_type types[] = { TRACK_SYSV_SHM, TRACK_SYSV_SEM, TRACK_SYSV_MSG };
+
+	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
+		key_t key = (key_t)(0x6d000000 + getpid() * 4 + (int)i);
+		struct track_record *r;
+		char name[16];
+
+		snprintf(name, sizeof(name), "k%08x", (unsigned)key);
+		r = told(types[i], name);
+		cr_expect_eq(object_ask(r), OBJECT_ABSENT);
+		if (types[i] == TRACK_SYSV_SHM)
+			cr_assert_geq(shmget(key, 1, IPC_CREAT | IPC_EXCL | 0600), 0);
+		else if (types[i] == TRACK_SYSV_SEM)
+			cr_assert_geq(semget(key, 1, IPC_CREAT | IPC_EXCL | 0600), 0);
+		else
+			cr_assert_geq(msgget(key, IPC_CREAT | IPC_EXCL | 0600), 0);
+		cr_expect(object_settle(r));
+		cr_expect_eq(object_ask(r), OBJECT_FREE);
+		cr_expect_eq(object_unlink(r), OBJECT_FREE);
+		cr_expect_eq(object_ask(r), OBJECT_ABSENT);
+	}
 	cr_expect_eq(object_unlink(told(TRACK_SYSV_SEM, "2147483647")), OBJECT_ABSENT);
 }
 

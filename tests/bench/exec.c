@@ -1,0 +1,73 @@
+/*
+ * What mpsup exec adds to a command: /bin/true alone, under mpsup exec, and under the host that mpsup exec becomes, one
+ * after the other, from asking for the process to having reaped it. Medians, least, and what is above the bare command.
+ * exec [-r ROUNDS] BUILD-FOLDER
+ */
+#include <errno.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/mtime.h"
+#include "base/xalloc.h"
+#include "bench.h"
+#include "stat.h"
+
+static char true_path[] = "/bin/true", dashes[] = "--", verb[] = "exec";
+
+struct way {
+	const char *name;
+	char *argv[5];
+	struct samples ms;
+};
+
+static void run_once(struct way *w)
+{
+	struct mps_time from = mps_now();
+	int status;
+	pid_t pid;
+
+	if (posix_spawn(&pid, w->argv[0], NULL, NULL, w->argv, environ) != 0)
+		die(w->argv[0]);
+	if (waitpid(pid, &status, 0) != pid || status != 0)
+		die("it failed");
+	samples_add(&w->ms, (double)(mps_now().ns - from.ns) / MPS_NS_PER_MS);
+}
+
+int main(int argc, char **argv)
+{
+	unsigned rounds = 300;
+	AUTO_FREE char *mpsup = NULL, *host = NULL;
+	double bare;
+	int c;
+
+	while ((c = getopt(argc, argv, "r:")) != -1)
+		if (c == 'r')
+			rounds = (unsigned)atoi(optarg);
+	if (optind != argc - 1 || rounds == 0)
+		return 2;
+	mpsup = xasprintf("%s/mpsup", argv[optind]);
+	host = xasprintf("%s/mpsup-host", argv[optind]);
+	struct way ways[] = {
+		{ .name = "bare", .argv = { true_path } },
+		{ .name = "mpsup exec", .argv = { mpsup, verb, dashes, true_path } },
+		{ .name = "mpsup-host exec", .argv = { host, verb, dashes, true_path } },
+	};
+
+	for (unsigned i = 0; i < rounds; i++)
+		for (size_t w = 0; w < ARRAY_SIZE(ways); w++)
+			run_once(&ways[w]);
+	bare = samples_quantile(&ways[0].ms, 0.5);
+	for (size_t w = 0; w < ARRAY_SIZE(ways); w++) {
+		double median = samples_quantile(&ways[w].ms, 0.5);
+
+		printf("%-16s median %.2f ms, least %.2f ms, above bare %.2f ms\n", ways[w].name,
+		       median, samples_quantile(&ways[w].ms, 0), median - bare);
+		free(ways[w].ms.v);
+	}
+	return 0;
+}
