@@ -30,9 +30,12 @@
 #include "keeper/keeper.h"
 #include "keeper/message.h"
 #include "proc/close.h"
+#include "proc/elf.h"
+#include "proc/shim.h"
 #include "proc/spawn.h"
 #include "proc/tag.h"
 #include "proc/tree.h"
+#include "track/sweep.h"
 
 /* How long what bears our mark may take to die when the keeper is gone. */
 enum { KILL_PATIENCE_S = 5 };
@@ -43,7 +46,7 @@ struct front {
 	pid_t keeper;
 	int sock, signals;
 	struct mps_time deadline; /* ns 0 = none */
-	bool timed_out;
+	bool timed_out, keeper_killed;
 
 	pid_t command; /* 0 = not started, or over */
 	int stopped;   /* the signal that has stopped it, 0 = it runs */
@@ -158,6 +161,7 @@ static void be_keeper(const struct front *f, int sock, pid_t pid)
 		.pid = pid,
 		.command = &f->spawn,
 		.grace = f->options->grace,
+		.dir = f->options->dir,
 	};
 	const struct keeper_options o = {
 		.name = slash != NULL ? slash + 1 : f->options->argv[0],
@@ -443,6 +447,7 @@ static int run(struct front *f)
 	watch(f);
 	fd_close(&f->sock);
 	ended_by = bury_keeper(f);
+	f->keeper_killed = ended_by != 0;
 	if (f->failed && f->code == MPS_STEP_EXEC && f->status == ENOEXEC)
 		return -ENOEXEC;
 	if (f->failed)
@@ -464,6 +469,50 @@ static int run(struct front *f)
 	return (int)(f->code == CLD_EXITED ? f->status : 128 + f->status);
 }
 
+/* ------------------------------------------------------------------------------------------------- tracker */
+
+/* The command's environment: with the way to the tracker, and the shim where its loader can load it. */
+static char **make_environment(const struct exec_options *o, const char *path)
+{
+	static const char variable[] = "MPSUP_TRACKER=";
+	static struct elf_cache elves;
+	AUTO_FREE char *shim = o->preload ? shim_find() : NULL;
+	AUTO_FREE char *entry = NULL;
+	size_t n = strv_length(environ), at = 0;
+	AUTO_FREE char **v = calloc(n + 2, sizeof(*v));
+	char **packed, **with_shim = NULL;
+
+	if (v == NULL || asprintf(&entry, "%s%s/ipc.sock", variable, o->dir) < 0)
+		return NULL;
+	memcpy(v, environ, n * sizeof(*v));
+	while (at < n && strncmp(v[at], variable, strlen(variable)) != 0)
+		at++;
+	v[at] = entry;
+	packed = strv_pack(v);
+	if (packed != NULL && shim != NULL && elf_can_preload(&elves, path, getenv("PATH")))
+		with_shim = shim_add(packed, shim);
+	if (with_shim == NULL)
+		return packed;
+	free(packed);
+	return with_shim;
+}
+
+/* The keeper has left nothing there, unless it was killed, or what it tells of is still in use. */
+static void leave_dir(const char *dir, bool killed)
+{
+	const struct track_sweep all = { 0 };
+	AUTO_FREE char *journal = NULL, *sock = NULL;
+
+	if (asprintf(&journal, "%s/ipc.journal", dir) < 0 ||
+	    asprintf(&sock, "%s/ipc.sock", dir) < 0)
+		return;
+	if (killed) {
+		track_sweep_journal(journal, &all);
+		unlink(sock);
+	}
+	rmdir(dir);
+}
+
 int exec_run(const struct exec_options *options)
 {
 	struct front f = {
@@ -480,6 +529,7 @@ int exec_run(const struct exec_options *options)
 		.sock = -1,
 	};
 	AUTO_FREE char *path = NULL;
+	AUTO_FREE char **envp = NULL;
 	sigset_t all;
 	int r;
 
@@ -489,6 +539,10 @@ int exec_run(const struct exec_options *options)
 	if (r < 0)
 		return complain(&f, r == -ENOENT ? EXEC_NOT_FOUND : EXEC_CANNOT, strerror(-r));
 	f.spawn.path = path;
+	if (options->dir != NULL)
+		envp = make_environment(options, path);
+	if (envp != NULL)
+		f.spawn.envp = envp;
 	sigfillset(&all);
 	f.signals = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (f.signals < 0)
@@ -504,5 +558,7 @@ int exec_run(const struct exec_options *options)
 			free(f.spawn.argv);
 	}
 	close(f.signals);
+	if (options->dir != NULL)
+		leave_dir(options->dir, f.keeper_killed);
 	return r < 0 ? complain(&f, EXEC_CANNOT, strerror(-r)) : r;
 }

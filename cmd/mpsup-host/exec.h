@@ -4,13 +4,17 @@
 #ifndef CMD_MPSUP_HOST_EXEC_H
 #define CMD_MPSUP_HOST_EXEC_H
 
+#include <stdbool.h>
+
 #include "base/mtime.h"
 
 struct exec_options {
 	struct mps_time timeout; /* ns 0 = none */
 	struct mps_time grace;
-	const char *track; /* preload, scan or off */
-	char **argv;	   /* the command; NULL-terminated, not empty */
+	const char
+		*dir; /* the resource tracker's; NULL = nothing is tracked. Goes when all is over */
+	bool preload; /* the command gets the shim */
+	char **argv;  /* the command; NULL-terminated, not empty */
 };
 
 /* Exit statuses of our own, as those of timeout(1) and env(1). */

@@ -91,21 +91,24 @@ static void show_command(char *const *argv)
 		title_put(b.p);
 }
 
-/* exec [--timeout NS] [--grace NS] [--track WORD] -- COMMAND [ARG...]: mpsup exec, which has checked it all. */
+/* exec [--timeout NS] [--grace NS] [--dir DIR] [--preload] -- COMMAND [ARG...]: mpsup exec, which has checked it all. */
 static int run_exec(int argc, char **argv)
 {
 	static const struct option longs[] = {
 		{ "timeout", required_argument, NULL, 't' },
 		{ "grace", required_argument, NULL, 'g' },
-		{ "track", required_argument, NULL, 'k' },
+		{ "dir", required_argument, NULL, 'd' },
+		{ "preload", no_argument, NULL, 'p' },
 		{ NULL, 0, NULL, 0 },
 	};
-	struct exec_options o = { .grace = { MPS_NS_PER_S / 2 }, .track = "preload" };
+	struct exec_options o = { .grace = { MPS_NS_PER_S / 2 } };
 	int c;
 
 	while ((c = getopt_long(argc, argv, "+", longs, NULL)) != -1) {
-		if (c == 'k')
-			o.track = optarg;
+		if (c == 'd')
+			o.dir = optarg;
+		else if (c == 'p')
+			o.preload = true;
 		else if ((c != 't' || !parse_ns(optarg, &o.timeout)) &&
 			 (c != 'g' || !parse_ns(optarg, &o.grace)))
 			return usage();

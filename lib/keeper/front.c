@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "keeper/internal.h"
+#include "keeper/tracker.h"
 #include "proc/close.h"
 
 /* What outlives the front has so long at most. */
@@ -39,6 +39,9 @@ int front_start(struct keeper *k)
 		.gen = 1,
 		.leftovers = KEEPER_LEFT_END,
 		.grace = front->grace,
+		.name = k->options->name,
+		.cleanup = KEEPER_CLEAN_EXIT,
+		.scan = front->dir != NULL,
 	};
 	struct mps_spawn spawn = *front->command;
 	int r;
@@ -49,6 +52,8 @@ int front_start(struct keeper *k)
 	r = keeper_watch(k, k->boss.sock, EPOLLIN, WATCH_SOCK, NO_SLOT, 0);
 	if (r < 0)
 		return r;
+	if (front->dir != NULL)
+		track_open(k, front->dir);
 	slot_start(k, &start, &spawn, true);
 	/* While the command begins: /proc takes its time. */
 	k->children = children_open(k->pid, k->pid);

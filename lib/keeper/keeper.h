@@ -21,6 +21,7 @@ struct keeper_front {
 	pid_t pid;
 	const struct mps_spawn *command;
 	struct mps_time grace; /* between TERM and KILL of what is left */
+	const char *dir;       /* of the resource tracker; NULL = there is none */
 };
 #define KEEPER_FRONT_INSTANCE 1
 

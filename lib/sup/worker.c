@@ -23,7 +23,7 @@
 #include "base/xalloc.h"
 #include "conf/conf.h"
 #include "proc/elf.h"
-#include "sup/shim.h"
+#include "proc/shim.h"
 
 /* A passwd entry that was looked up: reading it and the groups at each start would cost more than the fork. */
 struct worker_user {
@@ -411,10 +411,16 @@ static void put_shim(const struct worker_base *base, const struct conf_proc *pro
 		     struct worker_spawn *w)
 {
 	const char *path = strv_value(w->envp, "PATH", strlen("PATH"));
+	char **envp;
 
-	if (proc->track == CONF_TRACK_PRELOAD && base->shim != NULL &&
-	    (proc->entry != NULL || elf_can_preload(base->elves, w->path, path)))
-		w->envp = shim_add(w->envp, base->shim);
+	if (proc->track != CONF_TRACK_PRELOAD || base->shim == NULL ||
+	    (proc->entry == NULL && !elf_can_preload(base->elves, w->path, path)))
+		return;
+	envp = shim_add(w->envp, base->shim);
+	if (envp == NULL)
+		return;
+	free(w->envp);
+	w->envp = envp;
 }
 
 int worker_prepare(struct worker_base *base, const struct conf_proc *proc, const char *display,

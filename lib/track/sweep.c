@@ -146,6 +146,7 @@ static void tidy(struct sweep *s)
 	if (s->registry.n > 0)
 		return;
 	unlinkat(s->dir, s->base, 0);
+	unlinkat(s->dir, "ipc.sock", 0);
 	if (snprintf(fresh, sizeof(fresh), "%s.new", s->base) < (int)sizeof(fresh))
 		unlinkat(s->dir, fresh, 0);
 }
@@ -224,6 +225,9 @@ int track_sweep_all(const char *base, const struct track_sweep *s)
 		/* What cannot be read is not ours, or none: the others do not wait for it. */
 		if (dir >= 0 && !fd_is_locked(dir, "lock"))
 			n += sweep_at(dir, JOURNAL, s, true) == 0;
+		/* That of one command is nobody's any more; of an instance there is more in it. */
+		if (!s->dry_run && strncmp(e->d_name, "exec-", 5) == 0)
+			unlinkat(dirfd(d), e->d_name, AT_REMOVEDIR);
 	}
 	closedir(d);
 	return n;
