@@ -417,3 +417,18 @@ Test(track, hears_the_dead)
 	}
 	close_place(&p);
 }
+
+/* An answer that the dead have not read is an error on the connection, which is told before their words. */
+Test(track, hears_the_dead_who_have_not_listened)
+{
+	struct place p;
+
+	open_place(&p, NULL);
+	start_ipc(&p, 1, 1,
+		  (const char *const[]){ "post:PROBE:0:noop", "say:REGISTER:%-n:shared_memory",
+					 "freeze", "child:%", "die", NULL });
+	expect_unlinked(&p, 1, TRACK_SHARED_MEMORY, "");
+	cr_expect(has_ended(&p, 1));
+	cr_expect_not(exists(p.own));
+	close_place(&p);
+}
