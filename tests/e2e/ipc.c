@@ -263,6 +263,7 @@ static void freeze(const char *unused)
 	must(we.fd >= 0 && kill(keeper, SIGSTOP) == 0, "freeze");
 	if (fork() != 0)
 		return;
+	close(tracker()); /* nobody has it any more then */
 	poll(&we, 1, -1);
 	kill(keeper, SIGCONT);
 	_exit(0);
