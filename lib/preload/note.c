@@ -110,10 +110,10 @@ int note_line(const struct sockaddr_un *tracker, const char *line, size_t n)
 	int index;
 
 	if (s == NO_SLATE || n > SLATE_LINE_MAX)
-		return -1;
+		return NOTE_NONE;
 	p = take(s, word, pid, &index);
 	if (p == NULL)
-		return -1;
+		return NOTE_FULL;
 	p->told_ns = now(CLOCK_REALTIME, 1);
 	p->pid = (int32_t)pid;
 	p->length = (uint32_t)n;

@@ -108,11 +108,11 @@ static uint64_t look_at(int fd)
 	return (uint64_t)st.st_ino << 32 | (uint32_t)fd;
 }
 
-static void limit_waiting(int fd, int ms)
+static void limit_waiting(int fd, int option, int ms)
 {
 	struct timeval limit = { ms / 1000, ms % 1000 * 1000 };
 
-	syscall(SYS_setsockopt, fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+	syscall(SYS_setsockopt, fd, SOL_SOCKET, option, &limit, sizeof(limit));
 }
 
 /* Where the program would not count on a number being free. -1: nowhere. */
@@ -133,14 +133,14 @@ static bool connect_to_tracker(int fd)
 	int64_t end = now_ms() + PATIENCE_MS;
 	long r;
 
-	limit_waiting(fd, was_stuck ? STUCK_MS : PATIENCE_MS);
+	limit_waiting(fd, SO_SNDTIMEO, was_stuck ? STUCK_MS : PATIENCE_MS);
 	do
 		r = syscall(SYS_connect, fd, &address, (long)atomic_load(&address_size));
 	while (r < 0 && errno == EINTR && now_ms() < end);
 	if (r < 0 && errno == EAGAIN)
 		atomic_store(&stuck, true);
 	if (r == 0 && was_stuck)
-		limit_waiting(fd, PATIENCE_MS);
+		limit_waiting(fd, SO_SNDTIMEO, PATIENCE_MS);
 	return r == 0;
 }
 
@@ -205,6 +205,27 @@ static bool send_text(uint64_t c, const char *text, size_t n)
 	if (flags & MSG_DONTWAIT)
 		atomic_store(&stuck, false);
 	return true;
+}
+
+/*
+ * The slate is full, so the tracker is behind by that much: what was said is safe when it has answered. Who shares the
+ * connection may take our answer for his, and we his, which matters to nobody but in the moment of a kill.
+ */
+static void wait_for_tracker(uint64_t c)
+{
+	static const char probe[] = "PROBE:0:noop\n";
+	char answer[sizeof(probe)];
+	int64_t end = now_ms() + PATIENCE_MS;
+	long r;
+
+	if (atomic_load(&stuck) || !send_text(c, probe, sizeof(probe) - 1))
+		return;
+	limit_waiting(fd_of(c), SO_RCVTIMEO, PATIENCE_MS);
+	do
+		r = syscall(SYS_recvfrom, fd_of(c), answer, sizeof(answer), 0, NULL, NULL);
+	while (r < 0 && errno == EINTR && now_ms() < end);
+	if (r < 0 && errno == EAGAIN)
+		atomic_store(&stuck, true);
 }
 
 struct text {
@@ -272,7 +293,7 @@ static void put_line(struct text *t, const char *verb, const struct object *obje
 
 static void say(const char *verb, const struct object *object, const struct object *gone)
 {
-	int kept = errno, place = -1;
+	int kept = errno, place = NOTE_NONE;
 	struct text t;
 
 	t.n = 0;
@@ -286,8 +307,13 @@ static void say(const char *verb, const struct object *object, const struct obje
 	for (int i = 0; i < 2 && t.n <= sizeof(t.p); i++) {
 		uint64_t c = take_connection();
 
-		if (c == 0 || send_text(c, t.p, t.n))
+		if (c == 0)
 			break;
+		if (send_text(c, t.p, t.n)) {
+			if (place == NOTE_FULL)
+				wait_for_tracker(c);
+			break;
+		}
 		drop_connection(c);
 	}
 	errno = kept;
