@@ -226,6 +226,9 @@ static void wait_for_tracker(uint64_t c)
 	while (r < 0 && errno == EINTR && now_ms() < end);
 	if (r < 0 && errno == EAGAIN)
 		atomic_store(&stuck, true);
+	else if (r <=
+		 0) /* it is dead, and we shall be: whatever we made now nobody would know of */
+		syscall(SYS_poll, NULL, 0L, (long)PATIENCE_MS);
 }
 
 struct text {
