@@ -9,7 +9,7 @@ KILLS=${KILLS:-8}
 cp "$B/libmpsup-preload.so" "$T/bin/" || exit 1
 [ ! -e "$B/libmpsup-preload.before-libasan.so" ] || ln -s libmpsup-preload.so "$T/bin/libmpsup-preload.before-libasan.so"
 
-# argv[1]: where it says its pid when all has been made once.
+# argv: where it says its pid when all has been made once; what its names have in them.
 cat >"$T/objects.py" <<'X2'
 import multiprocessing as mp, multiprocessing.shared_memory as shm, os, sys
 
@@ -19,6 +19,10 @@ def work(lock, queue):
 
 if __name__ == "__main__":
     mp.set_start_method("spawn")
+    # Names of this test's own: others run Python too.
+    mp.current_process()._config["semprefix"] = "/mp" + sys.argv[2]
+    shm._SHM_NAME_PREFIX = "/psm" + sys.argv[2] + "_"
+    shm._SHM_SAFE_NAME_LENGTH = 30
     n = 0
     held = []
     while True:
@@ -37,11 +41,20 @@ if __name__ == "__main__":
             held.pop(0)[0].unlink()
 X2
 
-# What this user's Python has there, of others too: they come and go, so it must be the same twice.
 python_objects() {
-  find /dev/shm -maxdepth 1 \( -name 'psm_*' -o -name 'sem.mp-*' -o -name 'sem.??????' \) -newer "$T/begin" | sort
+  find /dev/shm -maxdepth 1 \( -name "psm${$}_*" -o -name "sem.mp$$-*" \) | sort
+}
+# Of sem_open(3), half-way; they tell nothing of whose they are, and others' come and go: none may stay.
+temporaries() {
+  find /dev/shm -maxdepth 1 -name 'sem.??????' -newer "$T/begin"
 }
 clean() { [ -z "$(python_objects)" ]; }
+no_temporaries() {
+  local file
+  for file in $(temporaries); do
+    must -t 3 test ! -e "$file"
+  done
+}
 # A moment of up to so many milliseconds.
 moment() {
   read -rt "$(printf '0.%03d' $((RANDOM % $1)))" <>"$T/never"
@@ -52,7 +65,7 @@ touch "$T/begin"
 say "killed at $KILLS moments under mpsup exec"
 for ((i = 0; i < KILLS; i++)); do
   rm -f "$T/pid"
-  "$MPSUP" exec -- "$python" "$T/objects.py" "$T/pid" >>"$T/out" 2>&1 </dev/null &
+  "$MPSUP" exec -- "$python" "$T/objects.py" "$T/pid" $$ >>"$T/out" 2>&1 </dev/null &
   front=$!
   must -t 20 test -s "$T/pid"
   [ -n "$(python_objects)" ] || fail "it has made nothing"
@@ -64,10 +77,12 @@ for ((i = 0; i < KILLS; i++)); do
   clean || fail "after kill $i there is left: $(python_objects)"
 done
 
+no_temporaries
+
 say "and the front, or the keeper, instead of it"
 for ((i = 0; i < 4; i++)); do
   rm -f "$T/pid"
-  "$MPSUP" exec -- "$python" "$T/objects.py" "$T/pid" >>"$T/out" 2>&1 </dev/null &
+  "$MPSUP" exec -- "$python" "$T/objects.py" "$T/pid" $$ >>"$T/out" 2>&1 </dev/null &
   front=$!
   must -t 20 test -s "$T/pid"
   moment 100
@@ -80,11 +95,12 @@ for ((i = 0; i < 4; i++)); do
   must -t 2 gone "$(cat "$T/pid")"
   must -t 2 clean
 done
+no_temporaries
 
 say "killed at $KILLS moments as a supervised program"
 config <<X2
 [program:objects]
-command=$python $T/objects.py $T/pid
+command=$python $T/objects.py $T/pid $$
 startsecs=0
 restart_delay=0
 restart_limit=none
@@ -107,3 +123,4 @@ mps_expect 0 stop objects
 must -t 2 clean
 shutdown_mpsup
 clean || fail "left: $(python_objects)"
+no_temporaries
