@@ -429,16 +429,19 @@ static int run_unregister(const struct cmd_context *ctx)
 	return say(ctx, TRACK_UNREGISTER);
 }
 
+/* In the order of ipc_actions. */
+const char *const ipc_actions[] = { "ls", "clean", "unlink", "register", "unregister", NULL };
+
 static const struct action {
-	const char *name, *args;
+	const char *args;
 	int least, most; /* arguments; most -1 = any number */
 	int (*run)(const struct cmd_context *ctx);
 } actions[] = {
-	{ "ls", "", 0, 0, run_ls },
-	{ "clean", "", 0, 0, run_clean },
-	{ "unlink", " NAME...", 1, -1, unlink_all },
-	{ "register", " TYPE NAME", 2, 2, run_register },
-	{ "unregister", " TYPE NAME", 2, 2, run_unregister },
+	{ "", 0, 0, run_ls },
+	{ "", 0, 0, run_clean },
+	{ " NAME...", 1, -1, unlink_all },
+	{ " TYPE NAME", 2, 2, run_register },
+	{ " TYPE NAME", 2, 2, run_unregister },
 };
 
 static int run(struct cmd_context *ctx)
@@ -450,11 +453,11 @@ static int run(struct cmd_context *ctx)
 	for (size_t i = 0; i < ARRAY_SIZE(actions); i++) {
 		const struct action *a = &actions[i];
 
-		if (strcmp(a->name, name) != 0)
+		if (strcmp(ipc_actions[i], name) != 0)
 			continue;
 		if (n >= a->least && (a->most < 0 || n <= a->most))
 			return a->run(ctx);
-		err_set(&err, 0, "usage: mpsup ipc %s%s", a->name, a->args);
+		err_set(&err, 0, "usage: mpsup ipc %s%s", name, a->args);
 		return cmd_fail(EXIT_USAGE, &err);
 	}
 	err_set(&err, 0, "unknown: mpsup ipc %s (it can ls, clean, unlink, register, unregister)",
@@ -464,7 +467,7 @@ static int run(struct cmd_context *ctx)
 
 const struct cmd cmd_ipc = {
 	.name = "ipc",
-	.args = "[ls|clean|unlink NAME...|register TYPE NAME|unregister TYPE NAME]",
+	.args = "[ACTION] [ARGUMENT...]",
 	.summary = "named semaphores, shared memory and queues: who has them, and what was left",
 	.help = "ls        those of your programs; with --all everything of this machine\n"
 		"clean     unlink what supervisors that are no more have left; with --match also "
