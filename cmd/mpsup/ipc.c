@@ -380,6 +380,7 @@ static int say(const struct cmd_context *ctx, enum track_verb verb)
 {
 	const char *socket = getenv("MPSUP_TRACKER"), *word = ctx->argv[1];
 	struct err err = ERR_INIT;
+	struct track_look look;
 	enum track_type type;
 
 	if (!track_type_parse(word, strlen(word), &type)) {
@@ -397,6 +398,12 @@ static int say(const struct cmd_context *ctx, enum track_verb verb)
 			"nobody to tell: MPSUP_TRACKER is not set (does a supervisor or mpsup exec "
 			"run this, "
 			"and without track=off?)");
+		return cmd_fail(EXIT_GENERIC, &err);
+	}
+	if (verb == TRACK_REGISTER && type != TRACK_FILE && type != TRACK_FOLDER &&
+	    track_look(type, ctx->argv[2], &look) == 0) {
+		err_set(&err, 0, "%s %s is there already; it is told of before it is made",
+			track_type_people(type), ctx->argv[2]);
 		return cmd_fail(EXIT_GENERIC, &err);
 	}
 	return track_say(socket, verb, type, ctx->argv[2], &err) < 0 ? cmd_fail(EXIT_GENERIC, &err)
