@@ -236,7 +236,8 @@ int track_sweep_all(const char *base, const struct track_sweep *s)
 		if (dir >= 0 && !fd_is_locked(dir, "lock"))
 			n += sweep_at(dir, JOURNAL, s, true) == 0;
 		if (!s->dry_run && is_of_dead_command(e->d_name))
-			unlinkat(dirfd(d), e->d_name, AT_REMOVEDIR); /* unless something is left in it */
+			unlinkat(dirfd(d), e->d_name,
+				 AT_REMOVEDIR); /* unless something is left in it */
 	}
 	closedir(d);
 	return n;
