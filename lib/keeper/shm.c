@@ -16,26 +16,35 @@
 #include "base/feature.h"
 #include "keeper/tracker.h"
 
-#define FOLDER "/dev/shm"
 #define TMPFS 0x01021994 /* TMPFS_MAGIC of linux/magic.h */
+
+#define MASK (IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_ONLYDIR)
+
+bool shm_is_tmpfs(void)
+{
+	struct statfs fs;
+
+	return statfs(SHM_FOLDER, &fs) == 0 && fs.f_type == TMPFS;
+}
 
 void shm_open_watch(struct keeper *k)
 {
 	struct tracker *t = k->tracker;
-	struct statfs fs;
 
-	if (t->inotify >= 0 || !feature_allowed(FEATURE_INOTIFY) || statfs(FOLDER, &fs) < 0 ||
-	    fs.f_type != TMPFS)
+	if (t->inotify >= 0 || !feature_allowed(FEATURE_INOTIFY) || !shm_is_tmpfs())
 		return;
 	t->inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
 	if (t->inotify < 0)
 		return;
 	keeper_lift(&t->inotify);
-	if (inotify_add_watch(t->inotify, FOLDER,
-			      IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_ONLYDIR) <
-		    0 ||
+	if (inotify_add_watch(t->inotify, SHM_FOLDER, MASK) < 0 ||
 	    keeper_watch(k, t->inotify, EPOLLIN, WATCH_SHM, NO_SLOT, 0) < 0)
 		keeper_unwatch(k, &t->inotify);
+}
+
+void shm_watch_closing(struct tracker *t)
+{
+	inotify_add_watch(t->inotify, SHM_FOLDER, MASK | IN_CLOSE);
 }
 
 /* ------------------------------------------------------------------------------------------------------ events */
@@ -52,12 +61,18 @@ static void on_created(struct tracker *t, struct track_record *r)
 
 /*
  * What has happened before words is read before these are looked at. So what is known was there when it was told of, and
- * has gone since; what has its name now, if anything, was told of by nobody.
+ * has gone since, unless fanotify has told of another by that name meanwhile.
  */
 static void on_deleted(struct tracker *t, struct track_record *r)
 {
-	if (tracker_knows(r))
-		leak_forget(t, r);
+	struct track_identity now;
+
+	if (!tracker_knows(r))
+		return;
+	if (t->fanotify >= 0 && object_identify((enum track_type)r->type, r->name, &now) &&
+	    now.ino == r->identity.ino && now.born_ns == r->identity.born_ns)
+		return;
+	leak_forget(t, r);
 }
 
 static void on_moved_from(struct tracker *t, struct track_record *r, uint32_t cookie)
@@ -105,6 +120,8 @@ static void on_event(struct tracker *t, const struct inotify_event *e)
 	enum track_type type;
 	struct track_record *r;
 
+	if (e->mask & IN_Q_OVERFLOW)
+		walk_on_event(t, e->mask, TRACK_SHARED_MEMORY, "", NULL);
 	if (e->len == 0 || (e->mask & IN_ISDIR))
 		return;
 	type = object_of_shm_file(e->name, &name);
@@ -115,7 +132,11 @@ static void on_event(struct tracker *t, const struct inotify_event *e)
 		return;
 	}
 	r = track_find(&t->registry, type, name, strlen(name));
-	if (r == NULL)
+	if (r == NULL) {
+		walk_on_event(t, e->mask, type, name, e->name);
+		return;
+	}
+	if (e->mask & IN_CLOSE)
 		return;
 	if (e->mask & (IN_CREATE | IN_MOVED_TO))
 		on_created(t, r);
@@ -155,4 +176,5 @@ void shm_on_event(struct keeper *k)
 void shm_read(struct keeper *k)
 {
 	read_some(k, 64);
+	scan_read(k);
 }
