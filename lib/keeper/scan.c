@@ -267,6 +267,8 @@ void scan_read(struct keeper *k)
 
 		if (n <= 0)
 			return;
+		/* So nothing that inotify tells later is of what had these names before. */
+		shm_catch_up(k);
 		for (; FAN_EVENT_OK(m, n); m = FAN_EVENT_NEXT(m, n))
 			on_event(k, m);
 	}

@@ -49,6 +49,9 @@ void shm_watch_closing(struct tracker *t)
 
 /* ------------------------------------------------------------------------------------------------------ events */
 
+/* The birth of what was made and is not there any more. */
+#define GONE INT64_MIN
+
 static void on_created(struct tracker *t, struct track_record *r)
 {
 	if (tracker_knows(r))
@@ -57,29 +60,26 @@ static void on_created(struct tracker *t, struct track_record *r)
 		leak_forget(t, r);
 	else if (tracker_knows(r))
 		track_journal_add(&t->journal, r);
+	else /* it is told next what has become of it: another of that name is not ours */
+		r->identity.born_ns = GONE;
 }
 
 /*
  * What has happened before words is read before these are looked at. So what is known was there when it was told of, and
- * has gone since, unless fanotify has told of another by that name meanwhile.
+ * has gone since; what has its name now, if anything, was told of by nobody.
  */
 static void on_deleted(struct tracker *t, struct track_record *r)
 {
-	struct track_identity now;
-
-	if (!tracker_knows(r))
-		return;
-	if (t->fanotify >= 0 && object_identify((enum track_type)r->type, r->name, &now) &&
-	    now.ino == r->identity.ino && now.born_ns == r->identity.born_ns)
-		return;
-	leak_forget(t, r);
+	if (tracker_knows(r))
+		leak_forget(t, r);
 }
 
 static void on_moved_from(struct tracker *t, struct track_record *r, uint32_t cookie)
 {
 	t->moved = (struct moved){
 		.cookie = cookie,
-		.identity = r->identity,
+		.identity =
+			r->identity.born_ns != GONE ? r->identity : (struct track_identity){ 0 },
 		.creator = r->creator,
 		.told_ns = r->told_ns,
 		.holding = holding_of(r),
@@ -173,8 +173,13 @@ void shm_on_event(struct keeper *k)
 }
 
 /* All that the kernel keeps, and no more where somebody makes them faster than we read. */
-void shm_read(struct keeper *k)
+void shm_catch_up(struct keeper *k)
 {
 	read_some(k, 64);
+}
+
+void shm_read(struct keeper *k)
+{
+	shm_catch_up(k);
 	scan_read(k);
 }
