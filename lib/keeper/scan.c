@@ -34,8 +34,6 @@
 /* The kernel's coarse clock, by which files are born, lags behind by up to a tick. */
 #define TICK_NS (10 * MPS_NS_PER_MS)
 
-enum { BUFFERS_MAX = 64 };
-
 void scan_open(struct keeper *k)
 {
 	struct tracker *t = k->tracker;
@@ -75,7 +73,6 @@ static struct holding *whose_dead(struct keeper *k, struct sender *s)
 static bool identify(struct keeper *k, pid_t pid, struct sender *ret)
 {
 	struct sender s = { .pid = pid };
-	struct proc_stat st;
 
 	if (pid <= 1)
 		return false;
@@ -84,9 +81,6 @@ static bool identify(struct keeper *k, pid_t pid, struct sender *ret)
 		s.holding = whose_dead(k, &s);
 	if (s.holding == NULL || s.holding->slot == NO_SLOT || !k->slots[s.holding->slot].scan)
 		return false;
-	s.start = proc_stat_read(pid, &st) == 0 ? st.start_ticks : 0;
-	if (!s.over && s.start != 0)
-		sysv_seen(k, s.holding->slot, pid, s.start);
 	*ret = s;
 	return true;
 }
@@ -139,33 +133,43 @@ static struct track_identity identity_of(const struct statx *st)
 	};
 }
 
+/* It was there before his instance, or is another user's by now. */
+static bool is_others(const struct keeper *k, const struct sender *maker, const struct statx *st)
+{
+	const struct slot *slot = &k->slots[maker->holding->slot];
+	int64_t born = identity_of(st).born_ns;
+
+	return born == 0 || S_ISDIR(st->stx_mode) ||
+	       (!maker->over && born < slot->began - TICK_NS) ||
+	       (st->stx_uid != slot->uid && !is_uid_of(maker->pid, st->stx_uid));
+}
+
 void scan_found(struct keeper *k, const struct sender *maker, enum track_type type,
 		const char *name, const struct statx *st)
 {
-	const struct slot *slot = &k->slots[maker->holding->slot];
-	struct track_identity id = identity_of(st);
 	struct tracker *t = k->tracker;
 	struct track_record *r = track_find(&t->registry, type, name, strlen(name));
 	struct sender s = *maker;
+	struct proc_stat proc;
 
-	if (id.born_ns == 0 || S_ISDIR(st->stx_mode) ||
-	    (!s.over && id.born_ns < slot->began - TICK_NS))
-		return;
-	if (st->stx_uid != slot->uid && !is_uid_of(s.pid, st->stx_uid))
-		return;
 	/* Somebody has told of it, and it is known when inotify tells. */
-	if (r != NULL && (!tracker_knows(r) || r->identity.ino == id.ino))
+	if (r != NULL && (!tracker_knows(r) || r->identity.ino == st->stx_ino))
+		return;
+	if (s.holding->slot == NO_SLOT || is_others(k, maker, st))
 		return;
 	if (r != NULL)
 		leak_forget(t, r);
+	s.start = proc_stat_read(s.pid, &proc) == 0 ? proc.start_ticks : 0;
 	s.uid = st->stx_uid;
-	s.sent_ns = id.born_ns;
+	s.sent_ns = identity_of(st).born_ns;
+	if (!s.over && s.start != 0)
+		sysv_seen(k, s.holding->slot, s.pid, s.start);
 	r = track_record(t, &s, type, name, strlen(name));
 	if (r == NULL) {
 		track_drop(t);
 		return;
 	}
-	r->identity = id;
+	r->identity = identity_of(st);
 	track_journal_add(&t->journal, r);
 }
 
@@ -258,15 +262,17 @@ void scan_read(struct keeper *k)
 {
 	_Alignas(struct fanotify_event_metadata) char events[16 << 10];
 	struct tracker *t = k->tracker;
+	int left = t != NULL && t->fanotify >= 0 ? shm_queued(t->fanotify) : 0;
 
-	if (t == NULL)
-		return;
-	for (int i = 0; t->fanotify >= 0 && i < BUFFERS_MAX; i++) {
+	while (left > 0) {
 		const struct fanotify_event_metadata *m = (const void *)events;
 		ssize_t n = read(t->fanotify, events, sizeof(events));
 
 		if (n <= 0)
 			return;
+		left -= (int)n;
+		/* So nothing that inotify tells later is of what had these names before. */
+		shm_catch_up(k);
 		for (; FAN_EVENT_OK(m, n); m = FAN_EVENT_NEXT(m, n))
 			on_event(k, m);
 	}

@@ -193,17 +193,14 @@ static void on_use(size_t index, pid_t pid, void *user)
 	struct keeper *k = by->k;
 	struct unsure *u = &k->tracker->walk->all[index];
 	struct sender s = { .pid = pid };
-	struct proc_stat st;
 
 	if (!by->ours) {
 		u->over = true;
 		return;
 	}
 	s.holding = track_whose(k, pid, &s.over);
-	if (u->maker.holding != NULL || s.holding == NULL || proc_stat_read(pid, &st) < 0)
-		return;
-	s.start = st.start_ticks;
-	u->maker = s;
+	if (u->maker.holding == NULL)
+		u->maker = s;
 }
 
 /* Of those that are not decided yet. */

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/inotify.h>
+#include <sys/ioctl.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -49,6 +50,9 @@ void shm_watch_closing(struct tracker *t)
 
 /* ------------------------------------------------------------------------------------------------------ events */
 
+/* The birth of what was made and is not there any more. */
+#define GONE INT64_MIN
+
 static void on_created(struct tracker *t, struct track_record *r)
 {
 	if (tracker_knows(r))
@@ -57,29 +61,26 @@ static void on_created(struct tracker *t, struct track_record *r)
 		leak_forget(t, r);
 	else if (tracker_knows(r))
 		track_journal_add(&t->journal, r);
+	else /* it is told next what has become of it: another of that name is not ours */
+		r->identity.born_ns = GONE;
 }
 
 /*
  * What has happened before words is read before these are looked at. So what is known was there when it was told of, and
- * has gone since, unless fanotify has told of another by that name meanwhile.
+ * has gone since; what has its name now, if anything, was told of by nobody.
  */
 static void on_deleted(struct tracker *t, struct track_record *r)
 {
-	struct track_identity now;
-
-	if (!tracker_knows(r))
-		return;
-	if (t->fanotify >= 0 && object_identify((enum track_type)r->type, r->name, &now) &&
-	    now.ino == r->identity.ino && now.born_ns == r->identity.born_ns)
-		return;
-	leak_forget(t, r);
+	if (tracker_knows(r))
+		leak_forget(t, r);
 }
 
 static void on_moved_from(struct tracker *t, struct track_record *r, uint32_t cookie)
 {
 	t->moved = (struct moved){
 		.cookie = cookie,
-		.identity = r->identity,
+		.identity =
+			r->identity.born_ns != GONE ? r->identity : (struct track_identity){ 0 },
 		.creator = r->creator,
 		.told_ns = r->told_ns,
 		.holding = holding_of(r),
@@ -146,15 +147,21 @@ static void on_event(struct tracker *t, const struct inotify_event *e)
 		on_deleted(t, r);
 }
 
-static void read_some(struct keeper *k, int n_buffers)
+int shm_queued(int fd)
+{
+	int n = 0;
+
+	return ioctl(fd, FIONREAD, &n) == 0 ? n : 0;
+}
+
+/* `size` bytes of them at least, if there are so many. */
+static void read_some(struct keeper *k, int size)
 {
 	_Alignas(struct inotify_event) char events[16 << 10];
 	struct tracker *t = k->tracker;
 	ssize_t n;
 
-	if (t == NULL || t->inotify < 0)
-		return;
-	for (int i = 0; i < n_buffers; i++) {
+	for (; size > 0; size -= (int)n) {
 		n = read(t->inotify, events, sizeof(events));
 		if (n <= 0)
 			return;
@@ -169,12 +176,19 @@ static void read_some(struct keeper *k, int n_buffers)
 
 void shm_on_event(struct keeper *k)
 {
-	read_some(k, 1);
+	if (k->tracker != NULL && k->tracker->inotify >= 0)
+		read_some(k, 1);
 }
 
-/* All that the kernel keeps, and no more where somebody makes them faster than we read. */
+/* What is there now, and no more where somebody makes them as fast as we read. */
+void shm_catch_up(struct keeper *k)
+{
+	if (k->tracker != NULL && k->tracker->inotify >= 0)
+		read_some(k, shm_queued(k->tracker->inotify));
+}
+
 void shm_read(struct keeper *k)
 {
-	read_some(k, 64);
+	shm_catch_up(k);
 	scan_read(k);
 }

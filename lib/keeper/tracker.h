@@ -251,12 +251,16 @@ void shm_open_watch(struct keeper *k);
 void shm_watch_closing(struct tracker *t);
 /* Some of what has happened; all of it. */
 void shm_on_event(struct keeper *k);
+/* Bytes of events that can be read from there now. */
+int shm_queued(int fd);
 void shm_read(struct keeper *k);
+/* All of it, but what fanotify tells. */
+void shm_catch_up(struct keeper *k);
 
 /* ------------------------------------------------------------------------------------------------------- scan.c */
 /* There is an instance of which it is to be known what it makes and does not tell. */
 void scan_open(struct keeper *k);
-/* All that the kernel keeps. After what inotify tells of the same time. */
+/* All that fanotify has to tell. */
 void scan_read(struct keeper *k);
 /*
  * What one of ours has made, known by st, becomes a record unless it is one, was there before his instance, or is another
