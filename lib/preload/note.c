@@ -113,7 +113,7 @@ int note_line(const struct sockaddr_un *tracker, const char *line, size_t n)
 		return -1;
 	p = take(s, word, pid, &index);
 	if (p == NULL)
-		return -1;
+		return NOTE_FULL;
 	p->told_ns = now(CLOCK_REALTIME, 1);
 	p->pid = (int32_t)pid;
 	p->length = (uint32_t)n;

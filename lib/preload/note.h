@@ -7,7 +7,10 @@
 #include <stddef.h>
 #include <sys/un.h>
 
-/* The place it stands in, or -1: there is no slate, no room, or the line is too long. Callable as tell() is. */
+/* There is a slate, but no room on it. */
+#define NOTE_FULL (-2)
+
+/* The place it stands in, NOTE_FULL, or -1: there is no slate, or the line is too long. Callable as tell() is. */
 int note_line(const struct sockaddr_un *tracker, const char *line, size_t n);
 
 #endif

@@ -145,21 +145,28 @@ static bool connect_to_tracker(int fd)
 }
 
 /* 0: not now. */
-static uint64_t open_connection(void)
+static int open_socket(void)
 {
 	int fd;
 
 	if (now_ms() < atomic_load(&connect_after_ms))
-		return 0;
+		return -1;
 	fd = (int)syscall(SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	if (fd >= 0)
 		fd = move_up(fd);
 	if (fd >= 0 && connect_to_tracker(fd))
-		return look_at(fd);
+		return fd;
 	if (fd >= 0)
 		syscall(SYS_close, fd);
 	atomic_store(&connect_after_ms, now_ms() + RECONNECT_MS);
-	return 0;
+	return -1;
+}
+
+static uint64_t open_connection(void)
+{
+	int fd = open_socket();
+
+	return fd >= 0 ? look_at(fd) : 0;
 }
 
 /* The connection as it is now, perhaps a new one; 0: there is none to be had. */
@@ -205,6 +212,26 @@ static bool send_text(uint64_t c, const char *text, size_t n)
 	if (flags & MSG_DONTWAIT)
 		atomic_store(&stuck, false);
 	return true;
+}
+
+/*
+ * Says it, and waits until it is written down: for when the slate is full, since the tracker has more to do than it can.
+ * By a connection of its own, whose answers nobody else reads.
+ */
+static void confirm(const char *text, size_t n)
+{
+	static const char probe[] = "PROBE:0:noop\n";
+	const struct timeval limit = { PATIENCE_MS / 1000, 0 };
+	int fd = atomic_load(&stuck) ? -1 : open_socket();
+	char answer[sizeof(probe)];
+
+	if (fd < 0)
+		return;
+	syscall(SYS_setsockopt, fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	if (syscall(SYS_sendto, fd, text, n, MSG_NOSIGNAL, NULL, 0) >= 0 &&
+	    syscall(SYS_sendto, fd, probe, sizeof(probe) - 1, MSG_NOSIGNAL, NULL, 0) >= 0)
+		syscall(SYS_recvfrom, fd, answer, sizeof(answer), 0, NULL, NULL);
+	syscall(SYS_close, fd);
 }
 
 struct text {
@@ -283,6 +310,11 @@ static void say(const char *verb, const struct object *object, const struct obje
 		put_line(&t, "UNREGISTER", gone);
 	if (place >= 0)
 		put_place(&t, place);
+	if (place == NOTE_FULL && t.n <= sizeof(t.p)) {
+		confirm(t.p, t.n);
+		errno = kept;
+		return;
+	}
 	for (int i = 0; i < 2 && t.n <= sizeof(t.p); i++) {
 		uint64_t c = take_connection();
 
