@@ -363,7 +363,10 @@ static void end_last(struct keeper *k, struct track_record *r)
 		leak_tell(k, r);
 	}
 	if (state == OBJECT_USED || state == OBJECT_UNKNOWN) {
-		leak_say_left(k, r, state, error);
+		if (state == OBJECT_USED)
+			leak_left_add(t, r);
+		else
+			leak_say_left(k, r, "", error);
 		track_give(r, &h->lists[LIVE].owner); /* looked at */
 	} else {
 		leak_forget(t, r);
@@ -387,4 +390,5 @@ void leak_end_all(struct keeper *k)
 		h->slot = slot;
 	}
 	leak_say_news(k);
+	leak_left_say(k);
 }

@@ -17,8 +17,11 @@ void leak_tell(struct keeper *k, const struct track_record *r)
 	struct tracker *t = k->tracker;
 	const struct holding *h = holding_of(r);
 	size_t n = r->name_length + 1U, n_program = strlen(h->name) + 1;
-	struct news *news = malloc(sizeof(*news) + n + n_program);
+	struct news *news;
 
+	if (k->options->front != NULL)
+		return; /* it tells nobody, and would hear of it for ever */
+	news = malloc(sizeof(*news) + n + n_program);
 	if (news == NULL)
 		return; /* it is counted */
 	news->next = NULL;
@@ -180,15 +183,14 @@ void leak_say_news(struct keeper *k)
 	}
 }
 
-void leak_say_left(struct keeper *k, const struct track_record *r, enum object_state state,
-		   int error)
+void leak_say_left(struct keeper *k, const struct track_record *r, const char *users, int error)
 {
 	AUTO_BUF text = BUF_INIT;
 
 	add_object(&text, (enum track_type)r->type, r->name);
 	add_whose(&text, holding_of(r)->name, r->creator.pid);
-	if (state == OBJECT_USED)
-		buf_adds(&text, " is not unlinked: it is in use");
+	if (error == 0)
+		buf_addf(&text, " is not unlinked: it is in use%s", users);
 	else
 		buf_addf(&text, " is not unlinked: %s", strerror(error));
 	if (!text.failed)

@@ -1,8 +1,9 @@
 /*
  * The tracker in the keeper, as its files share it: track.c (the socket and its clients), track_words.c (whose a
- * sender is, and his words), leak.c (what instances have left behind), leak_news.c (what the supervisor is told of it), shm.c (what happens in
- * /dev/shm), and for what nobody tells of scan.c (who makes it there), scan_walk.c (the same where the kernel does not
- * say it) and scan_sysv.c. Records, journal and what the kernel says of an object are lib/track's.
+ * sender is, and his words), leak.c (what instances have left behind), leak_news.c (what the supervisor is told of it),
+ * leak_left.c (what is in use at the end of all), shm.c (what happens in /dev/shm), and for what nobody tells of scan.c (who
+ * makes it there), scan_walk.c (the same where the kernel does not say it) and scan_sysv.c. Records, journal and what the
+ * kernel says of an object are lib/track's.
  *
  * A record belongs to a holding: that of the instance whose process has told of it. While the instance runs it is in the
  * list LIVE; when the instance has ended and somebody still uses the object it goes to a list of the same holding that is
@@ -149,6 +150,10 @@ struct tracker {
 	uint32_t n_dropped;		/* words of strangers, or beyond limits */
 	bool dropped_news, dropped_due; /* the first waits for its time */
 
+	/* In use at the end of all. */
+	struct left *left;
+	size_t n_left;
+
 	int inotify;
 	struct moved moved;
 
@@ -240,8 +245,13 @@ void track_tell_all(struct keeper *k);
 void leak_flush_counts(struct keeper *k, struct mps_time now);
 /* There is no supervisor any more: in the log. */
 void leak_say_news(struct keeper *k);
-void leak_say_left(struct keeper *k, const struct track_record *r, enum object_state state,
-		   int error);
+/* It stays, in use (error 0) by `users`, " by sh (pid 7)" or "", or because nobody can tell. */
+void leak_say_left(struct keeper *k, const struct track_record *r, const char *users, int error);
+
+/* -------------------------------------------------------------------------------------------------- leak_left.c */
+/* It stays, since it is in use; who uses it is looked for when all are known. */
+void leak_left_add(struct tracker *t, const struct track_record *r);
+void leak_left_say(struct keeper *k);
 
 /* -------------------------------------------------------------------------------------------------------- shm.c */
 #define SHM_FOLDER "/dev/shm"

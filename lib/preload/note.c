@@ -110,7 +110,7 @@ int note_line(const struct sockaddr_un *tracker, const char *line, size_t n)
 	int index;
 
 	if (s == NO_SLATE || n > SLATE_LINE_MAX)
-		return -1;
+		return NOTE_NONE;
 	p = take(s, word, pid, &index);
 	if (p == NULL)
 		return NOTE_FULL;

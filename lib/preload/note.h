@@ -7,10 +7,13 @@
 #include <stddef.h>
 #include <sys/un.h>
 
-/* There is a slate, but no room on it. */
-#define NOTE_FULL (-2)
+enum {
+	NOTE_NONE = -1, /* there is no slate, or the line is too long */
+	NOTE_FULL =
+		-2, /* there is no room: the tracker has not written down yet what stands there */
+};
 
-/* The place it stands in, NOTE_FULL, or -1: there is no slate, or the line is too long. Callable as tell() is. */
+/* The place it stands in, or one of these. Callable as tell() is. */
 int note_line(const struct sockaddr_un *tracker, const char *line, size_t n);
 
 #endif

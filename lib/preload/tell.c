@@ -108,11 +108,11 @@ static uint64_t look_at(int fd)
 	return (uint64_t)st.st_ino << 32 | (uint32_t)fd;
 }
 
-static void limit_waiting(int fd, int ms)
+static void limit_waiting(int fd, int option, int ms)
 {
 	struct timeval limit = { ms / 1000, ms % 1000 * 1000 };
 
-	syscall(SYS_setsockopt, fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+	syscall(SYS_setsockopt, fd, SOL_SOCKET, option, &limit, sizeof(limit));
 }
 
 /* Where the program would not count on a number being free. -1: nowhere. */
@@ -133,40 +133,33 @@ static bool connect_to_tracker(int fd)
 	int64_t end = now_ms() + PATIENCE_MS;
 	long r;
 
-	limit_waiting(fd, was_stuck ? STUCK_MS : PATIENCE_MS);
+	limit_waiting(fd, SO_SNDTIMEO, was_stuck ? STUCK_MS : PATIENCE_MS);
 	do
 		r = syscall(SYS_connect, fd, &address, (long)atomic_load(&address_size));
 	while (r < 0 && errno == EINTR && now_ms() < end);
 	if (r < 0 && errno == EAGAIN)
 		atomic_store(&stuck, true);
 	if (r == 0 && was_stuck)
-		limit_waiting(fd, PATIENCE_MS);
+		limit_waiting(fd, SO_SNDTIMEO, PATIENCE_MS);
 	return r == 0;
 }
 
 /* 0: not now. */
-static int open_socket(void)
+static uint64_t open_connection(void)
 {
 	int fd;
 
 	if (now_ms() < atomic_load(&connect_after_ms))
-		return -1;
+		return 0;
 	fd = (int)syscall(SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	if (fd >= 0)
 		fd = move_up(fd);
 	if (fd >= 0 && connect_to_tracker(fd))
-		return fd;
+		return look_at(fd);
 	if (fd >= 0)
 		syscall(SYS_close, fd);
 	atomic_store(&connect_after_ms, now_ms() + RECONNECT_MS);
-	return -1;
-}
-
-static uint64_t open_connection(void)
-{
-	int fd = open_socket();
-
-	return fd >= 0 ? look_at(fd) : 0;
+	return 0;
 }
 
 /* The connection as it is now, perhaps a new one; 0: there is none to be had. */
@@ -215,23 +208,27 @@ static bool send_text(uint64_t c, const char *text, size_t n)
 }
 
 /*
- * Says it, and waits until it is written down: for when the slate is full, since the tracker has more to do than it can.
- * By a connection of its own, whose answers nobody else reads.
+ * The slate is full, so the tracker is behind by that much: what was said is safe when it has answered. Who shares the
+ * connection may take our answer for his, and we his, which matters to nobody but in the moment of a kill.
  */
-static void confirm(const char *text, size_t n)
+static void wait_for_tracker(uint64_t c)
 {
 	static const char probe[] = "PROBE:0:noop\n";
-	const struct timeval limit = { PATIENCE_MS / 1000, 0 };
-	int fd = atomic_load(&stuck) ? -1 : open_socket();
 	char answer[sizeof(probe)];
+	int64_t end = now_ms() + PATIENCE_MS;
+	long r;
 
-	if (fd < 0)
+	if (atomic_load(&stuck) || !send_text(c, probe, sizeof(probe) - 1))
 		return;
-	syscall(SYS_setsockopt, fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-	if (syscall(SYS_sendto, fd, text, n, MSG_NOSIGNAL, NULL, 0) >= 0 &&
-	    syscall(SYS_sendto, fd, probe, sizeof(probe) - 1, MSG_NOSIGNAL, NULL, 0) >= 0)
-		syscall(SYS_recvfrom, fd, answer, sizeof(answer), 0, NULL, NULL);
-	syscall(SYS_close, fd);
+	limit_waiting(fd_of(c), SO_RCVTIMEO, PATIENCE_MS);
+	do
+		r = syscall(SYS_recvfrom, fd_of(c), answer, sizeof(answer), 0, NULL, NULL);
+	while (r < 0 && errno == EINTR && now_ms() < end);
+	if (r < 0 && errno == EAGAIN)
+		atomic_store(&stuck, true);
+	else if (r <=
+		 0) /* it is dead, and we shall be: whatever we made now nobody would know of */
+		syscall(SYS_poll, NULL, 0L, (long)PATIENCE_MS);
 }
 
 struct text {
@@ -299,7 +296,7 @@ static void put_line(struct text *t, const char *verb, const struct object *obje
 
 static void say(const char *verb, const struct object *object, const struct object *gone)
 {
-	int kept = errno, place = -1;
+	int kept = errno, place = NOTE_NONE;
 	struct text t;
 
 	t.n = 0;
@@ -310,16 +307,16 @@ static void say(const char *verb, const struct object *object, const struct obje
 		put_line(&t, "UNREGISTER", gone);
 	if (place >= 0)
 		put_place(&t, place);
-	if (place == NOTE_FULL && t.n <= sizeof(t.p)) {
-		confirm(t.p, t.n);
-		errno = kept;
-		return;
-	}
 	for (int i = 0; i < 2 && t.n <= sizeof(t.p); i++) {
 		uint64_t c = take_connection();
 
-		if (c == 0 || send_text(c, t.p, t.n))
+		if (c == 0)
 			break;
+		if (send_text(c, t.p, t.n)) {
+			if (place == NOTE_FULL)
+				wait_for_tracker(c);
+			break;
+		}
 		drop_connection(c);
 	}
 	errno = kept;

@@ -18,7 +18,7 @@
 #define SLATE_NAME "ipc.slate."
 
 enum {
-	SLATE_PLACES = 200,
+	SLATE_PLACES = 800,
 	SLATE_LINE_MAX = 296, /* longer ones, which only paths are, do without */
 };
 

@@ -55,12 +55,15 @@ static int list(const struct track_registry *r, struct temporary *all)
 	return n;
 }
 
-static bool is_of(const struct temporary *t, const struct track_record *record)
+/* One that has its name already is known by that, though nobody may have looked at it yet. */
+static bool is_of(const struct temporary *t, struct track_record *record)
 {
 	const struct look *l = &t->look;
 
 	if (record->type != TRACK_SEMAPHORE || l->uid != record->creator.uid)
 		return false;
+	if (l->st.stx_nlink > 1)
+		object_settle(record);
 	if (record->identity.ino != 0)
 		return record->identity.ino == l->identity.ino &&
 		       record->identity.born_ns == l->identity.born_ns;
@@ -71,7 +74,7 @@ static bool is_of(const struct temporary *t, const struct track_record *record)
 static const struct track_record *find(const struct track_registry *r,
 				       const struct track_owner *owner, const struct temporary *t)
 {
-	const struct track_record *at;
+	struct track_record *at;
 
 	if (owner != NULL) {
 		for (at = owner->first; at != NULL; at = at->next)

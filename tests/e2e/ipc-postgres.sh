@@ -4,8 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 
 if ! command -v initdb >/dev/null || ! command -v psql >/dev/null; then
-  echo "no PostgreSQL"
-  exit 77
+  echo "no PostgreSQL" && exit 77
 fi
 cp "$B/libmpsup-preload.so" "$T/bin/" || exit 1
 if [ "$(id -u)" = 0 ]; then
