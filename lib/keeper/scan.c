@@ -34,8 +34,6 @@
 /* The kernel's coarse clock, by which files are born, lags behind by up to a tick. */
 #define TICK_NS (10 * MPS_NS_PER_MS)
 
-enum { BUFFERS_MAX = 64 };
-
 void scan_open(struct keeper *k)
 {
 	struct tracker *t = k->tracker;
@@ -264,15 +262,15 @@ void scan_read(struct keeper *k)
 {
 	_Alignas(struct fanotify_event_metadata) char events[16 << 10];
 	struct tracker *t = k->tracker;
+	int left = t != NULL && t->fanotify >= 0 ? shm_queued(t->fanotify) : 0;
 
-	if (t == NULL)
-		return;
-	for (int i = 0; t->fanotify >= 0 && i < BUFFERS_MAX; i++) {
+	while (left > 0) {
 		const struct fanotify_event_metadata *m = (const void *)events;
 		ssize_t n = read(t->fanotify, events, sizeof(events));
 
 		if (n <= 0)
 			return;
+		left -= (int)n;
 		/* So nothing that inotify tells later is of what had these names before. */
 		shm_catch_up(k);
 		for (; FAN_EVENT_OK(m, n); m = FAN_EVENT_NEXT(m, n))

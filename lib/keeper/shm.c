@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/inotify.h>
+#include <sys/ioctl.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -146,15 +147,21 @@ static void on_event(struct tracker *t, const struct inotify_event *e)
 		on_deleted(t, r);
 }
 
-static void read_some(struct keeper *k, int n_buffers)
+int shm_queued(int fd)
+{
+	int n = 0;
+
+	return ioctl(fd, FIONREAD, &n) == 0 ? n : 0;
+}
+
+/* `size` bytes of them at least, if there are so many. */
+static void read_some(struct keeper *k, int size)
 {
 	_Alignas(struct inotify_event) char events[16 << 10];
 	struct tracker *t = k->tracker;
 	ssize_t n;
 
-	if (t == NULL || t->inotify < 0)
-		return;
-	for (int i = 0; i < n_buffers; i++) {
+	for (; size > 0; size -= (int)n) {
 		n = read(t->inotify, events, sizeof(events));
 		if (n <= 0)
 			return;
@@ -169,13 +176,15 @@ static void read_some(struct keeper *k, int n_buffers)
 
 void shm_on_event(struct keeper *k)
 {
-	read_some(k, 1);
+	if (k->tracker != NULL && k->tracker->inotify >= 0)
+		read_some(k, 1);
 }
 
-/* All that the kernel keeps, and no more where somebody makes them faster than we read. */
+/* What is there now, and no more where somebody makes them as fast as we read. */
 void shm_catch_up(struct keeper *k)
 {
-	read_some(k, 64);
+	if (k->tracker != NULL && k->tracker->inotify >= 0)
+		read_some(k, shm_queued(k->tracker->inotify));
 }
 
 void shm_read(struct keeper *k)

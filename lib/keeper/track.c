@@ -142,6 +142,14 @@ static bool read_control(struct msghdr *h, struct ucred *ret_who, int64_t *ret_s
 	return found;
 }
 
+/* Where he has died without reading our answer the kernel says that first, and once: his words are behind it. */
+static int receive(int fd)
+{
+	int n = recvmmsg(fd, in.msgs, BATCH, MSG_DONTWAIT, NULL);
+
+	return n < 0 && errno == ECONNRESET ? recvmmsg(fd, in.msgs, BATCH, MSG_DONTWAIT, NULL) : n;
+}
+
 /* One batch. How many there were; 0: nothing is there now, or it is closed. */
 static int read_client(struct keeper *k, struct client *c)
 {
@@ -150,7 +158,7 @@ static int read_client(struct keeper *k, struct client *c)
 	int n;
 
 	prepare(BATCH);
-	n = recvmmsg(c->fd, in.msgs, BATCH, MSG_DONTWAIT, NULL);
+	n = receive(c->fd);
 	if (n < 0 && errno == EAGAIN) {
 		c->fresh = false;
 		return 0;

@@ -251,6 +251,8 @@ void shm_open_watch(struct keeper *k);
 void shm_watch_closing(struct tracker *t);
 /* Some of what has happened; all of it. */
 void shm_on_event(struct keeper *k);
+/* Bytes of events that can be read from there now. */
+int shm_queued(int fd);
 void shm_read(struct keeper *k);
 /* All of it, but what fanotify tells. */
 void shm_catch_up(struct keeper *k);

@@ -3,7 +3,10 @@
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-command -v initdb >/dev/null && command -v psql >/dev/null || { echo "no PostgreSQL" && exit 77; }
+if ! command -v initdb >/dev/null || ! command -v psql >/dev/null; then
+  echo "no PostgreSQL"
+  exit 77
+fi
 cp "$B/libmpsup-preload.so" "$T/bin/" || exit 1
 if [ "$(id -u)" = 0 ]; then
   id postgres >/dev/null 2>&1 || { echo "no user postgres, and root may not run it" && exit 77; }
@@ -52,7 +55,7 @@ first=$(segment)
 [ -n "$(sysv_objects "$first")" ] || fail "it has no System V shared memory"
 
 say "killed, it comes again with its data"
-for i in 1 2 3; do
+for _ in 1 2 3; do
   pid=$(pid_of db)
   kill -KILL "$pid"
   must gone "$pid"

@@ -17,11 +17,14 @@
  *     huge:N crowd:N                    a datagram of N bytes; N connections that are never used
  *     print:TEXT wait                   prints TEXT; waits for ever
  *     uid:N                             becomes another user
+ *     freeze die                        our parent, the keeper, stands still until we are dead; is killed
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <mqueue.h>
+#include <poll.h>
 #include <semaphore.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -264,6 +267,27 @@ static void become(const char *uid)
 	must(setuid((uid_t)atoi(uid)) == 0, "setuid");
 }
 
+static void freeze(const char *unused)
+{
+	pid_t keeper = getppid();
+	struct pollfd we = { .fd = (int)syscall(SYS_pidfd_open, getpid(), 0), .events = POLLIN };
+
+	(void)unused;
+	must(we.fd >= 0 && kill(keeper, SIGSTOP) == 0, "freeze");
+	if (fork() != 0)
+		return;
+	close(tracker()); /* nobody has it any more then */
+	poll(&we, 1, -1);
+	kill(keeper, SIGCONT);
+	_exit(0);
+}
+
+static void die(const char *unused)
+{
+	(void)unused;
+	raise(SIGKILL);
+}
+
 static const struct {
 	const char *word;
 	void (*act)(const char *text);
@@ -273,7 +297,8 @@ static const struct {
 	{ "rmsem", remove_sem }, { "say", say_and_wait }, { "post", only_post },
 	{ "flood", flood },	 { "print", print },	  { "many", many },
 	{ "child", child },	 { "mv", move },	  { "huge", huge },
-	{ "crowd", crowd },	 { "uid", become },
+	{ "crowd", crowd },	 { "uid", become },	  { "freeze", freeze },
+	{ "die", die },
 };
 
 static void act(const char *what)

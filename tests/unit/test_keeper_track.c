@@ -426,6 +426,23 @@ Test(track, hears_the_dead)
 	close_place(&p);
 }
 
+/* An answer that the dead have not read is an error on the connection, which is told before their words. */
+Test(track, hears_the_dead_who_have_not_listened)
+{
+	struct keeper_message m = { 0 };
+	struct place p;
+
+	open_place(&p, NULL);
+	start_ipc(&p, 1, 1,
+		  (const char *const[]){ "post:PROBE:0:noop", "say:REGISTER:%-n:shared_memory",
+					 "freeze", "child:%", "die", NULL });
+	while (m.type != KEEPER_UNLINKED) /* who has thawed it may be left for a moment */
+		cr_assert_eq(peer_recv(&p.s.p, &m), 0);
+	cr_expect_str_eq(m.text, p.own);
+	cr_expect_not(exists(p.own));
+	close_place(&p);
+}
+
 /* ------------------------------------------------------------------------------------------ what nobody tells of */
 
 static const char *const scans[] = { NULL, "inotify", "fanotify", "fanotify,children" };
