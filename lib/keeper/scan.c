@@ -180,10 +180,10 @@ struct made {
 	const struct file_handle *what;
 };
 
-/* False where it does not say both. */
-static bool read_info(const struct fanotify_event_metadata *m, struct made *ret)
+/* `event` is the whole of it. False where it does not say both. */
+static bool read_info(const char *event, const struct fanotify_event_metadata *m, struct made *ret)
 {
-	const char *at = (const char *)m + m->metadata_len, *end = (const char *)m + m->event_len;
+	const char *at = event + m->metadata_len, *end = event + m->event_len;
 
 	*ret = (struct made){ 0 };
 	while (at + sizeof(struct fanotify_event_info_fid) <= end) {
@@ -241,13 +241,13 @@ static void on_made(struct keeper *k, const struct sender *maker, const struct m
 	memcpy(h->handle, made->what->f_handle, h->size);
 }
 
-static void on_event(struct keeper *k, const struct fanotify_event_metadata *m)
+static void on_event(struct keeper *k, const char *event, const struct fanotify_event_metadata *m)
 {
 	const struct homeless *h = &k->tracker->homeless;
 	struct sender maker;
 	struct made made;
 
-	if ((m->mask & (FAN_CREATE | FAN_MOVED_TO)) == 0 || !read_info(m, &made))
+	if ((m->mask & (FAN_CREATE | FAN_MOVED_TO)) == 0 || !read_info(event, m, &made))
 		return;
 	if (m->mask & FAN_CREATE) {
 		if (identify(k, m->pid, &maker))
@@ -258,22 +258,36 @@ static void on_event(struct keeper *k, const struct fanotify_event_metadata *m)
 	}
 }
 
+/* They lie at multiples of 4. How many there were. */
+static int on_events(struct keeper *k, const char *at, const char *end)
+{
+	struct fanotify_event_metadata m;
+	int n;
+
+	for (n = 0; at + sizeof(m) <= end; n++) {
+		memcpy(&m, at, sizeof(m));
+		if (m.event_len < sizeof(m) || m.event_len > (size_t)(end - at))
+			break;
+		on_event(k, at, &m);
+		at += m.event_len;
+	}
+	return n;
+}
+
 void scan_read(struct keeper *k)
 {
 	_Alignas(struct fanotify_event_metadata) char events[16 << 10];
 	struct tracker *t = k->tracker;
 	int left = t != NULL && t->fanotify >= 0 ? shm_queued(t->fanotify) : 0;
 
-	while (left > 0) {
-		const struct fanotify_event_metadata *m = (const void *)events;
+	/* It counts each event as if it had no name. */
+	for (left /= (int)FAN_EVENT_METADATA_LEN; left > 0;) {
 		ssize_t n = read(t->fanotify, events, sizeof(events));
 
 		if (n <= 0)
 			return;
-		left -= (int)n;
 		/* So nothing that inotify tells later is of what had these names before. */
 		shm_catch_up(k);
-		for (; FAN_EVENT_OK(m, n); m = FAN_EVENT_NEXT(m, n))
-			on_event(k, m);
+		left -= on_events(k, events, events + n);
 	}
 }

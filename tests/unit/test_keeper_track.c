@@ -467,6 +467,9 @@ Test(track, finds_what_nobody_has_told_of)
 	for (size_t i = 0; i < ARRAY_SIZE(scans); i++) {
 		struct place p;
 
+		/* With neither of the two nothing is found. */
+		if (i == 1 && !has_fanotify(scans[i]))
+			continue;
 		open_place(&p, scans[i]);
 		make_own(&p, "-s");
 		IPC(&p, 3, "raw:%-a", "hold:%-s");
