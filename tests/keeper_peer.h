@@ -158,7 +158,7 @@ static inline void peer_note(struct peer *p, const struct keeper_message *object
 }
 
 /* The next message but REAPED and OBJECTS; 0, or the error, -ETIMEDOUT when none comes. */
-static inline int peer_recv(struct peer *p, struct keeper_message *ret)
+static inline int peer_recv_any(struct peer *p, struct keeper_message *ret)
 {
 	for (;;) {
 		int fds[KEEPER_FDS_MAX], r;
@@ -185,9 +185,20 @@ static inline int peer_recv(struct peer *p, struct keeper_message *ret)
 			p->unheard++;
 		if (r == 0 && ret->type == KEEPER_OBJECTS)
 			peer_note(p, ret);
-		if (r < 0 || (ret->type != KEEPER_REAPED && ret->type != KEEPER_OBJECTS))
+		if (r < 0 || ret->type != KEEPER_REAPED)
 			return r;
 	}
+}
+
+/* But counts of objects, which are noted. */
+static inline int peer_recv(struct peer *p, struct keeper_message *ret)
+{
+	int r;
+
+	do
+		r = peer_recv_any(p, ret);
+	while (r == 0 && ret->type == KEEPER_OBJECTS);
+	return r;
 }
 
 static inline int peer_hello_from(struct peer *p, enum keeper_on_crash on_crash, const char *dir)

@@ -380,6 +380,7 @@ static int say(const struct cmd_context *ctx, enum track_verb verb)
 {
 	const char *socket = getenv("MPSUP_TRACKER"), *word = ctx->argv[1];
 	struct err err = ERR_INIT;
+	struct track_look look;
 	enum track_type type;
 
 	if (!track_type_parse(word, strlen(word), &type)) {
@@ -397,6 +398,12 @@ static int say(const struct cmd_context *ctx, enum track_verb verb)
 			"nobody to tell: MPSUP_TRACKER is not set (does a supervisor or mpsup exec "
 			"run this, "
 			"and without track=off?)");
+		return cmd_fail(EXIT_GENERIC, &err);
+	}
+	if (verb == TRACK_REGISTER && type != TRACK_FILE && type != TRACK_FOLDER &&
+	    track_look(type, ctx->argv[2], &look) == 0) {
+		err_set(&err, 0, "%s %s is there already; it is told of before it is made",
+			track_type_people(type), ctx->argv[2]);
 		return cmd_fail(EXIT_GENERIC, &err);
 	}
 	return track_say(socket, verb, type, ctx->argv[2], &err) < 0 ? cmd_fail(EXIT_GENERIC, &err)
@@ -429,16 +436,19 @@ static int run_unregister(const struct cmd_context *ctx)
 	return say(ctx, TRACK_UNREGISTER);
 }
 
+/* In the order of ipc_actions. */
+const char *const ipc_actions[] = { "ls", "clean", "unlink", "register", "unregister", NULL };
+
 static const struct action {
-	const char *name, *args;
+	const char *args;
 	int least, most; /* arguments; most -1 = any number */
 	int (*run)(const struct cmd_context *ctx);
 } actions[] = {
-	{ "ls", "", 0, 0, run_ls },
-	{ "clean", "", 0, 0, run_clean },
-	{ "unlink", " NAME...", 1, -1, unlink_all },
-	{ "register", " TYPE NAME", 2, 2, run_register },
-	{ "unregister", " TYPE NAME", 2, 2, run_unregister },
+	{ "", 0, 0, run_ls },
+	{ "", 0, 0, run_clean },
+	{ " NAME...", 1, -1, unlink_all },
+	{ " TYPE NAME", 2, 2, run_register },
+	{ " TYPE NAME", 2, 2, run_unregister },
 };
 
 static int run(struct cmd_context *ctx)
@@ -450,11 +460,11 @@ static int run(struct cmd_context *ctx)
 	for (size_t i = 0; i < ARRAY_SIZE(actions); i++) {
 		const struct action *a = &actions[i];
 
-		if (strcmp(a->name, name) != 0)
+		if (strcmp(ipc_actions[i], name) != 0)
 			continue;
 		if (n >= a->least && (a->most < 0 || n <= a->most))
 			return a->run(ctx);
-		err_set(&err, 0, "usage: mpsup ipc %s%s", a->name, a->args);
+		err_set(&err, 0, "usage: mpsup ipc %s%s", name, a->args);
 		return cmd_fail(EXIT_USAGE, &err);
 	}
 	err_set(&err, 0, "unknown: mpsup ipc %s (it can ls, clean, unlink, register, unregister)",
@@ -464,7 +474,7 @@ static int run(struct cmd_context *ctx)
 
 const struct cmd cmd_ipc = {
 	.name = "ipc",
-	.args = "[ls|clean|unlink NAME...|register TYPE NAME|unregister TYPE NAME]",
+	.args = "[ACTION] [ARGUMENT...]",
 	.summary = "named semaphores, shared memory and queues: who has them, and what was left",
 	.help = "ls        those of your programs; with --all everything of this machine\n"
 		"clean     unlink what supervisors that are no more have left; with --match also "

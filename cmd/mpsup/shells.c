@@ -14,6 +14,7 @@
 #include "conf/keys.h"
 #include "mpsup/cmd.h"
 #include "mpsup/listing.h"
+#include "mpsup/verbs.h"
 #include "sup/events.h"
 #include "sup/goal.h"
 
@@ -63,6 +64,12 @@ static void add_events(struct buf *out)
 		buf_addf(out, " %s", event_name(t));
 }
 
+static void add_actions(struct buf *out)
+{
+	for (size_t i = 0; ipc_actions[i] != NULL; i++)
+		buf_addf(out, " %s", ipc_actions[i]);
+}
+
 /* What a word in capitals stands for; one that is not here is free text. */
 static const struct kind {
 	const char *name;
@@ -73,7 +80,7 @@ static const struct kind {
 	{ "PATH", FILES, NULL },       { "SIGNAL", LIST, add_signals },
 	{ "KEY", LIST, add_sorts },    { "SECTION", LIST, add_sections },
 	{ "STATE", LIST, add_states }, { "TYPE", LIST, add_events },
-	{ "VERB", LIST, add_verbs },
+	{ "VERB", LIST, add_verbs },   { "ACTION", LIST, add_actions },
 };
 
 /* By the capitals at the front of `text`, *ret_end = what follows them. NULL: free text. */

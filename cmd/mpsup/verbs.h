@@ -25,6 +25,8 @@ extern const struct cmd cmd_upgrade;
 extern const struct cmd cmd_shutdown;
 extern const struct cmd cmd_ls;
 extern const struct cmd cmd_ipc;
+/* What it can do, for completion. NULL-terminated. */
+extern const char *const ipc_actions[];
 extern const struct cmd cmd_pipes;
 extern const struct cmd cmd_graph;
 extern const struct cmd cmd_check;

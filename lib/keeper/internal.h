@@ -84,7 +84,10 @@ struct slot {
 	struct holding *holding; /* of objects; NULL = it never had any, nor a connection */
 	char *name;		 /* for people; NULL = none */
 	uint8_t cleanup;	 /* enum keeper_cleanup */
-	bool scan;
+	bool scan;		 /* also for what its processes do not tell of */
+	uid_t uid;		 /* it was started as */
+	int64_t began;		 /* wall clock: its processes made nothing before */
+	struct seen *seen;	 /* processes of it, but the main one: scan_sysv.c's */
 };
 
 /* An orphan that fell to us; it stays our child until we reap it, so its number cannot mean another. */

@@ -315,6 +315,7 @@ static void on_event(struct keeper *k, const struct epoll_event *e)
 		shm_on_event(k);
 		break;
 	case WATCH_SCAN:
+		shm_read(k);
 		break;
 	case WATCH_EXEC:
 		if (current && k->slots[index].exec_fd >= 0)

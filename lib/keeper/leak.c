@@ -70,6 +70,9 @@ void holding_drop(struct tracker *t, struct holding *h)
 		}
 	if (t->moved.holding == h)
 		t->moved = (struct moved){ 0 };
+	if (t->homeless.maker.holding == h)
+		t->homeless.maker.holding = NULL;
+	walk_drop(t, h);
 	free(h->name);
 	free(h);
 }
@@ -217,12 +220,16 @@ bool track_on_end(struct keeper *k, uint32_t index)
 		h = k->slots[index].holding;
 	}
 	t->pass_due = t->pass_due || t->kept != NULL;
+	if (h != NULL && h->ending)
+		return false;
+	if (h != NULL)
+		track_listen(k, h);
+	shm_read(k);
+	if (k->slots[index].scan)
+		sysv_scan(k, index);
+	h = k->slots[index].holding;
 	if (h == NULL)
 		return true;
-	if (h->ending)
-		return false;
-	track_listen(k, h);
-	shm_read(k);
 	h->leave = k->slots[index].leftovers != KEEPER_LEFT_END && stray_any(k, index);
 	if (h->has_semaphores && h->lists[LIVE].owner.n > 0)
 		object_adopt_temporaries(&t->registry, &h->lists[LIVE].owner);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/inotify.h>
+#include <sys/ioctl.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -16,29 +17,41 @@
 #include "base/feature.h"
 #include "keeper/tracker.h"
 
-#define FOLDER "/dev/shm"
 #define TMPFS 0x01021994 /* TMPFS_MAGIC of linux/magic.h */
+
+#define MASK (IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_ONLYDIR)
+
+bool shm_is_tmpfs(void)
+{
+	struct statfs fs;
+
+	return statfs(SHM_FOLDER, &fs) == 0 && fs.f_type == TMPFS;
+}
 
 void shm_open_watch(struct keeper *k)
 {
 	struct tracker *t = k->tracker;
-	struct statfs fs;
 
-	if (t->inotify >= 0 || !feature_allowed(FEATURE_INOTIFY) || statfs(FOLDER, &fs) < 0 ||
-	    fs.f_type != TMPFS)
+	if (t->inotify >= 0 || !feature_allowed(FEATURE_INOTIFY) || !shm_is_tmpfs())
 		return;
 	t->inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
 	if (t->inotify < 0)
 		return;
 	keeper_lift(&t->inotify);
-	if (inotify_add_watch(t->inotify, FOLDER,
-			      IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_ONLYDIR) <
-		    0 ||
+	if (inotify_add_watch(t->inotify, SHM_FOLDER, MASK) < 0 ||
 	    keeper_watch(k, t->inotify, EPOLLIN, WATCH_SHM, NO_SLOT, 0) < 0)
 		keeper_unwatch(k, &t->inotify);
 }
 
+void shm_watch_closing(struct tracker *t)
+{
+	inotify_add_watch(t->inotify, SHM_FOLDER, MASK | IN_CLOSE);
+}
+
 /* ------------------------------------------------------------------------------------------------------ events */
+
+/* The birth of what was made and is not there any more. */
+#define GONE INT64_MIN
 
 static void on_created(struct tracker *t, struct track_record *r)
 {
@@ -48,6 +61,8 @@ static void on_created(struct tracker *t, struct track_record *r)
 		leak_forget(t, r);
 	else if (tracker_knows(r))
 		track_journal_add(&t->journal, r);
+	else /* it is told next what has become of it: another of that name is not ours */
+		r->identity.born_ns = GONE;
 }
 
 /*
@@ -64,7 +79,8 @@ static void on_moved_from(struct tracker *t, struct track_record *r, uint32_t co
 {
 	t->moved = (struct moved){
 		.cookie = cookie,
-		.identity = r->identity,
+		.identity =
+			r->identity.born_ns != GONE ? r->identity : (struct track_identity){ 0 },
 		.creator = r->creator,
 		.told_ns = r->told_ns,
 		.holding = holding_of(r),
@@ -105,6 +121,8 @@ static void on_event(struct tracker *t, const struct inotify_event *e)
 	enum track_type type;
 	struct track_record *r;
 
+	if (e->mask & IN_Q_OVERFLOW)
+		walk_on_event(t, e->mask, TRACK_SHARED_MEMORY, "", NULL);
 	if (e->len == 0 || (e->mask & IN_ISDIR))
 		return;
 	type = object_of_shm_file(e->name, &name);
@@ -115,7 +133,11 @@ static void on_event(struct tracker *t, const struct inotify_event *e)
 		return;
 	}
 	r = track_find(&t->registry, type, name, strlen(name));
-	if (r == NULL)
+	if (r == NULL) {
+		walk_on_event(t, e->mask, type, name, e->name);
+		return;
+	}
+	if (e->mask & IN_CLOSE)
 		return;
 	if (e->mask & (IN_CREATE | IN_MOVED_TO))
 		on_created(t, r);
@@ -125,15 +147,21 @@ static void on_event(struct tracker *t, const struct inotify_event *e)
 		on_deleted(t, r);
 }
 
-static void read_some(struct keeper *k, int n_buffers)
+int shm_queued(int fd)
+{
+	int n = 0;
+
+	return ioctl(fd, FIONREAD, &n) == 0 ? n : 0;
+}
+
+/* `size` bytes of them at least, if there are so many. */
+static void read_some(struct keeper *k, int size)
 {
 	_Alignas(struct inotify_event) char events[16 << 10];
 	struct tracker *t = k->tracker;
 	ssize_t n;
 
-	if (t == NULL || t->inotify < 0)
-		return;
-	for (int i = 0; i < n_buffers; i++) {
+	for (; size > 0; size -= (int)n) {
 		n = read(t->inotify, events, sizeof(events));
 		if (n <= 0)
 			return;
@@ -148,11 +176,19 @@ static void read_some(struct keeper *k, int n_buffers)
 
 void shm_on_event(struct keeper *k)
 {
-	read_some(k, 1);
+	if (k->tracker != NULL && k->tracker->inotify >= 0)
+		read_some(k, 1);
 }
 
-/* All that the kernel keeps, and no more where somebody makes them faster than we read. */
+/* What is there now, and no more where somebody makes them as fast as we read. */
+void shm_catch_up(struct keeper *k)
+{
+	if (k->tracker != NULL && k->tracker->inotify >= 0)
+		read_some(k, shm_queued(k->tracker->inotify));
+}
+
 void shm_read(struct keeper *k)
 {
-	read_some(k, 64);
+	shm_catch_up(k);
+	scan_read(k);
 }

@@ -43,10 +43,12 @@ static bool reap_stray(struct keeper *k, const struct stray *s)
 	if (si.si_pid != s->pid)
 		return false;
 	k->reaped = true;
-	if (s->slot != NO_SLOT)
+	if (s->slot != NO_SLOT) {
 		k->slots[s->slot].reaped = true;
-	else
+		sysv_reaped(k, s->slot, s->pid);
+	} else {
 		stray_reaped(k, &si);
+	}
 	return true;
 }
 
@@ -73,6 +75,8 @@ static void attribute(struct keeper *k, struct stray *s)
 	if ((k->slots[index].gen & 0x3fff) != (gen & 0x3fff))
 		s->slot = NO_SLOT;
 	s->gen = k->slots[index].gen;
+	if (s->slot != NO_SLOT && k->slots[index].scan)
+		sysv_seen(k, index, s->pid, 0);
 }
 
 /* An orphan that has become a main process: no stray any more, but it stands among them. */

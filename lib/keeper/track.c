@@ -274,6 +274,8 @@ void track_on_connect(struct keeper *k)
 
 	if (t == NULL || t->listener < 0)
 		return;
+	if (t->fanotify >= 0) /* who is asked for by his number may be gone soon */
+		shm_read(k);
 	for (;;) {
 		int64_t now = wall_ns();
 		int fd = accept4(t->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -415,7 +417,7 @@ static struct tracker *tracker_new(const char *dir)
 		free(t);
 		return NULL;
 	}
-	t->listener = t->inotify = -1;
+	t->listener = t->inotify = t->fanotify = -1;
 	t->journal = (struct track_journal)TRACK_JOURNAL_INIT;
 	return t;
 }
@@ -488,6 +490,11 @@ void track_on_start(struct keeper *k, const struct keeper_start *start, uid_t ui
 
 	s->cleanup = (uint8_t)start->cleanup;
 	s->scan = start->scan;
+	s->uid = uid;
+	s->began = wall_ns();
+	sysv_forget(s);
+	if (k->tracker != NULL && s->scan)
+		scan_open(k);
 	if (k->tracker != NULL && (s->name == NULL || strcmp(s->name, name) != 0)) {
 		free(s->name);
 		s->name = strdup(name);
@@ -504,6 +511,7 @@ void track_forget(struct keeper *k, uint32_t index)
 	struct holding *h = s->holding;
 
 	free(TAKE_PTR(s->name));
+	sysv_forget(s);
 	if (h == NULL)
 		return;
 	s->holding = NULL;
@@ -525,6 +533,7 @@ void track_turn(struct keeper *k)
 	if (t == NULL)
 		return;
 	leak_turn(k);
+	walk_turn(k);
 	leak_flush_counts(k, now);
 	if (t->journal.out.len > 0 || t->journal_more)
 		t->journal_more = track_journal_flush(&t->journal, &t->registry) == 1;
@@ -541,6 +550,7 @@ struct mps_time track_next_turn(const struct keeper *k)
 		return next;
 	if (t->ending != NULL || t->pass_on || t->journal_more)
 		return (struct mps_time){ 1 };
+	keeper_earliest(&next, walk_next_turn(t));
 	if (t->pass_due)
 		keeper_earliest(&next, t->pass_not_before.ns > 0 ? t->pass_not_before
 								 : (struct mps_time){ 1 });

@@ -40,9 +40,10 @@ static bool is_gone(pid_t pid)
 	return kill(pid, 0) < 0 && errno == ESRCH;
 }
 
-static uint64_t start_of(struct client *c, pid_t pid)
+static uint64_t start_of(struct keeper *k, struct client *c, const struct sender *s)
 {
 	int64_t now = mps_now().ns;
+	pid_t pid = s->pid;
 	struct proc_stat st;
 
 	if (c->pid == pid && now - c->start_read < START_NS)
@@ -50,6 +51,8 @@ static uint64_t start_of(struct client *c, pid_t pid)
 	c->pid = pid;
 	c->start_read = now;
 	c->start = proc_stat_read(pid, &st) == 0 ? st.start_ticks : 0;
+	if (!s->over && s->holding->slot != NO_SLOT)
+		sysv_seen(k, s->holding->slot, pid, c->start);
 	return c->start;
 }
 
@@ -72,7 +75,7 @@ bool track_identify(struct keeper *k, struct client *c, const struct ucred *who,
 	}
 	if (s->holding == NULL)
 		return false;
-	s->start = start_of(c, who->pid);
+	s->start = start_of(k, c, s);
 	if (c->holding == NULL && s->holding->slot != NO_SLOT)
 		track_client_belongs(c, s->holding);
 	return true;
@@ -107,8 +110,8 @@ static bool is_known(const struct sender *s, const struct track_record *r)
 	       now.born_ns == r->identity.born_ns;
 }
 
-static struct track_record *add_record(struct tracker *t, const struct sender *s,
-				       enum track_type type, const char *name, size_t n)
+struct track_record *track_record(struct tracker *t, const struct sender *s, enum track_type type,
+				  const char *name, size_t n)
 {
 	const struct track_creator creator = { s->pid, s->uid, s->start };
 	struct track_owner *owner =
@@ -140,11 +143,23 @@ static bool is_absent(enum track_type type, const char *name)
 	return n < (int)sizeof(path) && access(path, F_OK) < 0 && errno == ENOENT;
 }
 
+/*
+ * Files and folders are told of by whoever wants them gone, mostly when they are there; of the others what was there
+ * before is not the sender's.
+ */
+static bool is_sound(struct track_record *r)
+{
+	if (r->type == TRACK_FILE || r->type == TRACK_FOLDER)
+		object_identify((enum track_type)r->type, r->name, &r->identity);
+	return object_settle(r);
+}
+
 static void on_register(struct keeper *k, const struct sender *s, const struct track_word *w)
 {
 	struct tracker *t = k->tracker;
 	struct track_record *r;
 
+	walk_forget(t, w->type, w->name);
 	r = track_find(&t->registry, w->type, w->name, w->name_length);
 	if (r != NULL && is_known(s, r))
 		return;
@@ -154,12 +169,12 @@ static void on_register(struct keeper *k, const struct sender *s, const struct t
 	}
 	if (r != NULL)
 		leak_forget(t, r);
-	r = add_record(t, s, w->type, w->name, w->name_length);
+	r = track_record(t, s, w->type, w->name, w->name_length);
 	if (r == NULL) {
 		track_drop(t);
 		return;
 	}
-	if (is_absent(w->type, w->name) || object_settle(r)) {
+	if (is_absent(w->type, w->name) || is_sound(r)) {
 		track_journal_add(&t->journal, r);
 		return;
 	}
@@ -171,13 +186,16 @@ static void on_unregister(struct keeper *k, const struct sender *s, const struct
 	struct tracker *t = k->tracker;
 	struct track_record *r;
 
+	walk_forget(t, w->type, w->name);
 	r = track_find(&t->registry, w->type, w->name, w->name_length);
-	if (r == NULL)
-		return;
-	if (may_change(s, r))
-		leak_forget(t, r);
-	else
+	if (r != NULL && !may_change(s, r)) {
 		track_drop(t);
+		return;
+	}
+	if (r != NULL)
+		leak_forget(t, r);
+	if (track_type_is_sysv(w->type))
+		sysv_given(t, w->type, w->name);
 }
 
 /* -1: there is none. */

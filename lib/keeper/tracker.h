@@ -1,8 +1,9 @@
 /*
  * The tracker in the keeper, as its files share it: track.c (the socket and its clients), track_words.c (whose a
  * sender is, and his words), leak.c (what instances have left behind), leak_news.c (what the supervisor is told of it),
- * leak_left.c (what is in use at the end of all) and shm.c (what happens in /dev/shm). Records, journal and what the kernel
- * says of an object are lib/track's.
+ * leak_left.c (what is in use at the end of all), shm.c (what happens in /dev/shm), and for what nobody tells of scan.c (who
+ * makes it there), scan_walk.c (the same where the kernel does not say it) and scan_sysv.c. Records, journal and what the
+ * kernel says of an object are lib/track's.
  *
  * A record belongs to a holding: that of the instance whose process has told of it. While the instance runs it is in the
  * list LIVE; when the instance has ended and somebody still uses the object it goes to a list of the same holding that is
@@ -88,6 +89,23 @@ struct moved {
 	int list;
 };
 
+/* Who does something, and whose he is. */
+struct sender {
+	pid_t pid;
+	uid_t uid;
+	uint64_t start;
+	int64_t sent_ns; /* wall clock */
+	struct holding *holding;
+	bool over; /* of a run that is over */
+};
+
+/* Made by one of ours, and not to be found under its name: it comes with another, or is gone. */
+struct homeless {
+	struct sender maker; /* holding NULL = there is none */
+	unsigned size;
+	unsigned char handle[128];
+};
+
 struct slate_of {
 	uid_t uid;
 	int fd; /* -1: it could not be made */
@@ -138,6 +156,17 @@ struct tracker {
 
 	int inotify;
 	struct moved moved;
+
+	int fanotify;
+	struct homeless homeless;
+	struct scan_walk *walk; /* NULL: fanotify tells, or nobody wants to know */
+	struct given {
+		uint32_t type;
+		struct track_identity identity;
+		char name[16];
+	} * given; /* SysV objects that were handed over */
+	size_t n_given;
+	bool too_many_given; /* .. so that it is not known of which */
 };
 
 /* Which object it is of, not only which name. */
@@ -172,19 +201,13 @@ void track_turn(struct keeper *k);
 struct mps_time track_next_turn(const struct keeper *k);
 
 /* ------------------------------------------------------------------------------------------------ track_words.c */
-struct sender {
-	pid_t pid;
-	uid_t uid;
-	uint64_t start;
-	int64_t sent_ns; /* wall clock */
-	struct holding *holding;
-	bool over; /* of a run that is over */
-};
-
 /* Words that count for nothing. */
 void track_drop(struct tracker *t);
 /* The holding of the process; NULL: it is none of ours, or gone. *ret_over: of a run that is over. */
 struct holding *track_whose(struct keeper *k, pid_t pid, bool *ret_over);
+/* A record of that owner's, told of then; NULL: there are too many. */
+struct track_record *track_record(struct tracker *t, const struct sender *s, enum track_type type,
+				  const char *name, size_t n);
 /* Who has sent a datagram on that connection; false: a stranger. */
 bool track_identify(struct keeper *k, struct client *c, const struct ucred *who, struct sender *s);
 /* For those that nobody knows any more; NULL: out of memory. */
@@ -231,9 +254,53 @@ void leak_left_add(struct tracker *t, const struct track_record *r);
 void leak_left_say(struct keeper *k);
 
 /* -------------------------------------------------------------------------------------------------------- shm.c */
+#define SHM_FOLDER "/dev/shm"
+bool shm_is_tmpfs(void);
 void shm_open_watch(struct keeper *k);
+/* When files are closed there is of interest too. */
+void shm_watch_closing(struct tracker *t);
 /* Some of what has happened; all of it. */
 void shm_on_event(struct keeper *k);
+/* Bytes of events that can be read from there now. */
+int shm_queued(int fd);
 void shm_read(struct keeper *k);
+/* All of it, but what fanotify tells. */
+void shm_catch_up(struct keeper *k);
+
+/* ------------------------------------------------------------------------------------------------------- scan.c */
+/* There is an instance of which it is to be known what it makes and does not tell. */
+void scan_open(struct keeper *k);
+/* All that fanotify has to tell. */
+void scan_read(struct keeper *k);
+/*
+ * What one of ours has made, known by st, becomes a record unless it is one, was there before his instance, or is another
+ * user's by now.
+ */
+void scan_found(struct keeper *k, const struct sender *maker, enum track_type type,
+		const char *name, const struct statx *st);
+int scan_stat(const char *file, struct statx *ret);
+
+/* -------------------------------------------------------------------------------------------------- scan_walk.c */
+void walk_open(struct keeper *k);
+/* What inotify tells of a file in /dev/shm (NULL: it could not tell all) that is in no record. */
+void walk_on_event(struct tracker *t, uint32_t mask, enum track_type type, const char *name,
+		   const char *file);
+/* It was spoken of. */
+void walk_forget(struct tracker *t, enum track_type type, const char *name);
+/* It is freed. */
+void walk_drop(struct tracker *t, const struct holding *h);
+void walk_turn(struct keeper *k);
+struct mps_time walk_next_turn(const struct tracker *t);
+
+/* -------------------------------------------------------------------------------------------------- scan_sysv.c */
+/* A process of the instance: what SysV objects it makes. `start` as in track_creator. */
+void sysv_seen(struct keeper *k, uint32_t index, pid_t pid, uint64_t start);
+void sysv_forget(struct slot *s);
+/* .. is reaped. */
+void sysv_reaped(struct keeper *k, uint32_t index, pid_t pid);
+/* Whatever has that name is nobody's any more. */
+void sysv_given(struct tracker *t, enum track_type type, const char *name);
+/* The instance has ended: what it has made and nobody has told of becomes records. */
+void sysv_scan(struct keeper *k, uint32_t index);
 
 #endif

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -208,6 +209,15 @@ int track_sweep_journal(const char *path, const struct track_sweep *s)
 	return sweep_at(dir, slash != NULL ? slash + 1 : path, s, false);
 }
 
+/* "exec-PID": of mpsup exec, which removes it itself unless it is killed. */
+static bool is_of_dead_command(const char *folder)
+{
+	int pid, end = 0;
+
+	return sscanf(folder, "exec-%d%n", &pid, &end) == 1 && folder[end] == '\0' && pid > 0 &&
+	       kill(pid, 0) < 0 && errno == ESRCH;
+}
+
 int track_sweep_all(const char *base, const struct track_sweep *s)
 {
 	DIR *d = opendir(base);
@@ -225,9 +235,9 @@ int track_sweep_all(const char *base, const struct track_sweep *s)
 		/* What cannot be read is not ours, or none: the others do not wait for it. */
 		if (dir >= 0 && !fd_is_locked(dir, "lock"))
 			n += sweep_at(dir, JOURNAL, s, true) == 0;
-		/* That of one command is nobody's any more; of an instance there is more in it. */
-		if (!s->dry_run && strncmp(e->d_name, "exec-", 5) == 0)
-			unlinkat(dirfd(d), e->d_name, AT_REMOVEDIR);
+		if (!s->dry_run && is_of_dead_command(e->d_name))
+			unlinkat(dirfd(d), e->d_name,
+				 AT_REMOVEDIR); /* unless something is left in it */
 	}
 	closedir(d);
 	return n;

@@ -22,9 +22,13 @@ struct row {
 	pid_t last; /* a process that was told of already */
 };
 
-struct walk {
-	struct row *rows;
+struct track_users {
 	size_t n;
+	struct row rows[];
+};
+
+struct walk {
+	struct track_users *users;
 	track_users_fn *fn;
 	void *user;
 };
@@ -43,13 +47,14 @@ static int compare(const void *a, const void *b)
 static void on_use(struct walk *w, pid_t pid, dev_t dev, ino_t ino)
 {
 	const struct row key = { .target = { dev, ino } };
-	struct row *at = bsearch(&key, w->rows, w->n, sizeof(key), compare);
+	struct row *rows = w->users->rows, *end = rows + w->users->n,
+		   *at = bsearch(&key, rows, w->users->n, sizeof(key), compare);
 
 	if (at == NULL)
 		return;
-	while (at > w->rows && compare(at - 1, &key) == 0)
+	while (at > rows && compare(at - 1, &key) == 0)
 		at--;
-	for (; at < w->rows + w->n && compare(at, &key) == 0; at++) {
+	for (; at < end && compare(at, &key) == 0; at++) {
 		if (at->last == pid)
 			continue;
 		at->last = pid;
@@ -58,15 +63,15 @@ static void on_use(struct walk *w, pid_t pid, dev_t dev, ino_t ino)
 }
 
 /* False: it may not be read. One that has gone meanwhile uses nothing. */
-static bool read_fds(struct walk *w, int proc, pid_t pid)
+static bool read_fds(struct walk *w, pid_t pid)
 {
 	char path[32];
 	struct dirent *entry;
 	DIR *dir;
 	int fd;
 
-	snprintf(path, sizeof(path), "%d/fd", (int)pid);
-	fd = openat(proc, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return errno != EACCES && errno != EPERM;
 	dir = fdopendir(fd);
@@ -75,17 +80,19 @@ static bool read_fds(struct walk *w, int proc, pid_t pid)
 		return false;
 	}
 	while ((entry = readdir(dir)) != NULL) {
-		struct stat st;
+		struct statx st;
 
-		if (entry->d_name[0] != '.' && fstatat(dirfd(dir), entry->d_name, &st, 0) == 0)
-			on_use(w, pid, st.st_dev, st.st_ino);
+		/* A file server that does not answer is not waited for. */
+		if (entry->d_name[0] != '.' &&
+		    statx(dirfd(dir), entry->d_name, AT_STATX_DONT_SYNC, STATX_INO, &st) == 0)
+			on_use(w, pid, makedev(st.stx_dev_major, st.stx_dev_minor), st.stx_ino);
 	}
 	closedir(dir);
 	return true;
 }
 
 /* START-END PERMS OFFSET MAJOR:MINOR INODE PATH: proc_pid_maps(5). */
-static void read_maps(struct walk *w, int proc, pid_t pid)
+static void read_maps(struct walk *w, pid_t pid)
 {
 	AUTO_FREE char *line = NULL;
 	char path[32];
@@ -93,8 +100,8 @@ static void read_maps(struct walk *w, int proc, pid_t pid)
 	FILE *f;
 	int fd;
 
-	snprintf(path, sizeof(path), "%d/maps", (int)pid);
-	fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
+	snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
 	f = fd >= 0 ? fdopen(fd, "r") : NULL;
 	if (f == NULL) {
 		if (fd >= 0)
@@ -117,40 +124,46 @@ static void read_maps(struct walk *w, int proc, pid_t pid)
 	fclose(f);
 }
 
-static int walk_all(struct walk *w, size_t *ret_hidden)
+struct track_users *track_users_new(const struct track_target *targets, size_t n)
 {
-	DIR *dir = opendir("/proc");
-	struct dirent *entry;
-	size_t hidden = 0;
+	struct track_users *u = calloc(1, sizeof(*u) + n * sizeof(u->rows[0]));
 
-	if (dir == NULL)
-		return -errno;
-	while ((entry = readdir(dir)) != NULL) {
-		pid_t pid = (pid_t)atoi(entry->d_name);
+	if (u == NULL)
+		return NULL;
+	for (size_t i = 0; i < n; i++)
+		if (targets[i].dev != 0)
+			u->rows[u->n++] = (struct row){ .target = targets[i], .index = i };
+	qsort(u->rows, u->n, sizeof(u->rows[0]), compare);
+	return u;
+}
 
-		if (pid <= 0)
-			continue;
-		if (read_fds(w, dirfd(dir), pid))
-			read_maps(w, dirfd(dir), pid);
-		else
-			hidden++;
-	}
-	closedir(dir);
-	*ret_hidden = hidden;
-	return 0;
+bool track_users_of(struct track_users *u, pid_t pid, track_users_fn *fn, void *user)
+{
+	struct walk w = { .users = u, .fn = fn, .user = user };
+
+	if (!read_fds(&w, pid))
+		return false;
+	read_maps(&w, pid);
+	return true;
 }
 
 int track_users(const struct track_target *targets, size_t n, track_users_fn *fn, void *user,
 		size_t *ret_hidden)
 {
-	AUTO_FREE struct row *rows = calloc(n + 1, sizeof(*rows));
-	struct walk w = { .rows = rows, .fn = fn, .user = user };
+	AUTO_FREE struct track_users *u = track_users_new(targets, n);
+	DIR *dir = u != NULL ? opendir("/proc") : NULL;
+	struct dirent *entry;
+	size_t hidden = 0;
 
-	if (rows == NULL)
-		return -ENOMEM;
-	for (size_t i = 0; i < n; i++)
-		if (targets[i].dev != 0)
-			rows[w.n++] = (struct row){ .target = targets[i], .index = i };
-	qsort(rows, w.n, sizeof(*rows), compare);
-	return walk_all(&w, ret_hidden);
+	if (dir == NULL)
+		return u != NULL ? -errno : -ENOMEM;
+	while ((entry = readdir(dir)) != NULL) {
+		pid_t pid = (pid_t)atoi(entry->d_name);
+
+		if (pid > 0 && !track_users_of(u, pid, fn, user))
+			hidden++;
+	}
+	closedir(dir);
+	*ret_hidden = hidden;
+	return 0;
 }

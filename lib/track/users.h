@@ -5,6 +5,7 @@
 #ifndef TRACK_USERS_H
 #define TRACK_USERS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -24,5 +25,9 @@ typedef void track_users_fn(size_t index, pid_t pid, void *user);
  */
 int track_users(const struct track_target *targets, size_t n, track_users_fn *fn, void *user,
 		size_t *ret_hidden);
+
+/* The same for one process after the other. Heap, free(3); NULL = no memory. False: that process may not be looked into. */
+struct track_users *track_users_new(const struct track_target *targets, size_t n);
+bool track_users_of(struct track_users *u, pid_t pid, track_users_fn *fn, void *user);
 
 #endif

@@ -6,6 +6,7 @@
  *     hold:/NAME                        opens that shared memory and keeps it mapped
  *     raw:/NAME                         makes shared memory by a system call of its own
  *     sysvsem sysvshm sysvmsg [:KEY]    makes one; prints its id. KEY is hexadecimal
+ *     sysvpost                          makes a message queue, sends a message to it; prints its id
  *     rm:/NAME rmsem:/NAME              unlinks shared memory, a semaphore
  *     say:TEXT                          tells the tracker TEXT (\n is a newline), and waits until it has heard it
  *     post:TEXT                         the same without waiting
@@ -158,6 +159,18 @@ static void sysv(const char *what)
 	printf("%d\n", id);
 }
 
+static void sysv_post(void)
+{
+	struct {
+		long type;
+		char text[4];
+	} m = { 1, "abc" };
+	int id = msgget(IPC_PRIVATE, IPC_CREAT | 0600);
+
+	must(id >= 0 && msgsnd(id, &m, sizeof(m.text), 0) == 0, "sysvpost");
+	printf("%d\n", id);
+}
+
 static void remove_shm(const char *name)
 {
 	must(shm_unlink(name) == 0, name);
@@ -292,6 +305,10 @@ static void act(const char *what)
 {
 	size_t n = strcspn(what, ":");
 
+	if (strcmp(what, "sysvpost") == 0) {
+		sysv_post();
+		return;
+	}
 	if (strncmp(what, "sysv", 4) == 0) {
 		sysv(what);
 		return;

@@ -23,9 +23,9 @@ if [ "$(id -u)" != 0 ]; then
 else
   RUNTIME=/run/mpsup/$ID
 fi
-# The objects there that may be ours: others use it at the same time, under names of their own and for folders.
+# The objects there that are ours: others use it at the same time. What a test makes there has its number in its name.
 in_shm() {
-  find /dev/shm -maxdepth 1 -type f -iname '*mps*' | sort
+  find /dev/shm -maxdepth 1 -type f -name "*mps*$$*" | sort
 }
 shm_before=$(in_shm)
 keeper=

@@ -290,25 +290,33 @@ Test(track, does_as_the_program_wants_it)
 	shm_unlink(p.own);
 }
 
+/* Of what it has made, which it prints before its "ok". */
+static int read_id(struct place *p)
+{
+	char text[32];
+	ssize_t n;
+
+	cr_assert(peer_wait_readable(p->s.out[0], PEER_PATIENCE));
+	n = read(p->s.out[0], text, sizeof(text) - 1);
+	cr_assert(n > 0);
+	text[n] = '\0';
+	if (strstr(text, "ok") == NULL)
+		expect_output(&p->s, "ok\n");
+	return atoi(text);
+}
+
 Test(track, finds_what_the_killed_could_not_name)
 {
 	struct place p;
-	char text[32], word[64], make[64];
+	char word[64], make[64];
 	unsigned key = 0x6a000000 + (unsigned)getpid();
-	int id = 0;
-	ssize_t n;
+	int id;
 
 	open_place(&p, NULL);
 	snprintf(word, sizeof(word), "say:REGISTER:k%08x:sysv_shm", key);
 	snprintf(make, sizeof(make), "sysvshm:%08x", key);
 	start_ipc(&p, 1, 1, (const char *const[]){ word, make, NULL });
-	cr_assert(peer_wait_readable(p.s.out[0], PEER_PATIENCE));
-	n = read(p.s.out[0], text, sizeof(text) - 1);
-	cr_assert(n > 0);
-	text[n] = '\0';
-	id = atoi(text);
-	if (strstr(text, "ok") == NULL)
-		expect_output(&p.s, "ok\n");
+	id = read_id(&p);
 	end(&p, 1);
 	cr_expect_eq(expect(&p.s, KEEPER_UNLINKED).object, (uint32_t)TRACK_SYSV_SHM);
 	cr_expect(has_ended(&p, 1));
@@ -432,5 +440,129 @@ Test(track, hears_the_dead_who_have_not_listened)
 		cr_assert_eq(peer_recv(&p.s.p, &m), 0);
 	cr_expect_str_eq(m.text, p.own);
 	cr_expect_not(exists(p.own));
+	close_place(&p);
+}
+
+/* ------------------------------------------------------------------------------------------ what nobody tells of */
+
+static const char *const scans[] = { NULL, "inotify", "fanotify", "fanotify,children" };
+
+static bool has_fanotify(const char *no)
+{
+	return geteuid() == 0 && (no == NULL || strstr(no, "fanotify") == NULL);
+}
+
+/* Open files are looked at soon: it is told with the counts. */
+static void await_held(struct place *p, uint32_t i, uint32_t n)
+{
+	while (p->s.p.objects.instance != i || p->s.p.objects.count != n) {
+		struct keeper_message m = { 0 };
+
+		cr_assert_eq(peer_recv_any(&p->s.p, &m), 0, "it holds %u", p->s.p.objects.count);
+	}
+}
+
+Test(track, finds_what_nobody_has_told_of)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(scans); i++) {
+		struct place p;
+
+		/* With neither of the two nothing is found. */
+		if (i == 1 && !has_fanotify(scans[i]))
+			continue;
+		open_place(&p, scans[i]);
+		make_own(&p, "-s");
+		IPC(&p, 3, "raw:%-a", "hold:%-s");
+		make_own(&p, "-t");
+		IPC(&p, 4, "hold:%-t");
+		if (!has_fanotify(scans[i]))
+			await_held(&p, 3, 1);
+		end(&p, 3);
+		expect_unlinked(&p, 3, TRACK_SHARED_MEMORY, "-a");
+		cr_expect(has_ended(&p, 3));
+		end(&p, 4);
+		cr_expect(has_ended(&p, 4));
+		cr_expect_not(exists(name_of(&p, "-a")));
+		cr_expect(exists(name_of(&p, "-s")) && exists(name_of(&p, "-t")));
+		shm_unlink(name_of(&p, "-s"));
+		shm_unlink(name_of(&p, "-t"));
+		close_place(&p);
+	}
+}
+
+Test(track, leaves_what_a_stranger_has_too)
+{
+	struct place p;
+	int fd;
+
+	open_place(&p, "fanotify");
+	IPC(&p, 1, "crowd:0");
+	fd = shm_open(p.own, O_CREAT | O_EXCL | O_RDWR, 0600);
+	cr_assert(fd >= 0);
+	IPC(&p, 2, "hold:%", "raw:%-a");
+	await_held(&p, 2, 1); /* the walk is over */
+	close(fd);
+	end(&p, 2);
+	expect_unlinked(&p, 2, TRACK_SHARED_MEMORY, "-a");
+	cr_expect(has_ended(&p, 2));
+	cr_expect(exists(p.own));
+	shm_unlink(p.own);
+	close_place(&p);
+}
+
+/* Under another name as soon as it is there. */
+Test(track, finds_it_under_its_last_name)
+{
+	struct place p;
+
+	if (!has_fanotify(NULL))
+		cr_skip_test("not root");
+	open_place(&p, NULL);
+	for (uint32_t gen = 1; gen <= 20; gen++) {
+		start_ipc(&p, 1, gen, (const char *const[]){ "raw:%", "mv:%", NULL });
+		expect_output(&p.s, "ok\n");
+		peer_signal(&p.s.p, 1, gen, SIGKILL, KEEPER_SCOPE_TREE);
+		expect_unlinked(&p, 1, TRACK_SHARED_MEMORY, "-n");
+		cr_expect(has_ended(&p, 1));
+	}
+	close_place(&p);
+}
+
+Test(track, finds_sysv_by_its_maker)
+{
+	struct place p;
+	int id, other = shmget(IPC_PRIVATE, 4096, IPC_CREAT | 0600), queue;
+
+	open_place(&p, NULL);
+	start_ipc(&p, 1, 1, (const char *const[]){ "sysvshm", NULL });
+	id = read_id(&p);
+	start_ipc(&p, 2, 1, (const char *const[]){ "sysvpost", NULL });
+	queue = read_id(&p);
+	end(&p, 1);
+	cr_expect_eq(expect(&p.s, KEEPER_UNLINKED).object, (uint32_t)TRACK_SYSV_SHM);
+	cr_expect(has_ended(&p, 1));
+	cr_expect_eq(shmctl(id, IPC_RMID, NULL), -1);
+	end(&p, 2);
+	cr_expect_eq(expect(&p.s, KEEPER_UNLINKED).object, (uint32_t)TRACK_SYSV_MSG);
+	cr_expect(has_ended(&p, 2));
+	cr_expect_eq(msgctl(queue, IPC_RMID, NULL), -1);
+	close_place(&p);
+	cr_expect_eq(shmctl(other, IPC_RMID, NULL), 0);
+}
+
+Test(track, leaves_sysv_that_was_handed_over)
+{
+	struct place p;
+	char word[64];
+	int id;
+
+	open_place(&p, NULL);
+	start_ipc(&p, 1, 1, (const char *const[]){ "sysvshm", NULL });
+	id = read_id(&p);
+	snprintf(word, sizeof(word), "say:UNREGISTER:%d:sysv_shm", id);
+	IPC(&p, 2, word);
+	end(&p, 1);
+	cr_expect(has_ended(&p, 1));
+	cr_expect_eq(shmctl(id, IPC_RMID, NULL), 0);
 	close_place(&p);
 }

@@ -1,0 +1,269 @@
+/*
+ * SysV objects that nobody has told of, when an instance has ended: shared memory names the process that has made it,
+ * a message queue those that have sent and received last. What is taken for the instance's was made since its start, by
+ * a process that was known as one of it at that time; so which those are is remembered with the time for which their
+ * numbers meant them. A semaphore set names nobody.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/msg.h>
+#include <sys/shm.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "keeper/tracker.h"
+#include "proc/tag.h"
+#include "proc/tree.h"
+
+/* Their times are whole seconds, of a clock that lags behind by up to a tick. */
+#define SECOND_NS (MPS_NS_PER_S + 10 * MPS_NS_PER_MS)
+
+enum { SEEN_MAX = 32, GIVEN_MAX = 1024 };
+
+/* The newest ones. */
+struct seen {
+	size_t n; /* ever */
+	struct known {
+		pid_t pid;
+		bool reaped;
+		uint64_t start;
+		int64_t from, until; /* wall clock */
+	} all[SEEN_MAX];
+};
+
+void sysv_forget(struct slot *s)
+{
+	free(s->seen);
+	s->seen = NULL;
+}
+
+static int64_t ns_of(clockid_t clock)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return ts.tv_sec * MPS_NS_PER_S + ts.tv_nsec;
+}
+
+static int64_t wall_of(uint64_t ticks)
+{
+	int64_t since_boot = (int64_t)(ticks * (uint64_t)(MPS_NS_PER_S / sysconf(_SC_CLK_TCK)));
+
+	return ns_of(CLOCK_REALTIME) - ns_of(CLOCK_BOOTTIME) + since_boot;
+}
+
+static struct known *find(const struct slot *s, pid_t pid)
+{
+	size_t n = s->seen == NULL ? 0 : s->seen->n < SEEN_MAX ? s->seen->n : SEEN_MAX;
+
+	for (size_t i = 0; i < n; i++)
+		if (s->seen->all[i].pid == pid && !s->seen->all[i].reaped)
+			return &s->seen->all[i];
+	return NULL;
+}
+
+void sysv_seen(struct keeper *k, uint32_t index, pid_t pid, uint64_t start)
+{
+	struct slot *s = &k->slots[index];
+	struct proc_stat st;
+	struct known *p;
+
+	if (!s->scan || pid == s->pid)
+		return;
+	if (start == 0 && proc_stat_read(pid, &st) == 0)
+		start = st.start_ticks;
+	p = find(s, pid);
+	if (start == 0 || (s->seen == NULL && (s->seen = calloc(1, sizeof(*s->seen))) == NULL))
+		return;
+	if (p == NULL || p->start != start)
+		p = &s->seen->all[s->seen->n++ % SEEN_MAX];
+	*p = (struct known){ pid, false, start, wall_of(start), ns_of(CLOCK_REALTIME) };
+}
+
+void sysv_reaped(struct keeper *k, uint32_t index, pid_t pid)
+{
+	struct known *p = find(&k->slots[index], pid);
+
+	if (p == NULL)
+		return;
+	p->reaped = true;
+	p->until = ns_of(CLOCK_REALTIME);
+}
+
+/* ----------------------------------------------------------------------------------------------- handed over */
+
+static bool is_given(const struct tracker *t, enum track_type type, const char *name)
+{
+	struct track_identity id;
+
+	for (size_t i = 0; i < t->n_given; i++)
+		if (t->given[i].type == type && strcmp(t->given[i].name, name) == 0)
+			return object_identify(type, name, &id) &&
+			       id.ino == t->given[i].identity.ino;
+	return false;
+}
+
+static void drop_gone(struct tracker *t)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < t->n_given; i++)
+		if (is_given(t, t->given[i].type, t->given[i].name))
+			t->given[n++] = t->given[i];
+	t->n_given = n;
+}
+
+void sysv_given(struct tracker *t, enum track_type type, const char *name)
+{
+	struct given g = { .type = type };
+
+	if (name[0] == 'k' || strlen(name) >= sizeof(g.name) ||
+	    !object_identify(type, name, &g.identity) || is_given(t, type, name))
+		return;
+	strcpy(g.name, name);
+	if (t->given == NULL)
+		t->given = malloc(GIVEN_MAX * sizeof(*t->given));
+	if (t->given != NULL && t->n_given == GIVEN_MAX)
+		drop_gone(t);
+	if (t->given != NULL && t->n_given < GIVEN_MAX)
+		t->given[t->n_given++] = g;
+	else
+		t->too_many_given = true;
+}
+
+/* -------------------------------------------------------------------------------------------------------- scan */
+
+struct found {
+	enum track_type type;
+	int id;
+	struct ipc_perm perm;
+	time_t changed;
+	pid_t maker;
+	time_t at; /* he was it then */
+};
+
+/* Its number is another's by now. */
+static bool is_stranger(struct keeper *k, pid_t pid)
+{
+	uint32_t keeper, index, gen;
+	struct proc_stat st;
+
+	return proc_stat_read(pid, &st) == 0 &&
+	       !(tag_parse(tag_get(pid), &keeper, &index, &gen) && keeper == k->id);
+}
+
+/* At that time the number meant a process of the instance; *ret_start its start if it is known. */
+static bool was_of(struct keeper *k, uint32_t index, pid_t pid, time_t at, uint64_t *ret_start)
+{
+	const struct slot *s = &k->slots[index];
+	int64_t ns = at * MPS_NS_PER_S;
+	size_t n = s->seen == NULL ? 0 : s->seen->n < SEEN_MAX ? s->seen->n : SEEN_MAX;
+
+	*ret_start = 0;
+	if (pid <= 1 || is_stranger(k, pid))
+		return false;
+	if (pid == s->pid && ns + SECOND_NS >= s->began && ns <= s->ended_wall.ns)
+		return true;
+	for (size_t i = 0; i < n; i++) {
+		const struct known *p = &s->seen->all[i];
+
+		*ret_start = p->start;
+		if (p->pid == pid && ns + SECOND_NS >= p->from && ns <= p->until)
+			return true;
+	}
+	return false;
+}
+
+static bool has_record(const struct tracker *t, enum track_type type, const char *id, key_t key)
+{
+	char name[16];
+
+	snprintf(name, sizeof(name), "k%08x", (unsigned)key);
+	return track_find(&t->registry, type, id, strlen(id)) != NULL ||
+	       (key != IPC_PRIVATE && track_find(&t->registry, type, name, strlen(name)) != NULL);
+}
+
+static void take(struct keeper *k, uint32_t index, const struct found *f)
+{
+	struct tracker *t = k->tracker;
+	struct sender s = { .pid = f->maker, .uid = f->perm.uid };
+	struct track_record *r;
+	char name[16];
+
+	snprintf(name, sizeof(name), "%d", f->id);
+	if (f->perm.uid != f->perm.cuid ||
+	    f->changed * MPS_NS_PER_S + SECOND_NS < k->slots[index].began ||
+	    !was_of(k, index, f->maker, f->at, &s.start) || is_given(t, f->type, name) ||
+	    has_record(t, f->type, name, f->perm.__key))
+		return;
+	s.holding = holding_of_slot(k, index);
+	s.sent_ns = f->changed * MPS_NS_PER_S;
+	r = s.holding != NULL ? track_record(t, &s, f->type, name, strlen(name)) : NULL;
+	if (r == NULL)
+		return;
+	if (object_settle(r) && tracker_knows(r))
+		track_journal_add(&t->journal, r);
+	else
+		leak_forget(t, r);
+}
+
+static void scan_memory(struct keeper *k, uint32_t index)
+{
+	struct shm_info info;
+	int last = shmctl(0, SHM_INFO, (struct shmid_ds *)(void *)&info);
+
+	for (int i = 0; i <= last && info.used_ids > 0; i++) {
+		struct shmid_ds ds = { 0 };
+		int id = shmctl(i, SHM_STAT, &ds);
+		struct found f = { TRACK_SYSV_SHM, id,		ds.shm_perm,
+				   ds.shm_ctime,   ds.shm_cpid, ds.shm_ctime };
+
+		if (id < 0)
+			continue;
+		info.used_ids--;
+		if (!(ds.shm_perm.mode & SHM_DEST)) /* it goes by itself */
+			take(k, index, &f);
+	}
+}
+
+/*
+ * Who has sent last need not have made it. So nobody else may have received, and either somebody of the instance has, or
+ * it has no key by which a stranger would find it.
+ */
+static bool is_own_queue(struct keeper *k, uint32_t index, const struct msqid_ds *ds)
+{
+	uint64_t start;
+
+	if (ds->msg_lrpid == 0)
+		return ds->msg_perm.__key == IPC_PRIVATE;
+	return was_of(k, index, ds->msg_lrpid, ds->msg_rtime, &start);
+}
+
+static void scan_queues(struct keeper *k, uint32_t index)
+{
+	struct msginfo info;
+	int last = msgctl(0, MSG_INFO, (struct msqid_ds *)(void *)&info);
+
+	for (int i = 0; i <= last && info.msgpool > 0; i++) {
+		struct msqid_ds ds = { 0 };
+		int id = msgctl(i, MSG_STAT, &ds);
+		struct found f = { TRACK_SYSV_MSG, id,		 ds.msg_perm,
+				   ds.msg_ctime,   ds.msg_lspid, ds.msg_stime };
+
+		if (id < 0)
+			continue;
+		info.msgpool--;
+		if (is_own_queue(k, index, &ds))
+			take(k, index, &f);
+	}
+}
+
+void sysv_scan(struct keeper *k, uint32_t index)
+{
+	if (k->tracker->too_many_given)
+		return;
+	scan_memory(k, index);
+	scan_queues(k, index);
+}

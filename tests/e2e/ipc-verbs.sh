@@ -1,0 +1,103 @@
+#!/bin/bash
+# mpsup ipc: what it lists, cleans, unlinks and registers.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+cp "$B/libmpsup-preload.so" "$T/bin/" || exit 1
+ln -s libmpsup-preload.so "$T/bin/libmpsup-preload.before-libasan.so"
+N=mpsv$$
+shm=/dev/shm/$N
+ipc() { # status, arguments
+  local want=$1
+  shift
+  expect "$want" "$MPSUP" ipc "$@"
+}
+there() { [ -e "$1" ]; }
+is_not_there() { [ ! -e "$1" ]; }
+# A row's column of ls --json: column NAME KEY
+column() {
+  "$MPSUP" ipc ls --all --json | python3 -c '
+import json, sys
+for o in json.load(sys.stdin)["objects"]:
+    if o["name"] == sys.argv[1]:
+        print(o[sys.argv[2]])' "$1" "$2"
+}
+
+say "ls shows what programs have, of whom, and who uses it"
+config <<X2
+[program:makes]
+command=bash -c 'echo x >$shm-a; exec 7<$shm-a; echo \$\$ >$T/pid; read -r <$T/never'
+startsecs=0
+autorestart=false
+X2
+mkfifo "$T/never"
+start_mpsup
+must test -s "$T/pid"
+pid=$(cat "$T/pid")
+ipc 0 ls
+contains "$T/out" "^TYPE +NAME +SIZE +AGE +CREATOR +PROGRAM +USED BY" || fail "no title"
+contains "$T/out" "^shared_memory +/$N-a +[0-9]+. +[0-9:]+ +$pid +makes +.*$pid \(bash\)" || fail "no row"
+[ "$(column "/$N-a" program)" = makes ] || fail "JSON: $(column "/$N-a" program)"
+[ "$(column "/$N-a" left)" = False ] || fail "JSON: left"
+[ "$(column "/$N-a" used_by)" = "[$pid]" ] || fail "used by $(column "/$N-a" used_by)"
+
+say "what is in use is not unlinked, and it is said by whom"
+ipc 1 unlink "/$N-a"
+contains "$T/err" "shared memory /$N-a is in use by $pid \(bash\)" || fail "it says otherwise"
+ipc 1 unlink "/$N-none"
+contains "$T/err" "there is no object /$N-none" || fail "it says otherwise"
+echo y >"$shm-b"
+ipc 0 unlink "shared_memory:/$N-b"
+is_not_there "$shm-b" || fail "it is still there"
+
+say "clean finds what strangers have left, by name, unless it is in use or of a program that runs"
+echo y >"$shm-c"
+echo y >"$shm-d"
+exec 8<"$shm-d"
+ipc 0 clean --dry-run --match "$N-*"
+contains "$T/out" "^would unlink shared memory /$N-c$" || fail "not that it would"
+there "$shm-c" || fail "a dry run unlinks"
+ipc 0 clean --older-than 1h --match "$N-*"
+there "$shm-c" || fail "it is not as old as that"
+ipc 0 clean --match "$N-*"
+contains "$T/out" "^unlinked shared memory /$N-c$" || fail "not that it did"
+contains "$T/out" "^kept shared memory /$N-d: in use$" || fail "not that it is in use"
+is_not_there "$shm-c" || fail "it is still there"
+there "$shm-d" || fail "one too many is gone"
+there "$shm-a" || fail "one too many is gone"
+exec 8<&-
+ipc 0 unlink "/$N-d"
+
+say "what an instance has left whose keeper and supervisor were killed is listed as left, and cleaned"
+kill -STOP "$supervisor"
+kill -KILL "$keeper" "$supervisor"
+must gone "$keeper" "$supervisor" "$pid"
+there "$shm-a" || fail "it is gone already"
+ipc 0 ls
+contains "$T/out" "/$N-a .* makes \(left\) " || fail "not marked"
+ipc 0 clean --dry-run
+contains "$T/out" "^would unlink shared memory /$N-a \(program makes\)$" || fail "not that it would"
+ipc 0 clean
+contains "$T/out" "^unlinked shared memory /$N-a \(program makes\)$" || fail "not that it did"
+is_not_there "$shm-a" || fail "it is still there"
+
+say "register makes files and folders go with what runs, and unregister keeps them"
+mkdir -p "$T/scratch/deep" "$T/kept"
+touch "$T/scratch/deep/x" "$T/one" "$T/kept/y"
+expect 0 "$MPSUP" exec -- bash -c "
+  $MPSUP ipc register folder $T/scratch && $MPSUP ipc register file $T/one && $MPSUP ipc register folder $T/kept &&
+  $MPSUP ipc unregister folder $T/kept"
+is_not_there "$T/scratch" || fail "the folder is still there"
+is_not_there "$T/one" || fail "the file is still there"
+there "$T/kept/y" || fail "what was unregistered is gone"
+echo y >"$shm-e"
+expect 1 "$MPSUP" exec -- "$MPSUP" ipc register shared_memory "/$N-e"
+contains "$T/err" "is there already" || fail "it says otherwise"
+there "$shm-e" || fail "what was there before is gone"
+rm "$shm-e"
+ipc 2 register folders "$T/kept"
+contains "$T/err" "did you mean folder" || fail "it does not guess"
+ipc 1 register folder "$T/kept"
+contains "$T/err" "MPSUP_TRACKER is not set" || fail "it says otherwise"
+ipc 2 unlink
+ipc 2 nonsense
