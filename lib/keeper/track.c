@@ -356,7 +356,7 @@ static void inherit(struct tracker *t, const char *journal)
 {
 	struct track_heir heir = TRACK_HEIR_INIT;
 	struct track_registry old = { 0 };
-	struct holding *h = track_unclaimed(t);
+	struct holding *h = holding_named(t, "");
 
 	if (track_journal_read(journal, &old, &heir) == 0 && !heir.other_boot)
 		for (size_t i = 0; i < old.n_buckets; i++)
@@ -368,6 +368,7 @@ static void inherit(struct tracker *t, const char *journal)
 	if (h != NULL)
 		slate_read_all(t->dir, &t->registry, holding_rest(t, h));
 	slate_remove_all(t->dir);
+	t->pass_due = t->kept != NULL; /* at once: their makers are dead */
 }
 
 /* Programs that run go on with those that they have. */
