@@ -234,6 +234,8 @@ static void on_made(struct keeper *k, const struct sender *maker, const struct m
 	if (name == NULL)
 		return;
 	if (scan_stat(made->name, &st) == 0 && is_still(made->name, made->what)) {
+		if (is_homeless(h, made->what)) /* no more: its next name is inotify's matter */
+			h->maker.holding = NULL;
 		scan_found(k, maker, type, name, &st);
 		return;
 	}
