@@ -387,6 +387,7 @@ static int open_signals(bool in_job)
 		sigaddset(&set, forwarded[i]);
 	blocked = set;
 	sigaddset(&blocked, SIGPIPE);
+	sigaddset(&blocked, SIGXFSZ); /* a limit of the size of files is an error of writing */
 	/* What stops a job does not stop us: until the front's command is there we are part of it. */
 	for (size_t i = 0; in_job && i < ARRAY_SIZE(stopping); i++)
 		sigaddset(&blocked, stopping[i]);
