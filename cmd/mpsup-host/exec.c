@@ -46,7 +46,7 @@ struct front {
 	pid_t keeper;
 	int sock, signals;
 	struct mps_time deadline; /* ns 0 = none */
-	bool timed_out, keeper_killed;
+	bool timed_out, keeper_killed, has_shim;
 
 	pid_t command; /* 0 = not started, or over */
 	int stopped;   /* the signal that has stopped it, 0 = it runs */
@@ -162,6 +162,7 @@ static void be_keeper(const struct front *f, int sock, pid_t pid)
 		.command = &f->spawn,
 		.grace = f->options->grace,
 		.dir = f->options->dir,
+		.scan = f->options->dir != NULL && !f->has_shim,
 	};
 	const struct keeper_options o = {
 		.name = slash != NULL ? slash + 1 : f->options->argv[0],
@@ -472,7 +473,7 @@ static int run(struct front *f)
 /* ------------------------------------------------------------------------------------------------- tracker */
 
 /* The command's environment: with the way to the tracker, and the shim where its loader can load it. */
-static char **make_environment(const struct exec_options *o, const char *path)
+static char **make_environment(const struct exec_options *o, const char *path, bool *ret_has_shim)
 {
 	static const char variable[] = "MPSUP_TRACKER=";
 	static struct elf_cache elves;
@@ -491,6 +492,7 @@ static char **make_environment(const struct exec_options *o, const char *path)
 	packed = strv_pack(v);
 	if (packed != NULL && shim != NULL && elf_can_preload(&elves, path, getenv("PATH")))
 		with_shim = shim_add(packed, shim);
+	*ret_has_shim = with_shim != NULL;
 	if (with_shim == NULL)
 		return packed;
 	free(packed);
@@ -540,7 +542,7 @@ int exec_run(const struct exec_options *options)
 		return complain(&f, r == -ENOENT ? EXEC_NOT_FOUND : EXEC_CANNOT, strerror(-r));
 	f.spawn.path = path;
 	if (options->dir != NULL)
-		envp = make_environment(options, path);
+		envp = make_environment(options, path, &f.has_shim);
 	if (envp != NULL)
 		f.spawn.envp = envp;
 	sigfillset(&all);

@@ -41,7 +41,7 @@ int front_start(struct keeper *k)
 		.grace = front->grace,
 		.name = k->options->name,
 		.cleanup = KEEPER_CLEAN_EXIT,
-		.scan = front->dir != NULL,
+		.scan = front->scan,
 	};
 	struct mps_spawn spawn = *front->command;
 	int r;

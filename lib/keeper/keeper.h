@@ -5,6 +5,7 @@
 #ifndef KEEPER_KEEPER_H
 #define KEEPER_KEEPER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/mtime.h"
@@ -22,6 +23,8 @@ struct keeper_front {
 	const struct mps_spawn *command;
 	struct mps_time grace; /* between TERM and KILL of what is left */
 	const char *dir;       /* of the resource tracker; NULL = there is none */
+	/* Also for what nobody tells it of. Letting go of that takes the kernel 10 ms, for which the front would wait. */
+	bool scan;
 };
 #define KEEPER_FRONT_INSTANCE 1
 
