@@ -215,7 +215,8 @@ bool track_on_end(struct keeper *k, uint32_t index)
 
 	if (t == NULL)
 		return true;
-	if (h == NULL && t->unknown == NULL) { /* nobody of it has connected, unless a moment ago */
+	if (h == NULL && t->unknown == NULL &&
+	    !t->caught_up) { /* nobody of it has connected, unless a moment ago */
 		track_on_connect(k);
 		h = k->slots[index].holding;
 	}
@@ -224,8 +225,9 @@ bool track_on_end(struct keeper *k, uint32_t index)
 		return false;
 	if (h != NULL)
 		track_listen(k, h);
-	shm_read(k);
-	if (k->slots[index].scan)
+	if (!t->caught_up || k->reaped) /* also by what has died while we looked */
+		shm_read(k);
+	if (k->slots[index].scan && !(t->caught_up && t->no_sysv && !k->reaped))
 		sysv_scan(k, index);
 	h = k->slots[index].holding;
 	if (h == NULL)

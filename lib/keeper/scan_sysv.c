@@ -260,6 +260,15 @@ static void scan_queues(struct keeper *k, uint32_t index)
 	}
 }
 
+bool sysv_is_none(void)
+{
+	struct shm_info shm;
+	struct msginfo msg;
+
+	return shmctl(0, SHM_INFO, (struct shmid_ds *)(void *)&shm) >= 0 && shm.used_ids == 0 &&
+	       msgctl(0, MSG_INFO, (struct msqid_ds *)(void *)&msg) >= 0 && msg.msgpool == 0;
+}
+
 void sysv_scan(struct keeper *k, uint32_t index)
 {
 	if (k->tracker->too_many_given)

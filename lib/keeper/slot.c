@@ -420,7 +420,7 @@ void slot_on_exit(struct keeper *k, uint32_t index)
 	/* While the zombie holds the number, its process group can be no other's. */
 	if (s->kill && s->state == SLOT_ALIVE && s->leftovers != KEEPER_LEFT_KEEP)
 		kill(-slot_group(s), SIGKILL);
-	track_on_connect(k); /* as long as it is a zombie it can be told whose it is */
+	track_catch_up(k); /* as long as it is a zombie it can be told whose it is */
 	if (s->pid != 0 && !reap(s, &si))
 		return;
 	if (s->exec_fd >= 0)

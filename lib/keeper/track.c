@@ -274,8 +274,6 @@ void track_on_connect(struct keeper *k)
 
 	if (t == NULL || t->listener < 0)
 		return;
-	if (t->fanotify >= 0) /* who is asked for by his number may be gone soon */
-		shm_read(k);
 	for (;;) {
 		int64_t now = wall_ns();
 		int fd = accept4(t->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -285,6 +283,8 @@ void track_on_connect(struct keeper *k)
 				t->connected_since = now;
 			break;
 		}
+		if (t->fanotify >= 0) /* who is asked for by his number may be gone soon */
+			shm_read(k);
 		keeper_lift(&fd);
 		if (!admit(k, fd))
 			close(fd);
@@ -520,10 +520,23 @@ void track_forget(struct keeper *k, uint32_t index)
 	holding_drop(k->tracker, h);
 }
 
+/* What has happened before the loop woke up, and so before any death of which it was told then. */
+void track_catch_up(struct keeper *k)
+{
+	if (k->tracker == NULL || k->tracker->caught_up)
+		return;
+	track_on_connect(k);
+	shm_read(k);
+	k->tracker->no_sysv = sysv_is_none();
+	k->tracker->caught_up = true;
+}
+
 void track_begin_turn(struct keeper *k)
 {
-	if (k->tracker != NULL)
-		k->tracker->turn_until.ns = mps_now().ns + TRACK_TURN_NS;
+	if (k->tracker == NULL)
+		return;
+	k->tracker->turn_until.ns = mps_now().ns + TRACK_TURN_NS;
+	k->tracker->caught_up = false;
 }
 
 void track_turn(struct keeper *k)

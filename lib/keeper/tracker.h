@@ -154,6 +154,9 @@ struct tracker {
 	struct left *left;
 	size_t n_left;
 
+	bool caught_up; /* in this turn: track_catch_up() */
+	bool no_sysv;	/* .. there was no object of SysV at all then */
+
 	int inotify;
 	struct moved moved;
 
@@ -193,6 +196,8 @@ void track_listen(struct keeper *k, struct holding *h);
 void track_on_start(struct keeper *k, const struct keeper_start *start, uid_t uid);
 /* The slot's number may be another's from here on. */
 void track_forget(struct keeper *k, uint32_t index);
+/* Before somebody is reaped of whose end the loop was told; once a turn. */
+void track_catch_up(struct keeper *k);
 /* The loop has waited, and works now. */
 void track_begin_turn(struct keeper *k);
 /* A bounded part of what there is to do. */
@@ -300,6 +305,8 @@ void sysv_forget(struct slot *s);
 void sysv_reaped(struct keeper *k, uint32_t index, pid_t pid);
 /* Whatever has that name is nobody's any more. */
 void sysv_given(struct tracker *t, enum track_type type, const char *name);
+/* There is no shared memory and no queue, whose ever. */
+bool sysv_is_none(void);
 /* The instance has ended: what it has made and nobody has told of becomes records. */
 void sysv_scan(struct keeper *k, uint32_t index);
 
