@@ -82,8 +82,9 @@ bool heir_succeeds(struct keeper *k, uint32_t index)
 	}
 	keeper_unwatch(k, &s->pidfd);
 	s->pidfd = TAKE_FD(s->heir_fd);
+	if (s->first == 0)
+		s->first = s->pid;
 	s->pid = s->heir;
 	s->heir = 0;
-	s->inherited = true;
 	return true;
 }

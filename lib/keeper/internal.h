@@ -58,7 +58,7 @@ struct slot {
 	int exec_fd;
 	pid_t heir; /* who has been named as the main process while pid lives; 0 = nobody */
 	int heir_fd;
-	bool inherited; /* pid is not the one that was started */
+	pid_t first; /* who was started, if pid has succeeded it; 0 = pid is it */
 	uint8_t state;
 	uint8_t leftovers; /* enum keeper_leftovers */
 	uint8_t reports;

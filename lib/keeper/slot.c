@@ -62,7 +62,7 @@ pid_t slot_main(const struct slot *s)
 /* What we start leads a group, or will in a moment; until it is reaped no other has that number. */
 pid_t slot_group(const struct slot *s)
 {
-	pid_t group = s->inherited ? getpgid(s->pid) : s->pid;
+	pid_t group = s->first != 0 ? getpgid(s->pid) : s->pid;
 
 	return group > 1 ? group : s->pid; /* kill(2) takes -1 and 1 for all */
 }
@@ -224,7 +224,8 @@ void slot_start(struct keeper *k, const struct keeper_start *start, struct mps_s
 	s->leftovers = (uint8_t)start->leftovers;
 	s->grace = start->grace;
 	s->reports &= REPORT_OBJECTS;
-	s->kill = s->tree_left = s->inherited = false;
+	s->kill = s->tree_left = false;
+	s->first = 0;
 	s->deadline.ns = 0;
 	k->n_live++;
 	s->sent = 0;
@@ -408,7 +409,7 @@ static bool reap(const struct slot *s, siginfo_t *ret)
 	if (waitid(P_PID, (id_t)s->pid, ret, WEXITED | WNOHANG) == 0)
 		return ret->si_pid == s->pid;
 	ret->si_code = CLD_EXITED; /* an heir that has shed our mark was reaped as a stray */
-	return s->inherited && errno == ECHILD;
+	return s->first != 0 && errno == ECHILD;
 }
 
 void slot_on_exit(struct keeper *k, uint32_t index)

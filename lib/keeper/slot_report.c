@@ -37,6 +37,8 @@ static void describe(const struct slot *s, uint32_t index, unsigned report,
 	case REPORT_STARTED:
 		m->type = KEEPER_STARTED;
 		m->time = s->started;
+		if (s->first != 0) /* it has ended since; MAIN follows */
+			m->pid = s->first;
 		break;
 	case REPORT_MAIN:
 		m->type = KEEPER_MAIN;

@@ -84,7 +84,7 @@ static bool is_main(const struct keeper *k, const struct stray *s)
 {
 	const struct slot *slot = s->slot != NO_SLOT ? &k->slots[s->slot] : NULL;
 
-	return slot != NULL && slot->inherited && slot->pid == s->pid && slot->state == SLOT_ALIVE;
+	return slot != NULL && slot->first != 0 && slot->pid == s->pid && slot->state == SLOT_ALIVE;
 }
 
 static bool owned_by_ending(const struct keeper *k, const struct stray *s)
