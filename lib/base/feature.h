@@ -16,6 +16,7 @@ enum feature {
 	FEATURE_INOTIFY, /* what happens in /dev/shm is told by inotify(7); else it is looked at in the end */
 	FEATURE_FANOTIFY, /* who makes something there by fanotify(7); else open files and maps tell whose it is */
 	FEATURE_LEASE, /* F_SETLEASE tells whether a file is in use; else fds and maps in /proc */
+	FEATURE_FUTEX_WAITV, /* a sleep on several words, Linux 5.16; else on one, in slices */
 	N_FEATURES
 };
 
