@@ -41,19 +41,21 @@ static int lock_until(pthread_mutex_t *m, struct mps_time until)
 				       : pthread_mutex_clocklock(m, clock, &ts);
 }
 
+int robust_locked(pthread_mutex_t *m, int r)
+{
+	if (r != EOWNERDEAD)
+		return -r;
+	pthread_mutex_consistent(m);
+	return EOWNERDEAD;
+}
+
 int robust_lock(pthread_mutex_t *m, struct mps_time until)
 {
 	int r = until.ns == INT64_MAX ? pthread_mutex_lock(m) : pthread_mutex_trylock(m);
 
 	if (r == EBUSY && until.ns > 0)
 		r = lock_until(m, until);
-	if (r == 0)
-		return 0;
-	if (r == EOWNERDEAD) {
-		pthread_mutex_consistent(m);
-		return EOWNERDEAD;
-	}
-	return r == EBUSY ? -ETIMEDOUT : -r;
+	return r == EBUSY ? -ETIMEDOUT : robust_locked(m, r);
 }
 
 int robust_lock_brief(pthread_mutex_t *m, struct mps_time until)

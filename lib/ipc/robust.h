@@ -21,6 +21,8 @@ int robust_init(pthread_mutex_t *m, int type);
  * is told once. -ETIMEDOUT, -EDEADLK, -EAGAIN (recursion).
  */
 int robust_lock(pthread_mutex_t *m, struct mps_time until);
+/* What one of the C library's locking calls has answered as robust_lock() would; made consistent on EOWNERDEAD. */
+int robust_locked(pthread_mutex_t *m, int r);
 /* For what is done within a moment, whatever the time: waits for ROBUST_BRIEF_NS at least, as a holder may be stopped. */
 #define ROBUST_BRIEF_NS MPS_NS_PER_S
 int robust_lock_brief(pthread_mutex_t *m, struct mps_time until);
