@@ -15,6 +15,8 @@ static const char *const names[N_FEATURES] = {
 	[FEATURE_INOTIFY] = "inotify",
 	[FEATURE_FANOTIFY] = "fanotify",
 	[FEATURE_LEASE] = "lease",
+	[FEATURE_MEMFD] = "memfd",
+	[FEATURE_TMPFILE] = "tmpfile",
 };
 
 bool feature_allowed(enum feature f)
