@@ -313,6 +313,7 @@ static int create_named(const char *name, size_t size, struct mps_shm **ret)
 		return r;
 	fd = r = create_file(path, size);
 	if (r >= 0) {
+		tracker_made(TRACK_SHARED_MEMORY, name);
 		r = new_handle(fd, name, true, ret);
 		if (r == 0)
 			return 0;
