@@ -405,26 +405,36 @@ bool mps_barrier_is_broken(struct mps_barrier *b);
 /*
  * A segment: zeroed memory that is really there (-ENOSPC at the creation, no SIGBUS later). Without a name it is a memfd,
  * which cannot be shrunk under anybody, and is gone with its last user. With one it is known to the resource
- * tracker before it exists, and opening never makes it the opener's.
+ * tracker before it exists, and opening never makes it the opener's. Names are those of shm_open(3): up to 250 bytes without
+ * '/', but for one at the front, which may be missing. -EINVAL for others, and for 0 bytes; -EEXIST.
  */
 int mps_shm_create(const char *name, size_t size, struct mps_shm **ret);
-/* -ENOENT ... */
+/* -ENOENT: there is none, or it is not ready: it has no bytes yet. */
 int mps_shm_open(const char *name, bool writable, struct mps_shm **ret);
-/* Takes over the descriptor of a memfd or of a file of /dev/shm. On error it stays the caller's. */
+/* Takes over the descriptor of a memfd or of a file of /dev/shm. On error (-EINVAL: neither) it stays the caller's. */
 int mps_shm_from_fd(int fd, struct mps_shm **ret);
 /* -ENOENT when it is gone. */
 int mps_shm_unlink(const char *name);
-/* All of it, mapped; NULL: it has no bytes, or was resized (mps_shm_map()). */
+/* All of it, mapped, as long as it was then; NULL: it had no bytes. */
 void *mps_shm_data(const struct mps_shm *shm);
 /* Bytes as of now. */
 size_t mps_shm_size(const struct mps_shm *shm);
-const char *mps_shm_name(const struct mps_shm *shm); /* NULL = none */
+const char *mps_shm_name(const struct mps_shm *shm); /* "/name"; NULL = none, or not known */
 int mps_shm_fileno(const struct mps_shm *shm);
-/* Checks that it is so long (-ERANGE), and maps it anew where others have made it longer. offset need not be aligned. */
+/*
+ * Checks that it is so long now (-ERANGE), and maps it anew where others have made it longer: what mps_shm_data() gave
+ * before stays valid. offset need not be aligned.
+ */
 int mps_shm_map(struct mps_shm *shm, size_t offset, size_t n, void **ret_p);
-/* Longer (-ENOSPC) or, with a name, shorter. Pointers into it are not valid any more. -EPERM: sealed. */
+/*
+ * Longer (-ENOSPC) or, with a name, shorter. Pointers into it are not valid any more, and no other thread is within a call
+ * with this handle. -EPERM: sealed; -EACCES: opened to be read.
+ */
 int mps_shm_resize(struct mps_shm *shm, size_t size);
-/* Of a memfd: nobody can change its size, nor (writes) its bytes any more; -EBUSY while somebody has it mapped to write. */
+/*
+ * Of a memfd (-EOPNOTSUPP): nobody can change its size, nor (writes) its bytes any more; -EBUSY while another process, or
+ * another handle, has it mapped to write. Pointers stay valid, to be read.
+ */
 int mps_shm_seal(struct mps_shm *shm, bool writes);
 void mps_shm_close(struct mps_shm *shm);
 

@@ -16,6 +16,8 @@ static const char *const names[N_FEATURES] = {
 	[FEATURE_FANOTIFY] = "fanotify",
 	[FEATURE_LEASE] = "lease",
 	[FEATURE_FUTEX_WAITV] = "futex_waitv",
+	[FEATURE_MEMFD] = "memfd",
+	[FEATURE_TMPFILE] = "tmpfile",
 };
 
 bool feature_allowed(enum feature f)

@@ -92,7 +92,13 @@ static bool note_untold(struct sweep *s)
 
 static void sweep_record(struct sweep *s, struct track_record *record)
 {
-	enum object_state state = s->how->dry_run ? object_ask(record) : object_unlink(record);
+	enum object_state state;
+
+	/* A tracker that is killed is not the end of the program that it was started for. */
+	if (object_has_creator(record))
+		state = OBJECT_USED;
+	else
+		state = s->how->dry_run ? object_ask(record) : object_unlink(record);
 
 	tell(s, record, state);
 	if (!s->how->dry_run && state != OBJECT_USED && state != OBJECT_UNKNOWN)
@@ -209,13 +215,21 @@ int track_sweep_journal(const char *path, const struct track_sweep *s)
 	return sweep_at(dir, slash != NULL ? slash + 1 : path, s, false);
 }
 
-/* "exec-PID": of mpsup exec, which removes it itself unless it is killed. */
+/*
+ * "exec-PID": of mpsup exec; "track-PID.START": of a program that has its own tracker. Both remove it themselves unless they
+ * are killed.
+ */
 static bool is_of_dead_command(const char *folder)
 {
 	int pid, end = 0;
 
-	return sscanf(folder, "exec-%d%n", &pid, &end) == 1 && folder[end] == '\0' && pid > 0 &&
-	       kill(pid, 0) < 0 && errno == ESRCH;
+	if (sscanf(folder, "exec-%d%n", &pid, &end) != 1 || folder[end] != '\0') {
+		end = 0;
+		if (sscanf(folder, "track-%d.%*u%n", &pid, &end) != 1 || end == 0 ||
+		    folder[end] != '\0')
+			return false;
+	}
+	return pid > 0 && kill(pid, 0) < 0 && errno == ESRCH;
 }
 
 int track_sweep_all(const char *base, const struct track_sweep *s)
