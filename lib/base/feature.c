@@ -15,6 +15,7 @@ static const char *const names[N_FEATURES] = {
 	[FEATURE_INOTIFY] = "inotify",
 	[FEATURE_FANOTIFY] = "fanotify",
 	[FEATURE_LEASE] = "lease",
+	[FEATURE_RWF] = "rwf",
 };
 
 bool feature_allowed(enum feature f)
