@@ -39,13 +39,18 @@ struct mps_time stream_until(int64_t timeout)
 	return (struct mps_time){ timeout > INT64_MAX - now ? INT64_MAX : now + timeout };
 }
 
+int64_t stream_left(struct mps_time until)
+{
+	return until.ns == 0 || until.ns == forever.ns ? until.ns : until.ns - mps_now().ns;
+}
+
 int stream_wait(int fd, short events, struct mps_time until)
 {
 	struct pollfd p = { .fd = fd, .events = events };
 	int r;
 
 	do {
-		int64_t left = until.ns == 0 ? 0 : until.ns - mps_now().ns;
+		int64_t left = stream_left(until);
 		struct timespec ts = { 0, 0 };
 
 		if (left > 0)

@@ -29,6 +29,8 @@ struct stream_fds {
 
 /* An absolute time for a timeout of mpsup.h: {0} = try, {INT64_MAX} = for ever. */
 struct mps_time stream_until(int64_t timeout);
+/* The other way round. */
+int64_t stream_left(struct mps_time until);
 /* 0, -ETIMEDOUT or -errno; errors and the end of file are events, too. */
 int stream_wait(int fd, short events, struct mps_time until);
 
