@@ -18,6 +18,7 @@ static const char *const names[N_FEATURES] = {
 	[FEATURE_FUTEX_WAITV] = "futex_waitv",
 	[FEATURE_MEMFD] = "memfd",
 	[FEATURE_TMPFILE] = "tmpfile",
+	[FEATURE_RWF] = "rwf",
 };
 
 bool feature_allowed(enum feature f)
