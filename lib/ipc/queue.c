@@ -55,7 +55,7 @@ void mps_queue_free(struct mps_queue *q)
 
 static int init_side(struct queue_side *side)
 {
-	return robust_init(&side->lock, PTHREAD_MUTEX_NORMAL);
+	return robust_init(&side->lock, PTHREAD_MUTEX_ERRORCHECK);
 }
 
 /* Zeroed memory that nobody else looks at yet. */
@@ -67,7 +67,7 @@ static int init_shared(struct mps_queue *q)
 	if (r == 0)
 		r = init_side(&s->consumers);
 	if (r == 0)
-		r = robust_init(&s->done_lock, PTHREAD_MUTEX_NORMAL);
+		r = robust_init(&s->done_lock, PTHREAD_MUTEX_ERRORCHECK);
 	if (r < 0)
 		return r;
 	s->ring_size = q->ring_size;
@@ -93,7 +93,7 @@ static bool is_lock(const pthread_mutex_t *m)
 {
 	pthread_mutex_t good;
 
-	if (robust_init(&good, PTHREAD_MUTEX_NORMAL) < 0)
+	if (robust_init(&good, PTHREAD_MUTEX_ERRORCHECK) < 0)
 		return false;
 	return m->__data.__kind == good.__data.__kind;
 }

@@ -38,7 +38,7 @@ static int wait_for_item(struct get *get, struct mps_time until)
 			return -EPIPE;
 		if (slept < 0)
 			return slept;
-		slept = queue_sleep(&s->consumers, &s->tail, get->tail_word, until);
+		slept = queue_sleep(&get->q->get_spin, &s->tail, get->tail_word, until);
 	}
 	atomic_store_explicit(&s->consumers.seen, get->tail_word, memory_order_relaxed);
 	return n_left(get) <= get->q->ring_size / QUEUE_RECORD ? 0 : -EBADMSG;

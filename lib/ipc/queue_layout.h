@@ -55,7 +55,6 @@ struct queue_counter {
 struct queue_side {
 	pthread_mutex_t lock;
 	_Atomic uint32_t seen; /* the other's counter's word */
-	_Atomic uint32_t vain; /* so often after each other spinning was of no use */
 	_Atomic uint64_t seen_position;
 	_Atomic uint32_t patience; /* puts until big blocks are looked for; 0 = there is none */
 } __attribute__((aligned(QUEUE_LINE)));
@@ -89,6 +88,7 @@ struct mps_queue {
 	uint32_t max_items;
 	bool joinable;
 	struct mps_shm *shm;
+	_Atomic uint32_t put_spin, get_spin; /* futex.h */
 	/* The blocks as far as we have had to do with them. Whoever holds the block may change the row. */
 	struct queue_map {
 		char *p;
@@ -136,7 +136,7 @@ int queue_look(const struct queue_counter *c, uint32_t *ret_word, uint64_t *ret_
 /* n more, at that position, in one piece with the wake-up of who sleeps. */
 void queue_advance(struct queue_counter *c, uint32_t n, uint64_t position);
 /* Waits until the word is another than `seen`. 0: look again; -ETIMEDOUT. */
-int queue_sleep(struct queue_side *side, struct queue_counter *c, uint32_t seen,
+int queue_sleep(_Atomic uint32_t *budget, struct queue_counter *c, uint32_t seen,
 		struct mps_time until);
 /* Sets the bit and wakes who sleeps, in one piece. Of the tail: with the producers' lock held. */
 void queue_mark_closed(struct queue_counter *c);

@@ -94,7 +94,7 @@ static int write_first(struct put *put, const struct mps_item *item, struct mps_
 			continue;
 		if (slept < 0)
 			return slept;
-		slept = queue_sleep(&s->producers, &s->head, put->head_word, until);
+		slept = queue_sleep(&put->q->put_spin, &s->head, put->head_word, until);
 	}
 	return r;
 }

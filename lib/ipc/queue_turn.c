@@ -2,19 +2,10 @@
  * What both sides of a queue have in common: the turn, the counter that moves on, the sleep.
  */
 #include <errno.h>
-#include <sched.h>
 
 #include "ipc/futex.h"
 #include "ipc/queue_layout.h"
 #include "ipc/robust.h"
-
-#if defined(__SANITIZE_THREAD__)
-#define TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define TSAN 1
-#endif
-#endif
 
 /* Who asks for no wait is not sent away because somebody is in the middle of a call: this is time enough for that. */
 #define SLICE (MPS_NS_PER_MS)
@@ -82,76 +73,33 @@ void queue_advance(struct queue_counter *c, uint32_t n, uint64_t position)
 	while ((word & QUEUE_SLEEPS) == 0)
 		if (atomic_compare_exchange_weak(&c->word, &word, word + n * QUEUE_ONE))
 			return;
-#ifdef TSAN
-	atomic_fetch_add(&c->word, 0); /* what the kernel does it does not see */
-#endif
 	futex_add_wake(&c->word, (int)(n * QUEUE_ONE) - QUEUE_SLEEPS, 1);
 }
 
 void queue_mark_closed(struct queue_counter *c)
 {
 	if ((atomic_load(&c->word) & QUEUE_CLOSED) == 0)
-		syscall(SYS_futex, &c->word, FUTEX_WAKE_OP, INT32_MAX, 0UL, &c->word,
-			FUTEX_OP(FUTEX_OP_OR, QUEUE_CLOSED, FUTEX_OP_CMP_EQ, 0));
+		futex_or_wake(&c->word, QUEUE_CLOSED, UINT32_MAX);
 }
 
 /* ---------------------------------------------------------------------------------------------------- the sleep */
 
-/* Spinning is for at most so many ns; after so many times in vain it is tried once in a while only. */
-#define SPIN 20000
-#define VAIN 4
-#define EACH 16
-
-static bool may_spin(void)
-{
-	cpu_set_t set;
-
-	return sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) > 1;
-}
-
-static void relax(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-	__builtin_ia32_pause();
-#elif defined(__aarch64__)
-	__asm__ volatile("yield");
-#endif
-}
-
-/* Whether the word has become another one. */
-static bool spin(struct queue_side *side, const struct queue_counter *c, uint32_t seen)
-{
-	static _Atomic int may = -1;
-	uint32_t vain = atomic_load_explicit(&side->vain, memory_order_relaxed);
-	int64_t end;
-
-	if (vain < VAIN || vain % EACH == 0) {
-		if (may < 0)
-			may = may_spin();
-		end = may > 0 ? mps_now().ns + SPIN : 0;
-		while (may > 0 && mps_now().ns < end)
-			for (int i = 0; i < 16; i++) {
-				relax();
-				if (atomic_load_explicit(&c->word, memory_order_relaxed) == seen)
-					continue;
-				atomic_store_explicit(&side->vain, 0, memory_order_relaxed);
-				return true;
-			}
-		may = -1; /* there is time to ask again */
-	}
-	atomic_store_explicit(&side->vain, vain + 1, memory_order_relaxed);
-	return false;
-}
-
-int queue_sleep(struct queue_side *side, struct queue_counter *c, uint32_t seen,
+int queue_sleep(_Atomic uint32_t *budget, struct queue_counter *c, uint32_t seen,
 		struct mps_time until)
 {
+	struct spin s;
+	bool changed;
+
 	if (until.ns == 0)
 		return -ETIMEDOUT;
 	if ((seen & QUEUE_SLEEPS) == 0) {
-		if (spin(side, c, seen))
-			return 0;
-		if (!atomic_compare_exchange_strong(&c->word, &seen, seen | QUEUE_SLEEPS))
+		s = spin_start(budget);
+		while (!(changed = atomic_load_explicit(&c->word, memory_order_relaxed) != seen) &&
+		       spin_again(&s))
+			;
+		spin_end(&s, changed);
+		if (changed ||
+		    !atomic_compare_exchange_strong(&c->word, &seen, seen | QUEUE_SLEEPS))
 			return 0;
 	}
 	return futex_wait(&c->word, seen | QUEUE_SLEEPS, until);
