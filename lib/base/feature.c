@@ -17,6 +17,7 @@ static const char *const names[N_FEATURES] = {
 	[FEATURE_LEASE] = "lease",
 	[FEATURE_MEMFD] = "memfd",
 	[FEATURE_TMPFILE] = "tmpfile",
+	[FEATURE_FUTEX_WAITV] = "futex_waitv",
 };
 
 bool feature_allowed(enum feature f)

@@ -18,6 +18,7 @@ enum feature {
 	FEATURE_LEASE, /* F_SETLEASE tells whether a file is in use; else fds and maps in /proc */
 	FEATURE_MEMFD, /* memory without a name by memfd_create(2), Linux 3.17; else a file of /dev/shm without a name */
 	FEATURE_TMPFILE, /* O_TMPFILE in /dev/shm, Linux 3.11; else a file that has its name before its size */
+	FEATURE_FUTEX_WAITV, /* a sleep on several words, Linux 5.16; else on one, in slices */
 	N_FEATURES
 };
 
