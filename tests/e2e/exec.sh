@@ -40,7 +40,7 @@ exec_is 126 -- /etc/passwd
 contains "$T/err" '^mpsup: exec: /etc/passwd: Permission denied$' || fail "it says '$(cat "$T/err")'"
 printf '#!/no/such/shell\n' >"$T/bin/broken" && chmod 755 "$T/bin/broken"
 exec_is 127 -- "$T/bin/broken"
-MPSUP_HOST=/no/host exec_is 125 -- true
+expect 125 prlimit --nofile=4 "$MPSUP" exec -- true
 
 say "options are ours up to the command, and its own from there on"
 exec_is 0 --timeout 10 -g 0.5 --track off echo --timeout 1 -- -g

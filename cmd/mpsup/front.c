@@ -3,7 +3,7 @@
  * process group, passes signals on, stops when the command stops, and exits as it does. It makes the keeper, which is the
  * command's parent and ends its tree, also when the front is no more. The keeper is this image and needs no exec.
  */
-#include "mpsup-host/exec.h"
+#include "mpsup/front.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -41,7 +41,7 @@
 enum { KILL_PATIENCE_S = 5 };
 
 struct front {
-	const struct exec_options *options;
+	const struct front_options *options;
 	struct mps_spawn spawn;
 	pid_t keeper;
 	int sock, signals;
@@ -473,7 +473,7 @@ static int run(struct front *f)
 /* ------------------------------------------------------------------------------------------------- tracker */
 
 /* The command's environment: with the way to the tracker, and the shim where its loader can load it. */
-static char **make_environment(const struct exec_options *o, const char *path, bool *ret_has_shim)
+static char **make_environment(const struct front_options *o, const char *path, bool *ret_has_shim)
 {
 	static const char variable[] = "MPSUP_TRACKER=";
 	static struct elf_cache elves;
@@ -515,7 +515,7 @@ static void leave_dir(const char *dir, bool killed)
 	rmdir(dir);
 }
 
-int exec_run(const struct exec_options *options)
+int front_run(const struct front_options *options)
 {
 	struct front f = {
 		.options = options,
