@@ -1,6 +1,7 @@
 /*
  * mpsup exec: one command under a keeper of its own. What it does is front.c's: here are the options.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,7 +19,11 @@
 #include "sup/rundir.h"
 #include "track/sweep.h"
 
-static struct front_options front = { .grace = { MPS_NS_PER_S / 2 }, .preload = true };
+enum { DIR_TRIES = 100 };
+
+static struct front_options front = { .grace = { MPS_NS_PER_S / 2 },
+				      .preload = true,
+				      .dir_lock = -1 };
 static bool tracks = true;
 
 static const struct cmd_option options[] = {
@@ -55,19 +60,25 @@ static int on_option(const struct cmd_option *o, const char *value, struct err *
 }
 
 /*
- * The tracker's, which has its number in its name until it is over, as we keep ours. First goes what others have left that
- * are no more. NULL: the command runs without.
+ * The tracker's, locked: so it is told from what is left of one that was killed, and from that of a command in another PID
+ * namespace, which may have the same number. First goes what others have left that are no more. NULL: the command runs
+ * without.
  */
-static char *make_dir(void)
+static char *make_dir(int *ret_lock)
 {
 	AUTO_FREE char *base = client_runtime_base();
-	AUTO_FREE char *name = xasprintf("exec-%d", (int)getpid());
-	AUTO_FREE char *dir = client_runtime_dir(name);
 	struct err err = ERR_INIT;
+	int r = -ENOENT;
 
 	track_sweep_all(base, &(struct track_sweep){ 0 });
-	if (rundir_make(dir, geteuid(), getegid(), &err) == 0)
-		return TAKE_PTR(dir);
+	for (int i = 0; i < DIR_TRIES && (r == -ENOENT || r == -EWOULDBLOCK); i++) {
+		AUTO_FREE char *name = xasprintf("exec-%d-%d", (int)getpid(), i);
+		AUTO_FREE char *dir = client_runtime_dir(name);
+
+		r = rundir_make(dir, geteuid(), getegid(), &err);
+		if (r == 0 && (r = rundir_lock_itself(dir, ret_lock, &err)) == 0)
+			return TAKE_PTR(dir);
+	}
 	fprintf(stderr,
 		"mpsup: exec: what the command leaves in shared memory will stay there: %s\n",
 		err.text);
@@ -109,7 +120,7 @@ static int run(struct cmd_context *ctx)
 	}
 	open_standard();
 	if (tracks)
-		dir = make_dir();
+		dir = make_dir(&front.dir_lock);
 	show_command(ctx->argv);
 	front.dir = dir;
 	front.argv = ctx->argv;

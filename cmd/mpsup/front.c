@@ -223,8 +223,10 @@ static void pass_on(struct front *f, int sig)
 /* It has all descriptors now, and who waits for the end of a pipe waits for it alone. */
 static void on_started(struct front *f, const struct keeper_message *m)
 {
+	int lock = f->options->dir_lock;
 	/* In the order in which they were opened. */
 	const struct mps_fd keep[] = { { .child = STDERR_FILENO },
+				       { .child = lock >= 0 ? lock : f->signals },
 				       { .child = f->signals },
 				       { .child = f->sock } };
 
@@ -535,6 +537,7 @@ int front_run(const struct front_options *options)
 	sigset_t all;
 	int r;
 
+	close_prepare();
 	take_signals(&f);
 	raise_nofile(&f);
 	r = find_command(options->argv[0], &path);

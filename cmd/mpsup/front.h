@@ -13,6 +13,7 @@ struct front_options {
 	struct mps_time grace;
 	const char
 		*dir; /* the resource tracker's; NULL = nothing is tracked. Goes when all is over */
+	int dir_lock; /* held until it has gone; -1 = none */
 	bool preload; /* the command gets the shim */
 	char **argv;  /* the command; NULL-terminated, not empty */
 };

@@ -309,6 +309,26 @@ ends_with 6
 contained sh -c "'$W' --ignore TERM --pidfile $T/pids & while [ ! -s $T/pids ]; do :; done; kill -USR2 \$\$"
 ends_with 140
 
+say "two of them that share the runtime directory, where both have the number 1"
+cp "$B/libmpsup-preload.so" "$T/bin/" || exit 1
+ln -s libmpsup-preload.so "$T/bin/libmpsup-preload.before-libasan.so"
+objects() { find /dev/shm -maxdepth 1 -name "mps-one-$$-*" | wc -l; }
+have() { [ "$(objects)" = "$1" ]; }
+for i in 1 2; do
+  mkfifo "$T/go$i"
+  unshare -pfm --mount-proc "$MPSUP" exec -- sh -c "'$B/e2e/ipc' shm:/mps-one-$$-$i print:ok; read x <'$T/go$i'" >"$T/one$i" 2>&1 &
+  fronts[i]=$!
+  must contains "$T/one$i" '^ok$'
+done
+"$MPSUP" exec -- true || fail "beside them"
+have 2 || fail "what they have was taken for left behind"
+for i in 1 2; do
+  echo >"$T/go$i"
+  must have $((2 - i))
+done
+wait "${fronts[@]}"
+must -t 2 nothing_left
+
 [ -z "${SAN:-}" ] || exit 0 # the sanitizers need it
 say "without /proc"
 unshare -m sh -c "mount -t tmpfs none /proc && exec '$MPSUP' exec --timeout 9 -- sh -c 'exit 8'" 2>"$T/err"
