@@ -46,7 +46,7 @@ struct front {
 	pid_t keeper;
 	int sock, signals;
 	struct mps_time deadline; /* ns 0 = none */
-	bool timed_out, keeper_killed, has_shim;
+	bool timed_out, keeper_killed, has_shim, interrupted;
 
 	pid_t command; /* 0 = not started, or over */
 	int stopped;   /* the signal that has stopped it, 0 = it runs */
@@ -322,6 +322,7 @@ static bool was_for_all(struct front *f, const struct signalfd_siginfo *si)
 
 static void on_signal(struct front *f, const struct signalfd_siginfo *si)
 {
+	f->interrupted |= si->ssi_signo == SIGINT && si->ssi_code == SI_KERNEL;
 	/* As process 1 of a container all orphans are ours. */
 	if (si->ssi_signo == SIGCHLD) {
 		siginfo_t dead = { 0 };
@@ -517,6 +518,21 @@ static void leave_dir(const char *dir, bool killed)
 	rmdir(dir);
 }
 
+/*
+ * A shell ends its script, and a loop at its prompt, for a command that Ctrl-C has ended, but not for one that exits with
+ * 130. Returns where that does not end us: as process 1.
+ */
+static void die_of_interrupt(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	signal(SIGINT, SIG_DFL);
+	raise(SIGINT);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
 int front_run(const struct front_options *options)
 {
 	struct front f = {
@@ -565,5 +581,7 @@ int front_run(const struct front_options *options)
 	close(f.signals);
 	if (options->dir != NULL)
 		leave_dir(options->dir, f.keeper_killed);
+	if (f.interrupted && f.exited && f.code != CLD_EXITED && f.status == SIGINT)
+		die_of_interrupt();
 	return r < 0 ? complain(&f, EXEC_CANNOT, strerror(-r)) : r;
 }
