@@ -252,6 +252,25 @@ must -t 1 gone "$main"
 kill_left
 rm "$T/pids"
 
+say "what it has made and somebody else still uses is named on standard error, and goes with the next one"
+cp "$B/libmpsup-preload.so" "$T/bin/" || exit 1
+ln -s libmpsup-preload.so "$T/bin/libmpsup-preload.before-libasan.so"
+exec_start -- sh -c "'$B/e2e/ipc' shm:/mps-used-$$ print:ok; read x <'$T/go'"
+must contains "$T/out" '^ok$'
+"$B/e2e/ipc" "hold:/mps-used-$$" print:held wait >"$T/held" 2>&1 </dev/null &
+user=$!
+must contains "$T/held" '^held$'
+echo >"$T/go"
+wait "$front" || fail "ends with $?"
+contains "$T/err" "^mpsup: exec: shared memory /mps-used-$$ \(program sh, pid [0-9]+\) is not unlinked: it is in use by ipc \(pid $user\)$" ||
+  fail "it says '$(cat "$T/err")'"
+[ -e "/dev/shm/mps-used-$$" ] || fail "it was taken from its user"
+kill "$user"
+wait "$user" 2>/dev/null
+exec_is 0 -- true
+[ ! -e "/dev/shm/mps-used-$$" ] || fail "it is left"
+[ ! -s "$T/err" ] || fail "it says '$(cat "$T/err")'"
+
 say "stopped by KILL of its main process: the status, and nothing left"
 exec_start -- "$W" --ignore TERM --fork 1 { --pidfile "$T/pids" } --pidfile "$T/main"
 must n_lines "$T/main" 1
@@ -310,8 +329,6 @@ contained sh -c "'$W' --ignore TERM --pidfile $T/pids & while [ ! -s $T/pids ]; 
 ends_with 140
 
 say "two of them that share the runtime directory, where both have the number 1"
-cp "$B/libmpsup-preload.so" "$T/bin/" || exit 1
-ln -s libmpsup-preload.so "$T/bin/libmpsup-preload.before-libasan.so"
 objects() { find /dev/shm -maxdepth 1 -name "mps-one-$$-*" | wc -l; }
 have() { [ "$(objects)" = "$1" ]; }
 for i in 1 2; do
