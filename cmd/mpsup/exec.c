@@ -61,28 +61,39 @@ static int on_option(const struct cmd_option *o, const char *value, struct err *
 
 /*
  * The tracker's, locked: so it is told from what is left of one that was killed, and from that of a command in another PID
- * namespace, which may have the same number. First goes what others have left that are no more. NULL: the command runs
- * without.
+ * namespace, which may have the same number. First goes what others have left that are no more.
  */
-static char *make_dir(int *ret_lock)
+static char *make_dir_in(const char *base, int *ret_lock, struct err *err)
 {
-	AUTO_FREE char *base = client_runtime_base();
-	struct err err = ERR_INIT;
-	int r = -ENOENT;
+	int r = -EWOULDBLOCK;
 
 	track_sweep_all(base, &(struct track_sweep){ 0 });
 	for (int i = 0; i < DIR_TRIES && (r == -ENOENT || r == -EWOULDBLOCK); i++) {
-		AUTO_FREE char *name = xasprintf("exec-%d-%d", (int)getpid(), i);
-		AUTO_FREE char *dir = client_runtime_dir(name);
+		AUTO_FREE char *dir = xasprintf("%s/exec-%d-%d", base, (int)getpid(), i);
 
-		r = rundir_make(dir, geteuid(), getegid(), &err);
-		if (r == 0 && (r = rundir_lock_itself(dir, ret_lock, &err)) == 0)
+		r = rundir_make(dir, geteuid(), getegid(), err);
+		if (r == 0 && (r = rundir_lock_itself(dir, ret_lock, err)) == 0)
 			return TAKE_PTR(dir);
 	}
-	fprintf(stderr,
-		"mpsup: exec: what the command leaves in shared memory will stay there: %s\n",
-		err.text);
 	return NULL;
+}
+
+/* NULL: the command runs without. */
+static char *make_dir(int *ret_lock)
+{
+	AUTO_FREE char *base = client_runtime_base();
+	AUTO_FREE char *spare = client_runtime_spare();
+	struct err err = ERR_INIT, unused = ERR_INIT;
+	char *dir = make_dir_in(base, ret_lock, &err);
+
+	if (dir == NULL)
+		dir = make_dir_in(spare, ret_lock, &unused);
+	if (dir == NULL)
+		fprintf(stderr,
+			"mpsup: exec: what the command leaves in shared memory will stay there: "
+			"%s\n",
+			err.text);
+	return dir;
 }
 
 /* Nothing of ours may get the numbers 0 to 2. What we have found closed the command finds so, too. */

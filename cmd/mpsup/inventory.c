@@ -61,9 +61,10 @@ static void add_record(struct inventory *v, const struct track_record *record,
 	item->name = xstrdup(record->name);
 	item->look = look;
 	item->creator = record->creator.pid;
-	item->program = xstrdup(
-		record->owner != NULL && record->owner->name != NULL ? record->owner->name : "");
 	item->instance = xstrdup(heir->who != NULL ? heir->who : "");
+	item->program = xstrdup(record->owner != NULL && record->owner->name[0] != '\0'
+					? record->owner->name
+					: item->instance);
 	item->is_left = is_left;
 }
 

@@ -46,6 +46,28 @@ static int on_option(const struct cmd_option *o, const char *value, struct err *
 	return 0;
 }
 
+/* Where this user's runtime directories are; n of them, which the caller frees. */
+enum { BASES = 2 };
+static int find_bases(char *bases[BASES])
+{
+	bases[0] = client_runtime_base();
+	bases[1] = client_runtime_spare();
+	if (strcmp(bases[0], bases[1]) != 0)
+		return BASES;
+	free(bases[1]);
+	return 1;
+}
+
+static void add_recorded(struct inventory *v)
+{
+	char *bases[BASES];
+
+	for (int i = 0, n = find_bases(bases); i < n; i++) {
+		inventory_add_recorded(v, bases[i]);
+		free(bases[i]);
+	}
+}
+
 /* ------------------------------------------------------------------------------------------------------ ls */
 
 static double age_of(const struct item *item)
@@ -131,12 +153,12 @@ static json_t *describe(const struct item *item)
 			 item->is_left, "used_by", users);
 }
 
-static int list(const struct cmd_context *ctx, const char *base)
+static int list(const struct cmd_context *ctx)
 {
 	struct inventory v = { 0 };
 	int r = 0;
 
-	inventory_add_recorded(&v, base);
+	add_recorded(&v);
 	if (all)
 		r = inventory_add_all(&v);
 	if (r == 0)
@@ -252,18 +274,35 @@ static void on_stranger(enum track_type type, const char *name, const struct tra
 	track_registry_fini(&registry);
 }
 
-static int clean_strangers(const char *base, struct cleaning *c, int64_t born_before)
+static int clean_strangers(struct cleaning *c, int64_t born_before)
 {
 	struct strangers s = { .cleaning = c, .born_before = born_before };
 	int r;
 
-	inventory_add_recorded(&s.known, base);
+	add_recorded(&s.known);
 	r = track_list(on_stranger, &s);
 	inventory_fini(&s.known);
 	return r;
 }
 
-static int clean(const struct cmd_context *ctx, const char *base)
+/* 0 or -errno, said. */
+static int clean_bases(const struct track_sweep *s)
+{
+	char *bases[BASES];
+	int r = 0;
+
+	for (int i = 0, n = find_bases(bases); i < n; i++) {
+		int one = track_sweep_all(bases[i], s);
+
+		if (one < 0)
+			fprintf(stderr, "mpsup: %s: %s\n", bases[i], strerror(-one));
+		r = r < 0 ? r : one;
+		free(bases[i]);
+	}
+	return r;
+}
+
+static int clean(const struct cmd_context *ctx)
 {
 	struct cleaning c = { .rows = ctx->json ? json_array() : NULL };
 	struct track_sweep s = { .dry_run = dry_run, .tell = on_object, .user = &c };
@@ -272,11 +311,9 @@ static int clean(const struct cmd_context *ctx, const char *base)
 
 	if (older_than != NULL && when_parse(older_than, now, &before, NULL) == 0)
 		s.older_than_ns = now - before;
-	r = track_sweep_all(base, &s);
-	if (r >= 0 && match != NULL)
-		r = clean_strangers(base, &c, before);
-	if (r < 0)
-		fprintf(stderr, "mpsup: %s: %s\n", base, strerror(-r));
+	r = clean_bases(&s);
+	if (r >= 0 && match != NULL && (r = clean_strangers(&c, before)) < 0)
+		fprintf(stderr, "mpsup: not all can be looked at: %s\n", strerror(-r));
 	if (ctx->json)
 		connect_print_json(json_pack("{s:o}", "objects", c.rows));
 	else if (c.n_unlinked + c.n_kept == 0)
@@ -412,20 +449,6 @@ static int say(const struct cmd_context *ctx, enum track_verb verb)
 
 /* ----------------------------------------------------------------------------------------------------- verb */
 
-static int run_ls(const struct cmd_context *ctx)
-{
-	AUTO_FREE char *base = client_runtime_base();
-
-	return list(ctx, base);
-}
-
-static int run_clean(const struct cmd_context *ctx)
-{
-	AUTO_FREE char *base = client_runtime_base();
-
-	return clean(ctx, base);
-}
-
 static int run_register(const struct cmd_context *ctx)
 {
 	return say(ctx, TRACK_REGISTER);
@@ -444,8 +467,8 @@ static const struct action {
 	int least, most; /* arguments; most -1 = any number */
 	int (*run)(const struct cmd_context *ctx);
 } actions[] = {
-	{ "", 0, 0, run_ls },
-	{ "", 0, 0, run_clean },
+	{ "", 0, 0, list },
+	{ "", 0, 0, clean },
 	{ " NAME...", 1, -1, unlink_all },
 	{ " TYPE NAME", 2, 2, run_register },
 	{ " TYPE NAME", 2, 2, run_unregister },

@@ -15,6 +15,11 @@
 #define NAME_LEN_MAX 60
 #define HASH_LEN 9 /* "-" and eight hexadecimal digits */
 
+char *client_runtime_spare(void)
+{
+	return xasprintf("/tmp/mpsup-%u", (unsigned)geteuid());
+}
+
 char *client_runtime_base(void)
 {
 	const char *xdg = getenv("XDG_RUNTIME_DIR");
@@ -23,7 +28,7 @@ char *client_runtime_base(void)
 		return xstrdup("/run/mpsup");
 	if (xdg != NULL && xdg[0] == '/')
 		return xasprintf("%s/mpsup", xdg);
-	return xasprintf("/tmp/mpsup-%u", (unsigned)geteuid());
+	return client_runtime_spare();
 }
 
 char *client_runtime_dir(const char *name)

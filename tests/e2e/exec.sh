@@ -346,6 +346,23 @@ done
 wait "${fronts[@]}"
 must -t 2 nothing_left
 
+[ "$(id -u)" != 0 ] || {
+  say "where /run cannot be written to"
+  mkfifo "$T/ro"
+  unshare -m sh -c "mount -t tmpfs -o ro none /run && exec '$MPSUP' exec -- \
+    sh -c '\"$B/e2e/ipc\" shm:/mps-one-$$-ro print:ok; read x; exit 4'" <"$T/ro" >"$T/out" 2>"$T/err" &
+  front=$!
+  exec 6>"$T/ro"
+  must contains "$T/out" '^ok$'
+  expect 0 "$MPSUP" ipc ls
+  contains "$T/out" "^shared_memory +/mps-one-$$-ro .* sh +" || fail "it is not listed"
+  exec 6>&-
+  wait "$front"
+  [ $? = 4 ] || fail "its status; it says '$(cat "$T/err")'"
+  have 0 || fail "it has left something"
+  [ ! -s "$T/err" ] || fail "it says '$(cat "$T/err")'"
+}
+
 [ -z "${SAN:-}" ] || exit 0 # the sanitizers need it
 say "without /proc"
 unshare -m sh -c "mount -t tmpfs none /proc && exec '$MPSUP' exec --timeout 9 -- sh -c 'exit 8'" 2>"$T/err"
