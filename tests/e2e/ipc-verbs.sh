@@ -1,6 +1,7 @@
 #!/bin/bash
 # mpsup ipc: what it lists, cleans, unlinks and registers.
 # shellcheck source=tests/e2e/lib.sh
+ALONE=1
 . "$(dirname "$0")/lib.sh"
 
 cp "$B/libmpsup-preload.so" "$T/bin/" || exit 1
