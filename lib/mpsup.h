@@ -341,12 +341,12 @@ enum {
 	MPS_SEMAPHORE_BOUNDED = 1 << 0, /* a release beyond the first value is -EOVERFLOW */
 	/*
 	 * Units belong to nobody: anyone may release, and nothing comes back when somebody dies (a signal, a count of things). Without
-	 * it a unit belongs to the process that acquired it until it releases it (-EPERM for others), and comes back when that
-	 * dies.
+	 * it a unit belongs to the thread that acquired it until it releases it (-EPERM for others), and comes back when that
+	 * ends, however it does.
 	 */
 	MPS_SEMAPHORE_UNOWNED = 1 << 1,
 };
-/* About 8 KiB: who holds how many. At most so many threads hold units at once (-EAGAIN) unless UNOWNED. */
+/* About 8 KiB: who holds how many. At most so many threads hold units at once (-EAGAIN) unless UNOWNED; those need a value. */
 struct mps_semaphore {
 	char opaque[128 + 64 * MPS_SEMAPHORE_HOLDERS_MAX] __attribute__((aligned(64)));
 };
@@ -390,7 +390,7 @@ int mps_event_wait(struct mps_event *e, int64_t timeout);
  */
 #define MPS_BARRIER_PARTIES_MAX 120
 struct mps_barrier {
-	char opaque[128 + 64 * MPS_BARRIER_PARTIES_MAX] __attribute__((aligned(64)));
+	char opaque[128 + 2 * 48 * MPS_BARRIER_PARTIES_MAX] __attribute__((aligned(64)));
 };
 int mps_barrier_init(struct mps_barrier *b, uint32_t parties);
 /* 0 to parties - 1, each once; the last to come gets 0. -ETIMEDOUT to the one whose time is over, -EPIPE to the others. */

@@ -148,8 +148,7 @@ static bool has_memory_for(size_t n)
 	return found == 0 || n >> 10 <= sum;
 }
 
-/* Memory for the bytes from `from` to `to`. 0, -ENOSPC or another -errno: then there is none of it. */
-static int allocate(int fd, size_t from, size_t to)
+int shm_allocate(int fd, size_t from, size_t to)
 {
 	off_t at = (off_t)from, end = (off_t)to;
 
@@ -175,7 +174,7 @@ static int allocate(int fd, size_t from, size_t to)
 /* 0, with all its memory and then its size; or -errno. */
 static int grow(int fd, size_t from, size_t to)
 {
-	int r = allocate(fd, from, to);
+	int r = shm_allocate(fd, from, to);
 
 	if (r < 0)
 		return r;
