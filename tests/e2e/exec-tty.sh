@@ -51,7 +51,12 @@ while os.tcgetpgrp(t.master) != t.pid:
     pass
 time.sleep(0.2)
 t.type("\x03")
-assert t.end_of_program() == 128 + signal.SIGINT
+assert t.end_of_program() == -signal.SIGINT # so that a shell ends its script, too
+t = Terminal(["/bin/bash", "-c", "for i in 1 2; do %s exec -- sh -c 'echo ready; sleep 100'; done; echo more" % mpsup])
+t.see("ready")
+t.type("\x03")
+assert t.end_of_program() == -signal.SIGINT
+assert t.all.count("ready") == 1 and "more" not in t.all
 P
 
 say "Ctrl-Z and fg: whether it is the group that stops, or the command itself, by any signal; what ignores it does not stop"
