@@ -62,7 +62,8 @@ struct queue_side {
 /* In use by the item whose record is at the position, as long as that is in the ring. */
 struct queue_block {
 	_Atomic uint64_t room; /* bytes that are really there; odd: at most, a change was begun */
-	_Atomic uint64_t position;
+	_Atomic uint64_t position; /* and one */
+	_Atomic uint64_t used;	   /* bytes of its item */
 };
 
 struct queue_shared {
@@ -143,7 +144,7 @@ void queue_mark_closed(struct queue_counter *c);
 
 /*
  * Blocks, all under the producers' lock but the last. A free one with room for n bytes, for the record at the position;
- * what is before `head` has been got. Its number; -EAGAIN: none is free; -ENOSPC and others.
+ * what is before `head` has been got. Its number; -EAGAIN: none is free, or others are enough; -ENOSPC and others.
  */
 int queue_block_take(struct mps_queue *q, size_t n, uint64_t head, uint64_t position);
 /* Its memory in this process: 0 or -errno. */
