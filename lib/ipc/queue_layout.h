@@ -16,6 +16,7 @@
 #ifndef IPC_QUEUE_LAYOUT_H
 #define IPC_QUEUE_LAYOUT_H
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -129,10 +130,34 @@ static inline bool queue_is_long(const struct mps_queue *q, size_t n)
 	return n > q->ring_size / 4;
 }
 
+/* Which of the two belongs to the count; -EBADMSG. */
+static inline int queue_at(const struct queue_counter *c, uint32_t word)
+{
+	for (int i = 0; i < 2; i++)
+		if (atomic_load_explicit(&c->at[i].count, memory_order_relaxed) ==
+		    queue_count(word))
+			return i;
+	return -EBADMSG;
+}
+
+/* The word as it is, and the position that belongs to it, of the side whose lock is held: 0 or -EBADMSG. */
+static inline int queue_own(const struct queue_counter *c, uint32_t *ret_word,
+			    uint64_t *ret_position)
+{
+	uint32_t word = atomic_load_explicit(&c->word, memory_order_relaxed);
+	int i = queue_at(c, word);
+
+	if (i < 0)
+		return i;
+	*ret_word = word;
+	*ret_position = atomic_load_explicit(&c->at[i].position, memory_order_relaxed);
+	return *ret_position % QUEUE_RECORD == 0 ? 0 : -EBADMSG;
+}
+
 /* The turn of one side: 0 or -ETIMEDOUT. `counter` is the other side's, which the one who has it may be asleep on. */
 int queue_lock(struct queue_side *side, const struct queue_counter *counter, struct mps_time until);
 void queue_unlock(struct queue_side *side);
-/* The word as it is, and the position that belongs to it: 0 or -EBADMSG. */
+/* The same of the other side. */
 int queue_look(const struct queue_counter *c, uint32_t *ret_word, uint64_t *ret_position);
 /* n more, at that position, in one piece with the wake-up of who sleeps. */
 void queue_advance(struct queue_counter *c, uint32_t n, uint64_t position);
