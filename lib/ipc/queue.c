@@ -224,11 +224,11 @@ int queue_from_fd(int fd, struct mps_queue **ret)
 		return r == -EINVAL ? -EBADMSG : r;
 	}
 	r = from_shm(shm, ret);
-	if (r < 0)
-		mps_shm_close(shm);
-	else
+	if (r == 0)
 		close(fd);
-	return r;
+	else
+		mps_shm_close(shm);
+	return r == -ENOENT ? -EBADMSG : r;
 }
 
 /* ---------------------------------------------------------------------------------------------- closed, counted */

@@ -216,15 +216,16 @@ int queue_block_map(struct mps_queue *q, unsigned i, size_t n, char **ret)
 
 /* ------------------------------------------------------------------------------------------------- big ones free */
 
-void queue_block_tidy(struct mps_queue *q, uint64_t head, uint64_t tail)
+void queue_block_tidy(struct mps_queue *q, uint64_t tail)
 {
 	_Atomic uint32_t *patience = &q->s->producers.patience;
-	uint32_t n = atomic_load_explicit(patience, memory_order_relaxed);
+	uint32_t n = atomic_load_explicit(patience, memory_order_relaxed), word;
 	unsigned left = 0;
+	uint64_t head;
 
 	if (n == 0)
 		return;
-	if (n == 1)
+	if (n == 1 && queue_look(&q->s->head, &word, &head) == 0)
 		give_back_all(q, KEPT, head, tail, &left);
 	atomic_store_explicit(patience,
 			      n > 1	 ? n - 1

@@ -175,7 +175,7 @@ int queue_block_take(struct mps_queue *q, size_t n, uint64_t head, uint64_t posi
 /* Its memory in this process: 0 or -errno. */
 int queue_block_map(struct mps_queue *q, unsigned i, size_t n, char **ret);
 /* Gives back the memory of big blocks that are free, if it is time: once in a number of calls. */
-void queue_block_tidy(struct mps_queue *q, uint64_t head, uint64_t tail);
+void queue_block_tidy(struct mps_queue *q, uint64_t tail);
 /* -EBADMSG unless it holds the item of the record at the position. */
 int queue_block_check(const struct mps_queue *q, unsigned i, uint64_t position);
 /* After a long item was got, without a lock: an empty queue does not keep what is very big. */
