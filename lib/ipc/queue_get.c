@@ -99,7 +99,7 @@ static int read_item(struct get *get, struct mps_item *item)
 
 static int read_all(struct get *get, struct mps_item *items, size_t n, struct mps_time until)
 {
-	int r = queue_look(&get->q->s->head, &get->word, &get->at);
+	int r = queue_own(&get->q->s->head, &get->word, &get->at);
 
 	if (r == 0)
 		r = wait_for_item(get, until);

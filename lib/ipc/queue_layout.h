@@ -16,6 +16,7 @@
 #ifndef IPC_QUEUE_LAYOUT_H
 #define IPC_QUEUE_LAYOUT_H
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -62,7 +63,8 @@ struct queue_side {
 /* In use by the item whose record is at the position, as long as that is in the ring. */
 struct queue_block {
 	_Atomic uint64_t room; /* bytes that are really there; odd: at most, a change was begun */
-	_Atomic uint64_t position;
+	_Atomic uint64_t position; /* and one */
+	_Atomic uint64_t used;	   /* bytes of its item */
 };
 
 struct queue_shared {
@@ -128,10 +130,34 @@ static inline bool queue_is_long(const struct mps_queue *q, size_t n)
 	return n > q->ring_size / 4;
 }
 
+/* Which of the two belongs to the count; -EBADMSG. */
+static inline int queue_at(const struct queue_counter *c, uint32_t word)
+{
+	for (int i = 0; i < 2; i++)
+		if (atomic_load_explicit(&c->at[i].count, memory_order_relaxed) ==
+		    queue_count(word))
+			return i;
+	return -EBADMSG;
+}
+
+/* The word as it is, and the position that belongs to it, of the side whose lock is held: 0 or -EBADMSG. */
+static inline int queue_own(const struct queue_counter *c, uint32_t *ret_word,
+			    uint64_t *ret_position)
+{
+	uint32_t word = atomic_load_explicit(&c->word, memory_order_relaxed);
+	int i = queue_at(c, word);
+
+	if (i < 0)
+		return i;
+	*ret_word = word;
+	*ret_position = atomic_load_explicit(&c->at[i].position, memory_order_relaxed);
+	return *ret_position % QUEUE_RECORD == 0 ? 0 : -EBADMSG;
+}
+
 /* The turn of one side: 0 or -ETIMEDOUT. `counter` is the other side's, which the one who has it may be asleep on. */
 int queue_lock(struct queue_side *side, const struct queue_counter *counter, struct mps_time until);
 void queue_unlock(struct queue_side *side);
-/* The word as it is, and the position that belongs to it: 0 or -EBADMSG. */
+/* The same of the other side. */
 int queue_look(const struct queue_counter *c, uint32_t *ret_word, uint64_t *ret_position);
 /* n more, at that position, in one piece with the wake-up of who sleeps. */
 void queue_advance(struct queue_counter *c, uint32_t n, uint64_t position);
@@ -143,7 +169,7 @@ void queue_mark_closed(struct queue_counter *c);
 
 /*
  * Blocks, all under the producers' lock but the last. A free one with room for n bytes, for the record at the position;
- * what is before `head` has been got. Its number; -EAGAIN: none is free; -ENOSPC and others.
+ * what is before `head` has been got. Its number; -EAGAIN: none is free, or others are enough; -ENOSPC and others.
  */
 int queue_block_take(struct mps_queue *q, size_t n, uint64_t head, uint64_t position);
 /* Its memory in this process: 0 or -errno. */

@@ -101,7 +101,7 @@ static int write_first(struct put *put, const struct mps_item *item, struct mps_
 
 static int write_all(struct put *put, const struct mps_item *items, size_t n, struct mps_time until)
 {
-	int r = queue_look(&put->q->s->tail, &put->word, &put->at);
+	int r = queue_own(&put->q->s->tail, &put->word, &put->at);
 
 	if (r == 0)
 		r = recall_head(put);

@@ -32,22 +32,12 @@ void queue_unlock(struct queue_side *side)
 
 /* -------------------------------------------------------------------------------------------------- the counter */
 
-/* Which of the two belongs to the count; -EBADMSG. */
-static int which(const struct queue_counter *c, uint32_t word)
-{
-	for (int i = 0; i < 2; i++)
-		if (atomic_load_explicit(&c->at[i].count, memory_order_relaxed) ==
-		    queue_count(word))
-			return i;
-	return -EBADMSG;
-}
-
 int queue_look(const struct queue_counter *c, uint32_t *ret_word, uint64_t *ret_position)
 {
 	uint32_t word = atomic_load_explicit(&c->word, memory_order_acquire), again;
 
 	for (;; word = again) {
-		int i = which(c, word);
+		int i = queue_at(c, word);
 		uint64_t position =
 			atomic_load_explicit(&c->at[i > 0].position, memory_order_acquire);
 
@@ -66,7 +56,7 @@ int queue_look(const struct queue_counter *c, uint32_t *ret_word, uint64_t *ret_
 void queue_advance(struct queue_counter *c, uint32_t n, uint64_t position)
 {
 	uint32_t word = atomic_load_explicit(&c->word, memory_order_relaxed);
-	struct queue_at *at = &c->at[which(c, word) != 1];
+	struct queue_at *at = &c->at[queue_at(c, word) != 1];
 
 	atomic_store_explicit(&at->position, position, memory_order_release);
 	atomic_store_explicit(&at->count, queue_count(word + n * QUEUE_ONE), memory_order_release);

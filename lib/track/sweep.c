@@ -246,9 +246,11 @@ int track_sweep_all(const char *base, const struct track_sweep *s)
 		if (dir < 0 || track_dir_is_held(dir))
 			continue;
 		n += sweep_at(dir, JOURNAL, s, true) == 0;
-		if (!s->dry_run && removes_itself(e->d_name))
-			unlinkat(dirfd(d), e->d_name,
-				 AT_REMOVEDIR); /* unless something is left in it */
+		if (!s->dry_run && removes_itself(e->d_name) &&
+		    faccessat(dir, JOURNAL, F_OK, AT_SYMLINK_NOFOLLOW) < 0) {
+			unlinkat(dir, "lock", 0);
+			unlinkat(dirfd(d), e->d_name, AT_REMOVEDIR);
+		}
 	}
 	closedir(d);
 	return n;
