@@ -248,8 +248,9 @@ static ssize_t pipe_write(struct stream *s, const struct iovec *iov, size_t n, b
 static ssize_t socket_write(struct stream *s, const struct iovec *iov, size_t n, bool may_block)
 {
 	struct msghdr m = { .msg_iov = (struct iovec *)iov, .msg_iovlen = n };
+	int flags = MSG_NOSIGNAL | (may_block ? 0 : MSG_DONTWAIT);
 
-	return sendmsg(s->fd, &m, MSG_NOSIGNAL | (may_block ? 0 : MSG_DONTWAIT));
+	return n == 1 ? send(s->fd, iov->iov_base, iov->iov_len, flags) : sendmsg(s->fd, &m, flags);
 }
 
 /* What has been written is gone from the list. */
