@@ -24,6 +24,7 @@
 #include "ipc/self.h"
 #include "ipc/shm.h"
 #include "ipc/sound.h"
+#include "proc/pidfd.h"
 #include "proc/tree.h"
 
 #define MAGIC UINT64_C(0x00616e6572615f73) /* s_arena */
@@ -194,9 +195,11 @@ static int leave(struct mps_arena *a, int r)
 
 /* ----------------------------------------------------------------------------------------------------- handles */
 
+/* What the header says is read once, so that nobody can change it under us. */
 static int attach(struct mps_arena *a)
 {
 	size_t size = mps_shm_size(a->shm);
+	uint64_t n_units;
 	void *p;
 	int r;
 
@@ -208,12 +211,13 @@ static int attach(struct mps_arena *a)
 	if (r < 0)
 		return r == -ERANGE ? -EBADMSG : r; /* it is shorter by now */
 	a->header = p;
-	a->n_units = (uint32_t)a->header->n_units;
-	a->data_offset = offset_of_data(a->n_units);
-	a->data = (char *)p + a->data_offset;
-	if (atomic_load(&a->header->magic) != MAGIC || a->n_units == 0 ||
-	    a->header->n_units > INT32_MAX || a->data_offset + (uint64_t)a->n_units * UNIT > size)
+	n_units = a->header->n_units;
+	if (atomic_load(&a->header->magic) != MAGIC || n_units == 0 || n_units > INT32_MAX ||
+	    offset_of_data(n_units) + n_units * UNIT > size)
 		return -EBADMSG;
+	a->n_units = (uint32_t)n_units;
+	a->data_offset = offset_of_data(n_units);
+	a->data = (char *)p + a->data_offset;
 	return lock_is_sound(&a->header->lock, PTHREAD_MUTEX_ERRORCHECK) ? 0 : -EBADMSG;
 }
 
@@ -320,7 +324,7 @@ static bool find_out(uint64_t owner)
 	r = proc_stat_read(pid, &st);
 	if (r < 0)
 		return r == -ESRCH;
-	return st.state == 'Z' || st.state == 'X' || owner_of(pid, st.start_ticks) != owner;
+	return owner_of(pid, st.start_ticks) != owner || !process_runs(pid, &st);
 }
 
 static bool is_dead(struct asked *asked, uint64_t owner)
