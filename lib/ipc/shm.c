@@ -426,6 +426,11 @@ int mps_shm_fileno(const struct mps_shm *shm)
 	return shm->fd;
 }
 
+bool shm_is_writable(const struct mps_shm *shm)
+{
+	return shm->writable;
+}
+
 int mps_shm_map(struct mps_shm *shm, size_t offset, size_t n, void **ret_p)
 {
 	const struct mapping *m;

@@ -15,6 +15,7 @@
 
 #include "base/buf.h"
 #include "base/fd.h"
+#include "proc/pidfd.h"
 #include "proc/tree.h"
 #include "track/look.h"
 
@@ -107,8 +108,8 @@ bool object_has_creator(const struct track_record *record)
 
 	if (kill(record->creator.pid, 0) < 0 && errno == ESRCH)
 		return false;
-	return proc_stat_read(record->creator.pid, &st) == 0 && st.state != 'Z' &&
-	       st.state != 'X' && record->creator.start == st.start_ticks;
+	return proc_stat_read(record->creator.pid, &st) == 0 &&
+	       record->creator.start == st.start_ticks && process_runs(record->creator.pid, &st);
 }
 
 static enum object_state ask_hidden(const struct track_record *record, bool unlink,

@@ -128,8 +128,8 @@ static bool is_dead(const struct process *p)
 
 	if (p->watched.fd >= 0)
 		return poll(&f, 1, 0) > 0;
-	return proc_stat_read(p->pid, &st) < 0 || st.state == 'Z' || st.state == 'X' ||
-	       st.start_ticks != p->start;
+	return proc_stat_read(p->pid, &st) < 0 || st.start_ticks != p->start ||
+	       !process_runs(p->pid, &st);
 }
 
 /* What it has said is read. */
