@@ -222,7 +222,7 @@ static void call_entry(const struct mps_spawn *s, int error_fd)
 	if (s->set_user)
 		raw2(SYS_prctl, PR_SET_DUMPABLE, 1);
 	environ = (char **)s->envp;
-	if (s->method == MPS_METHOD_FORKSERVER)
+	if (s->method == MPS_METHOD_FORKSERVER || s->function != NULL)
 		mps_entry_spare_destructors();
 	if (s->function != NULL)
 		mps_entry_call(s->function, s->argv, error_fd);
@@ -260,6 +260,12 @@ static long set_up(const struct mps_spawn *s, const struct mps_birth *birth, int
 
 	if (!s->signals_are_default)
 		mps_reset_signals();
+	if (s->mark != 0)
+		set_soft_limit(RLIMIT_RSS, s->mark);
+	/* Who looked for the family of a dead parent before now has not found it. */
+	*ret_step = MPS_STEP_PDEATHSIG;
+	if (s->needs_parent && raw0(SYS_getppid) != birth->parent)
+		return -ESRCH;
 	/* Before it leaves the group: where it stops between the two it is found by one or the other. */
 	if (s->tag != 0)
 		set_soft_limit(RLIMIT_LOCKS, s->tag); /* without it we find less, but it runs */
