@@ -30,11 +30,10 @@ void family_unlock(void)
 	pthread_mutex_unlock(&family.lock);
 }
 
-/* The children of a copied process are not the copy's, and nobody who held the lock is in it. */
+/* Nobody who held the lock is in a copy of the process. Our children are not the copy's: see reap(). */
 static void on_fork(void)
 {
 	pthread_mutex_init(&family.lock, NULL);
-	family.children = NULL;
 	family.counter = 0;
 	guard_forget();
 	server_forget();
@@ -96,7 +95,7 @@ static bool reap(struct mps_process *p)
 	siginfo_t si = { .si_pid = 0 };
 	int r;
 
-	if (p->ended)
+	if (p->ended || p->owner != getpid())
 		return true;
 	do
 		r = waitid(p->has_pidfd ? P_PIDFD : P_PID,

@@ -491,12 +491,11 @@ int mps_process_free(struct mps_process *p)
 {
 	if (p == NULL)
 		return 0;
-	if (is_ours(p)) {
-		if (!family_reap(p))
-			return -EBUSY;
-		family_remove(p);
+	if (!family_reap(p))
+		return -EBUSY;
+	family_remove(p);
+	if (is_ours(p)) /* else the number may be somebody's */
 		fd_close(&p->sentinel);
-	}
 	free(p);
 	return 0;
 }
