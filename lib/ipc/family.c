@@ -17,6 +17,7 @@ static struct {
 	pthread_mutex_t lock;
 	struct mps_process *children;
 	uint32_t counter;
+	bool ends_at_exit; /* a copy ends without the handlers of its original: it needs its own */
 	char identity[64];
 } family = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
@@ -35,24 +36,23 @@ static void on_fork(void)
 {
 	pthread_mutex_init(&family.lock, NULL);
 	family.counter = 0;
+	family.ends_at_exit = false;
 	guard_forget();
 	server_forget();
-}
-
-void family_end_at_exit(void)
-{
-	atexit(family_end);
 }
 
 static void set_up(void)
 {
 	pthread_atfork(NULL, NULL, on_fork);
-	family_end_at_exit();
 }
 
 void family_set_identity(const char *identity)
 {
-	snprintf(family.identity, sizeof(family.identity), "%s", identity);
+	size_t n = strnlen(identity, sizeof(family.identity) -
+					     1); /* no printf(3): its pages cost a copy more */
+
+	memcpy(family.identity, identity, n);
+	family.identity[n] = '\0';
 }
 
 int family_number(struct birth_number *ret)
@@ -62,6 +62,8 @@ int family_number(struct birth_number *ret)
 	pthread_once(&once, set_up);
 	family_lock();
 	ret->n = ++family.counter;
+	if (!family.ends_at_exit)
+		family.ends_at_exit = atexit(family_end) == 0;
 	family_unlock();
 	snprintf(ret->identity, sizeof(ret->identity), "%.52s%s%u", family.identity,
 		 family.identity[0] != '\0' ? ":" : "", ret->n);

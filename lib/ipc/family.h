@@ -67,8 +67,6 @@ bool family_reap(struct mps_process *p);
 void family_reap_all(void);
 /* As exit(3) does: daemons are terminated, the others waited for. */
 void family_end(void);
-/* In a copy that ends without the handlers of its original. */
-void family_end_at_exit(void);
 /* Who we are to our children; "" = the first. */
 void family_set_identity(const char *identity);
 /* Held while the guard and the forkserver are looked at. In a forked process nobody holds it. */

@@ -109,12 +109,13 @@ char *target_program(void)
 /* Where the note is: in memory, or behind the descriptor of that number. 0 or -errno. */
 static int read_note(const char *number, struct note *ret, struct mps_args **ret_args)
 {
-	int fd = atoi(number), r;
+	int fd, r;
 	void *p;
 	size_t n;
 
 	if (own_note.p != NULL)
 		return note_decode(own_note.p, own_note.n, ret, ret_args);
+	fd = atoi(number);
 	r = mps_unseal(fd, SIZE_MAX / 2, &p, &n);
 	if (r < 0)
 		return r;
@@ -152,7 +153,6 @@ int target_run(int argc, char **argv)
 	if (!bear(&note))
 		return STATUS_FAILED;
 	cloexec_from(3);
-	family_end_at_exit();
 	family_set_identity(note.identity);
 	self.name = note.name;
 	self.parent = note.parent;
