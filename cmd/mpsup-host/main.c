@@ -1,10 +1,12 @@
 /*
- * mpsup-host: the small image that plays the roles which must stay small: the keeper, a forkserver, and the worker that is an entry of a shared object.
+ * mpsup-host: the small image that plays the roles which must stay small: the keeper, a forkserver, a tracker without a
+ * supervisor, and the worker that is an entry of a shared object.
  * It is started by mpsup, not by people; it links neither an event loop nor a JSON library.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,10 +14,13 @@
 
 #include "base/cleanup.h"
 #include "base/buf.h"
+#include "base/fd.h"
+#include "base/limits.h"
 #include "base/title.h"
 #include "keeper/keeper.h"
 #include "proc/entry.h"
 #include "proc/forkserver.h"
+#include "track/serve.h"
 
 static void note(const char *text)
 {
@@ -87,6 +92,26 @@ static int run_forkserver(int argc, char **argv)
 	return forkserver_run(argv + 1, FORKSERVER_FD);
 }
 
+/*
+ * tracker DIR PID FD: of a tree of processes without a supervisor. Whoever ends these as a group means them; we end when
+ * they have.
+ */
+static int run_tracker(int argc, char **argv)
+{
+	static const int ignored[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE };
+	int fd = argc == 4 ? parse_fd(argv[3]) : -1;
+	pid_t program = fd >= 0 ? (pid_t)strtol(argv[2], NULL, 10) : 0;
+
+	if (program <= 0)
+		return usage();
+	for (size_t i = 0; i < ARRAY_SIZE(ignored); i++)
+		signal(ignored[i], SIG_IGN);
+	fd_raise_limit(TRACK_CLIENTS_MAX);
+	fd_set_cloexec(fd, true);
+	title_set("mpsup: tracker of pid %d", (int)program);
+	return track_serve(argv[1], program, fd) < 0;
+}
+
 static const struct {
 	const char *name;
 	int (*run)(int argc, char **argv);
@@ -94,6 +119,7 @@ static const struct {
 	{ "keeper", run_keeper },
 	{ "entry", run_entry },
 	{ "forkserver", run_forkserver },
+	{ "tracker", run_tracker },
 };
 
 int main(int argc, char **argv)

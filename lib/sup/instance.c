@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/runtime.h"
 #include "base/xalloc.h"
 #include "sup/client.h"
 
@@ -22,13 +23,11 @@ char *client_runtime_spare(void)
 
 char *client_runtime_base(void)
 {
-	const char *xdg = getenv("XDG_RUNTIME_DIR");
+	char *base = runtime_base();
 
-	if (geteuid() == 0)
-		return xstrdup("/run/mpsup");
-	if (xdg != NULL && xdg[0] == '/')
-		return xasprintf("%s/mpsup", xdg);
-	return client_runtime_spare();
+	if (base == NULL)
+		abort();
+	return base;
 }
 
 char *client_runtime_dir(const char *name)

@@ -92,7 +92,13 @@ static bool note_untold(struct sweep *s)
 
 static void sweep_record(struct sweep *s, struct track_record *record)
 {
-	enum object_state state = s->how->dry_run ? object_ask(record) : object_unlink(record);
+	enum object_state state;
+
+	/* A tracker that is killed is not the end of the program that it was started for. */
+	if (object_has_creator(record))
+		state = OBJECT_USED;
+	else
+		state = s->how->dry_run ? object_ask(record) : object_unlink(record);
 
 	tell(s, record, state);
 	if (!s->how->dry_run && state != OBJECT_USED && state != OBJECT_UNKNOWN)
@@ -215,6 +221,13 @@ bool track_dir_is_held(int dir)
 	return fd_is_locked(dir, "lock") || fd_is_locked(dir, ".");
 }
 
+/* Of mpsup exec, or of a program that has its own tracker: it stays only if they are killed. */
+static bool removes_itself(const char *folder)
+{
+	return strncmp(folder, "exec-", strlen("exec-")) == 0 ||
+	       strncmp(folder, "track-", strlen("track-")) == 0;
+}
+
 int track_sweep_all(const char *base, const struct track_sweep *s)
 {
 	DIR *d = opendir(base);
@@ -233,10 +246,11 @@ int track_sweep_all(const char *base, const struct track_sweep *s)
 		if (dir < 0 || track_dir_is_held(dir))
 			continue;
 		n += sweep_at(dir, JOURNAL, s, true) == 0;
-		/* Of mpsup exec, which removes it itself unless it is killed. */
-		if (!s->dry_run && strncmp(e->d_name, "exec-", strlen("exec-")) == 0)
-			unlinkat(dirfd(d), e->d_name,
-				 AT_REMOVEDIR); /* unless something is left in it */
+		if (!s->dry_run && removes_itself(e->d_name) &&
+		    faccessat(dir, JOURNAL, F_OK, AT_SYMLINK_NOFOLLOW) < 0) {
+			unlinkat(dir, "lock", 0);
+			unlinkat(dirfd(d), e->d_name, AT_REMOVEDIR);
+		}
 	}
 	closedir(d);
 	return n;

@@ -6,6 +6,7 @@ if [ "$(id -u)" = 0 ] && [ -z "${OWN_RUN:-}" ] && unshare -m true 2>/dev/null; t
   OWN_RUN=1 exec unshare -m sh -c 'mount -t tmpfs none /run && exec "$0"' "$0"
 fi
 # shellcheck source=tests/e2e/lib.sh
+ALONE=1
 . "$(dirname "$0")/lib.sh"
 
 cp "$B/libmpsup-preload.so" "$T/bin/" || exit 1
