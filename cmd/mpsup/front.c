@@ -402,14 +402,17 @@ static void watch(struct front *f)
 {
 	struct pollfd p[] = { { .fd = f->sock, .events = POLLIN },
 			      { .fd = f->signals, .events = POLLIN } };
+	bool more;
 
 	for (;;) {
 		poll(p, ARRAY_SIZE(p), next_timeout(f));
 		if (f->deadline.ns != 0 && mps_now().ns >= f->deadline.ns)
 			on_timeout(f);
-		if (!read_messages(f))
+		more = read_messages(f);
+		read_signals(
+			f); /* at the end, too: what has ended the command may have come to us as well */
+		if (!more)
 			return;
-		read_signals(f);
 		if (f->stopped != 0)
 			stop_too(f);
 	}
