@@ -443,13 +443,16 @@ int mps_shm_seal(struct mps_shm *shm, bool writes);
 void mps_shm_close(struct mps_shm *shm);
 
 /*
- * Numbers that processes share. Types are the codes of Python's array module: b B h H i I l L q Q f d, and c for a char. With
- * MPS_RAW there is no lock and each call is as atomic as the machine's load and store.
+ * Numbers that processes share. Types are the codes of Python's array module: b B h H i I l L q Q f d, and c for a char (0 to
+ * 255). With MPS_RAW there is no lock and each call is as atomic as the machine's load and store.
  */
 struct mps_array;
 enum { MPS_RAW = 1 << 0 };
 int mps_array_new(char type, size_t length, unsigned flags, struct mps_array **ret);
-/* What another process has made, in its segment. -EBADMSG: it is none. The segment stays the caller's. */
+/*
+ * What another process has made, in its segment, which stays the caller's, and open. -EBADMSG: it is none; -EACCES: it can
+ * only be read, and is not raw.
+ */
 int mps_array_open(struct mps_shm *shm, struct mps_array **ret);
 struct mps_shm *mps_array_shm(struct mps_array *a);
 void mps_array_free(struct mps_array *a);
@@ -459,7 +462,10 @@ char mps_array_type(const struct mps_array *a);
 void *mps_array_data(struct mps_array *a);
 /* NULL with MPS_RAW. */
 struct mps_rlock *mps_array_lock(struct mps_array *a);
-/* -ERANGE: no such place, or the number does not fit the type. EOWNERDEAD (positive): done, but see mps_lock_acquire(). */
+/*
+ * -ERANGE: no such place, or the number does not fit the type; -EINVAL: get_int of f and d, set_double of whole numbers.
+ * EOWNERDEAD (positive): done, but see mps_lock_acquire().
+ */
 int mps_array_get_int(struct mps_array *a, size_t i, int64_t *ret);
 int mps_array_set_int(struct mps_array *a, size_t i, int64_t value);
 int mps_array_get_double(struct mps_array *a, size_t i, double *ret);
@@ -467,7 +473,10 @@ int mps_array_set_double(struct mps_array *a, size_t i, double value);
 /* n numbers from place i on, as they lie in memory. */
 int mps_array_read(struct mps_array *a, size_t i, size_t n, void *p);
 int mps_array_write(struct mps_array *a, size_t i, size_t n, const void *p);
-/* Of whole numbers, without the lock: one atomic instruction. *ret_old may be NULL. */
+/*
+ * Of whole numbers (-EINVAL), without the lock: one atomic instruction. A sum wraps around. *ret_old may be NULL; of L and Q it is
+ * the same bits.
+ */
 int mps_array_add(struct mps_array *a, size_t i, int64_t delta, int64_t *ret_old);
 int mps_array_exchange(struct mps_array *a, size_t i, int64_t value, int64_t *ret_old);
 

@@ -312,6 +312,7 @@ static int create_named(const char *name, size_t size, struct mps_shm **ret)
 		return r;
 	fd = r = create_file(path, size);
 	if (r >= 0) {
+		tracker_made(TRACK_SHARED_MEMORY, name);
 		r = new_handle(fd, name, true, ret);
 		if (r == 0)
 			return 0;
@@ -423,6 +424,11 @@ const char *mps_shm_name(const struct mps_shm *shm)
 int mps_shm_fileno(const struct mps_shm *shm)
 {
 	return shm->fd;
+}
+
+bool shm_is_writable(const struct mps_shm *shm)
+{
+	return shm->writable;
 }
 
 int mps_shm_map(struct mps_shm *shm, size_t offset, size_t n, void **ret_p)

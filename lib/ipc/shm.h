@@ -19,4 +19,6 @@ const char *shm_name(const char *name, char room[SHM_NAME_MAX + 2]);
  */
 int shm_allocate(int fd, size_t from, size_t to);
 
+bool shm_is_writable(const struct mps_shm *shm);
+
 #endif
