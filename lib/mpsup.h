@@ -263,7 +263,11 @@ int mps_connect(const char *address, const struct mps_address_options *options,
 
 struct mps_queue_options {
 	uint32_t max_items; /* 0 = as many as fit into the ring */
-	size_t ring_size; /* bytes; 0 = 64 KiB, else 4 KiB to 1 GiB. Items longer than a quarter of it go by reference */
+	/*
+	 * Bytes; 0 = 64 KiB, else 4 KiB to 1 GiB. Items longer than a quarter of it go by reference: two at any time, more
+	 * (up to 64) as long as they are not more than 4 MiB or the ring.
+	 */
+	size_t ring_size;
 	size_t max_item;  /* bytes; 0 = 1 GiB */
 	const char *name; /* NULL = none: memory without a name */
 	bool joinable;	  /* count what mps_queue_task_done() is still due for */
@@ -292,7 +296,7 @@ int mps_queue_put(struct mps_queue *q, const void *p, size_t n, int64_t timeout)
 int mps_queue_get(struct mps_queue *q, void *p, size_t size, size_t *ret_n, int64_t timeout);
 /* The same into memory of its size: free(3). */
 int mps_queue_get_new(struct mps_queue *q, void **ret_p, size_t *ret_n, int64_t timeout);
-/* As many as there is room for, at least one: how many. Items after each other in one lock, one wake-up. */
+/* As many as there is room for, at least one, at most 512: how many. Items after each other in one lock, one wake-up. */
 struct mps_item {
 	void *p;
 	size_t n; /* of a get: in: room; out: size */
@@ -304,7 +308,7 @@ int mps_queue_get_many(struct mps_queue *q, struct mps_item *items, size_t n, in
 size_t mps_queue_size(const struct mps_queue *q);
 /* For all processes: no more puts; gets go on until it is empty. */
 int mps_queue_close(struct mps_queue *q);
-/* Of a joinable queue: one of the items is done with (-EINVAL: more than were put). */
+/* Of a joinable queue (-EOPNOTSUPP): one of the items is done with (-EINVAL: more than were put). */
 int mps_queue_task_done(struct mps_queue *q);
 /* Waits until that has been said of all. */
 int mps_queue_join(struct mps_queue *q, int64_t timeout);
