@@ -81,6 +81,12 @@ $(B)/obj/%.o: %.c $(B)/flags
 	$(if $(V),,@echo "  CC $<")
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
+# Where libmpsup looks for mpsup-host in the end; all else is built alike wherever it is to be installed.
+$(B)/libexecdir: FORCE
+	$(Q)mkdir -p $(@D); echo '$(LIBEXECDIR)' >$@.new; if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+$(B)/obj/lib/ipc/host.o: $(B)/libexecdir
+$(B)/obj/lib/ipc/host.o: private PKG_CFLAGS += -DMPSUP_LIBEXECDIR='"$(LIBEXECDIR)"'
+
 define floor
 $(B)/lib$(1).a: $(call objs,lib/$(1))
 	$(if $(V),,@echo "  AR $$@")
@@ -148,6 +154,12 @@ $(B)/e2e/ipc: tests/e2e/ipc.c $(B)/flags
 	@mkdir -p $(@D)
 	$(link)
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 $(WARN) -o $@ $<
+
+# It is a program of libmpsup's.
+$(B)/e2e/interop: tests/e2e/interop.c lib/mpsup.h $(B)/libmpsup.so.$(VERSION)
+	@mkdir -p $(@D)
+	$(link)
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 $(WARN) $(if $(SAN),-fsanitize=$(SAN)) -Ilib -o $@ $< -L$(B) -lmpsup -Wl,-rpath,'$$ORIGIN/..'
 
 # Shared objects for entries: the same with its main, and the collector of tests/examples.
 shared = $(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 $(WARN) -fPIC -shared -o $@ $<
@@ -220,7 +232,7 @@ $(FB)/%: tests/fuzz/fuzz_%.c $(foreach f,$(TEST_FLOORS),$(call srcs,lib/$(f))) $
 	@mkdir -p $(@D)
 	$(link)
 	$(Q)clang -std=gnu11 -D_GNU_SOURCE -DMPSUP_VERSION='"$(VERSION)"' -Ilib -Icmd -g -O1 -fsanitize=fuzzer,address,undefined \
-		-fno-sanitize-recover=undefined $(PKG_CFLAGS) -o $@ $(filter %.c,$^) $(PKG_LIBS) $(IPC_LIBS) -pthread
+		-fno-sanitize-recover=undefined -DMPSUP_LIBEXECDIR='"$(LIBEXECDIR)"' $(PKG_CFLAGS) -o $@ $(filter %.c,$^) $(PKG_LIBS) $(IPC_LIBS) -pthread
 .PHONY: fuzz
 fuzz: $(addprefix $(FB)/,$(FUZZERS))
 	$(Q)set -e; for f in $(FUZZERS); do \

@@ -341,12 +341,12 @@ enum {
 	MPS_SEMAPHORE_BOUNDED = 1 << 0, /* a release beyond the first value is -EOVERFLOW */
 	/*
 	 * Units belong to nobody: anyone may release, and nothing comes back when somebody dies (a signal, a count of things). Without
-	 * it a unit belongs to the process that acquired it until it releases it (-EPERM for others), and comes back when that
-	 * dies.
+	 * it a unit belongs to the thread that acquired it until it releases it (-EPERM for others), and comes back when that
+	 * ends, however it does.
 	 */
 	MPS_SEMAPHORE_UNOWNED = 1 << 1,
 };
-/* About 8 KiB: who holds how many. At most so many threads hold units at once (-EAGAIN) unless UNOWNED. */
+/* About 8 KiB: who holds how many. At most so many threads hold units at once (-EAGAIN) unless UNOWNED; those need a value. */
 struct mps_semaphore {
 	char opaque[128 + 64 * MPS_SEMAPHORE_HOLDERS_MAX] __attribute__((aligned(64)));
 };
@@ -390,7 +390,7 @@ int mps_event_wait(struct mps_event *e, int64_t timeout);
  */
 #define MPS_BARRIER_PARTIES_MAX 120
 struct mps_barrier {
-	char opaque[128 + 64 * MPS_BARRIER_PARTIES_MAX] __attribute__((aligned(64)));
+	char opaque[128 + 2 * 48 * MPS_BARRIER_PARTIES_MAX] __attribute__((aligned(64)));
 };
 int mps_barrier_init(struct mps_barrier *b, uint32_t parties);
 /* 0 to parties - 1, each once; the last to come gets 0. -ETIMEDOUT to the one whose time is over, -EPIPE to the others. */
@@ -405,37 +405,50 @@ bool mps_barrier_is_broken(struct mps_barrier *b);
 /*
  * A segment: zeroed memory that is really there (-ENOSPC at the creation, no SIGBUS later). Without a name it is a memfd,
  * which cannot be shrunk under anybody, and is gone with its last user. With one it is known to the resource
- * tracker before it exists, and opening never makes it the opener's.
+ * tracker before it exists, and opening never makes it the opener's. Names are those of shm_open(3): up to 250 bytes without
+ * '/', but for one at the front, which may be missing. -EINVAL for others, and for 0 bytes; -EEXIST.
  */
 int mps_shm_create(const char *name, size_t size, struct mps_shm **ret);
-/* -ENOENT ... */
+/* -ENOENT: there is none, or it is not ready: it has no bytes yet. */
 int mps_shm_open(const char *name, bool writable, struct mps_shm **ret);
-/* Takes over the descriptor of a memfd or of a file of /dev/shm. On error it stays the caller's. */
+/* Takes over the descriptor of a memfd or of a file of /dev/shm. On error (-EINVAL: neither) it stays the caller's. */
 int mps_shm_from_fd(int fd, struct mps_shm **ret);
 /* -ENOENT when it is gone. */
 int mps_shm_unlink(const char *name);
-/* All of it, mapped; NULL: it has no bytes, or was resized (mps_shm_map()). */
+/* All of it, mapped, as long as it was then; NULL: it had no bytes. */
 void *mps_shm_data(const struct mps_shm *shm);
 /* Bytes as of now. */
 size_t mps_shm_size(const struct mps_shm *shm);
-const char *mps_shm_name(const struct mps_shm *shm); /* NULL = none */
+const char *mps_shm_name(const struct mps_shm *shm); /* "/name"; NULL = none, or not known */
 int mps_shm_fileno(const struct mps_shm *shm);
-/* Checks that it is so long (-ERANGE), and maps it anew where others have made it longer. offset need not be aligned. */
+/*
+ * Checks that it is so long now (-ERANGE), and maps it anew where others have made it longer: what mps_shm_data() gave
+ * before stays valid. offset need not be aligned.
+ */
 int mps_shm_map(struct mps_shm *shm, size_t offset, size_t n, void **ret_p);
-/* Longer (-ENOSPC) or, with a name, shorter. Pointers into it are not valid any more. -EPERM: sealed. */
+/*
+ * Longer (-ENOSPC) or, with a name, shorter. Pointers into it are not valid any more, and no other thread is within a call
+ * with this handle. -EPERM: sealed; -EACCES: opened to be read.
+ */
 int mps_shm_resize(struct mps_shm *shm, size_t size);
-/* Of a memfd: nobody can change its size, nor (writes) its bytes any more; -EBUSY while somebody has it mapped to write. */
+/*
+ * Of a memfd (-EOPNOTSUPP): nobody can change its size, nor (writes) its bytes any more; -EBUSY while another process, or
+ * another handle, has it mapped to write. Pointers stay valid, to be read.
+ */
 int mps_shm_seal(struct mps_shm *shm, bool writes);
 void mps_shm_close(struct mps_shm *shm);
 
 /*
- * Numbers that processes share. Types are the codes of Python's array module: b B h H i I l L q Q f d, and c for a char. With
- * MPS_RAW there is no lock and each call is as atomic as the machine's load and store.
+ * Numbers that processes share. Types are the codes of Python's array module: b B h H i I l L q Q f d, and c for a char (0 to
+ * 255). With MPS_RAW there is no lock and each call is as atomic as the machine's load and store.
  */
 struct mps_array;
 enum { MPS_RAW = 1 << 0 };
 int mps_array_new(char type, size_t length, unsigned flags, struct mps_array **ret);
-/* What another process has made, in its segment. -EBADMSG: it is none. The segment stays the caller's. */
+/*
+ * What another process has made, in its segment, which stays the caller's, and open. -EBADMSG: it is none; -EACCES: it can
+ * only be read, and is not raw.
+ */
 int mps_array_open(struct mps_shm *shm, struct mps_array **ret);
 struct mps_shm *mps_array_shm(struct mps_array *a);
 void mps_array_free(struct mps_array *a);
@@ -445,7 +458,10 @@ char mps_array_type(const struct mps_array *a);
 void *mps_array_data(struct mps_array *a);
 /* NULL with MPS_RAW. */
 struct mps_rlock *mps_array_lock(struct mps_array *a);
-/* -ERANGE: no such place, or the number does not fit the type. EOWNERDEAD (positive): done, but see mps_lock_acquire(). */
+/*
+ * -ERANGE: no such place, or the number does not fit the type; -EINVAL: get_int of f and d, set_double of whole numbers.
+ * EOWNERDEAD (positive): done, but see mps_lock_acquire().
+ */
 int mps_array_get_int(struct mps_array *a, size_t i, int64_t *ret);
 int mps_array_set_int(struct mps_array *a, size_t i, int64_t value);
 int mps_array_get_double(struct mps_array *a, size_t i, double *ret);
@@ -453,7 +469,10 @@ int mps_array_set_double(struct mps_array *a, size_t i, double value);
 /* n numbers from place i on, as they lie in memory. */
 int mps_array_read(struct mps_array *a, size_t i, size_t n, void *p);
 int mps_array_write(struct mps_array *a, size_t i, size_t n, const void *p);
-/* Of whole numbers, without the lock: one atomic instruction. *ret_old may be NULL. */
+/*
+ * Of whole numbers (-EINVAL), without the lock: one atomic instruction. A sum wraps around. *ret_old may be NULL; of L and Q it is
+ * the same bits.
+ */
 int mps_array_add(struct mps_array *a, size_t i, int64_t delta, int64_t *ret_old);
 int mps_array_exchange(struct mps_array *a, size_t i, int64_t value, int64_t *ret_old);
 

@@ -130,30 +130,6 @@ struct track_record *track_record(struct tracker *t, const struct sender *s, enu
 	return r;
 }
 
-/* Mostly it is about to be made; then it is known when it is there. Cheaper than to look for what it is. */
-static bool is_absent(enum track_type type, const char *name)
-{
-	char path[NAME_MAX + sizeof("/dev/shm/sem.")];
-	int n;
-
-	if (type != TRACK_SEMAPHORE && type != TRACK_SHARED_MEMORY)
-		return false;
-	n = snprintf(path, sizeof(path), "/dev/shm/%s%s", type == TRACK_SEMAPHORE ? "sem." : "",
-		     name + 1);
-	return n < (int)sizeof(path) && access(path, F_OK) < 0 && errno == ENOENT;
-}
-
-/*
- * Files and folders are told of by whoever wants them gone, mostly when they are there; of the others what was there
- * before is not the sender's.
- */
-static bool is_sound(struct track_record *r)
-{
-	if (r->type == TRACK_FILE || r->type == TRACK_FOLDER)
-		object_identify((enum track_type)r->type, r->name, &r->identity);
-	return object_settle(r);
-}
-
 static void on_register(struct keeper *k, const struct sender *s, const struct track_word *w)
 {
 	struct tracker *t = k->tracker;
@@ -174,7 +150,7 @@ static void on_register(struct keeper *k, const struct sender *s, const struct t
 		track_drop(t);
 		return;
 	}
-	if (is_absent(w->type, w->name) || is_sound(r)) {
+	if (object_begin(r)) {
 		track_journal_add(&t->journal, r);
 		return;
 	}

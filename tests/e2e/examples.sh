@@ -89,3 +89,20 @@ mps_expect 0 send waits hello
 mps_expect 0 stop waits
 contains "$LOG" 'stopped: waits \(exit status 0\)' || fail "waits did not end when it was asked"
 shutdown_mpsup
+
+unshare -m true 2>/dev/null || exit 0
+say "leak.py: what README shows of it, in a /dev/shm of our own"
+cp "$B/libmpsup-preload.so" "$T/bin/" || exit 1
+ln -s libmpsup-preload.so "$T/bin/libmpsup-preload.before-libasan.so"
+cat >"$T/leaks" <<X
+mount -t tmpfs none /dev/shm || exit 9
+python3 '$here/tests/examples/leak.py'
+ls /dev/shm | wc -l
+'$MPSUP' ipc clean --match 'psm_*' && '$MPSUP' ipc clean --match 'mp-*'
+ls /dev/shm | wc -l
+'$MPSUP' exec -- python3 '$here/tests/examples/leak.py'
+echo "\$?"
+ls /dev/shm | wc -l
+X
+unshare -m bash "$T/leaks" >"$T/out" 2>"$T/err" || fail "$(cat "$T/err")"
+[ "$(grep -v '^unlinked' "$T/out" | xargs)" = '15 0 137 0' ] || fail "it shows $(cat "$T/out")"

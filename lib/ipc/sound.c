@@ -1,0 +1,26 @@
+/*
+ * See sound.h.
+ */
+#include "ipc/sound.h"
+
+#include <errno.h>
+#include <signal.h>
+
+#include "ipc/robust.h"
+
+bool lock_is_sound(pthread_mutex_t *m, int type)
+{
+	_Atomic uint32_t *word = robust_word(m);
+	pthread_mutex_t fresh;
+	uint32_t seen;
+
+	if (robust_init(&fresh, type) < 0 || m->__data.__kind != fresh.__data.__kind)
+		return false;
+	do {
+		seen = atomic_load(word);
+		if (!robust_is_held(seen) || kill((pid_t)(seen & FUTEX_TID_MASK), 0) == 0 ||
+		    errno != ESRCH)
+			return true;
+	} while (atomic_load(word) != seen); /* he has let go of it, and ended */
+	return false;
+}
