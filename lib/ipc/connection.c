@@ -3,6 +3,7 @@
  * Bytes are stream.c's, receiving is receive.c's.
  */
 #include "ipc/connection.h"
+#include "ipc/futex.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -190,7 +191,7 @@ int mps_send(struct mps_connection *c, const void *p, size_t n, int64_t timeout)
 		iov[0].iov_len += n;
 		n_iov = 1;
 	}
-	r = stream_write(&c->s, iov, n_iov, stream_until(timeout), &done);
+	r = stream_write(&c->s, iov, n_iov, until_of(timeout), &done);
 	if (r < 0 && (done > 0 || r == -EPIPE))
 		cannot_send(c);
 	return r;
@@ -202,7 +203,7 @@ int mps_send_fd(struct mps_connection *c, int fd, int64_t timeout)
 		return -EOPNOTSUPP;
 	if (c->write_error < 0)
 		return c->write_error;
-	return stream_send_fd(&c->s, 1, fd, stream_until(timeout));
+	return stream_send_fd(&c->s, 1, fd, until_of(timeout));
 }
 
 /* ---------------------------------------------------------------------------------------------------- handing on */
