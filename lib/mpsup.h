@@ -190,7 +190,8 @@ struct mps_connection *mps_args_connection(struct mps_args *args, size_t i);
 /*
  * Two ends: a socket pair both of which send and receive, or a pipe of which *ret_a receives and *ret_b sends. Messages are those of
  * Python's multiprocessing.connection (send_bytes, recv_bytes). Descriptors are close-on-exec. One thread may send while
- * another receives; two who send over one end, threads or processes, get in each other's way: give each an end of its own.
+ * another receives, and several may send over one end, also children by fork: message after message. (One that was opened by its
+ * descriptor, or came in the arguments of a process, has one sender.)
  */
 int mps_pipe(bool duplex, struct mps_connection **ret_a, struct mps_connection **ret_b);
 /* Takes over a descriptor of that protocol: a pipe or stream socket (-EINVAL). On error it stays the caller's. */
