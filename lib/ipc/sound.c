@@ -25,6 +25,8 @@ bool lock_is_sound(pthread_mutex_t *m, int type)
 		return false;
 	do {
 		seen = atomic_load(word);
+		if (!robust_is_held(seen) && seen != 0 && !robust_is_dead(seen))
+			return false; /* waited for, and nobody's */
 		if (!robust_is_held(seen) || kill((pid_t)(seen & FUTEX_TID_MASK), 0) == 0 ||
 		    errno != ESRCH)
 			return true;
