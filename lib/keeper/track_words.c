@@ -5,6 +5,7 @@
  * client that probes first is known before it can die.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -130,17 +131,22 @@ struct track_record *track_record(struct tracker *t, const struct sender *s, enu
 	return r;
 }
 
-/* Mostly it is about to be made; then it is known when it is there. Cheaper than to look for what it is. */
-static bool is_absent(enum track_type type, const char *name)
+/*
+ * Mostly it is about to be made; then it is known when it is there. Cheaper than to look for what it is: this is what
+ * a word costs most.
+ */
+static bool is_absent(const struct tracker *t, enum track_type type, const char *name)
 {
-	char path[NAME_MAX + sizeof("/dev/shm/sem.")];
-	int n;
+	static const char sem[] = "sem.";
+	char file[NAME_MAX + sizeof(sem)];
+	size_t n = strlen(name);
 
-	if (type != TRACK_SEMAPHORE && type != TRACK_SHARED_MEMORY)
+	if ((type != TRACK_SEMAPHORE && type != TRACK_SHARED_MEMORY) || n > NAME_MAX)
 		return false;
-	n = snprintf(path, sizeof(path), "/dev/shm/%s%s", type == TRACK_SEMAPHORE ? "sem." : "",
-		     name + 1);
-	return n < (int)sizeof(path) && access(path, F_OK) < 0 && errno == ENOENT;
+	memcpy(file, sem, sizeof(sem) - 1);
+	memcpy(file + sizeof(sem) - 1, name + 1, n);
+	return faccessat(t->shm, type == TRACK_SEMAPHORE ? file : name + 1, F_OK, AT_EACCESS) < 0 &&
+	       errno == ENOENT;
 }
 
 /*
@@ -174,7 +180,7 @@ static void on_register(struct keeper *k, const struct sender *s, const struct t
 		track_drop(t);
 		return;
 	}
-	if (is_absent(w->type, w->name) || is_sound(r)) {
+	if (is_absent(t, w->type, w->name) || is_sound(r)) {
 		track_journal_add(&t->journal, r);
 		return;
 	}
