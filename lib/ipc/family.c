@@ -49,7 +49,7 @@ static void set_up(void)
 void family_set_identity(const char *identity)
 {
 	size_t n = strnlen(identity, sizeof(family.identity) -
-					     1); /* no printf(3): its pages cost a copy more */
+					     1); /* not by stdio: its pages cost a copy more */
 
 	memcpy(family.identity, identity, n);
 	family.identity[n] = '\0';
