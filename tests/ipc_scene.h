@@ -45,12 +45,14 @@ static inline pid_t scene_child(int (*run)(void *), void *arg)
 	return pid;
 }
 
-/* Its exit status, or minus the signal. */
+/* Its exit status, or minus the signal; and not only because its time was over. */
 static inline int scene_end(pid_t pid)
 {
+	int64_t from = mps_now().ns;
 	int status = 0;
 
 	cr_assert_eq(waitpid(pid, &status, 0), pid);
+	cr_expect_lt(mps_now().ns - from, LONG / 2);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
@@ -58,6 +60,16 @@ static inline void scene_kill(pid_t pid)
 {
 	cr_assert_eq(kill(pid, SIGKILL), 0);
 	cr_assert_eq(scene_end(pid), -SIGKILL);
+}
+
+/* It is not in any call any more, but begins it again when it goes on. */
+static inline void scene_stop(pid_t pid)
+{
+	int status;
+
+	cr_assert_eq(kill(pid, SIGSTOP), 0);
+	cr_assert_eq(waitpid(pid, &status, WUNTRACED), pid);
+	cr_assert(WIFSTOPPED(status));
 }
 
 /* Until the thread sleeps on a futex: of a process its first, or any of ours. */

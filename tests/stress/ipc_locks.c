@@ -21,7 +21,17 @@
 #include "ipc/futex.h"
 #include "mpsup.h"
 
-enum { WORKERS = 6, KILLS = 12000, TURNS = 3000, UNITS = 3, PARTIES = 3, LIFE_US = 1500 };
+enum {
+	WORKERS = 6,
+	KILLS = 12000,
+	TURNS = 3000,
+	UNITS = 3,
+	PARTIES = 3,
+	LIFE_US = 1500,
+	QUIET_EACH = 30
+};
+
+enum use { LOCK, RLOCK, OWNED, BOUNDED, CONDITION, EVENT, BARRIER, N_USES };
 
 /* Others are done in a millisecond: who waits for as long as this was forgotten. */
 #define LONG (30 * MPS_SECOND)
@@ -43,9 +53,11 @@ struct world {
 	struct pair under_lock, under_rlock;
 	uint64_t items;
 	_Atomic bool stop;
+	_Atomic uint32_t quiet;	    /* nobody begins anything */
+	_Atomic int doing[WORKERS]; /* the use, and 1; 0: nothing */
 	_Atomic bool failed;
 	_Atomic int64_t late_at[WORKERS]; /* when the wait of a worker is overdue; 0: it does not */
-	_Atomic uint64_t done[7];
+	_Atomic uint64_t done[N_USES];
 	_Atomic uint64_t repaired, broken;
 	char text[256];
 };
@@ -249,21 +261,29 @@ static void use_barrier(struct worker *me)
 		fail("barrier: number %d", r);
 	if (r == -EPIPE || r == -ETIMEDOUT) {
 		atomic_fetch_add(&w->broken, 1);
-		if (dice(&me->state, 2) == 0)
+		if (dice(&me->state, 2) == 0 && atomic_load(&w->quiet) == 0)
 			good("barrier", mps_barrier_reset(&w->barrier));
 	}
 }
 
-static void (*const uses[])(struct worker *) = { use_lock,	use_rlock, use_owned,  use_bounded,
-						 use_condition, use_event, use_barrier };
+static void (*const uses[N_USES])(struct worker *) = {
+	[LOCK] = use_lock,	 [RLOCK] = use_rlock,	      [OWNED] = use_owned,
+	[BOUNDED] = use_bounded, [CONDITION] = use_condition, [EVENT] = use_event,
+	[BARRIER] = use_barrier,
+};
 
 static void work(struct worker *me, unsigned turns)
 {
 	for (unsigned i = 0; i != turns && !atomic_load(&w->stop) && !atomic_load(&w->failed);
 	     i++) {
-		unsigned use = dice(&me->state, sizeof(uses) / sizeof(*uses));
+		unsigned use = dice(&me->state, N_USES);
 
-		uses[use](me);
+		atomic_store(&w->doing[me->number], (int)use + 1);
+		if (atomic_load(&w->quiet) == 0)
+			uses[use](me);
+		atomic_store(&w->doing[me->number], 0);
+		while (atomic_load(&w->quiet) != 0)
+			futex_wait(&w->quiet, 1, until_of(MPS_FOREVER));
 		atomic_fetch_add(&w->done[use], 1);
 	}
 }
@@ -314,6 +334,7 @@ static void start(unsigned number, uint64_t seed)
 	struct worker me = { .number = number, .state = seed };
 
 	atomic_store(&w->late_at[number], 0);
+	atomic_store(&w->doing[number], 0);
 	pids[number] = fork();
 	if (pids[number] < 0)
 		fail("fork: %s", strerror(errno));
@@ -347,9 +368,8 @@ static void pass_time(int64_t ns)
 	nanosleep(&ts, NULL);
 }
 
-static void kill_one_or_two(uint64_t *state)
+static void kill_some(unsigned first, unsigned n, uint64_t *state)
 {
-	unsigned n = 1 + (dice(state, 4) == 0), first = dice(state, WORKERS);
 	int status;
 
 	for (unsigned i = 0; i < n; i++)
@@ -361,6 +381,74 @@ static void kill_one_or_two(uint64_t *state)
 			give_up();
 		start(k, dice(state, UINT32_MAX));
 	}
+}
+
+static void kill_one_or_two(uint64_t *state)
+{
+	unsigned n = 1 + (dice(state, 4) == 0), first = dice(state, WORKERS);
+
+	kill_some(first, n, state);
+}
+
+/* Whether somebody does this, or (N_USES) anything but waiting at the barrier; *ret_who is one of them. */
+static bool somebody(enum use use, unsigned *ret_who)
+{
+	for (unsigned i = 0; i < WORKERS; i++) {
+		int doing = atomic_load(&w->doing[i]) - 1;
+
+		if (doing >= 0 && (use == N_USES ? doing != BARRIER : doing == (int)use)) {
+			*ret_who = i;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* What only another one would bring. What others had they have given back, alive or dead. */
+static void bring(unsigned who)
+{
+	int doing = atomic_load(&w->doing[who]) - 1;
+
+	if (doing == EVENT)
+		mps_event_set(&w->event);
+	if (doing == CONDITION && mps_lock_acquire(&w->store, MPS_MILLISECOND) >= 0) {
+		w->items++;
+		mps_condition_notify(&w->filled, UINT32_MAX);
+		mps_lock_release(&w->store);
+	}
+}
+
+/*
+ * Nobody begins anything: all who wait get what they wait for without a push from others, those at the barrier by the
+ * death of one of them.
+ */
+static void be_quiet(uint64_t *state)
+{
+	int64_t late_at = mps_now().ns + SLACK;
+	unsigned who = 0, dead = 0;
+
+	atomic_store(&w->quiet, 1);
+	while (somebody(N_USES, &who)) {
+		bring(who);
+		pass_time(MPS_MILLISECOND / 10);
+		if (mps_now().ns > late_at)
+			fail("%d: still waits, and nobody else does anything", w->doing[who] - 1);
+	}
+	while (somebody(BARRIER, &dead)) {
+		late_at = mps_now().ns + 2 * MPS_SECOND;
+		kill_some(dead, 1, state);
+		while (somebody(BARRIER, &who) && mps_now().ns < late_at)
+			pass_time(MPS_MILLISECOND / 10);
+		/* It may have been reset between them. */
+		if (somebody(BARRIER, &who) && mps_barrier_is_broken(&w->barrier))
+			fail("barrier: nobody was told of a death");
+	}
+	if (mps_semaphore_value(&w->owned) != UNITS)
+		fail("semaphore: %u of %u units are back", mps_semaphore_value(&w->owned), UNITS);
+	good("barrier", mps_barrier_reset(&w->barrier));
+	atomic_store(&w->quiet, 0);
+	futex_wake(&w->quiet, UINT32_MAX);
+	look_after();
 }
 
 /* The last ones go, though what they wait for would not come. */
@@ -429,6 +517,8 @@ static void with_deaths(uint64_t seed, unsigned kills)
 		pass_time(dice(&seed, LIFE_US) * INT64_C(1000));
 		look_after();
 		kill_one_or_two(&seed);
+		if (i % QUIET_EACH == 0)
+			be_quiet(&seed);
 	}
 	stop_all();
 	if (mps_semaphore_value(&w->owned) != UNITS)
@@ -436,7 +526,7 @@ static void with_deaths(uint64_t seed, unsigned kills)
 	check_pair(&w->under_lock, mps_lock_acquire(&w->lock, LONG), "lock");
 	check_pair(&w->under_rlock, mps_rlock_acquire(&w->rlock, LONG), "rlock");
 	check_barrier();
-	for (size_t i = 0; i < sizeof(uses) / sizeof(*uses); i++)
+	for (size_t i = 0; i < N_USES; i++)
 		if (w->done[i] == 0)
 			fail("use %zu: never", i);
 	if (kills >= KILLS && w->repaired == 0)
@@ -470,7 +560,7 @@ int main(void)
 		give_up();
 	printf("%u times killed, %llu repaired, barrier broken %llu times;", kills,
 	       (unsigned long long)w->repaired, (unsigned long long)w->broken);
-	for (size_t i = 0; i < sizeof(uses) / sizeof(*uses); i++)
+	for (size_t i = 0; i < N_USES; i++)
 		printf(" %llu", (unsigned long long)w->done[i]);
 	puts(" uses");
 	return 0;

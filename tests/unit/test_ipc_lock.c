@@ -143,7 +143,7 @@ Test(ipc_lock, a_killed_waiter_takes_nothing_with_it)
 	second = scene_child(acquire_forever, s);
 	scene_asleep(second);
 	/* It is woken and killed at about the same time. */
-	kill(first, SIGSTOP);
+	scene_stop(first);
 	mps_lock_release(&s->lock);
 	kill(first, SIGKILL);
 	scene_end(first);

@@ -182,7 +182,7 @@ Test(ipc_semaphore, a_killed_waiter_hands_its_turn_on)
 		scene_asleep(pids[i]);
 	}
 	/* The first has the turn; it is woken, and killed before it can take. */
-	kill(pids[0], SIGSTOP);
+	scene_stop(pids[0]);
 	mps_semaphore_release(&scene->s, 1);
 	scene_kill(pids[0]);
 	cr_expect_eq(scene_end(pids[1]), 0);
