@@ -224,6 +224,10 @@ static const struct {
 
 Test(queue, options)
 {
+	struct mps_queue *plain;
+
+	cr_assert_eq(mps_queue_new(NULL, &plain), 0);
+	mps_queue_free(plain);
 	for (size_t i = 0; i < ARRAY_SIZE(makings); i++) {
 		struct mps_queue *q = NULL;
 
@@ -233,7 +237,6 @@ Test(queue, options)
 			put_text(q, "x");
 		mps_queue_free(q);
 	}
-	cr_assert_eq(mps_queue_new(NULL, &(struct mps_queue *){ NULL }), 0);
 	mps_queue_free(NULL);
 }
 
