@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -39,10 +38,8 @@ const char guard_role[] = "--mpsup-guard";
 static struct {
 	pid_t owner; /* the process whose the rest is */
 	uint32_t id;
-	int sock;    /* -1 = there is none */
-	pid_t first; /* the process that has made the guard, until it is reaped; 0 = it is */
-	int first_pidfd;
-} guard = { .sock = -1, .first_pidfd = -1 };
+	int sock; /* -1 = there is none */
+} guard = { .sock = -1 };
 
 static uint32_t own_id(void)
 {
@@ -152,14 +149,13 @@ static bool await_guards(struct killing *k, struct mps_time until)
 static void kill_all(struct killing *k, struct mps_time until)
 {
 	enum { GUARDS_PATIENCE_S = 5 };
-	struct mps_time patience = time_after(GUARDS_PATIENCE_S * MPS_NS_PER_S);
+	struct mps_time patience = until_of(GUARDS_PATIENCE_S * MPS_NS_PER_S);
 	size_t n;
 
 	do {
 		processes_kill(is_meant, k, bounded(until), &n);
 		k->kills_guards = mps_now().ns > patience.ns;
-	} while (!k->spares_outliving &&
-		 await_guards(k, until.ns < patience.ns ? until : patience) &&
+	} while (await_guards(k, until.ns < patience.ns ? until : patience) &&
 		 time_left(until) > 0);
 	free(k->families);
 }
@@ -188,24 +184,26 @@ static bool is_there(void)
 	return guard.sock >= 0 && (poll(&p, 1, 0) == 0 || !(p.revents & (POLLERR | POLLHUP)));
 }
 
-static void reap_first(bool wait)
+/* It ends when there is a guard, which is not our child. */
+static bool makes_guard(const struct mps_child *child)
 {
+	enum { PATIENCE_S = 10 };
+	AUTO_CLOSE int pidfd = child->pidfd;
 	siginfo_t si = { .si_pid = 0 };
 
-	if (guard.first == 0 ||
-	    (waitid(P_PIDFD, (id_t)guard.first_pidfd, &si, WEXITED | (wait ? 0 : WNOHANG)) == 0 &&
-	     si.si_pid == 0))
-		return;
-	fd_close(&guard.first_pidfd);
-	guard.first = 0;
+	if (!wait_readable(pidfd, until_of(PATIENCE_S * MPS_NS_PER_S)))
+		pidfd_signal(pidfd, child->pid, SIGKILL);
+	return waitid(P_PIDFD, (id_t)pidfd, &si, WEXITED) == 0 && si.si_code == CLD_EXITED &&
+	       si.si_status == 0;
 }
 
-static void start_guard(int sock, int null)
+static bool start_guard(int sock, int null)
 {
 	const struct mps_fd fds[] = {
 		{ 0, null, 0 }, { 1, null, 0 }, { 2, null, 0 }, { GUARD_FD, sock, 0 }
 	};
 	char pid[16], start[24], id[16];
+	uint64_t own = mark_get(getpid());
 	char *argv[] = { target_program(), (char *)guard_role, pid, start, id, NULL };
 	struct mps_spawn s = {
 		.path = MPS_HOST_PATH,
@@ -216,75 +214,65 @@ static void start_guard(int sock, int null)
 		.n_fds = ARRAY_SIZE(fds),
 		.session = MPS_SESSION_NEW,
 		.umask = -1,
+		/* From the beginning: who ends this process shall not take it for a process of its tree. */
+		.mark = own != 0 ? own | MARK_GUARD : 0,
 	};
 	struct mps_child child;
 	struct mps_failure failure;
 	struct proc_stat st;
 
 	if (proc_stat_read(getpid(), &st) < 0)
-		return;
+		return false;
 	snprintf(pid, sizeof(pid), "%d", getpid());
 	snprintf(start, sizeof(start), "%llu", (unsigned long long)st.start_ticks);
 	snprintf(id, sizeof(id), "%u", own_id());
-	if (launch(&s, &child, &failure) < 0)
-		return;
-	guard.first = child.pid;
-	guard.first_pidfd = child.pidfd;
-	lift_fd(&guard.first_pidfd);
+	return launch(&s, &child, &failure) == 0 && makes_guard(&child);
+}
+
+static bool make_guard(int null)
+{
+	int ends[2];
+	bool made;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+		return false;
+	made = start_guard(ends[0], null);
+	close(ends[0]);
+	guard.sock = ends[1];
+	lift_fd(&guard.sock);
+	if (!made)
+		fd_close(&guard.sock);
+	return made;
 }
 
 /* What cannot be done is left: the children that the main thread starts die with it all the same. */
 void guard_ensure(void)
 {
+	enum { TRIES = 3 };
 	AUTO_CLOSE int null = -1;
-	int ends[2];
 
-	reap_first(false);
 	if (is_there() || !target_is_ready())
 		return;
 	fd_close(&guard.sock);
 	null = pidfd_open_checked(getpid()); /* a guard is nothing without */
-	if (null < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+	if (null < 0)
 		return;
 	close(null);
 	null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	if (null >= 0)
-		start_guard(ends[0], null);
-	close(ends[0]);
-	guard.sock = ends[1];
-	lift_fd(&guard.sock);
+	for (int i = 0; null >= 0 && i < TRIES && !make_guard(null); i++)
+		;
 }
 
 void guard_dismiss(void)
 {
-	enum { PATIENCE_S = 2 };
-
 	if (guard.sock >= 0)
 		send(guard.sock, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 	fd_close(&guard.sock);
-	if (guard.first == 0)
-		return;
-	if (!wait_readable(guard.first_pidfd, time_after(PATIENCE_S * MPS_NS_PER_S)))
-		pidfd_signal(guard.first_pidfd, guard.first, SIGKILL);
-	reap_first(true);
 }
 
 void guard_forget(void)
 {
 	fd_close(&guard.sock);
-	fd_close(&guard.first_pidfd);
-	guard.first = 0;
-}
-
-/* So that nobody who ends the process that it is for ends it with that. */
-static void mark_as_guard(void)
-{
-	struct rlimit r;
-
-	if (mark_get(getpid()) != 0 && getrlimit(RLIMIT_RSS, &r) == 0) {
-		r.rlim_cur |= MARK_GUARD;
-		setrlimit(RLIMIT_RSS, &r);
-	}
 }
 
 static void await_end(int pidfd, bool *ret_dismissed)
@@ -319,13 +307,12 @@ int guard_run(int argc, char **argv)
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	if (pid <= 0)
 		return 2;
-	mark_as_guard();
 	k.family = (uint32_t)strtoul(argv[4], NULL, 10);
 	pidfd = pidfd_open_checked(pid);
-	if (pidfd < 0 && pidfd != -ESRCH)
-		return 1;
 	if (proc_stat_read(pid, &st) < 0 || st.start_ticks != strtoull(argv[3], NULL, 10))
-		fd_close(&pidfd); /* it is gone, and the number another's */
+		fd_close(&pidfd); /* it is gone, and the number perhaps another's */
+	else if (pidfd < 0)
+		return 1;
 	/* Nobody's child from here on: who waits for all children of its process does not wait for us. */
 	if (fork() != 0)
 		_exit(0);
@@ -333,6 +320,6 @@ int guard_run(int argc, char **argv)
 	if (pidfd >= 0)
 		await_end(pidfd, &dismissed);
 	if (!dismissed)
-		kill_all(&k, time_after(60 * MPS_NS_PER_S));
+		kill_all(&k, until_of(60 * MPS_NS_PER_S));
 	_exit(0);
 }

@@ -87,7 +87,7 @@ void server_end(void)
 	if (server.pid == 0)
 		return;
 	fd_close(&server.sock);
-	if (server.pidfd < 0 || !wait_readable(server.pidfd, time_after(PATIENCE_S * MPS_NS_PER_S)))
+	if (server.pidfd < 0 || !wait_readable(server.pidfd, until_of(PATIENCE_S * MPS_NS_PER_S)))
 		pidfd_signal(server.pidfd, server.pid, SIGKILL);
 	reap_hidden(server.pid, server.pidfd);
 	forget();
@@ -178,16 +178,23 @@ static int start(struct mps_failure *ret_failure)
 	return r;
 }
 
-/* Has it died? */
+/* Has it died? Its socket is closed a moment before it can be reaped. */
 static void look_after(void)
 {
+	struct pollfd p = { .fd = server.sock };
 	siginfo_t si = { .si_pid = 0 };
 
-	if (server.pid != 0 && (waitid(server.pidfd >= 0 ? P_PIDFD : P_PID,
-				       (id_t)(server.pidfd >= 0 ? server.pidfd : server.pid), &si,
-				       WEXITED | WNOHANG) < 0 ||
-				si.si_pid != 0))
-		forget();
+	if (server.pid == 0)
+		return;
+	poll(&p, 1, 0);
+	if (p.revents != 0)
+		reap_hidden(server.pid, server.pidfd);
+	else if (waitid(server.pidfd >= 0 ? P_PIDFD : P_PID,
+			(id_t)(server.pidfd >= 0 ? server.pidfd : server.pid), &si,
+			WEXITED | WNOHANG) == 0 &&
+		 si.si_pid == 0)
+		return;
+	forget();
 }
 
 /* -------------------------------------------------------------------------------------------------- asking it */

@@ -266,10 +266,10 @@ static long set_up(const struct mps_spawn *s, const struct mps_birth *birth, int
 {
 	long r;
 
-	if (!s->signals_are_default)
-		mps_reset_signals();
 	if (s->mark != 0)
 		set_soft_limit(RLIMIT_RSS, s->mark);
+	if (!s->signals_are_default)
+		mps_reset_signals();
 	/* Who looked for the family of a dead parent before now has not found it. */
 	*ret_step = MPS_STEP_PDEATHSIG;
 	if (s->needs_parent && raw0(SYS_getppid) != birth->parent)

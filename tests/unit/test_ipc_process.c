@@ -751,9 +751,6 @@ Test(ipc_process, children_of_a_killed_forkserver_go_on_and_their_exit_status_is
 	p = start_target(read_to_end, MPS_START_FORKSERVER, args);
 	mps_args_free(args);
 	mps_active_children(NULL, 0);
-	do /* what has made the guard ends by itself */
-		server = find_server(mps_process_pid(p));
-	while (server == 0);
 	next = start_target(give_back, MPS_START_FORKSERVER, NULL);
 	code_of(next);
 	done(next);
