@@ -201,8 +201,7 @@ int queue_block_map(struct mps_queue *q, unsigned i, size_t n, char **ret)
 	if (map->n < n) {
 		if (mps_shm_size(q->shm) < offset(q, i) + room)
 			return -EBADMSG;
-		p = mmap(NULL, room, PROT_READ | PROT_WRITE,
-			 MAP_SHARED | (room / 2 < n ? MAP_POPULATE : 0), queue_fileno(q),
+		p = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_SHARED, queue_fileno(q),
 			 (off_t)offset(q, i));
 		if (p == MAP_FAILED)
 			return -errno;

@@ -2,7 +2,7 @@
  * A queue outlives those who use it: producers and consumers are killed by SIGKILL at moments that nobody chooses, and
  * others take their places. Each item is numbered. What was put is got once, in the order of its producer, or was in the
  * hands of a consumer that was killed: one item each at most. Nobody is blocked for longer than its timeout.
- * STRESS_KILLS=3000, STRESS_SEED.
+ * STRESS_KILLS=5000, STRESS_SEED.
  *
  * ipc_queue threads: the same with threads that live, for ThreadSanitizer; part of the whole.
  */
@@ -310,5 +310,5 @@ int main(int argc, char **argv)
 	r = with_threads(500);
 	if (argc > 1 && strcmp(argv[1], "threads") == 0)
 		return r;
-	return r | with_processes(kills != NULL ? (unsigned)atoi(kills) : 3000);
+	return r | with_processes(kills != NULL ? (unsigned)atoi(kills) : 5000);
 }

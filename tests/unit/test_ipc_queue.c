@@ -224,6 +224,10 @@ static const struct {
 
 Test(queue, options)
 {
+	struct mps_queue *plain;
+
+	cr_assert_eq(mps_queue_new(NULL, &plain), 0);
+	mps_queue_free(plain);
 	for (size_t i = 0; i < ARRAY_SIZE(makings); i++) {
 		struct mps_queue *q = NULL;
 
@@ -233,7 +237,6 @@ Test(queue, options)
 			put_text(q, "x");
 		mps_queue_free(q);
 	}
-	cr_assert_eq(mps_queue_new(NULL, &(struct mps_queue *){ NULL }), 0);
 	mps_queue_free(NULL);
 }
 
@@ -578,7 +581,7 @@ Test(queue, one_that_was_not_used_leaves_no_descriptor_and_no_name)
 
 		snprintf(path, sizeof(path), "/proc/self/fd/%d", queue_fileno(q));
 		cr_assert_gt(readlink(path, to, sizeof(to) - 1), 0);
-		cr_assert_eq(strncmp(to, "/memfd:", 7), 0, "%s", to);
+		cr_assert(strstr(to, "(deleted)") != NULL, "%s", to);
 		cr_assert_eq(fcntl(queue_fileno(q), F_GETFD), FD_CLOEXEC);
 		mps_queue_free(q);
 	}
@@ -609,6 +612,8 @@ Test(queue, one_that_has_a_name_is_found_by_it)
 	struct mps_queue *q, *again = NULL;
 	char name[64];
 
+	/* The tracker is not what is tested here. */
+	setenv("MPSUP_TRACKER", "", 1);
 	snprintf(name, sizeof(name), "mpsup-test-queue-%d", (int)getpid());
 	q = new_queue((struct mps_queue_options){ .name = name });
 	cr_assert_eq(mps_queue_new(&(struct mps_queue_options){ .name = name }, &again), -EEXIST);
