@@ -71,7 +71,8 @@ void mps_target_add(struct mps_target_row *row);
 
 /*
  * First thing in main(). In an image that was made to run a target, or to be the forkserver, it does so and does not
- * return. 0, or -errno when that has gone wrong before it could be told to the parent.
+ * return. 0; -EPERM: somebody has asked a set-user-ID program for that. Without it there is no MPS_START_SPAWN or
+ * MPS_START_FORKSERVER of a target, and what children have started stays when this process is killed.
  */
 int mps_init(int *argc, char ***argv);
 /* mps_init(), then body, then the end of all processes as exit(3) brings it: a whole main(). Returns body's result. */
@@ -115,7 +116,9 @@ struct mps_process_options {
 
 /*
  * Starts a process, and knows how the start went: 0 with *ret (mps_process_free()), or -errno, of the step that
- * mps_process_failure() names: -ENOENT (no such program, or the target is not known by MPS_TARGET), -EACCES, -EAGAIN ...
+ * mps_process_failure() names: -ENOENT (no such program, or the target is not known by MPS_TARGET), -EACCES, -EAGAIN,
+ * -EBUSY (fork beside threads), -ECANCELED (the preload function has failed), -EPERM (mps_init() was not called), -EMFILE
+ * (more than 60 descriptors) ...
  */
 int mps_process_start(const struct mps_process_options *options, struct mps_process **ret);
 /* Of the last start that failed in this thread: "exec /bin/x: No such file or directory". Never NULL. */
@@ -131,7 +134,7 @@ bool mps_process_is_alive(struct mps_process *p);
  * somebody else has reaped it.
  */
 int mps_process_join(struct mps_process *p, int64_t timeout);
-/* 0 with the exit status, -N for signal N; -EBUSY while it lives; -ENODATA when somebody else has reaped it. */
+/* 0 with the exit status in *ret_code, or -N for signal N; -EBUSY while it lives; -ENODATA when somebody else has reaped it. */
 int mps_process_exitcode(struct mps_process *p, int *ret_code);
 /*
  * SIGTERM to it; when it has ended, or the grace is over, SIGKILL to all of its tree. Returns when nothing of it is left: 0;

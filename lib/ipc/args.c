@@ -304,8 +304,3 @@ int note_decode(const void *p, size_t n, struct note *ret, struct mps_args **ret
 	*ret_args = args;
 	return 0;
 }
-
-void args_close_object(struct arg *a)
-{
-	a->object = NULL;
-}

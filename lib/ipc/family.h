@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 #include "base/mtime.h"
+#include "ipc/futex.h"
 #include "mpsup.h"
 
 struct mps_child;
@@ -29,16 +30,6 @@ struct mps_process {
 	uint64_t mark;
 	char name[];
 };
-
-/* A timeout as a time. */
-static inline struct mps_time time_after(int64_t timeout)
-{
-	int64_t now = mps_now().ns;
-
-	if (timeout <= 0)
-		return (struct mps_time){ now };
-	return (struct mps_time){ timeout > INT64_MAX - now ? INT64_MAX : now + timeout };
-}
 
 static inline int64_t time_left(struct mps_time until)
 {

@@ -149,7 +149,7 @@ static bool await_guards(struct killing *k, struct mps_time until)
 static void kill_all(struct killing *k, struct mps_time until)
 {
 	enum { GUARDS_PATIENCE_S = 5 };
-	struct mps_time patience = time_after(GUARDS_PATIENCE_S * MPS_NS_PER_S);
+	struct mps_time patience = until_of(GUARDS_PATIENCE_S * MPS_NS_PER_S);
 	size_t n;
 
 	do {
@@ -191,7 +191,7 @@ static bool makes_guard(const struct mps_child *child)
 	AUTO_CLOSE int pidfd = child->pidfd;
 	siginfo_t si = { .si_pid = 0 };
 
-	if (!wait_readable(pidfd, time_after(PATIENCE_S * MPS_NS_PER_S)))
+	if (!wait_readable(pidfd, until_of(PATIENCE_S * MPS_NS_PER_S)))
 		pidfd_signal(pidfd, child->pid, SIGKILL);
 	return waitid(P_PIDFD, (id_t)pidfd, &si, WEXITED) == 0 && si.si_code == CLD_EXITED &&
 	       si.si_status == 0;
@@ -320,6 +320,6 @@ int guard_run(int argc, char **argv)
 	if (pidfd >= 0)
 		await_end(pidfd, &dismissed);
 	if (!dismissed)
-		kill_all(&k, time_after(60 * MPS_NS_PER_S));
+		kill_all(&k, until_of(60 * MPS_NS_PER_S));
 	_exit(0);
 }

@@ -433,7 +433,7 @@ bool wait_readable(int fd, struct mps_time until)
 static void doze(const struct mps_process *p, struct mps_time until)
 {
 	enum { SLICE_MS = 10 };
-	struct mps_time slice = time_after(SLICE_MS * MPS_NS_PER_MS);
+	struct mps_time slice = until_of(SLICE_MS * MPS_NS_PER_MS);
 	struct pollfd pipe = { .fd = p->sentinel };
 
 	if (until.ns < slice.ns)
@@ -460,7 +460,7 @@ static int join_until(struct mps_process *p, struct mps_time until)
 
 int mps_process_join(struct mps_process *p, int64_t timeout)
 {
-	return is_ours(p) ? join_until(p, time_after(timeout)) : -ECHILD;
+	return is_ours(p) ? join_until(p, until_of(timeout)) : -ECHILD;
 }
 
 int mps_process_exitcode(struct mps_process *p, int *ret_code)
@@ -529,16 +529,16 @@ int process_end(struct mps_process *p, struct mps_time kill_at, struct mps_time 
 
 int mps_process_terminate(struct mps_process *p, int64_t timeout)
 {
-	struct mps_time until = time_after(timeout);
+	struct mps_time until = until_of(timeout);
 
 	if (!is_ours(p))
 		return -ECHILD;
 	if (!family_reap(p))
 		process_ask_to_end(p);
-	return process_end(p, time_after(p->grace), until);
+	return process_end(p, until_of(p->grace), until);
 }
 
 int mps_process_kill(struct mps_process *p, int64_t timeout)
 {
-	return is_ours(p) ? process_end(p, (struct mps_time){ 0 }, time_after(timeout)) : -ECHILD;
+	return is_ours(p) ? process_end(p, (struct mps_time){ 0 }, until_of(timeout)) : -ECHILD;
 }

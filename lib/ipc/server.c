@@ -87,7 +87,7 @@ void server_end(void)
 	if (server.pid == 0)
 		return;
 	fd_close(&server.sock);
-	if (server.pidfd < 0 || !wait_readable(server.pidfd, time_after(PATIENCE_S * MPS_NS_PER_S)))
+	if (server.pidfd < 0 || !wait_readable(server.pidfd, until_of(PATIENCE_S * MPS_NS_PER_S)))
 		pidfd_signal(server.pidfd, server.pid, SIGKILL);
 	reap_hidden(server.pid, server.pidfd);
 	forget();
