@@ -155,6 +155,12 @@ $(B)/e2e/ipc: tests/e2e/ipc.c $(B)/flags
 	$(link)
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 $(WARN) -o $@ $<
 
+# It is a program of libmpsup's.
+$(B)/e2e/interop: tests/e2e/interop.c lib/mpsup.h $(B)/libmpsup.so.$(VERSION)
+	@mkdir -p $(@D)
+	$(link)
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 $(WARN) $(if $(SAN),-fsanitize=$(SAN)) -Ilib -o $@ $< -L$(B) -lmpsup -Wl,-rpath,'$$ORIGIN/..'
+
 # Shared objects for entries: the same with its main, and the collector of tests/examples.
 shared = $(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 $(WARN) -fPIC -shared -o $@ $<
 $(B)/e2e/%.so: tests/e2e/%.c $(B)/flags

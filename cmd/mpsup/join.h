@@ -11,6 +11,7 @@ struct err;
 struct join {
 	int fd; /* inotify, -1 before the first wait */
 	struct mps_time deadline;
+	int64_t look_after_ms; /* at the lock, once it was told of that it is closed; 0 = not by itself */
 };
 
 #define JOIN_INIT                                                                                  \

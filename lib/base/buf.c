@@ -69,21 +69,24 @@ void buf_addc(struct buf *b, char c)
 
 void buf_addv(struct buf *b, const char *fmt, va_list ap)
 {
+	size_t room = b->failed ? 0 : b->cap - b->len;
 	va_list again;
 	char *to;
 	int n;
 
+	/* Mostly there is room for it. */
 	va_copy(again, ap);
-	n = vsnprintf(NULL, 0, fmt, again);
+	n = vsnprintf(room > 0 ? b->p + b->len : NULL, room, fmt, again);
 	va_end(again);
-	if (n < 0) {
-		b->failed = true;
-		return;
+	if (n < 0 || (size_t)n >= room) {
+		if (room > 0)
+			b->p[b->len] = '\0';
+		b->failed = b->failed || n < 0;
+		to = buf_reserve(b, n > 0 ? (size_t)n : 0);
+		if (to == NULL)
+			return;
+		vsnprintf(to, (size_t)n + 1, fmt, ap);
 	}
-	to = buf_reserve(b, (size_t)n);
-	if (to == NULL)
-		return;
-	vsnprintf(to, (size_t)n + 1, fmt, ap);
 	b->len += (size_t)n;
 }
 

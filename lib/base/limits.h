@@ -64,7 +64,8 @@
 #define CONNECTION_FDS_MAX 16		/* descriptors come, and not yet asked for */
 #define AUTH_MESSAGE_MAX 256		/* one message of a handshake */
 #define LISTENER_PENDING_MAX 256	/* peers that have not shown the key */
-#define LISTENER_GRACE_MS 200 /* so long one of them is safe from having to make room for the next */
+#define LISTENER_GRACE_MS                                                                          \
+	200 /* so long one of them is safe from having to make room for the next */
 
 /* mpsup logs. */
 #define LINE_HELD_MAX (1 << 20) /* of a line until its end comes; a longer one is shown in pieces */

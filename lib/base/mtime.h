@@ -10,6 +10,13 @@
 #define MPS_NS_PER_S INT64_C(1000000000)
 #define MPS_NS_PER_MS INT64_C(1000000)
 
+/*
+ * The clock by which files are born and System V objects change is CLOCK_REALTIME_COARSE. It lags behind CLOCK_REALTIME by
+ * up to a tick, of 10 ms at most (HZ=100), and for as long as a virtual machine misses the processor that moves it on:
+ * with ticks of 4 ms it has been 12 ms late, and more. Beyond this it is another time.
+ */
+#define MPS_COARSE_LAG_NS (100 * MPS_NS_PER_MS)
+
 /* A point on CLOCK_MONOTONIC, or a span, in nanoseconds. */
 struct mps_time {
 	int64_t ns;

@@ -25,6 +25,7 @@
 #include "ipc/address.h"
 #include "ipc/auth.h"
 #include "ipc/connection.h"
+#include "ipc/futex.h"
 
 #define HANDSHAKE (5 * MPS_SECOND)
 
@@ -181,7 +182,10 @@ static int peer_turn(struct mps_listener *l, struct peer *p, struct mps_connecti
 static void drop_late(struct mps_listener *l)
 {
 	int64_t now = mps_now().ns;
+	uint64_t times;
 
+	if (read(l->timer, &times, sizeof(times)) < 0)
+		return; /* it has been set anew */
 	while (l->first != NULL && l->first->since.ns + l->handshake <= now)
 		peer_drop(l, l->first);
 	if (l->parked && l->first != NULL && grace_end(l->first).ns <= now)
@@ -302,7 +306,7 @@ static int turn(struct mps_listener *l, struct mps_connection **ret)
 
 int mps_listener_accept(struct mps_listener *l, struct mps_connection **ret, int64_t timeout)
 {
-	struct mps_time until = stream_until(timeout);
+	struct mps_time until = until_of(timeout);
 	int r;
 
 	for (;;) {
@@ -311,6 +315,8 @@ int mps_listener_accept(struct mps_listener *l, struct mps_connection **ret, int
 			return 0;
 		if (r == -EAGAIN)
 			r = stream_wait(l->epoll, POLLIN, until);
+		else if (r == 0 && stream_left(until) <= 0)
+			r = -ETIMEDOUT; /* however much there is to do */
 		if (r < 0)
 			return r;
 	}

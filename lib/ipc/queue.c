@@ -224,11 +224,11 @@ int queue_from_fd(int fd, struct mps_queue **ret)
 		return r == -EINVAL ? -EBADMSG : r;
 	}
 	r = from_shm(shm, ret);
-	if (r < 0)
-		mps_shm_close(shm);
-	else
+	if (r == 0)
 		close(fd);
-	return r;
+	else
+		mps_shm_close(shm);
+	return r == -ENOENT ? -EBADMSG : r;
 }
 
 /* ---------------------------------------------------------------------------------------------- closed, counted */
@@ -261,7 +261,7 @@ int mps_queue_close(struct mps_queue *q)
 	if (r < 0)
 		return r;
 	queue_mark_closed(&q->s->tail);
-	queue_unlock(side);
+	queue_unlock(side, &q->put_turns);
 	return 0;
 }
 

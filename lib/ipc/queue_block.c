@@ -15,6 +15,11 @@
 #include "ipc/shm.h"
 
 #define LEAST ((size_t)64 << 10)
+/*
+ * Two items there may be at a time, and others only as long as all are not more than this, or than the ring: what was written
+ * long ago is in no cache any more, and copying is then three times as slow.
+ */
+#define AHEAD ((size_t)4 << 20)
 /* More than this a free block does not keep, for longer than so many items. */
 #define KEPT ((size_t)4 << 20)
 #define PATIENCE 32
@@ -116,8 +121,21 @@ static int allocate(struct mps_queue *q, unsigned i, size_t n)
 
 /* ------------------------------------------------------------------------------------------------------- blocks */
 
-/* The smallest one that is free and large enough; else the largest one that is free; or -EAGAIN. */
-static int choose(const struct mps_queue *q, size_t n, uint64_t head, uint64_t position)
+/* Whether what is on its way is enough, so that a new one of n bytes waits. */
+static bool is_enough(const struct mps_queue *q, size_t n, uint64_t head, uint64_t end)
+{
+	size_t most = q->ring_size > AHEAD ? q->ring_size : AHEAD, in_use = 0, bytes = n;
+
+	for (unsigned i = 0; i < QUEUE_BLOCKS; i++)
+		if (!is_free(&q->s->blocks[i], head, end)) {
+			bytes += atomic_load_explicit(&q->s->blocks[i].used, memory_order_relaxed);
+			in_use++;
+		}
+	return in_use >= 2 && bytes > most;
+}
+
+/* Of those that are free the smallest that is large enough; else the largest; or -EAGAIN. */
+static int choose(const struct mps_queue *q, size_t n, uint64_t head, uint64_t end)
 {
 	int best = -EAGAIN;
 	uint64_t best_room = 0;
@@ -126,7 +144,7 @@ static int choose(const struct mps_queue *q, size_t n, uint64_t head, uint64_t p
 		const struct queue_block *b = &q->s->blocks[i];
 		uint64_t room = atomic_load_explicit(&b->room, memory_order_relaxed);
 
-		if (!is_free(b, head, position))
+		if (!is_free(b, head, end))
 			continue;
 		if (room % 2 != 0)
 			room = 0;
@@ -141,7 +159,7 @@ static int choose(const struct mps_queue *q, size_t n, uint64_t head, uint64_t p
 
 int queue_block_take(struct mps_queue *q, size_t n, uint64_t head, uint64_t position)
 {
-	int i = choose(q, n, head, position), r = 0;
+	int i = is_enough(q, n, head, position) ? -EAGAIN : choose(q, n, head, position), r = 0;
 	unsigned left;
 	uint64_t room;
 
@@ -155,6 +173,7 @@ int queue_block_take(struct mps_queue *q, size_t n, uint64_t head, uint64_t posi
 	}
 	if (r < 0)
 		return r;
+	atomic_store_explicit(&q->s->blocks[i].used, n, memory_order_relaxed);
 	atomic_store_explicit(&q->s->blocks[i].position, position + 1, memory_order_relaxed);
 	if (atomic_load_explicit(&q->s->blocks[i].room, memory_order_relaxed) > KEPT &&
 	    atomic_load_explicit(&q->s->producers.patience, memory_order_relaxed) == 0)
@@ -197,15 +216,16 @@ int queue_block_map(struct mps_queue *q, unsigned i, size_t n, char **ret)
 
 /* ------------------------------------------------------------------------------------------------- big ones free */
 
-void queue_block_tidy(struct mps_queue *q, uint64_t head, uint64_t tail)
+void queue_block_tidy(struct mps_queue *q, uint64_t tail)
 {
 	_Atomic uint32_t *patience = &q->s->producers.patience;
-	uint32_t n = atomic_load_explicit(patience, memory_order_relaxed);
+	uint32_t n = atomic_load_explicit(patience, memory_order_relaxed), word;
 	unsigned left = 0;
+	uint64_t head;
 
 	if (n == 0)
 		return;
-	if (n == 1)
+	if (n == 1 && queue_look(&q->s->head, &word, &head) == 0)
 		give_back_all(q, KEPT, head, tail, &left);
 	atomic_store_explicit(patience,
 			      n > 1	 ? n - 1

@@ -16,6 +16,7 @@
 #ifndef IPC_QUEUE_LAYOUT_H
 #define IPC_QUEUE_LAYOUT_H
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -54,7 +55,9 @@ struct queue_counter {
 /* What only the one side uses, under its lock. What it has seen of the other may be old, which errs on the safe side. */
 struct queue_side {
 	pthread_mutex_t lock;
-	_Atomic uint32_t seen; /* the other's counter's word */
+	_Atomic uint32_t waiting; /* for the lock */
+	_Atomic uint32_t way;	  /* changes when one has it who has waited for long */
+	_Atomic uint32_t seen;	  /* the other's counter's word */
 	_Atomic uint64_t seen_position;
 	_Atomic uint32_t patience; /* puts until big blocks are looked for; 0 = there is none */
 } __attribute__((aligned(QUEUE_LINE)));
@@ -62,7 +65,8 @@ struct queue_side {
 /* In use by the item whose record is at the position, as long as that is in the ring. */
 struct queue_block {
 	_Atomic uint64_t room; /* bytes that are really there; odd: at most, a change was begun */
-	_Atomic uint64_t position;
+	_Atomic uint64_t position; /* and one */
+	_Atomic uint64_t used;	   /* bytes of its item */
 };
 
 struct queue_shared {
@@ -88,7 +92,8 @@ struct mps_queue {
 	uint32_t max_items;
 	bool joinable;
 	struct mps_shm *shm;
-	_Atomic uint32_t put_spin, get_spin; /* futex.h */
+	/* Of each side, in this process: how long it pays to spin (futex.h), and turns while others waited. */
+	_Atomic uint32_t put_spin, get_spin, put_turns, get_turns;
 	/* The blocks as far as we have had to do with them. Whoever holds the block may change the row. */
 	struct queue_map {
 		char *p;
@@ -128,28 +133,53 @@ static inline bool queue_is_long(const struct mps_queue *q, size_t n)
 	return n > q->ring_size / 4;
 }
 
+/* Which of the two belongs to the count; -EBADMSG. */
+static inline int queue_at(const struct queue_counter *c, uint32_t word)
+{
+	for (int i = 0; i < 2; i++)
+		if (atomic_load_explicit(&c->at[i].count, memory_order_relaxed) ==
+		    queue_count(word))
+			return i;
+	return -EBADMSG;
+}
+
+/* The word as it is, and the position that belongs to it, of the side whose lock is held: 0 or -EBADMSG. */
+static inline int queue_own(const struct queue_counter *c, uint32_t *ret_word,
+			    uint64_t *ret_position)
+{
+	uint32_t word = atomic_load_explicit(&c->word, memory_order_relaxed);
+	int i = queue_at(c, word);
+
+	if (i < 0)
+		return i;
+	*ret_word = word;
+	*ret_position = atomic_load_explicit(&c->at[i].position, memory_order_relaxed);
+	return *ret_position % QUEUE_RECORD == 0 ? 0 : -EBADMSG;
+}
+
 /* The turn of one side: 0 or -ETIMEDOUT. `counter` is the other side's, which the one who has it may be asleep on. */
 int queue_lock(struct queue_side *side, const struct queue_counter *counter, struct mps_time until);
-void queue_unlock(struct queue_side *side);
-/* The word as it is, and the position that belongs to it: 0 or -EBADMSG. */
+/* The number of turns is this process'. It may let others have one. */
+void queue_unlock(struct queue_side *side, _Atomic uint32_t *turns);
+/* The same of the other side. */
 int queue_look(const struct queue_counter *c, uint32_t *ret_word, uint64_t *ret_position);
 /* n more, at that position, in one piece with the wake-up of who sleeps. */
 void queue_advance(struct queue_counter *c, uint32_t n, uint64_t position);
 /* Waits until the word is another than `seen`. 0: look again; -ETIMEDOUT. */
-int queue_sleep(_Atomic uint32_t *budget, struct queue_counter *c, uint32_t seen,
-		struct mps_time until);
+int queue_sleep(_Atomic uint32_t *budget, _Atomic uint32_t *turns, struct queue_counter *c,
+		uint32_t seen, struct mps_time until);
 /* Sets the bit and wakes who sleeps, in one piece. Of the tail: with the producers' lock held. */
 void queue_mark_closed(struct queue_counter *c);
 
 /*
  * Blocks, all under the producers' lock but the last. A free one with room for n bytes, for the record at the position;
- * what is before `head` has been got. Its number; -EAGAIN: none is free; -ENOSPC and others.
+ * what is before `head` has been got. Its number; -EAGAIN: none is free, or others are enough; -ENOSPC and others.
  */
 int queue_block_take(struct mps_queue *q, size_t n, uint64_t head, uint64_t position);
 /* Its memory in this process: 0 or -errno. */
 int queue_block_map(struct mps_queue *q, unsigned i, size_t n, char **ret);
 /* Gives back the memory of big blocks that are free, if it is time: once in a number of calls. */
-void queue_block_tidy(struct mps_queue *q, uint64_t head, uint64_t tail);
+void queue_block_tidy(struct mps_queue *q, uint64_t tail);
 /* -EBADMSG unless it holds the item of the record at the position. */
 int queue_block_check(const struct mps_queue *q, unsigned i, uint64_t position);
 /* After a long item was got, without a lock: an empty queue does not keep what is very big. */

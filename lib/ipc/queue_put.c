@@ -42,6 +42,20 @@ static int look_at_head(struct put *put)
 	return 0;
 }
 
+/* Its number, and where it lies. The one that has just been got is the best, so the head is to be fresh. */
+static int take_block(struct put *put, size_t n, char **ret)
+{
+	int r = look_at_head(put), block;
+
+	if (r < 0)
+		return r;
+	block = queue_block_take(put->q, n, put->head, put->at);
+	if (block < 0)
+		return block;
+	r = queue_block_map(put->q, (unsigned)block, n, ret);
+	return r < 0 ? r : block;
+}
+
 /* 0, or -EAGAIN: there is no room for it as far as we have seen. */
 static int write_item(struct put *put, const struct mps_item *item)
 {
@@ -50,18 +64,15 @@ static int write_item(struct put *put, const struct mps_item *item)
 	size_t size = queue_record_size(is_long ? 0 : item->n);
 	struct queue_record *record = queue_record(q, put->at);
 	char *to = (char *)(record + 1);
-	int block = 0, r;
+	int block = 0;
 
 	if (q->ring_size - (put->at - put->head) < size ||
 	    queue_between(put->head_word, put->word) + put->n >= q->max_items)
 		return -EAGAIN;
 	if (is_long) {
-		block = queue_block_take(q, item->n, put->head, put->at);
+		block = take_block(put, item->n, &to);
 		if (block < 0)
 			return block;
-		r = queue_block_map(q, (unsigned)block, item->n, &to);
-		if (r < 0)
-			return r;
 	}
 	*record = (struct queue_record){ (uint32_t)item->n,
 					 is_long ? QUEUE_IN_BLOCK | (uint32_t)block << 8
@@ -80,8 +91,7 @@ static int write_first(struct put *put, const struct mps_item *item, struct mps_
 	int r, slept = 0;
 
 	while ((r = write_item(put, item)) == -EAGAIN) {
-		uint64_t seen = put->head;
-		uint32_t seen_word = put->head_word;
+		uint32_t seen = put->head_word;
 
 		r = look_at_head(put);
 		if (r < 0)
@@ -90,18 +100,19 @@ static int write_first(struct put *put, const struct mps_item *item, struct mps_
 			queue_mark_closed(&s->tail);
 			return -EPIPE;
 		}
-		if (put->head != seen || queue_between(seen_word, put->head_word) != 0)
+		if (queue_count(put->head_word) != queue_count(seen))
 			continue;
 		if (slept < 0)
 			return slept;
-		slept = queue_sleep(&put->q->put_spin, &s->head, put->head_word, until);
+		slept = queue_sleep(&put->q->put_spin, &put->q->put_turns, &s->head, put->head_word,
+				    until);
 	}
 	return r;
 }
 
 static int write_all(struct put *put, const struct mps_item *items, size_t n, struct mps_time until)
 {
-	int r = queue_look(&put->q->s->tail, &put->word, &put->at);
+	int r = queue_own(&put->q->s->tail, &put->word, &put->at);
 
 	if (r == 0)
 		r = recall_head(put);
@@ -131,9 +142,9 @@ static int put_until(struct mps_queue *q, const struct mps_item *items, size_t n
 	r = write_all(&put, items, n, until);
 	if (r == 0) {
 		queue_advance(&q->s->tail, put.n, put.at);
-		queue_block_tidy(q, put.head, put.at);
+		queue_block_tidy(q, put.at);
 	}
-	queue_unlock(side);
+	queue_unlock(side, &q->put_turns);
 	return r < 0 ? r : (int)put.n;
 }
 

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "ipc/connection.h"
+#include "ipc/futex.h"
 
 /* n bytes from the head on are done with; descriptors that nobody has asked for go with them. */
 static void consume(struct mps_connection *c, size_t n)
@@ -82,8 +83,11 @@ static ssize_t fill_body(struct mps_connection *c, uint8_t *p, size_t n, size_t 
 /* Reads ahead until n bytes are there, which fit. */
 static int need(struct mps_connection *c, size_t n, struct mps_time until)
 {
-	ssize_t r = connection_need_ahead(c);
+	ssize_t r;
 
+	if (n_ahead(c) >= n)
+		return 0;
+	r = connection_need_ahead(c);
 	while (r >= 0 && n_ahead(c) < n) {
 		if (c->head + n > CONNECTION_AHEAD_MAX) {
 			memmove(c->ahead, c->ahead + c->head, n_ahead(c));
@@ -211,28 +215,27 @@ static int next_message(struct mps_connection *c, size_t *ret_n, struct mps_time
 	return peek(c, ret_n, until);
 }
 
-/*
- * All of it is here: 0, and *ret_header != 0: in `ahead`, behind a header of that size; otherwise as the body.
- */
-static int gather(struct mps_connection *c, int *ret_header, size_t *ret_n, struct mps_time until)
+/* All of it is here: 0. *header, if not 0 afterwards: in `ahead`, behind a header of that size; otherwise as the body. */
+static int gather(struct mps_connection *c, int *header, size_t n, struct mps_time until)
 {
-	int header = next_message(c, ret_n, until);
 	int r;
 
-	if (header < 0)
-		return header;
-	*ret_header = header;
-	if (header > 0 && (size_t)header + *ret_n <= CONNECTION_AHEAD_MAX)
-		return need(c, (size_t)header + *ret_n, until);
-	if (header > 0) {
-		r = begin(c, (size_t)header, *ret_n);
+	if (*header > 0 && (size_t)*header + n <= CONNECTION_AHEAD_MAX)
+		return need(c, (size_t)*header + n, until);
+	if (*header > 0) {
+		r = begin(c, (size_t)*header, n);
 		if (r < 0)
 			return r;
-		*ret_header = 0;
+		*header = 0;
 	}
-	if (c->read_error < 0)
-		return c->read_error;
-	return complete(c, until);
+	return c->read_error < 0 ? c->read_error : complete(c, until);
+}
+
+static int gather_next(struct mps_connection *c, int *ret_header, size_t *ret_n,
+		       struct mps_time until)
+{
+	*ret_header = next_message(c, ret_n, until);
+	return *ret_header < 0 ? *ret_header : gather(c, ret_header, *ret_n, until);
 }
 
 /* The gathered message, and it is received. */
@@ -264,7 +267,7 @@ int mps_recv(struct mps_connection *c, const void **ret_p, size_t *ret_n, int64_
 	int header, r;
 
 	trim(c);
-	r = gather(c, &header, &n, stream_until(timeout));
+	r = gather_next(c, &header, &n, until_of(timeout));
 	if (r < 0)
 		return r;
 	*ret_p = take(c, header, n);
@@ -274,7 +277,7 @@ int mps_recv(struct mps_connection *c, const void **ret_p, size_t *ret_n, int64_
 
 int mps_recv_into(struct mps_connection *c, void *p, size_t size, size_t *ret_n, int64_t timeout)
 {
-	struct mps_time until = stream_until(timeout);
+	struct mps_time until = until_of(timeout);
 	size_t n;
 	int header, r;
 
@@ -287,7 +290,7 @@ int mps_recv_into(struct mps_connection *c, void *p, size_t size, size_t *ret_n,
 		return -ENOBUFS;
 	if (header > 0 && (size_t)header + n > CONNECTION_AHEAD_MAX)
 		return straight(c, (size_t)header, p, n, until);
-	r = gather(c, &header, &n, until);
+	r = gather(c, &header, n, until);
 	if (r == 0 && n > 0)
 		memcpy(p, take(c, header, n), n);
 	else if (r == 0)
@@ -300,7 +303,7 @@ int mps_connection_poll(struct mps_connection *c, int64_t timeout)
 	size_t n;
 	int header, r;
 
-	r = gather(c, &header, &n, stream_until(timeout));
+	r = gather_next(c, &header, &n, until_of(timeout));
 	if (r == -ENOMEM || r == -EBADF)
 		return r;
 	return r != -ETIMEDOUT;
@@ -308,7 +311,7 @@ int mps_connection_poll(struct mps_connection *c, int64_t timeout)
 
 int mps_recv_fd(struct mps_connection *c, int *ret_fd, int64_t timeout)
 {
-	struct mps_time until = stream_until(timeout);
+	struct mps_time until = until_of(timeout);
 	int fd, r;
 
 	if (!c->s.is_socket)

@@ -27,18 +27,6 @@
 
 static const struct mps_time forever = { INT64_MAX };
 
-struct mps_time stream_until(int64_t timeout)
-{
-	int64_t now;
-
-	if (timeout <= 0)
-		return (struct mps_time){ 0 };
-	if (timeout == INT64_MAX)
-		return forever;
-	now = mps_now().ns;
-	return (struct mps_time){ timeout > INT64_MAX - now ? INT64_MAX : now + timeout };
-}
-
 int64_t stream_left(struct mps_time until)
 {
 	return until.ns == 0 || until.ns == forever.ns ? until.ns : until.ns - mps_now().ns;
@@ -248,8 +236,9 @@ static ssize_t pipe_write(struct stream *s, const struct iovec *iov, size_t n, b
 static ssize_t socket_write(struct stream *s, const struct iovec *iov, size_t n, bool may_block)
 {
 	struct msghdr m = { .msg_iov = (struct iovec *)iov, .msg_iovlen = n };
+	int flags = MSG_NOSIGNAL | (may_block ? 0 : MSG_DONTWAIT);
 
-	return sendmsg(s->fd, &m, MSG_NOSIGNAL | (may_block ? 0 : MSG_DONTWAIT));
+	return n == 1 ? send(s->fd, iov->iov_base, iov->iov_len, flags) : sendmsg(s->fd, &m, flags);
 }
 
 /* What has been written is gone from the list. */

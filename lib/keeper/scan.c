@@ -31,9 +31,6 @@
 	(FAN_CLASS_NOTIF | FAN_CLOEXEC | FAN_NONBLOCK | FAN_UNLIMITED_MARKS |                      \
 	 FAN_REPORT_DFID_NAME | FAN_REPORT_FID | FAN_REPORT_TARGET_FID)
 
-/* The kernel's coarse clock, by which files are born, lags behind by up to a tick. */
-#define TICK_NS (10 * MPS_NS_PER_MS)
-
 void scan_open(struct keeper *k)
 {
 	struct tracker *t = k->tracker;
@@ -140,7 +137,7 @@ static bool is_others(const struct keeper *k, const struct sender *maker, const 
 	int64_t born = identity_of(st).born_ns;
 
 	return born == 0 || S_ISDIR(st->stx_mode) ||
-	       (!maker->over && born < slot->began - TICK_NS) ||
+	       (!maker->over && born < slot->began - MPS_COARSE_LAG_NS) ||
 	       (st->stx_uid != slot->uid && !is_uid_of(maker->pid, st->stx_uid));
 }
 

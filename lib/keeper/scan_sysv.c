@@ -17,8 +17,8 @@
 #include "proc/tag.h"
 #include "proc/tree.h"
 
-/* Their times are whole seconds, of a clock that lags behind by up to a tick. */
-#define SECOND_NS (MPS_NS_PER_S + 10 * MPS_NS_PER_MS)
+/* Their times are whole seconds. */
+#define SECOND_NS (MPS_NS_PER_S + MPS_COARSE_LAG_NS)
 
 enum { SEEN_MAX = 32, GIVEN_MAX = 1024 };
 

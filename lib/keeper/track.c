@@ -5,6 +5,7 @@
 #include "keeper/tracker.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -373,6 +374,8 @@ static struct tracker *tracker_new(const char *dir)
 		return NULL;
 	}
 	t->listener = t->inotify = t->fanotify = -1;
+	t->shm = open(SHM_FOLDER, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	keeper_lift(&t->shm);
 	t->journal = (struct track_journal)TRACK_JOURNAL_INIT;
 	return t;
 }

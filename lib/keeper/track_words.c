@@ -5,6 +5,7 @@
  * client that probes first is known before it can die.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -130,6 +131,24 @@ struct track_record *track_record(struct tracker *t, const struct sender *s, enu
 	return r;
 }
 
+/*
+ * Mostly it is about to be made; then it is known when it is there. Cheaper than to look for what it is: this is what
+ * a word costs most.
+ */
+static bool is_absent(const struct tracker *t, enum track_type type, const char *name)
+{
+	static const char sem[] = "sem.";
+	char file[NAME_MAX + sizeof(sem)];
+	size_t n = strlen(name);
+
+	if ((type != TRACK_SEMAPHORE && type != TRACK_SHARED_MEMORY) || n > NAME_MAX)
+		return false;
+	memcpy(file, sem, sizeof(sem) - 1);
+	memcpy(file + sizeof(sem) - 1, name + 1, n);
+	return faccessat(t->shm, type == TRACK_SEMAPHORE ? file : name + 1, F_OK, AT_EACCESS) < 0 &&
+	       errno == ENOENT;
+}
+
 static void on_register(struct keeper *k, const struct sender *s, const struct track_word *w)
 {
 	struct tracker *t = k->tracker;
@@ -150,7 +169,7 @@ static void on_register(struct keeper *k, const struct sender *s, const struct t
 		track_drop(t);
 		return;
 	}
-	if (object_begin(r)) {
+	if (is_absent(t, w->type, w->name) || object_begin(r)) {
 		track_journal_add(&t->journal, r);
 		return;
 	}

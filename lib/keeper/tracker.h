@@ -157,6 +157,7 @@ struct tracker {
 	bool caught_up; /* in this turn: track_catch_up() */
 	bool no_sysv;	/* .. there was no object of SysV at all then */
 
+	int shm; /* the folder (O_PATH); -1 = none */
 	int inotify;
 	struct moved moved;
 

@@ -16,6 +16,11 @@
 #define NAME_LEN_MAX 60
 #define HASH_LEN 9 /* "-" and eight hexadecimal digits */
 
+char *client_runtime_spare(void)
+{
+	return xasprintf("/tmp/mpsup-%u", (unsigned)geteuid());
+}
+
 char *client_runtime_base(void)
 {
 	char *base = runtime_base();

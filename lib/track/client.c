@@ -45,7 +45,7 @@ static int talk(int sock, enum track_verb verb, enum track_type type, const char
 	int r;
 
 	track_word_encode(verb, type, name, &words);
-	track_word_encode(TRACK_PROBE, type, "", &probe);
+	track_word_encode(TRACK_PROBE, type, "0", &probe);
 	r = send_all(sock, &words);
 	if (r == 0)
 		r = send_all(sock, &probe);

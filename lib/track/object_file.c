@@ -38,9 +38,6 @@
 #include "base/mtime.h"
 #include "track/look.h"
 
-/* The kernel's coarse clock, by which files are born, lags behind by up to a tick: 10 ms with HZ=100. */
-#define COARSE_TICK_NS (10 * MPS_NS_PER_MS)
-
 /* Of one walk through a folder. */
 struct walk {
 	uid_t uid;
@@ -135,7 +132,7 @@ int file_look(enum track_type type, const char *name, struct look *ret)
 	ret->identity = identity_of(&ret->st);
 	ret->not_before_ns = ns_of(time);
 	/* Some file systems know seconds only; that of message queues is one. */
-	ret->tick_ns = COARSE_TICK_NS + (time->tv_nsec == 0 ? MPS_NS_PER_S : 0);
+	ret->tick_ns = MPS_COARSE_LAG_NS + (time->tv_nsec == 0 ? MPS_NS_PER_S : 0);
 	ret->uid = ret->st.stx_uid;
 	return 0;
 }

@@ -101,9 +101,6 @@ static int stat_any(enum track_type type, int id, struct sysv *ret)
 	return r == -EINVAL || r == -EIDRM ? -ENOENT : r;
 }
 
-/* Their times are whole seconds of a clock that moves on with the timer's tick, of 10 ms at most (CONFIG_HZ=100). */
-#define SECOND_NS (MPS_NS_PER_S + 10 * MPS_NS_PER_MS)
-
 int sysv_look(enum track_type type, const char *name, struct look *ret)
 {
 	struct sysv s;
@@ -112,7 +109,7 @@ int sysv_look(enum track_type type, const char *name, struct look *ret)
 	if (r < 0)
 		return r;
 	ret->not_before_ns = s.changed * MPS_NS_PER_S;
-	ret->tick_ns = SECOND_NS;
+	ret->tick_ns = MPS_NS_PER_S + MPS_COARSE_LAG_NS; /* whole seconds */
 	/* One that was given to another user is theirs. */
 	ret->uid = s.perm.uid;
 	ret->identity.born_ns = ret->not_before_ns;

@@ -58,6 +58,7 @@ struct talker {
 struct serve {
 	const char *dir;
 	int folder, epoll;
+	int lock; /* of DIR/lock: who sweeps leaves the folder alone */
 	char *socket, *journal_path;
 	struct stat bound;
 	struct watched listener;
@@ -417,7 +418,10 @@ static int set_up(struct serve *s, pid_t program)
 		return -ENOMEM;
 	s->folder = open(s->dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	s->epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (s->folder < 0 || s->epoll < 0)
+	s->lock = s->folder < 0 ? -1
+				: openat(s->folder, "lock",
+					 O_RDONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (s->folder < 0 || s->epoll < 0 || s->lock < 0 || flock(s->lock, LOCK_EX) < 0)
 		return -errno;
 	p = process_of(s, program);
 	inherit(s);
@@ -542,8 +546,10 @@ static void close_all(struct serve *s)
 	ask_rest(s);
 	track_journal_flush(&s->journal, &s->registry);
 	track_journal_close(&s->journal, is_ours && s->registry.n == 0);
-	if (is_ours)
+	if (is_ours) {
+		unlinkat(s->folder, "lock", 0);
 		rmdir(s->dir);
+	}
 }
 
 static void serve_fini(struct serve *s)
@@ -561,6 +567,7 @@ static void serve_fini(struct serve *s)
 	track_journal_close(&s->journal, false);
 	fd_close(&s->listener.fd);
 	fd_close(&s->epoll);
+	fd_close(&s->lock);
 	fd_close(&s->folder);
 	free(s->socket);
 	free(s->journal_path);
@@ -572,6 +579,7 @@ int track_serve(const char *dir, pid_t program, int ready_fd)
 	struct serve s = {
 		.dir = dir,
 		.folder = -1,
+		.lock = -1,
 		.epoll = -1,
 		.listener = { LISTENER, -1 },
 		.journal = TRACK_JOURNAL_INIT,

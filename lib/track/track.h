@@ -92,7 +92,7 @@ int track_word_next(char **p, size_t *n, struct track_word *ret);
 bool track_name_is_valid(enum track_type type, const char *name, size_t n);
 
 struct buf;
-/* Appends a line with its newline; of a probe type and name are not looked at. */
+/* Appends a line with its newline. The name of a probe is "0"; the type of a probe and a slate is not looked at. */
 void track_word_encode(enum track_verb verb, enum track_type type, const char *name,
 		       struct buf *to);
 /* Appends n bytes percent-encoded. */

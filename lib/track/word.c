@@ -209,7 +209,13 @@ static const char *const verbs[] = {
 	[TRACK_SLATE] = "SLATE",
 };
 
-static const char probe[] = "PROBE:0:noop", noop[] = ":noop";
+/* Of those that are about no object. */
+static const char noop[] = ":noop";
+
+static bool is_noop(enum track_verb verb)
+{
+	return verb == TRACK_PROBE || verb == TRACK_SLATE;
+}
 
 static bool parse_verb(const char *p, size_t n, enum track_verb *ret)
 {
@@ -231,7 +237,7 @@ static int parse_line(char *p, size_t n, struct track_word *ret)
 	if (name == type || !parse_verb(p, (size_t)(name - p), &w.verb))
 		return -EBADMSG;
 	name++;
-	if (w.verb == TRACK_PROBE || w.verb == TRACK_SLATE) {
+	if (is_noop(w.verb)) {
 		length = type - name;
 		if (n - (size_t)(type - p) != strlen(noop) ||
 		    memcmp(type, noop, strlen(noop)) != 0 || !is_id(name, (size_t)length) ||
@@ -271,15 +277,12 @@ int track_word_next(char **p, size_t *n, struct track_word *ret)
 
 void track_word_encode(enum track_verb verb, enum track_type type, const char *name, struct buf *to)
 {
-	if (verb == TRACK_PROBE) {
-		buf_adds(to, probe);
-		buf_addc(to, '\n');
-		return;
-	}
 	buf_adds(to, verbs[verb]);
 	buf_addc(to, ':');
 	track_encode_name(name, strlen(name), to);
-	buf_addc(to, ':');
-	buf_adds(to, words[type]);
+	if (is_noop(verb))
+		buf_adds(to, noop);
+	else
+		buf_addf(to, ":%s", words[type]);
 	buf_addc(to, '\n');
 }

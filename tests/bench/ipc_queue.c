@@ -65,7 +65,7 @@ struct bare {
 	char data[] __attribute__((aligned(128)));
 };
 
-static bool spins;
+static bool spins; /* the bare ones */
 
 static void await_other(struct word *w, uint32_t seen)
 {
@@ -135,7 +135,7 @@ struct turn {
 	enum kind kind;
 	unsigned producers, consumers;
 	size_t item, total; /* bytes, items */
-	uint32_t slots;     /* of the bare one */
+	uint32_t slots;	    /* of the bare one */
 	struct mps_queue *q, *back;
 	struct bare *bare, *bare_back;
 };
@@ -281,14 +281,16 @@ static const struct row {
 	uint32_t slots;
 	bool ping;
 	int cpus[2];
-	bool bare; /* there is one to compare with */
+	bool bare, spins;
 } rows[] = {
-	{ "64 B, 1 to 1", 1, 1, 64, 3000000, 910, false, { -1, -1 }, true },
-	{ "64 B, 4 to 4", 4, 4, 64, 1000000, 0, false, { -1, -1 }, false },
-	{ "4 KiB, 1 to 1", 1, 1, 4096, 400000, 15, false, { -1, -1 }, true },
-	{ "1 MiB, 1 to 1", 1, 1, 1 << 20, 4000, 2, false, { -1, -1 }, true },
-	{ "ping-pong, two cores", 1, 1, 8, 30000, 910, true, { 0, 1 }, true },
-	{ "ping-pong, one core", 1, 1, 8, 30000, 910, true, { 0, 0 }, true },
+	{ "64 B, 1 to 1", 1, 1, 64, 3000000, 910, false, { -1, -1 }, true, true },
+	{ "64 B, 4 to 4", 4, 4, 64, 1000000, 0, false, { -1, -1 }, false, true },
+	{ "4 KiB, 1 to 1", 1, 1, 4096, 400000, 15, false, { -1, -1 }, true, true },
+	{ "1 MiB, 1 to 1", 1, 1, 1 << 20, 4000, 2, false, { -1, -1 }, true, true },
+	{ "round trip, spin", 1, 1, 8, 100000, 910, true, { -1, -1 }, true, true },
+	/* Who has but one CPU does not spin. */
+	{ "round trip, two cores", 1, 1, 8, 20000, 910, true, { 0, 1 }, true, false },
+	{ "round trip, one core", 1, 1, 8, 20000, 910, true, { 0, 0 }, true, false },
 };
 
 static void run_row(const struct row *row, int rounds, double share_of)
@@ -296,10 +298,15 @@ static void run_row(const struct row *row, int rounds, double share_of)
 	struct samples s[2] = { 0 };
 	size_t total = (size_t)((double)row->total * share_of);
 
+	spins = row->spins;
 	total -= total % (row->producers * row->consumers);
 	for (int k = 0; k < 2 * rounds; k++) {
-		struct turn t = { k % 2, row->producers, row->consumers, row->item, total,
-				  row->slots };
+		struct turn t = { .kind = k % 2,
+				  .producers = row->producers,
+				  .consumers = row->consumers,
+				  .item = row->item,
+				  .total = total,
+				  .slots = row->slots };
 		size_t bytes = sizeof(struct bare) + (row->item + 8) * (row->slots + 1);
 		double seconds;
 
@@ -312,12 +319,11 @@ static void run_row(const struct row *row, int rounds, double share_of)
 			must(mps_queue_new(NULL, &t.q), "new");
 			must(mps_queue_new(NULL, &t.back), "new");
 		}
-		seconds = row->ping ?
-				  run_turn(&t, be_ping, 1, be_ping, 1, row->cpus) :
-				  run_turn(&t, be_producer, row->producers, be_consumer,
-					   row->consumers, row->cpus);
-		samples_add(&s[t.kind], row->ping ? seconds / (double)total * 1e6 :
-						    (double)total / seconds / 1e6);
+		seconds = row->ping ? run_turn(&t, be_ping, 1, be_ping, 1, row->cpus)
+				    : run_turn(&t, be_producer, row->producers, be_consumer,
+					       row->consumers, row->cpus);
+		samples_add(&s[t.kind], row->ping ? seconds / (double)total * 1e6
+						  : (double)total / seconds / 1e6);
 		if (t.kind == BARE) {
 			munmap(t.bare, bytes);
 			munmap(t.bare_back, bytes);
@@ -358,7 +364,6 @@ int main(int argc, char **argv)
 			fprintf(stderr, "usage: ipc_queue [-r ROUNDS] [-p PART] [-o NAME]\n");
 			return 2;
 		}
-	spins = true;
 	gate = share(sizeof(*gate));
 	getloadavg(load, 1);
 	printf("load %.2f\n", load[0]);

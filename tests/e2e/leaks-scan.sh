@@ -2,6 +2,7 @@
 # What programs leave behind that load no library and tell nobody: static ones with system calls of their own, track=scan,
 # set-user-ID ones; told by fanotify, by open files where that is missing, and to a plain user.
 # shellcheck source=tests/e2e/lib.sh
+ALONE=1
 . "$(dirname "$0")/lib.sh"
 cp "$B/e2e/ipc" "$T/bin/" || exit 1
 cp -P "$B"/libmpsup-preload*.so "$T/bin/" || exit 1

@@ -2,6 +2,7 @@
 # What programs leave behind in /dev/shm and elsewhere: unlinked when they have ended, unless it is somebody's; also when
 # the supervisor, the keeper or both were killed.
 # shellcheck source=tests/e2e/lib.sh
+ALONE=1
 . "$(dirname "$0")/lib.sh"
 cp "$B/e2e/ipc" "$T/bin/" || exit 1
 cp -P "$B"/libmpsup-preload*.so "$T/bin/" || exit 1
@@ -52,6 +53,10 @@ program() { # name, words of the helper, further lines
 # A key of System V that nobody else has.
 K=$(printf %08x $((0x6b000000 + $$)))
 put "$N-old"
+is_old() { # NAME: by more than the clock of files may be late
+  [ -n "$(find "/dev/shm$1" ! -newermt '0.2 seconds ago')" ]
+}
+must is_old "$N-old"
 {
   program each "say:REGISTER:$N-a:shared_memory shm:$N-a say:REGISTER:$N-s:semaphore sem:$N-s say:REGISTER:$N-q:mqueue mq:$N-q say:REGISTER:k$K:sysv_shm sysvshm:$K"
   program maker "say:REGISTER:$N-c:shared_memory shm:$N-c"

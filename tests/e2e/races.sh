@@ -43,6 +43,44 @@ must in_state many:many_4 RUNNING
 
 shutdown_mpsup
 
+say "one that waits for the lock is told of its end too early, as it is when its holder is killed"
+mkdir -p "$RUNTIME"
+chmod 711 "$RUNTIME"
+mkfifo "$T/go"
+python3 - "$RUNTIME/lock" "$T/go" <<'X' &
+import fcntl, os, sys
+lock, other = (os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o600) for _ in range(2))
+fcntl.flock(lock, fcntl.LOCK_EX)
+words = open(sys.argv[2])
+words.readline()
+os.close(other)
+words.readline()
+fcntl.flock(lock, fcntl.LOCK_UN)
+words.readline()
+X
+holder=$!
+exec 3>"$T/go"
+held() {
+  ! flock -n "$RUNTIME/lock" true
+}
+must held
+"$MPSUP" start -c "$CONF" >"$T/waits" 2>&1 </dev/null 3>&- &
+waiter=$!
+waits() { # in poll(2)
+  [ "$(awk '{ print $1 }' "/proc/$waiter/syscall")" = 7 ] && readlink "/proc/$waiter"/fd/* | grep -q inotify
+}
+must waits
+echo >&3
+must waits
+echo >&3
+wait "$waiter" || fail "$(cat "$T/waits")"
+exec 3>&-
+wait "$holder"
+supervisor=$(role supervisor)
+keeper=$(role keeper)
+must in_state many:many_4 RUNNING
+shutdown_mpsup
+
 config <<X
 [program:a]
 command=$W --pidfile $T/a

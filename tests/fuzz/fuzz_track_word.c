@@ -15,7 +15,7 @@ static void check(const struct track_word *w, const char *p, size_t n)
 {
 	MUST(w->name >= p && w->name + w->name_length < p + n);
 	MUST(strlen(w->name) == w->name_length);
-	if (w->verb == TRACK_PROBE || track_type_is_sysv(w->type))
+	if (w->type == N_TRACK_TYPES || track_type_is_sysv(w->type))
 		return;
 	MUST(w->name_length > 1 && w->name_length <= TRACK_NAME_MAX && w->name[0] == '/');
 	MUST(strstr(w->name, "//") == NULL && strstr(w->name, "/../") == NULL);

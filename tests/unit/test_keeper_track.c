@@ -136,12 +136,12 @@ static void make_own(const struct place *p, const char *suffix)
 	close(fd);
 }
 
-/* More than the kernel's coarse clock, by which files are born, may be wrong: others run meanwhile. */
+/* More than the clock by which files are born may be late: others run meanwhile. */
 static void let_time_pass(struct place *p)
 {
 	int64_t from = mps_wall().ns;
 
-	for (uint32_t gen = 1; mps_wall().ns - from < 40 * MPS_NS_PER_MS; gen++) {
+	for (uint32_t gen = 1; mps_wall().ns - from <= MPS_COARSE_LAG_NS; gen++) {
 		char *argv[] = { (char *)"/bin/true", NULL };
 		char *envp[] = { NULL };
 

@@ -357,6 +357,27 @@ Test(track_object, what_was_there_before_is_never_touched, .fini = fini)
 	cr_expect_eq(shmctl(id, IPC_RMID, NULL), 0);
 }
 
+/* The clock by which they are made may be behind that by which they are told of. */
+Test(track_object, what_seems_to_be_a_moment_older_is_what_was_told_of, .fini = fini)
+{
+	const int64_t late = 50 * MPS_NS_PER_MS;
+	AUTO_FREE char *path = object_path(TRACK_SHARED_MEMORY, own_name("late"));
+	int id = semget(IPC_PRIVATE, 1, 0600);
+	struct track_record *r;
+	struct semid_ds ds;
+
+	make_file(path);
+	r = told(TRACK_SHARED_MEMORY, own_name("late"));
+	r->told_ns += late;
+	cr_expect(object_settle(r));
+	cr_expect_eq(object_unlink(r), OBJECT_FREE);
+	cr_assert_geq(semctl(id, 0, IPC_STAT, &ds), 0);
+	r = told(TRACK_SYSV_SEM, id_text(id));
+	r->told_ns = ds.sem_ctime * MPS_NS_PER_S + MPS_NS_PER_S + late;
+	cr_expect(object_settle(r));
+	cr_expect_eq(semctl(id, 0, IPC_RMID), 0); /* we live, who have made it */
+}
+
 Test(track_object, what_came_after_is_never_touched, .fini = fini)
 {
 	struct track_record *r = told(TRACK_SHARED_MEMORY, own_name("new"));

@@ -412,8 +412,8 @@ Test(track_sweep, slates_are_read_once, .init = init, .fini = fini)
 	close(fd);
 	end(&i);
 	kill_keeper(&i);
-	poll(NULL, 0,
-	     20); /* a file that is a tick of the kernel's clock older than the word was there before */
+	/* What is older than that was there before it was told of. */
+	poll(NULL, 0, MPS_COARSE_LAG_NS / MPS_NS_PER_MS + 1);
 	write_slate("a", 0, "free");
 	write_slate("a", 1, "used");
 	write_slate("a", 2, "before");

@@ -13,7 +13,7 @@
 /* What is read of one line, as text: "verb type name", or "bad". */
 static char *read_one(const char *line, size_t n)
 {
-	static const char *const verbs[] = { "register", "unregister", "probe" };
+	static const char *const verbs[] = { "register", "unregister", "probe", "slate" };
 	AUTO_FREE char *copy = malloc(n + 1); /* not NUL-terminated where it would be seen */
 	char *p = copy;
 	struct track_word w;
@@ -43,6 +43,11 @@ Test(track_word, a_line_is_a_verb_a_name_and_a_type)
 		{ "PROBE:0:noop\n", "probe - 0" },
 		{ "PROBE:0", "bad" },
 		{ "PROBE:1:noop\n", "bad" },
+		{ "SLATE:0:noop\n", "slate - 0" },
+		{ "SLATE:799:noop\n", "slate - 799" },
+		{ "SLATE::noop\n", "bad" },
+		{ "SLATE:x:noop\n", "bad" },
+		{ "SLATE:1:file\n", "bad" },
 		{ "REGISTER:k0052e2c1:sysv_shm\n", "register sysv_shm k0052e2c1" },
 		{ "REGISTER:%6B0052e2c1:sysv_msg\n", "register sysv_msg k0052e2c1" },
 		{ "REGISTER:32769:sysv_sem\n", "register sysv_sem 32769" },
