@@ -187,34 +187,42 @@ struct mps_connection *mps_args_connection(struct mps_args *args, size_t i);
 
 /* ---------------------------------------------------------------------------------------------------- connections */
 
-/* The longest message that is taken; mps_connection_set_limit() for another. */
+/* The longest message that is taken or sent; mps_connection_set_limit() for another. */
 #define MPS_MESSAGE_MAX ((size_t)1 << 30)
 
 /*
  * Two ends: a socket pair both of which send and receive, or a pipe of which *ret_a receives and *ret_b sends. Messages are those of
- * Python's multiprocessing.connection (send_bytes, recv_bytes). Descriptors are close-on-exec.
+ * Python's multiprocessing.connection (send_bytes, recv_bytes). Descriptors are close-on-exec. One thread may send while
+ * another receives, and several may send over one end, also children by fork: message after message. (One that was opened by its
+ * descriptor, or came in the arguments of a process, has one sender.)
  */
 int mps_pipe(bool duplex, struct mps_connection **ret_a, struct mps_connection **ret_b);
-/* Takes over a descriptor of that protocol: a pipe or stream socket. On error it stays the caller's. */
+/* Takes over a descriptor of that protocol: a pipe or stream socket (-EINVAL). On error it stays the caller's. */
 int mps_connection_open(int fd, struct mps_connection **ret);
 /*
- * One message of 0 bytes or more. -EPIPE when nobody can receive it, -EBADF on a receiving end, -EMSGSIZE; after -ETIMEDOUT within a message
- * the connection sends no more (-EPIPE).
+ * One message of 0 bytes or more. -EPIPE when nobody can receive it, -EBADF on a receiving end, -EMSGSIZE: longer than the limit; after
+ * -ETIMEDOUT within a message, which only one that does not fit into the kernel's buffer can come to, the connection
+ * sends no more (-EPIPE).
  */
 int mps_send(struct mps_connection *c, const void *p, size_t n, int64_t timeout);
 /*
- * The next message, in memory that is valid until the next call with c. 0; -ENODATA: the other side has closed;
+ * The next message, in memory that is valid until the next call that receives or polls. 0; -ENODATA: the other side has closed;
  * -EPROTO: it has died within a message, or has sent what is none: nothing more comes; -EMSGSIZE: the message is longer than
- * the limit (likewise); -ETIMEDOUT: what there is of it is kept for the next call.
+ * the limit (likewise); -ETIMEDOUT: what there is of it is kept for the next call; -EBADMSG: a descriptor comes
+ * next, for mps_recv_fd().
  */
 int mps_recv(struct mps_connection *c, const void **ret_p, size_t *ret_n, int64_t timeout);
 /* The same into the caller's buffer. -ENOBUFS: it is too small, *ret_n is the size; the message stays to be received. */
 int mps_recv_into(struct mps_connection *c, void *p, size_t size, size_t *ret_n, int64_t timeout);
-/* 1: mps_recv() would not wait (a message has begun, or the end is there), 0: it would, still after the timeout. -errno. */
+/* 1: mps_recv() would not wait: all of a message is here, or the end; 0: it would, still after the timeout. -errno. */
 int mps_connection_poll(struct mps_connection *c, int64_t timeout);
+/* Messages are read ahead, so it may not be readable although some are there: receive until mps_connection_poll(c, 0) is 0. */
 int mps_connection_fileno(const struct mps_connection *c);
 void mps_connection_set_limit(struct mps_connection *c, size_t bytes);
-/* A descriptor of ours becomes one of theirs (duplex only: -EOPNOTSUPP). SCM_RIGHTS; reduction.send_handle's protocol. */
+/*
+ * A descriptor of ours becomes one of theirs (sockets only: -EOPNOTSUPP). SCM_RIGHTS; reduction.send_handle's protocol.
+ * -EBADMSG: a message comes next; -EMFILE: it is lost, there is no room in our table.
+ */
 int mps_send_fd(struct mps_connection *c, int fd, int64_t timeout);
 int mps_recv_fd(struct mps_connection *c, int *ret_fd, int64_t timeout);
 /* Closes and frees; NULL is allowed. */
@@ -243,8 +251,9 @@ struct mps_address_options {
 		0                                                                                  \
 	}
 /*
- * Address: "unix:/path" (created 0600, removed at the close), "abstract:name", "tcp:host:port" (port 0: any;
- * "tcp:[::1]:80"). NULL: a unix socket in a private folder. -EINVAL for none of these, -EADDRINUSE.
+ * Address: "unix:/path" (created 0600, removed at the close; one that nobody listens on is replaced), "abstract:name",
+ * "tcp:host:port" (port 0: any; "tcp:[::1]:80"). NULL: a unix socket in a private folder. Options NULL: none. Without a key
+ * a unix socket lets in only processes of the same user, and root's. -EINVAL for none of these, -EADDRINUSE.
  */
 int mps_listen(const char *address, const struct mps_address_options *options,
 	       struct mps_listener **ret);
@@ -254,11 +263,12 @@ const char *mps_listener_address(const struct mps_listener *l);
 int mps_listener_fileno(const struct mps_listener *l);
 /*
  * The next peer that has shown the key. Handshakes go on side by side, so one that is silent or wrong holds up nobody: it
- * is dropped when its time is over. -ETIMEDOUT.
+ * is dropped when its time is over, or when another one needs its place. -ETIMEDOUT; -EMFILE: our table of descriptors
+ * is full, and who came has been refused.
  */
 int mps_listener_accept(struct mps_listener *l, struct mps_connection **ret, int64_t timeout);
 void mps_listener_close(struct mps_listener *l);
-/* The other side. -EACCES: the key is wrong, theirs or ours; -ECONNREFUSED ... */
+/* The other side. -EACCES: the key is wrong, theirs or ours; -ECONNRESET: it has closed; -ECONNREFUSED, -ENOENT ... */
 int mps_connect(const char *address, const struct mps_address_options *options,
 		struct mps_connection **ret, int64_t timeout);
 
@@ -266,7 +276,11 @@ int mps_connect(const char *address, const struct mps_address_options *options,
 
 struct mps_queue_options {
 	uint32_t max_items; /* 0 = as many as fit into the ring */
-	size_t ring_size; /* bytes; 0 = 64 KiB, else 4 KiB to 1 GiB. Items longer than a quarter of it go by reference */
+	/*
+	 * Bytes; 0 = 64 KiB, else 4 KiB to 1 GiB. Items longer than a quarter of it go by reference: two at any time, more
+	 * (up to 64) as long as they are not more than 4 MiB or the ring.
+	 */
+	size_t ring_size;
 	size_t max_item;  /* bytes; 0 = 1 GiB */
 	const char *name; /* NULL = none: memory without a name */
 	bool joinable;	  /* count what mps_queue_task_done() is still due for */
@@ -295,7 +309,7 @@ int mps_queue_put(struct mps_queue *q, const void *p, size_t n, int64_t timeout)
 int mps_queue_get(struct mps_queue *q, void *p, size_t size, size_t *ret_n, int64_t timeout);
 /* The same into memory of its size: free(3). */
 int mps_queue_get_new(struct mps_queue *q, void **ret_p, size_t *ret_n, int64_t timeout);
-/* As many as there is room for, at least one: how many. Items after each other in one lock, one wake-up. */
+/* As many as there is room for, at least one, at most 512: how many. Items after each other in one lock, one wake-up. */
 struct mps_item {
 	void *p;
 	size_t n; /* of a get: in: room; out: size */
@@ -307,7 +321,7 @@ int mps_queue_get_many(struct mps_queue *q, struct mps_item *items, size_t n, in
 size_t mps_queue_size(const struct mps_queue *q);
 /* For all processes: no more puts; gets go on until it is empty. */
 int mps_queue_close(struct mps_queue *q);
-/* Of a joinable queue: one of the items is done with (-EINVAL: more than were put). */
+/* Of a joinable queue (-EOPNOTSUPP): one of the items is done with (-EINVAL: more than were put). */
 int mps_queue_task_done(struct mps_queue *q);
 /* Waits until that has been said of all. */
 int mps_queue_join(struct mps_queue *q, int64_t timeout);

@@ -55,6 +55,7 @@ struct mps_arena {
 	struct header *header;
 	char *data;
 	uint32_t n_units;
+	int kind; /* of the lock */
 	uint64_t data_offset;
 	struct mps_shm *shm;
 	bool owns; /* the segment */
@@ -175,12 +176,14 @@ static int wait_for_lock(pthread_mutex_t *m)
 static int enter(struct mps_arena *a)
 {
 	pthread_mutex_t *m = &a->header->lock;
-	int r = robust_lock(m, (struct mps_time){ 0 });
+	int r = -EBADMSG;
 
+	if (lock_has_kind(m, a->kind))
+		r = robust_lock(m, (struct mps_time){ 0 });
 	if (r == -ETIMEDOUT)
 		r = wait_for_lock(m);
 	if (r != EOWNERDEAD)
-		return r == -EINVAL ? -EBADMSG : r;
+		return r == 0 || r == -EDEADLK ? r : -EBADMSG;
 	r = rebuild(a);
 	if (r < 0)
 		robust_unlock(m);
@@ -216,9 +219,10 @@ static int attach(struct mps_arena *a)
 	    offset_of_data(n_units) + n_units * UNIT > size)
 		return -EBADMSG;
 	a->n_units = (uint32_t)n_units;
+	a->kind = lock_kind(PTHREAD_MUTEX_ERRORCHECK);
 	a->data_offset = offset_of_data(n_units);
 	a->data = (char *)p + a->data_offset;
-	return lock_is_sound(&a->header->lock, PTHREAD_MUTEX_ERRORCHECK) ? 0 : -EBADMSG;
+	return 0;
 }
 
 int mps_arena_open(struct mps_shm *shm, struct mps_arena **ret)

@@ -152,9 +152,8 @@ int auth_begin(struct auth *a, struct auth_message *ret)
 	return a->is_server ? challenge(a, ret) : 0;
 }
 
-int auth_feed(struct auth *a, const void *p, size_t n, struct auth_message *ret)
+static int feed(struct auth *a, const void *p, size_t n, struct auth_message *ret)
 {
-	ret->n = 0;
 	switch (a->step) {
 	case AUTH_AWAITS_CHALLENGE:
 		return answer(a, p, n, ret);
@@ -164,6 +163,19 @@ int auth_feed(struct auth *a, const void *p, size_t n, struct auth_message *ret)
 		if (!is_text(p, n, WELCOME))
 			return -EACCES;
 		return a->is_server ? 1 : challenge(a, ret);
+	case AUTH_OVER:
+		break;
 	}
 	return -EACCES;
+}
+
+int auth_feed(struct auth *a, const void *p, size_t n, struct auth_message *ret)
+{
+	int r;
+
+	ret->n = 0;
+	r = feed(a, p, n, ret);
+	if (r != 0)
+		a->step = AUTH_OVER;
+	return r;
 }

@@ -18,6 +18,7 @@ enum auth_step {
 	AUTH_AWAITS_CHALLENGE, /* of the other side */
 	AUTH_AWAITS_WELCOME,   /* for the answer to it */
 	AUTH_AWAITS_ANSWER,    /* to our challenge */
+	AUTH_OVER,	       /* nothing: whatever comes now is -EACCES */
 };
 
 struct auth {

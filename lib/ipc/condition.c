@@ -35,19 +35,31 @@ int mps_condition_init(struct mps_condition *p)
 	return 0;
 }
 
+/* As often as we hold it: how often. -EPERM */
+static int release_all(pthread_mutex_t *m)
+{
+	uint32_t holder = atomic_load(robust_word(m)) & FUTEX_TID_MASK;
+	int levels, r = robust_unlock(m);
+
+	if (r < 0)
+		return r;
+	for (levels = 1; (atomic_load(robust_word(m)) & FUTEX_TID_MASK) == holder; levels++)
+		robust_unlock(m);
+	return levels;
+}
+
 /* With the mutex held as often as the caller likes, and so afterwards. */
 static int wait_until(struct condition *c, pthread_mutex_t *m, struct mps_time until)
 {
 	uint32_t seen;
-	int levels = 0, r = 0, again;
+	int levels, r = 0, again;
 
 	if (c == NULL || m == NULL)
 		return -EINVAL;
 	seen = atomic_fetch_or(&c->word, SLEEPS) | SLEEPS;
-	while (robust_unlock(m) == 0)
-		levels++;
-	if (levels == 0)
-		return -EPERM;
+	levels = release_all(m);
+	if (levels < 0)
+		return levels;
 	while (r == 0 && atomic_load(&c->word) == seen)
 		r = futex_wait(&c->word, seen, until);
 	again = robust_lock(m, (struct mps_time){ INT64_MAX });

@@ -8,6 +8,7 @@
 #include "ipc/address.h"
 #include "ipc/auth.h"
 #include "ipc/connection.h"
+#include "ipc/futex.h"
 
 #define HANDSHAKE (5 * MPS_SECOND)
 
@@ -41,7 +42,7 @@ static int show_key(struct mps_connection *c, const struct mps_address_options *
 		.key_size = options->authkey_size,
 		.allow_md5 = options->allow_md5,
 	};
-	struct mps_time end = stream_until(options->handshake > 0 ? options->handshake : HANDSHAKE);
+	struct mps_time end = until_of(options->handshake > 0 ? options->handshake : HANDSHAKE);
 	int r;
 
 	mps_connection_set_limit(c, AUTH_MESSAGE_MAX);
@@ -53,7 +54,7 @@ static int show_key(struct mps_connection *c, const struct mps_address_options *
 int mps_connect(const char *address, const struct mps_address_options *options,
 		struct mps_connection **ret, int64_t timeout)
 {
-	struct mps_time until = stream_until(timeout);
+	struct mps_time until = until_of(timeout);
 	struct mps_connection *c;
 	int fd = address_connect(address, until);
 	int r;

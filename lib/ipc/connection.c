@@ -3,12 +3,15 @@
  * Bytes are stream.c's, receiving is receive.c's.
  */
 #include "ipc/connection.h"
+#include "ipc/futex.h"
+#include "ipc/robust.h"
 
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -70,19 +73,41 @@ int mps_connection_open(int fd, struct mps_connection **ret)
 	return 0;
 }
 
+/* It may send: one after another. */
+static int take_turns(struct mps_connection *c)
+{
+	struct turn *t;
+
+	if (!c->s.writes)
+		return 0;
+	t = mmap(NULL, sizeof(*t), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (t == MAP_FAILED)
+		return -errno;
+	c->turn = t;
+	return robust_init(&t->lock, PTHREAD_MUTEX_ERRORCHECK);
+}
+
 static int open_both(const int fds[2], struct mps_connection **ret_a, struct mps_connection **ret_b)
 {
-	struct mps_connection *a;
+	struct mps_connection *a, *b;
 	int r = mps_connection_open(fds[0], &a);
 
 	if (r < 0)
 		return r;
-	r = mps_connection_open(fds[1], ret_b);
+	r = mps_connection_open(fds[1], &b);
+	if (r == 0) {
+		r = take_turns(a);
+		if (r == 0)
+			r = take_turns(b);
+		if (r < 0)
+			connection_take_fd(b);
+	}
 	if (r < 0) {
 		connection_take_fd(a);
 		return r;
 	}
 	*ret_a = a;
+	*ret_b = b;
 	return 0;
 }
 
@@ -116,6 +141,8 @@ int connection_take_fd(struct mps_connection *c)
 	int fd = c->s.fd;
 
 	connection_drop_fds(c, c->n_passed);
+	if (c->turn != NULL)
+		munmap(c->turn, sizeof(*c->turn));
 	free(c->ahead);
 	free(c->body);
 	free(c);
@@ -171,10 +198,42 @@ static void cannot_send(struct mps_connection *c)
 		shutdown(c->s.fd, SHUT_WR);
 }
 
+static void turn_end(struct mps_connection *c, bool is_whole)
+{
+	if (c->turn == NULL)
+		return;
+	c->turn->is_within = !is_whole;
+	robust_unlock(&c->turn->lock);
+}
+
+/* 0, with the turn taken; -EPIPE: this one, or who had it before, has left half a message behind. */
+static int turn_begin(struct mps_connection *c, bool in_pieces, struct mps_time until)
+{
+	bool is_whole = true;
+	int r;
+
+	if (c->turn != NULL) {
+		r = robust_lock(&c->turn->lock, until);
+		if (r < 0)
+			return r;
+		is_whole = !c->turn->is_within;
+	}
+	if (!is_whole)
+		cannot_send(c);
+	if (c->write_error < 0) {
+		turn_end(c, is_whole);
+		return c->write_error;
+	}
+	if (c->turn != NULL)
+		c->turn->is_within = in_pieces;
+	return 0;
+}
+
 int mps_send(struct mps_connection *c, const void *p, size_t n, int64_t timeout)
 {
 	uint8_t header[FRAME_HEADER_MAX + SMALL];
 	struct iovec iov[2] = { { header, frame_encode(header, n) }, { (void *)p, n } };
+	struct mps_time until = until_of(timeout);
 	size_t n_iov = 2, done = 0;
 	int r;
 
@@ -182,27 +241,35 @@ int mps_send(struct mps_connection *c, const void *p, size_t n, int64_t timeout)
 		return -EBADF;
 	if (n > c->limit)
 		return -EMSGSIZE;
-	if (c->write_error < 0)
-		return c->write_error;
+	r = turn_begin(c, n > SMALL, until);
+	if (r < 0)
+		return r;
 	if (n <= SMALL) {
 		if (n > 0)
 			memcpy(header + iov[0].iov_len, p, n);
 		iov[0].iov_len += n;
 		n_iov = 1;
 	}
-	r = stream_write(&c->s, iov, n_iov, stream_until(timeout), &done);
+	r = stream_write(&c->s, iov, n_iov, until, &done);
 	if (r < 0 && (done > 0 || r == -EPIPE))
 		cannot_send(c);
+	turn_end(c, r == 0 || done == 0);
 	return r;
 }
 
 int mps_send_fd(struct mps_connection *c, int fd, int64_t timeout)
 {
+	struct mps_time until = until_of(timeout);
+	int r;
+
 	if (!c->s.is_socket)
 		return -EOPNOTSUPP;
-	if (c->write_error < 0)
-		return c->write_error;
-	return stream_send_fd(&c->s, 1, fd, stream_until(timeout));
+	r = turn_begin(c, false, until);
+	if (r < 0)
+		return r;
+	r = stream_send_fd(&c->s, 1, fd, until);
+	turn_end(c, true);
+	return r;
 }
 
 /* ---------------------------------------------------------------------------------------------------- handing on */

@@ -4,6 +4,8 @@
 #ifndef IPC_CONNECTION_H
 #define IPC_CONNECTION_H
 
+#include <pthread.h>
+
 #include "base/limits.h"
 #include "ipc/stream.h"
 #include "mpsup.h"
@@ -16,8 +18,18 @@ struct passed {
 	int fd; /* or -EMFILE: our table was full */
 };
 
+/*
+ * Who sends over an end that mps_pipe() has made takes turns with the others who do, threads and children by fork: in a page
+ * that they share.
+ */
+struct turn {
+	pthread_mutex_t lock; /* robust.h */
+	uint32_t is_within;   /* a message that is not written in one piece */
+};
+
 struct mps_connection {
 	struct stream s;
+	struct turn *turn;	     /* NULL: it was opened by its descriptor, and has one sender */
 	int read_error, write_error; /* the end, said again and again; 0 = none */
 	size_t limit;
 

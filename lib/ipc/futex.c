@@ -11,7 +11,7 @@
 
 #include "base/feature.h"
 
-#ifdef FUTEX_TSAN
+#if FUTEX_TSAN
 void __tsan_release(void *p);
 #endif
 
@@ -62,7 +62,7 @@ static int wake_op(_Atomic uint32_t *w, unsigned op, unsigned arg, uint32_t n)
 {
 	const unsigned compared_with = 0x800;
 
-#ifdef FUTEX_TSAN
+#if FUTEX_TSAN
 	/* It does not see what the kernel writes. */
 	__tsan_release(w);
 #endif

@@ -16,9 +16,9 @@
 #if defined(__SANITIZE_THREAD__)
 #define FUTEX_TSAN 1
 #elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define FUTEX_TSAN 1
-#endif
+#define FUTEX_TSAN __has_feature(thread_sanitizer)
+#else
+#define FUTEX_TSAN 0
 #endif
 
 /* A timeout argument of a call of mpsup.h as a time, once, at the entry. */

@@ -25,6 +25,7 @@
 #include "ipc/address.h"
 #include "ipc/auth.h"
 #include "ipc/connection.h"
+#include "ipc/futex.h"
 
 #define HANDSHAKE (5 * MPS_SECOND)
 
@@ -305,7 +306,7 @@ static int turn(struct mps_listener *l, struct mps_connection **ret)
 
 int mps_listener_accept(struct mps_listener *l, struct mps_connection **ret, int64_t timeout)
 {
-	struct mps_time until = stream_until(timeout);
+	struct mps_time until = until_of(timeout);
 	int r;
 
 	for (;;) {

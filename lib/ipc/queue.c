@@ -261,7 +261,7 @@ int mps_queue_close(struct mps_queue *q)
 	if (r < 0)
 		return r;
 	queue_mark_closed(&q->s->tail);
-	queue_unlock(side);
+	queue_unlock(side, &q->put_turns);
 	return 0;
 }
 

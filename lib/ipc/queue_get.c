@@ -38,7 +38,8 @@ static int wait_for_item(struct get *get, struct mps_time until)
 			return -EPIPE;
 		if (slept < 0)
 			return slept;
-		slept = queue_sleep(&get->q->get_spin, &s->tail, get->tail_word, until);
+		slept = queue_sleep(&get->q->get_spin, &get->q->get_turns, &s->tail, get->tail_word,
+				    until);
 	}
 	atomic_store_explicit(&s->consumers.seen, get->tail_word, memory_order_relaxed);
 	return n_left(get) <= get->q->ring_size / QUEUE_RECORD ? 0 : -EBADMSG;
@@ -118,7 +119,7 @@ static int get_until(struct get *get, struct mps_item *items, size_t n, struct m
 	r = read_all(get, items, n, until);
 	if (r == 0)
 		queue_advance(&s->head, get->n, get->at);
-	queue_unlock(&s->consumers);
+	queue_unlock(&s->consumers, &get->q->get_turns);
 	if (r == 0 && get->longest > 0)
 		queue_block_got(get->q, get->longest);
 	return r < 0 ? r : (int)get->n;

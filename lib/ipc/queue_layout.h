@@ -55,7 +55,9 @@ struct queue_counter {
 /* What only the one side uses, under its lock. What it has seen of the other may be old, which errs on the safe side. */
 struct queue_side {
 	pthread_mutex_t lock;
-	_Atomic uint32_t seen; /* the other's counter's word */
+	_Atomic uint32_t waiting; /* for the lock */
+	_Atomic uint32_t way;	  /* changes when one has it who has waited for long */
+	_Atomic uint32_t seen;	  /* the other's counter's word */
 	_Atomic uint64_t seen_position;
 	_Atomic uint32_t patience; /* puts until big blocks are looked for; 0 = there is none */
 } __attribute__((aligned(QUEUE_LINE)));
@@ -90,7 +92,8 @@ struct mps_queue {
 	uint32_t max_items;
 	bool joinable;
 	struct mps_shm *shm;
-	_Atomic uint32_t put_spin, get_spin; /* futex.h */
+	/* Of each side, in this process: how long it pays to spin (futex.h), and turns while others waited. */
+	_Atomic uint32_t put_spin, get_spin, put_turns, get_turns;
 	/* The blocks as far as we have had to do with them. Whoever holds the block may change the row. */
 	struct queue_map {
 		char *p;
@@ -156,14 +159,15 @@ static inline int queue_own(const struct queue_counter *c, uint32_t *ret_word,
 
 /* The turn of one side: 0 or -ETIMEDOUT. `counter` is the other side's, which the one who has it may be asleep on. */
 int queue_lock(struct queue_side *side, const struct queue_counter *counter, struct mps_time until);
-void queue_unlock(struct queue_side *side);
+/* The number of turns is this process'. It may let others have one. */
+void queue_unlock(struct queue_side *side, _Atomic uint32_t *turns);
 /* The same of the other side. */
 int queue_look(const struct queue_counter *c, uint32_t *ret_word, uint64_t *ret_position);
 /* n more, at that position, in one piece with the wake-up of who sleeps. */
 void queue_advance(struct queue_counter *c, uint32_t n, uint64_t position);
 /* Waits until the word is another than `seen`. 0: look again; -ETIMEDOUT. */
-int queue_sleep(_Atomic uint32_t *budget, struct queue_counter *c, uint32_t seen,
-		struct mps_time until);
+int queue_sleep(_Atomic uint32_t *budget, _Atomic uint32_t *turns, struct queue_counter *c,
+		uint32_t seen, struct mps_time until);
 /* Sets the bit and wakes who sleeps, in one piece. Of the tail: with the producers' lock held. */
 void queue_mark_closed(struct queue_counter *c);
 

@@ -104,7 +104,8 @@ static int write_first(struct put *put, const struct mps_item *item, struct mps_
 			continue;
 		if (slept < 0)
 			return slept;
-		slept = queue_sleep(&put->q->put_spin, &s->head, put->head_word, until);
+		slept = queue_sleep(&put->q->put_spin, &put->q->put_turns, &s->head, put->head_word,
+				    until);
 	}
 	return r;
 }
@@ -143,7 +144,7 @@ static int put_until(struct mps_queue *q, const struct mps_item *items, size_t n
 		queue_advance(&q->s->tail, put.n, put.at);
 		queue_block_tidy(q, put.at);
 	}
-	queue_unlock(side);
+	queue_unlock(side, &q->put_turns);
 	return r < 0 ? r : (int)put.n;
 }
 

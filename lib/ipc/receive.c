@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "ipc/connection.h"
+#include "ipc/futex.h"
 
 /* n bytes from the head on are done with; descriptors that nobody has asked for go with them. */
 static void consume(struct mps_connection *c, size_t n)
@@ -266,7 +267,7 @@ int mps_recv(struct mps_connection *c, const void **ret_p, size_t *ret_n, int64_
 	int header, r;
 
 	trim(c);
-	r = gather_next(c, &header, &n, stream_until(timeout));
+	r = gather_next(c, &header, &n, until_of(timeout));
 	if (r < 0)
 		return r;
 	*ret_p = take(c, header, n);
@@ -276,7 +277,7 @@ int mps_recv(struct mps_connection *c, const void **ret_p, size_t *ret_n, int64_
 
 int mps_recv_into(struct mps_connection *c, void *p, size_t size, size_t *ret_n, int64_t timeout)
 {
-	struct mps_time until = stream_until(timeout);
+	struct mps_time until = until_of(timeout);
 	size_t n;
 	int header, r;
 
@@ -302,7 +303,7 @@ int mps_connection_poll(struct mps_connection *c, int64_t timeout)
 	size_t n;
 	int header, r;
 
-	r = gather_next(c, &header, &n, stream_until(timeout));
+	r = gather_next(c, &header, &n, until_of(timeout));
 	if (r == -ENOMEM || r == -EBADF)
 		return r;
 	return r != -ETIMEDOUT;
@@ -310,7 +311,7 @@ int mps_connection_poll(struct mps_connection *c, int64_t timeout)
 
 int mps_recv_fd(struct mps_connection *c, int *ret_fd, int64_t timeout)
 {
-	struct mps_time until = stream_until(timeout);
+	struct mps_time until = until_of(timeout);
 	int fd, r;
 
 	if (!c->s.is_socket)

@@ -27,7 +27,7 @@ int robust_init(pthread_mutex_t *m, int type)
 
 static int lock_until(pthread_mutex_t *m, struct mps_time until)
 {
-#ifdef FUTEX_TSAN
+#if FUTEX_TSAN
 	/* ThreadSanitizer knows no pthread_mutex_clocklock(). */
 	clockid_t clock = CLOCK_REALTIME;
 	int64_t ns = until.ns - mps_now().ns + mps_wall().ns;

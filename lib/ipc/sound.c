@@ -8,16 +8,25 @@
 
 #include "ipc/robust.h"
 
+int lock_kind(int type)
+{
+	pthread_mutex_t fresh;
+	int r = robust_init(&fresh, type);
+
+	return r < 0 ? r : fresh.__data.__kind;
+}
+
 bool lock_is_sound(pthread_mutex_t *m, int type)
 {
 	_Atomic uint32_t *word = robust_word(m);
-	pthread_mutex_t fresh;
 	uint32_t seen;
 
-	if (robust_init(&fresh, type) < 0 || m->__data.__kind != fresh.__data.__kind)
+	if (!lock_has_kind(m, lock_kind(type)))
 		return false;
 	do {
 		seen = atomic_load(word);
+		if (!robust_is_held(seen) && seen != 0 && !robust_is_dead(seen))
+			return false; /* waited for, and nobody's */
 		if (!robust_is_held(seen) || kill((pid_t)(seen & FUTEX_TID_MASK), 0) == 0 ||
 		    errno != ESRCH)
 			return true;

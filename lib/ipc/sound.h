@@ -13,4 +13,11 @@
  */
 bool lock_is_sound(pthread_mutex_t *m, int type);
 
+/* The first half of it in an instant: `kind` is lock_kind() of the type, -errno where there is none. */
+int lock_kind(int type);
+static inline bool lock_has_kind(const pthread_mutex_t *m, int kind)
+{
+	return m->__data.__kind == kind;
+}
+
 #endif

@@ -27,18 +27,6 @@
 
 static const struct mps_time forever = { INT64_MAX };
 
-struct mps_time stream_until(int64_t timeout)
-{
-	int64_t now;
-
-	if (timeout <= 0)
-		return (struct mps_time){ 0 };
-	if (timeout == INT64_MAX)
-		return forever;
-	now = mps_now().ns;
-	return (struct mps_time){ timeout > INT64_MAX - now ? INT64_MAX : now + timeout };
-}
-
 int64_t stream_left(struct mps_time until)
 {
 	return until.ns == 0 || until.ns == forever.ns ? until.ns : until.ns - mps_now().ns;

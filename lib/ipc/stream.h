@@ -27,9 +27,7 @@ struct stream_fds {
 	bool cut; /* there was no room for all */
 };
 
-/* An absolute time for a timeout of mpsup.h: {0} = try, {INT64_MAX} = for ever. */
-struct mps_time stream_until(int64_t timeout);
-/* The other way round. */
+/* What is left of a time of until_of() (futex.h): 0 or less = it is over, INT64_MAX = for ever. */
 int64_t stream_left(struct mps_time until);
 /* 0, -ETIMEDOUT or -errno; errors and the end of file are events, too. */
 int stream_wait(int fd, short events, struct mps_time until);

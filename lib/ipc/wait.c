@@ -11,9 +11,7 @@
 
 #include "base/cleanup.h"
 #include "ipc/connection.h"
-
-/* Until there are processes. */
-#pragma weak mps_process_sentinel
+#include "ipc/futex.h"
 
 #define FEW 32 /* need no memory of the heap */
 
@@ -62,7 +60,7 @@ static int poll_until(struct pollfd *p, size_t n, struct mps_time until)
 
 int mps_wait(struct mps_waitable *list, size_t n, int64_t timeout)
 {
-	struct mps_time until = stream_until(timeout);
+	struct mps_time until = until_of(timeout);
 	struct pollfd few[FEW];
 	AUTO_FREE struct pollfd *many = n > FEW ? calloc(n, sizeof(*many)) : NULL;
 	struct pollfd *p = n > FEW ? many : few;

@@ -1,12 +1,8 @@
 #!/bin/bash
 # mpsup ipc: what it lists, cleans, unlinks and registers.
-# Root's instances are all in one folder: in a /run of our own, no mpsup exec of another test cleans what this one has left.
-if [ "$(id -u)" = 0 ] && [ -z "${OWN_RUN:-}" ] && unshare -m true 2>/dev/null; then
-  # shellcheck disable=SC2016 # its own
-  OWN_RUN=1 exec unshare -m sh -c 'mount -t tmpfs none /run && exec "$0"' "$0"
-fi
-# shellcheck source=tests/e2e/lib.sh
+# shellcheck disable=SC2034 # lib.sh reads it
 ALONE=1
+# shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
 cp "$B/libmpsup-preload.so" "$T/bin/" || exit 1

@@ -4,6 +4,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -360,6 +361,75 @@ Test(connection, a_message_longer_than_the_limit_is_not_sent)
 	got(a, "ab");
 	mps_connection_close(a);
 	mps_connection_close(b);
+}
+
+/* Of one byte each, so that a piece of another one is seen. */
+static void send_letters(struct mps_connection *c, char letter, int count)
+{
+	char *p = malloc(100000);
+
+	memset(p, letter, 100000);
+	for (int i = 0; i < count; i++)
+		if (mps_send(c, p, (size_t)(1 + i * 7919 % 100000), MPS_FOREVER) != 0)
+			_exit(1);
+	_exit(0);
+}
+
+static void two_senders(bool duplex)
+{
+	struct mps_connection *a, *b;
+	pid_t pids[2];
+	const char *p;
+	size_t n, count = 0;
+	int r;
+
+	cr_assert_eq(mps_pipe(duplex, &a, &b), 0);
+	for (int i = 0; i < 2; i++) {
+		pids[i] = child();
+		if (pids[i] == 0)
+			send_letters(b, (char)('a' + i), 200);
+	}
+	mps_connection_close(b);
+	while ((r = mps_recv(a, (const void **)&p, &n, LIMIT)) == 0) {
+		for (size_t i = 1; i < n; i++)
+			cr_assert_eq(p[i], p[0]);
+		count++;
+	}
+	cr_assert_eq(r, -ENODATA);
+	cr_assert_eq(count, 400);
+	for (int i = 0; i < 2; i++)
+		cr_assert_eq(status_of(pids[i]), 0);
+	mps_connection_close(a);
+}
+
+Test(connection, two_processes_may_send_over_one_end)
+{
+	two_senders(false);
+	two_senders(true);
+}
+
+Test(connection, half_a_message_of_another_sender_ends_the_sending)
+{
+	struct mps_connection *a, *b;
+	char *p = pattern(4 << 20);
+	const void *q;
+	size_t n;
+	pid_t pid;
+
+	cr_assert_eq(mps_pipe(true, &a, &b), 0);
+	pid = child();
+	if (pid == 0)
+		_exit(mps_send(b, p, 4 << 20, MPS_FOREVER) != 0);
+	cr_assert_eq(stream_wait(mps_connection_fileno(a), POLLIN, (struct mps_time){ INT64_MAX }),
+		     0);
+	kill(pid, SIGKILL);
+	cr_assert_eq(status_of(pid), -SIGKILL);
+	cr_assert_eq(mps_send(b, "x", 1, LIMIT), -EPIPE);
+	cr_assert_eq(mps_send(b, "x", 1, LIMIT), -EPIPE);
+	cr_assert_eq(mps_recv(a, &q, &n, LIMIT), -EPROTO, "although this end is still open");
+	mps_connection_close(a);
+	mps_connection_close(b);
+	free(p);
 }
 
 /* --------------------------------------------------------------------------------------------------------- time */
