@@ -38,7 +38,7 @@ static void on_fork(void)
 	family.counter = 0;
 	family.ends_at_exit = false;
 	guard_forget();
-	server_forget();
+	forker_forget();
 }
 
 static void set_up(void)
@@ -181,7 +181,7 @@ void family_end(void)
 	while ((p = next_alive(false)) != NULL)
 		mps_process_join(p, MPS_FOREVER);
 	family_lock();
-	server_end();
+	forker_end();
 	guard_dismiss();
 	family_unlock();
 }
