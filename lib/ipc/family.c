@@ -38,7 +38,7 @@ static void on_fork(void)
 	family.counter = 0;
 	family.ends_at_exit = false;
 	guard_forget();
-	server_forget();
+	forker_forget();
 }
 
 static void set_up(void)
@@ -48,8 +48,8 @@ static void set_up(void)
 
 void family_set_identity(const char *identity)
 {
-	size_t n = strnlen(identity, sizeof(family.identity) -
-					     1); /* not by stdio: its pages cost a copy more */
+	/* Nothing that formats: the pages of that alone cost a copy more than all else here. */
+	size_t n = strnlen(identity, sizeof(family.identity) - 1);
 
 	memcpy(family.identity, identity, n);
 	family.identity[n] = '\0';
@@ -181,7 +181,7 @@ void family_end(void)
 	while ((p = next_alive(false)) != NULL)
 		mps_process_join(p, MPS_FOREVER);
 	family_lock();
-	server_end();
+	forker_end();
 	guard_dismiss();
 	family_unlock();
 }

@@ -87,22 +87,20 @@ void guard_forget(void);
 int guard_run(int argc, char **argv);
 extern const char guard_role[];
 
-/* ----------------------------------------------------------------------------------------- server.c */
+/* ----------------------------------------------------------------------------------------- forker.c */
 
 /*
  * Asks the forkserver for a child; it is started where there is none. 0 with pid and pidfd of *ret_child, or -errno
  * with *ret_failure.
  */
-int server_start(const struct mps_spawn *s, struct mps_child *ret_child,
+int forker_start(const struct mps_spawn *s, struct mps_child *ret_child,
 		 struct mps_failure *ret_failure);
-/* Of the thread that children of it have as their parent, so that its end is not taken for ours. */
-bool server_is_main_threads(void);
 /* NULL: its current directory is ours. To be freed. */
-char *server_cwd(void);
-void server_end(void);
-void server_forget(void);
-int server_run(int argc, char **argv);
-extern const char server_role[];
+char *forker_cwd(void);
+void forker_end(void);
+void forker_forget(void);
+int forker_run(int argc, char **argv);
+extern const char forker_role[];
 
 /* ----------------------------------------------------------------------------------------- target.c */
 

@@ -246,8 +246,9 @@ static void prepare_forkserver(struct start *st)
 	st->s.method = MPS_METHOD_FORKSERVER;
 	st->s.symbol = target_role;
 	st->s.server = "";
+	st->s.pdeathsig = st->o->outlives ? 0 : SIGKILL;
 	if (st->s.cwd == NULL)
-		st->s.cwd = st->cwd = server_cwd();
+		st->s.cwd = st->cwd = forker_cwd();
 }
 
 /* Without pidfds: a pipe whose write end is open as long as the child is, and all that have inherited it. */
@@ -313,7 +314,7 @@ static int run(struct start *st)
 {
 	struct mps_child child = MPS_CHILD_INIT;
 	struct mps_failure failure = { 0 };
-	int r = st->method == MPS_START_FORKSERVER ? server_start(&st->s, &child, &failure)
+	int r = st->method == MPS_START_FORKSERVER ? forker_start(&st->s, &child, &failure)
 						   : launch(&st->s, &child, &failure);
 
 	if (r < 0)

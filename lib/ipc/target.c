@@ -169,7 +169,7 @@ static const struct role {
 	int (*run)(int argc, char **argv);
 } roles[] = {
 	{ target_role, target_run },
-	{ server_role, server_run },
+	{ forker_role, forker_run },
 	{ guard_role, guard_run },
 };
 

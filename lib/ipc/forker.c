@@ -24,7 +24,7 @@
 #include "proc/pidfd.h"
 #include "proc/spawn.h"
 
-const char server_role[] = "--mpsup-forkserver";
+const char forker_role[] = "--mpsup-forkserver";
 
 static struct {
 	int sock; /* -1 = there is none */
@@ -52,12 +52,7 @@ int mps_set_forkserver_preload(mps_target *function)
 	return r;
 }
 
-bool server_is_main_threads(void)
-{
-	return server.by_main;
-}
-
-char *server_cwd(void)
+char *forker_cwd(void)
 {
 	struct stat st;
 
@@ -73,14 +68,14 @@ static void forget(void)
 	server.pid = 0;
 }
 
-void server_forget(void)
+void forker_forget(void)
 {
 	forget();
 	was_started = false;
 }
 
 /* It has nothing to end in good order but what the preload function has made. */
-void server_end(void)
+void forker_end(void)
 {
 	enum { PATIENCE_S = 2 };
 
@@ -123,7 +118,7 @@ static int hear(struct mps_failure *ret_failure)
 
 static int start_image(int sock, struct mps_failure *ret_failure)
 {
-	char *argv[] = { target_program(), (char *)server_role,
+	char *argv[] = { target_program(), (char *)forker_role,
 			 (char *)(preload != NULL ? target_name(preload) : ""), NULL };
 	const struct mps_fd fds[] = {
 		{ 0, 0, 0 }, { 1, 1, 0 }, { 2, 2, 0 }, { FORKSERVER_FD, sock, 0 }
@@ -172,7 +167,7 @@ static int start(struct mps_failure *ret_failure)
 	if (r == 0)
 		r = hear(ret_failure);
 	if (r < 0) {
-		server_end();
+		forker_end();
 		forget();
 	}
 	return r;
@@ -215,6 +210,9 @@ static int send_request(const struct mps_spawn *s, int error_fd)
 		fds[n++] = s->fds[i].fd;
 	}
 	numbered.fds = rows;
+	/* Its parent is the thread that has started the server, whose end shall not be taken for ours. */
+	if (!server.by_main)
+		numbered.pdeathsig = 0;
 	mps_spawn_encode(&numbered, &spawn);
 	head.is_long = spawn.len > KEEPER_MSG_MAX - 64;
 	forkserver_encode(&head, &b);
@@ -284,7 +282,7 @@ static int ask(const struct mps_spawn *s, struct mps_child *ret_child,
 }
 
 /* Who is killed between our look at it and its answer is followed by another; what it had begun with has not run. */
-int server_start(const struct mps_spawn *s, struct mps_child *ret_child,
+int forker_start(const struct mps_spawn *s, struct mps_child *ret_child,
 		 struct mps_failure *ret_failure)
 {
 	enum { TRIES = 10 };
@@ -326,7 +324,7 @@ static int run_preload(const char *name)
 }
 
 /* Signals of the terminal are for those that do something. */
-int server_run(int argc, char **argv)
+int forker_run(int argc, char **argv)
 {
 	sigset_t all;
 	int r;
