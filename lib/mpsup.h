@@ -13,6 +13,8 @@
  * need not be destroyed, and a zeroed one is not valid before its mps_*_init(). The others (struct mps_queue *) are handles
  * of one process; children get them by fork, or in the arguments of mps_process_start().
  *
+ * Options: NULL means the defaults of all, which is what *_INIT and zeroes are.
+ *
  * Threads: an object that several processes may use at once several threads may, too. Handles of processes, connections and
  * arguments are one thread's at a time.
  */
