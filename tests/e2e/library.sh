@@ -10,7 +10,8 @@ say "the names of mpsup.h"
 # Without comments; of MPS_TARGET()'s own names only the macro's is public.
 gcc -fpreprocessed -dD -E -P -x c "$header" 2>/dev/null | grep -v 'mps_target_\(row_\|add_\)##' |
   sed -n '/MPSUP_H/,$p' >"$T/plain.h"
-grep -oE '\bmps_[a-z0-9_]+ ?\(' "$T/plain.h" | tr -d ' (' | sort -u >"$T/functions"
+# mps_target is a type.
+grep -oE '\bmps_[a-z0-9_]+ ?\(' "$T/plain.h" | tr -d ' (' | sort -u | grep -vx mps_target >"$T/functions"
 grep -oE '\b(mps|MPS)_[A-Za-z0-9_]+\b' "$T/plain.h" | sort -u >"$T/names"
 [ "$(wc -l <"$T/functions")" -gt 100 ] || fail "only $(wc -l <"$T/functions") functions were found"
 nm -D --defined-only "$B/libmpsup.so" | awk '$2 == "T" { sub(/@.*/, "", $3); print $3 }' | sort >"$T/exported"
@@ -19,11 +20,12 @@ nm -g --defined-only "$B/libmpsup.a" 2>/dev/null | awk '$2 ~ /[A-Z]/ { print $3 
 [ -n "${SAN:-}" ] || diff "$T/functions" "$T/exported" || fail "what libmpsup.a shows (>) is not what mpsup.h declares (<)"
 
 say "each is in a manual page, and each name in a page is one of them"
-cat "$here"/man/mps_*.3 >"$T/pages"
+cat "$here"/man/mps_*.3 | grep -v '^\.Dt' >"$T/pages"
 sed -n '/^\.Sh NAME/,/^\.Sh [^N]/s/^\.Nm \([a-zA-Z0-9_]*\).*/\1/p' "$T/pages" | sort >"$T/named"
 diff "$T/functions" <(grep '^mps_' "$T/named") || fail "NAME of man/mps_*.3 (>) is not what mpsup.h declares (<)"
 cat "$here/man/mpsup.7" >>"$T/pages"
-grep -oE '\b(mps|MPS)_[A-Za-z0-9_]+\b' "$T/pages" | sort -u >"$T/said"
+# References to pages are mandoc's to check.
+sed 's/\bXr [a-zA-Z_]*//' "$T/pages" | grep -oE '\b(mps|MPS)_[A-Za-z0-9_]+\b' | sort -u >"$T/said"
 comm -23 "$T/said" "$T/names" | grep -vE '^mps_[a-z]+_$|^MPS_[A-Z_]+_$' >"$T/unknown"
 [ ! -s "$T/unknown" ] || fail "in manual pages, but not in mpsup.h: $(tr '\n' ' ' <"$T/unknown")"
 grep -E '^MPS_' "$T/names" | comm -23 - "$T/said" >"$T/untold"
