@@ -220,16 +220,14 @@ static bool complete(struct arg *a, const char *bytes, size_t size, int *fd)
 {
 	uint64_t at = (uint64_t)a->value;
 
-	if (a->kind >= ARG_FD) {
+	if (a->kind >= ARG_FD)
 		a->fd = (*fd)++;
-		return true;
-	}
-	if (a->kind == ARG_INT)
+	if (a->kind == ARG_INT || (a->kind >= ARG_FD && a->n == 0))
 		return true;
 	if (at > size || a->n > size - at)
 		return false;
 	a->p = bytes + at;
-	return a->kind == ARG_BYTES || (a->n > 0 && memchr(a->p, 0, a->n) == bytes + at + a->n - 1);
+	return a->kind != ARG_TEXT || (a->n > 0 && memchr(a->p, 0, a->n) == bytes + at + a->n - 1);
 }
 
 static int decode_items(struct wire *w, const char *start, size_t count, int fd,

@@ -25,7 +25,7 @@ enum arg_kind {
 
 struct arg {
 	enum arg_kind kind;
-	const void *p; /* bytes; text with its NUL */
+	const void *p; /* bytes; text with its NUL; of a connection what was read ahead */
 	size_t n;
 	int64_t value;
 	int fd;	      /* -1: taken, or none */

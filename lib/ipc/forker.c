@@ -20,6 +20,7 @@
 #include "base/limits.h"
 #include "ipc/args.h"
 #include "ipc/family.h"
+#include "ipc/tracker.h"
 #include "proc/forkserver.h"
 #include "proc/pidfd.h"
 #include "proc/spawn.h"
@@ -123,10 +124,11 @@ static int start_image(int sock, struct mps_failure *ret_failure)
 	const struct mps_fd fds[] = {
 		{ 0, 0, 0 }, { 1, 1, 0 }, { 2, 2, 0 }, { FORKSERVER_FD, sock, 0 }
 	};
+	AUTO_FREE char **env = tracker_environ(environ);
 	struct mps_spawn s = {
 		.path = MPS_HOST_PATH,
 		.argv = argv,
-		.envp = environ,
+		.envp = env != NULL ? env : environ,
 		.session = MPS_SESSION_KEEP,
 		.umask = -1,
 		.mark = lineage_mark(0, false),

@@ -18,6 +18,7 @@
 #include "base/limits.h"
 #include "ipc/args.h"
 #include "ipc/family.h"
+#include "ipc/tracker.h"
 #include "proc/pidfd.h"
 #include "proc/spawn.h"
 
@@ -44,6 +45,7 @@ struct start {
 	int ends[2]; /* in place of a pidfd */
 	char *path;  /* what is executed */
 	char *cwd;   /* to be freed */
+	char **env;  /* too */
 	char number[12];
 	char *argv[5];
 };
@@ -276,6 +278,8 @@ static int prepare(struct start *st, const struct birth_number *number)
 		return r;
 	st->s.fds = st->rows;
 	st->s.envp = (char **)(o->env != NULL ? o->env : environ);
+	if (st->method != MPS_START_FORK && (st->env = tracker_environ(st->s.envp)) != NULL)
+		st->s.envp = st->env;
 	st->s.cwd = o->cwd;
 	st->s.session = MPS_SESSION_KEEP;
 	st->s.umask = -1;
@@ -334,6 +338,7 @@ static void fini(struct start *st)
 	fd_close(&st->ends[1]);
 	free(st->path);
 	free(st->cwd);
+	free(st->env);
 	buf_fini(&st->note);
 }
 
