@@ -27,18 +27,40 @@ int mps_args_new(struct mps_args **ret)
 	return 0;
 }
 
+void args_close(struct mps_args *args)
+{
+	for (size_t i = 0; i < args->n; i++) {
+		args_close_object(&args->items[i]);
+		fd_close(&args->items[i].fd);
+	}
+}
+
+bool args_view(const struct mps_args *args, int first_fd, struct mps_args *ret)
+{
+	size_t n = args != NULL ? args->n : 0;
+
+	*ret = (struct mps_args){ .n = n, .cap = n, .is_read = true };
+	if (n == 0)
+		return true;
+	ret->items = calloc(n, sizeof(*ret->items));
+	if (ret->items == NULL)
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		ret->items[i] = args->items[i];
+		ret->items[i].object = NULL;
+		if (args->items[i].kind >= ARG_FD)
+			ret->items[i].fd = first_fd++;
+	}
+	return true;
+}
+
 void mps_args_free(struct mps_args *args)
 {
 	if (args == NULL)
 		return;
-	for (size_t i = 0; i < args->n; i++) {
-		struct arg *a = &args->items[i];
-
-		args_close_object(a);
-		fd_close(&a->fd);
-		if (!args->is_read)
-			free((void *)a->p);
-	}
+	args_close(args);
+	for (size_t i = 0; i < args->n && !args->is_read; i++)
+		free((void *)args->items[i].p);
 	free(args->items);
 	free(args);
 }

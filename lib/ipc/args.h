@@ -45,6 +45,13 @@ int args_add_fd(struct mps_args *args, enum arg_kind kind, int fd);
 /* Closes what was made of the descriptors of an item. */
 void args_close_object(struct arg *a);
 
+/* Closes all that it holds. */
+void args_close(struct mps_args *args);
+/*
+ * As a copy of this process has them, their descriptors numbered from there, as long as args is; of it ret->items is to be
+ * freed. False: no memory.
+ */
+bool args_view(const struct mps_args *args, int first_fd, struct mps_args *ret);
 /* Their descriptors in their order; at most max. How many there are. */
 size_t args_fds(const struct mps_args *args, int *fds, size_t max);
 

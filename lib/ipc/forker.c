@@ -69,9 +69,12 @@ static void forget(void)
 	server.pid = 0;
 }
 
-void forker_forget(void)
+void forker_forget(bool closes)
 {
-	forget();
+	if (closes)
+		forget();
+	server.sock = server.pidfd = -1;
+	server.pid = 0;
 	was_started = false;
 }
 

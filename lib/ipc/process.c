@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/single_threaded.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -48,6 +49,9 @@ struct start {
 	char **env;  /* too */
 	char number[12];
 	char *argv[5];
+	struct note head;
+	struct mps_args args; /* as the child has them, which copies us */
+	struct copy copy;
 };
 
 static int fail(const char *what, int error)
@@ -189,6 +193,19 @@ static int add_note_rows(struct start *st, int first)
 	return r;
 }
 
+static int prepare_copy(struct start *st, const struct note *note)
+{
+	if (!args_view(st->o->args, note->first_fd, &st->args))
+		return fail("arguments", -ENOMEM);
+	st->head = *note;
+	st->copy = (struct copy){ .argv = { target_program(), (char *)target_role, st->p->name },
+				  .note = &st->head,
+				  .args = &st->args,
+				  .function = st->o->target };
+	st->s.argv = st->copy.argv;
+	return add_note_rows(st, next_number(st));
+}
+
 static int prepare_target(struct start *st, const struct birth_number *number)
 {
 	bool forks = st->method == MPS_START_FORK;
@@ -210,6 +227,8 @@ static int prepare_target(struct start *st, const struct birth_number *number)
 	if (r < 0)
 		return r;
 	note.first_fd = next_number(st) + !forks;
+	if (forks)
+		return prepare_copy(st, &note);
 	snprintf(st->number, sizeof(st->number), "%d", next_number(st));
 	note_encode(&note, st->o->args, &st->note);
 	if (st->note.failed)
@@ -227,7 +246,18 @@ static unsigned count_threads(void)
 {
 	struct stat st;
 
+	if (__libc_single_threaded)
+		return 1;
 	return stat("/proc/self/task", &st) == 0 && st.st_nlink > 2 ? (unsigned)st.st_nlink - 2 : 1;
+}
+
+/* Then what is left to the child cannot fail, so nobody waits for it. */
+static bool is_in_place(const struct start *st)
+{
+	for (size_t i = 0; i < st->s.n_fds; i++)
+		if (st->rows[i].fd != st->rows[i].child)
+			return false;
+	return true;
 }
 
 static int prepare_fork(struct start *st)
@@ -236,8 +266,8 @@ static int prepare_fork(struct start *st)
 		return fail("fork while there are other threads", -EBUSY);
 	st->s.method = MPS_METHOD_FORK;
 	st->s.symbol = target_role;
-	st->s.function = target_run;
-	target_set_note(st->note.p, st->note.len);
+	st->s.function = target_run_copy;
+	st->s.cannot_fail = st->o->cwd == NULL && is_in_place(st);
 	fflush(NULL); /* or both would write it */
 	return 0;
 }
@@ -256,12 +286,15 @@ static void prepare_forkserver(struct start *st)
 /* Without pidfds: a pipe whose write end is open as long as the child is, and all that have inherited it. */
 static int prepare_sentinel(struct start *st)
 {
-	int fd = pidfd_open_checked(getpid());
+	static _Atomic bool has_pidfds;
+	int fd = has_pidfds ? -1 : pidfd_open_checked(getpid());
 
 	if (fd >= 0) {
 		close(fd);
-		return 0;
+		has_pidfds = true;
 	}
+	if (has_pidfds)
+		return 0;
 	if (pipe2(st->ends, O_CLOEXEC) < 0)
 		return fail("pipe", -errno);
 	return add_row(st, next_number(st), st->ends[1]);
@@ -318,9 +351,12 @@ static int run(struct start *st)
 {
 	struct mps_child child = MPS_CHILD_INIT;
 	struct mps_failure failure = { 0 };
-	int r = st->method == MPS_START_FORKSERVER ? forker_start(&st->s, &child, &failure)
-						   : launch(&st->s, &child, &failure);
+	int r;
 
+	family_forks(st->method == MPS_START_FORK);
+	r = st->method == MPS_START_FORKSERVER ? forker_start(&st->s, &child, &failure)
+					       : launch(&st->s, &child, &failure);
+	family_forks(false);
 	if (r < 0)
 		return fail_by(st, &failure, r);
 	st->p->pid = child.pid;
@@ -332,13 +368,13 @@ static int run(struct start *st)
 
 static void fini(struct start *st)
 {
-	target_set_note(NULL, 0);
 	fd_close(&st->note_fd);
 	fd_close(&st->ends[0]);
 	fd_close(&st->ends[1]);
 	free(st->path);
 	free(st->cwd);
 	free(st->env);
+	free(st->args.items);
 	buf_fini(&st->note);
 }
 

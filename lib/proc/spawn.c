@@ -199,9 +199,9 @@ int mps_spawn_start(const struct mps_spawn *s, void *stack, struct mps_child *re
 	struct mps_child child = MPS_CHILD_INIT;
 	struct birth birth = { .s = s, .b = { .maker = getpid(), .parent = getpid() } };
 	uint64_t all = UINT64_MAX, old;
-	int ends[2];
+	int ends[2] = { -1, -1 };
 
-	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0) {
+	if (!s->cannot_fail && pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0) {
 		*ret_step = MPS_STEP_PIPE;
 		return -errno;
 	}
