@@ -321,9 +321,10 @@ static void forget_signals(void)
 		;
 }
 
-static void say_pid(struct forkserver *f)
+/* To a starter that may have children whom it does not know of. */
+static void say_spare(const struct forkserver *f, pid_t pid)
 {
-	const struct forkserver_spare word = { getpid() };
+	const struct forkserver_spare word = { pid };
 
 	while (send(f->sock, &word, sizeof(word), MSG_NOSIGNAL | MSG_DONTWAIT) < 0 &&
 	       errno == EINTR)
@@ -343,8 +344,8 @@ static _Noreturn void be_spare(struct forkserver *f, int tell, struct mps_birth 
 	if (f->function == NULL) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		title_put(f->spare_title.p);
-	} else { /* its parent may be a thread that ends, and may have children whom it does not know of */
-		say_pid(f);
+	} else { /* and its parent may be a thread that ends */
+		say_spare(f, getpid());
 		mps_reset_signals();
 	}
 	if (f->yields)
@@ -380,10 +381,12 @@ static int make_spare(struct forkserver *f)
 	if (pid == 0)
 		be_spare(f, ends[1], &birth);
 	close(ends[1]);
-	if (pid > 0)
-		return hear(f) == SPARE_READY ? 0 : -EAGAIN;
+	if (pid > 0 && hear(f) == SPARE_READY)
+		return 0;
+	if (pid > 0 && f->function != NULL) /* it may have come to its end before it could */
+		say_spare(f, pid);
 	fd_close(&f->spare);
-	return pid;
+	return pid > 0 ? -EAGAIN : pid;
 }
 
 /* Waits for a word of the spare, or for `events`. False: nobody is there any more, and the spare has seen it too. */
