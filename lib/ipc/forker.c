@@ -102,16 +102,14 @@ static void spare_is_born(pid_t pid)
 /* Unless somebody has reaped it; if it is of use only when it has ended. False: it has not. */
 static bool end_spare(pid_t pid, bool is_of_use)
 {
-	AUTO_CLOSE int pidfd = pidfd_open_child(pid);
 	siginfo_t si = { .si_pid = 0 };
 
-	if (waitid(pidfd >= 0 ? P_PIDFD : P_PID, (id_t)(pidfd >= 0 ? pidfd : pid), &si,
-		   WEXITED | WNOHANG | WNOWAIT) < 0)
+	if (waitid(P_PID, (id_t)pid, &si, WEXITED | WNOHANG) < 0 || si.si_pid != 0)
 		return true;
-	if (is_of_use && si.si_pid == 0)
+	if (is_of_use)
 		return false;
-	pidfd_signal(pidfd, pid, SIGKILL);
-	reap_hidden(pid, pidfd);
+	kill(pid, SIGKILL); /* ours, as it is not reaped */
+	reap_hidden(pid, -1);
 	return true;
 }
 
