@@ -6,6 +6,9 @@ VERSION := 0.1.0
 PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
 LIBEXECDIR ?= $(PREFIX)/libexec/mpsup
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+PKGCONFIGDIR ?= $(LIBDIR)/pkgconfig
 MANDIR ?= $(PREFIX)/share/man
 SYSCONFDIR ?= /etc
 DOCDIR ?= $(PREFIX)/share/doc/mpsup
@@ -25,21 +28,27 @@ Q := $(if $(V),,@)
 
 OPT ?= -O2 -g
 PKGS := libuv inih jansson zlib
-PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+# What libmpsup itself needs, and the programs do not.
+IPC_PKGS := nettle
+PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS) $(IPC_PKGS) 2>/dev/null)
 PKG_LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+IPC_LIBS = $(shell pkg-config --libs $(IPC_PKGS) 2>/dev/null)
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wwrite-strings \
 	-Wundef -Wformat=2 -Wvla $(if $(WERROR),-Werror)
 HARDEN := $(if $(SAN)$(COV),,-D_FORTIFY_SOURCE=2 -fstack-protector-strong)
 CFLAGS ?= $(OPT)
-ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -DMPSUP_VERSION='"$(VERSION)"' -Ilib -Icmd -fPIE -fno-common $(WARN) $(HARDEN) \
+ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -DMPSUP_VERSION='"$(VERSION)"' -Ilib -Icmd -fPIC -fvisibility=hidden -fno-common $(WARN) $(HARDEN) \
 	$(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined) \
 	$(if $(COV),--coverage -fprofile-update=atomic) $(PKG_CFLAGS) $(CFLAGS)
 ALL_LDFLAGS = -pie $(if $(SAN)$(COV),,-Wl,-z,relro,-z,now) -Wl,--as-needed $(if $(SAN),-fsanitize=$(SAN)) $(if $(COV),--coverage) $(LDFLAGS)
 
 # Floors, highest first: an archive may only need those after it.
-FLOORS := sup keeper track conf proc base
+FLOORS := sup keeper ipc track conf proc base
 SUP_FLOORS := sup keeper track conf proc base
 HOST_FLOORS := keeper track proc base
+# What libmpsup is made of; tests get all there is.
+LIB_FLOORS := ipc track proc base
+TEST_FLOORS := $(FLOORS)
 srcs = $(sort $(wildcard $(1)/*.c))
 objs = $(patsubst %.c,$(B)/obj/%.o,$(call srcs,$(1)))
 archives = $(foreach f,$(1),$(B)/lib$(f).a)
@@ -51,14 +60,15 @@ FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.
 HELPERS := $(patsubst tests/e2e/%.c,$(B)/e2e/%,$(call srcs,tests/e2e)) $(B)/e2e/worker.so \
 	$(addprefix $(B)/preload/,actor actor-static actor-asan actor-asan-within other.so)
 
+LIBMPSUP := $(B)/libmpsup.so.$(VERSION) $(B)/libmpsup.a
 SHELLS := bash zsh fish
 .PHONY: all
-all: $(B)/mpsup $(B)/mpsup-host $(B)/libmpsup-preload.so $(B)/examples/collect.so links $(addprefix $(B)/completion.,$(SHELLS))
+all: $(B)/mpsup $(B)/mpsup-host $(B)/libmpsup-preload.so $(LIBMPSUP) $(B)/examples/collect.so links $(addprefix $(B)/completion.,$(SHELLS))
 
 # build/mpsup is always the default build's.
 .PHONY: links
-links: $(B)/mpsup $(B)/mpsup-host $(B)/libmpsup-preload.so
-	$(Q)[ "$(B)" != build/gcc ] || for p in mpsup mpsup-host libmpsup-preload.so $(SHIM) examples; do ln -sfn gcc/$$p build/$$p; done
+links: $(B)/mpsup $(B)/mpsup-host $(B)/libmpsup-preload.so $(LIBMPSUP)
+	$(Q)[ "$(B)" != build/gcc ] || for p in mpsup mpsup-host libmpsup-preload.so $(SHIM) libmpsup.so libmpsup.a $(SONAME) examples; do ln -sfn gcc/$$p build/$$p; done
 
 $(B)/flags: FORCE
 	$(Q)mkdir -p $(@D); echo '$(subst ','\'',$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS))' >$@.new; \
@@ -70,6 +80,12 @@ $(B)/obj/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC $<")
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+# Where libmpsup looks for mpsup-host in the end; all else is built alike wherever it is to be installed.
+$(B)/libexecdir: FORCE
+	$(Q)mkdir -p $(@D); echo '$(LIBEXECDIR)' >$@.new; if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+$(B)/obj/lib/ipc/host.o: $(B)/libexecdir
+$(B)/obj/lib/ipc/host.o: private PKG_CFLAGS += -DMPSUP_LIBEXECDIR='"$(LIBEXECDIR)"'
 
 define floor
 $(B)/lib$(1).a: $(call objs,lib/$(1))
@@ -95,23 +111,38 @@ $(B)/libmpsup-preload.so: $(call srcs,lib/preload) $(wildcard lib/preload/*.h) l
 		-shared -Wl,-z,now,-z,relro,-z,defs,-z,noseparate-code,--as-needed -o $@ $(filter %.c,$^)
 	$(Q)ln -sf libmpsup-preload.so $(@D)/$(SHIM)
 
+# The library: what lib/mpsup.h declares is all that can be seen of it, in the archive too (one object, the rest made local).
+SOVERSION := 0
+SONAME := libmpsup.so.$(SOVERSION)
+LIB_OBJS := $(foreach f,$(LIB_FLOORS),$(call objs,lib/$(f)))
+$(B)/libmpsup.so.$(VERSION): $(LIB_OBJS) lib/libmpsup.map
+	$(link)
+	$(Q)$(CC) $(filter-out -pie,$(ALL_LDFLAGS)) -shared -Wl,-soname,$(SONAME),--version-script=lib/libmpsup.map$(if $(SAN),,$(comma)-z$(comma)defs) \
+		-o $@ $(LIB_OBJS) $(IPC_LIBS) -pthread
+	$(Q)ln -sf $(@F) $(@D)/$(SONAME); ln -sf $(SONAME) $(@D)/libmpsup.so
+$(B)/libmpsup.a: $(LIB_OBJS)
+	$(if $(V),,@echo "  AR $@")
+	$(Q)rm -f $@; $(LD) -r -o $(B)/mpsup.o $^ && objcopy --localize-hidden $(B)/mpsup.o && ar rcs $@ $(B)/mpsup.o
+$(B)/mpsup.pc: lib/mpsup.pc.in $(B)/flags
+	$(Q)sed 's,@PREFIX@,$(PREFIX),; s,@LIBDIR@,$(LIBDIR),; s,@INCLUDEDIR@,$(INCLUDEDIR),; s,@VERSION@,$(VERSION),; s,@REQUIRES@,$(IPC_PKGS),' $< >$@
+
 # What shells need to complete command lines comes from the program's own tables.
 $(B)/completion.%: $(B)/mpsup
 	$(Q)$(B)/mpsup completion $* >$@.new && mv $@.new $@
 
 # ------------------------------------------------------------------------------------------------ tests
-$(B)/unit/%: $(B)/obj/tests/unit/test_%.o $(call archives,$(SUP_FLOORS))
+$(B)/unit/%: $(B)/obj/tests/unit/test_%.o $(call archives,$(TEST_FLOORS))
 	@mkdir -p $(@D)
 	$(link)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) -lcriterion -pthread
-$(B)/stress/%: $(B)/obj/tests/stress/%.o $(call archives,$(SUP_FLOORS))
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) $(IPC_LIBS) -lcriterion -pthread
+$(B)/stress/%: $(B)/obj/tests/stress/%.o $(call archives,$(TEST_FLOORS))
 	@mkdir -p $(@D)
 	$(link)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) -pthread
-$(B)/bench/%: $(B)/obj/tests/bench/%.o $(call archives,$(SUP_FLOORS))
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) $(IPC_LIBS) -pthread
+$(B)/bench/%: $(B)/obj/tests/bench/%.o $(call archives,$(TEST_FLOORS))
 	@mkdir -p $(@D)
 	$(link)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) -pthread
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) $(IPC_LIBS) -pthread
 # The workers of tests and benchmarks: static where they can be, so that what is timed is not the loader.
 $(B)/e2e/%: tests/e2e/%.c $(B)/flags
 	@mkdir -p $(@D)
@@ -123,6 +154,12 @@ $(B)/e2e/ipc: tests/e2e/ipc.c $(B)/flags
 	@mkdir -p $(@D)
 	$(link)
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 $(WARN) -o $@ $<
+
+# It is a program of libmpsup's.
+$(B)/e2e/interop: tests/e2e/interop.c lib/mpsup.h $(B)/libmpsup.so.$(VERSION)
+	@mkdir -p $(@D)
+	$(link)
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 $(WARN) $(if $(SAN),-fsanitize=$(SAN)) -Ilib -o $@ $< -L$(B) -lmpsup -Wl,-rpath,'$$ORIGIN/..'
 
 # Shared objects for entries: the same with its main, and the collector of tests/examples.
 shared = $(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 $(WARN) -fPIC -shared -o $@ $<
@@ -186,16 +223,16 @@ bench: all $(BENCH) $(HELPERS)
 
 # Fuzzers: libFuzzer (clang) in make fuzz; the same code with a plain main replays the corpus in make test.
 FUZZ_SECONDS ?= 60
-$(B)/replay/%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/obj/tests/fuzz/replay.o $(call archives,$(SUP_FLOORS))
+$(B)/replay/%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/obj/tests/fuzz/replay.o $(call archives,$(TEST_FLOORS))
 	@mkdir -p $(@D)
 	$(link)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) -pthread
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) $(IPC_LIBS) -pthread
 FB := build/fuzz
-$(FB)/%: tests/fuzz/fuzz_%.c $(foreach f,$(SUP_FLOORS),$(call srcs,lib/$(f))) $(wildcard lib/*/*.h)
+$(FB)/%: tests/fuzz/fuzz_%.c $(foreach f,$(TEST_FLOORS),$(call srcs,lib/$(f))) $(wildcard lib/*.h lib/*/*.h)
 	@mkdir -p $(@D)
 	$(link)
 	$(Q)clang -std=gnu11 -D_GNU_SOURCE -DMPSUP_VERSION='"$(VERSION)"' -Ilib -Icmd -g -O1 -fsanitize=fuzzer,address,undefined \
-		-fno-sanitize-recover=undefined $(PKG_CFLAGS) -o $@ $(filter %.c,$^) $(PKG_LIBS) -pthread
+		-fno-sanitize-recover=undefined -DMPSUP_LIBEXECDIR='"$(LIBEXECDIR)"' $(PKG_CFLAGS) -o $@ $(filter %.c,$^) $(PKG_LIBS) $(IPC_LIBS) -pthread
 .PHONY: fuzz
 fuzz: $(addprefix $(FB)/,$(FUZZERS))
 	$(Q)set -e; for f in $(FUZZERS); do \
@@ -232,18 +269,26 @@ deps:
 	$(Q)scripts/deps
 
 install: all
-	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(DOCDIR)
+	$(Q)rm -f $(B)/mpsup.pc; $(MAKE) --no-print-directory $(B)/mpsup.pc
+	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR) $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(PKGCONFIGDIR) $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(DOCDIR)
 	install -m 755 $(B)/mpsup $(DESTDIR)$(BINDIR)/mpsup
 	install -m 755 $(B)/mpsup-host $(DESTDIR)$(LIBEXECDIR)/mpsup-host
 	install -m 644 $(B)/libmpsup-preload.so $(DESTDIR)$(LIBEXECDIR)/libmpsup-preload.so
 	ln -sf libmpsup-preload.so $(DESTDIR)$(LIBEXECDIR)/$(SHIM)
+	install -m 644 lib/mpsup.h $(DESTDIR)$(INCLUDEDIR)/mpsup.h
+	install -m 644 $(B)/mpsup.pc $(DESTDIR)$(PKGCONFIGDIR)/mpsup.pc
+	install -m 644 $(B)/libmpsup.a $(DESTDIR)$(LIBDIR)/libmpsup.a
+	install -m 755 $(B)/libmpsup.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libmpsup.so.$(VERSION)
+	ln -sf libmpsup.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libmpsup.so
 	install -m 644 README.md CHANGES.md LICENSE supervisor.ini.example $(DESTDIR)$(DOCDIR)
 	for p in man/*.[1-9]; do s=$${p##*.}; install -D -m 644 $$p $(DESTDIR)$(MANDIR)/man$$s/$${p##*/} || exit 1; done
 	install -D -m 644 $(B)/completion.bash $(DESTDIR)$(BASHDIR)/mpsup
 	install -D -m 644 $(B)/completion.zsh $(DESTDIR)$(ZSHDIR)/_mpsup
 	install -D -m 644 $(B)/completion.fish $(DESTDIR)$(FISHDIR)/mpsup.fish
 uninstall:
-	rm -f $(DESTDIR)$(BINDIR)/mpsup
+	rm -f $(DESTDIR)$(BINDIR)/mpsup $(DESTDIR)$(INCLUDEDIR)/mpsup.h $(DESTDIR)$(PKGCONFIGDIR)/mpsup.pc
+	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,libmpsup.a libmpsup.so $(SONAME) libmpsup.so.$(VERSION))
 	rm -f $(DESTDIR)$(BASHDIR)/mpsup $(DESTDIR)$(ZSHDIR)/_mpsup $(DESTDIR)$(FISHDIR)/mpsup.fish
 	rm -rf $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(DOCDIR)
 	for p in man/*.[1-9]; do s=$${p##*.}; rm -f $(DESTDIR)$(MANDIR)/man$$s/$${p##*/}; done
@@ -256,8 +301,8 @@ help:
 
 #? make run        install what is missing, build, run supervisor.ini.example in the foreground; ^C ends it
 #? make test       install what is missing, build, run all tests: those of unit, corpus and e2e
-#? make            build: build/mpsup, build/mpsup-host
-#? make install    into PREFIX=/usr/local, under DESTDIR=; also BINDIR LIBEXECDIR MANDIR DOCDIR BASHDIR ZSHDIR FISHDIR
+#? make            build: build/mpsup, build/mpsup-host, build/libmpsup.so, build/libmpsup.a
+#? make install    into PREFIX=/usr/local, under DESTDIR=; also BINDIR LIBEXECDIR LIBDIR INCLUDEDIR PKGCONFIGDIR MANDIR DOCDIR BASHDIR ZSHDIR FISHDIR
 #? make uninstall  remove what make install put there, given the same variables
 #?
 #? make unit       Criterion tests of the modules         make e2e     scripts that run the real program

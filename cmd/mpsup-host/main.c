@@ -1,11 +1,12 @@
 /*
- * mpsup-host: the small image that plays the roles which must stay small: the keeper, the front of
- * `mpsup exec`, a forkserver, and the worker that is an entry of a shared object.
+ * mpsup-host: the small image that plays the roles which must stay small: the keeper, a forkserver, a tracker without a
+ * supervisor, and the worker that is an entry of a shared object.
  * It is started by mpsup, not by people; it links neither an event loop nor a JSON library.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,11 +14,13 @@
 
 #include "base/cleanup.h"
 #include "base/buf.h"
+#include "base/fd.h"
+#include "base/limits.h"
 #include "base/title.h"
 #include "keeper/keeper.h"
-#include "mpsup-host/exec.h"
 #include "proc/entry.h"
 #include "proc/forkserver.h"
+#include "track/serve.h"
 
 static void note(const char *text)
 {
@@ -71,55 +74,6 @@ static int run_keeper(int argc, char **argv)
 	return keeper_run(&o);
 }
 
-static bool parse_ns(const char *text, struct mps_time *ret)
-{
-	char *end;
-
-	ret->ns = strtoll(text, &end, 10);
-	return end != text && *end == '\0' && ret->ns >= 0;
-}
-
-/* For ps(1): what it runs. */
-static void show_command(char *const *argv)
-{
-	AUTO_BUF b = BUF_INIT;
-
-	buf_adds(&b, "mpsup: exec");
-	for (size_t i = 0; argv[i] != NULL && b.len < 256; i++)
-		buf_addf(&b, " %s", argv[i]);
-	if (!b.failed)
-		title_put(b.p);
-}
-
-/* exec [--timeout NS] [--grace NS] [--dir DIR] [--preload] -- COMMAND [ARG...]: mpsup exec, which has checked it all. */
-static int run_exec(int argc, char **argv)
-{
-	static const struct option longs[] = {
-		{ "timeout", required_argument, NULL, 't' },
-		{ "grace", required_argument, NULL, 'g' },
-		{ "dir", required_argument, NULL, 'd' },
-		{ "preload", no_argument, NULL, 'p' },
-		{ NULL, 0, NULL, 0 },
-	};
-	struct exec_options o = { .grace = { MPS_NS_PER_S / 2 } };
-	int c;
-
-	while ((c = getopt_long(argc, argv, "+", longs, NULL)) != -1) {
-		if (c == 'd')
-			o.dir = optarg;
-		else if (c == 'p')
-			o.preload = true;
-		else if ((c != 't' || !parse_ns(optarg, &o.timeout)) &&
-			 (c != 'g' || !parse_ns(optarg, &o.grace)))
-			return usage();
-	}
-	o.argv = argv + optind;
-	if (o.argv[0] == NULL)
-		return usage();
-	show_command(o.argv);
-	return exec_run(&o);
-}
-
 /* entry FD OBJECT SYMBOL ARGV0 [ARG...]: see MPS_ENTRY_ROOM. */
 static int run_entry(int argc, char **argv)
 {
@@ -138,23 +92,42 @@ static int run_forkserver(int argc, char **argv)
 	return forkserver_run(argv + 1, FORKSERVER_FD);
 }
 
+/*
+ * tracker DIR PID FD: of a tree of processes without a supervisor. Whoever ends these as a group means them; we end when
+ * they have.
+ */
+static int run_tracker(int argc, char **argv)
+{
+	static const int ignored[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE };
+	int fd = argc == 4 ? parse_fd(argv[3]) : -1;
+	pid_t program = fd >= 0 ? (pid_t)strtol(argv[2], NULL, 10) : 0;
+
+	if (program <= 0)
+		return usage();
+	for (size_t i = 0; i < ARRAY_SIZE(ignored); i++)
+		signal(ignored[i], SIG_IGN);
+	fd_raise_limit(TRACK_CLIENTS_MAX);
+	fd_set_cloexec(fd, true);
+	title_set("mpsup: tracker of pid %d", (int)program);
+	return track_serve(argv[1], program, fd) < 0;
+}
+
 static const struct {
 	const char *name;
 	int (*run)(int argc, char **argv);
 } roles[] = {
 	{ "keeper", run_keeper },
-	{ "exec", run_exec },
 	{ "entry", run_entry },
 	{ "forkserver", run_forkserver },
+	{ "tracker", run_tracker },
 };
 
 int main(int argc, char **argv)
 {
-	/* A command finds those closed that we have found so. */
-	int cloexec = argc > 1 && strcmp(argv[1], "exec") == 0 ? O_CLOEXEC : 0, fd;
+	int fd;
 
 	/* Descriptors 0 to 2 are always open, so that nothing else ever gets their numbers. */
-	while ((fd = open("/dev/null", O_RDWR | cloexec)) >= 0)
+	while ((fd = open("/dev/null", O_RDWR)) >= 0)
 		if (fd > 2) {
 			close(fd);
 			break;

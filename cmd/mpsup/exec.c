@@ -1,28 +1,30 @@
 /*
- * mpsup exec: one command under a keeper of its own. mpsup-host does it, in the place of this process: here are the options.
+ * mpsup exec: one command under a keeper of its own. What it does is front.c's: here are the options.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/title.h"
 #include "base/xalloc.h"
 #include "conf/types.h"
 #include "mpsup/cmd.h"
-#include "mpsup/host.h"
+#include "mpsup/front.h"
 #include "mpsup/verbs.h"
 #include "sup/client.h"
 #include "sup/rundir.h"
 #include "track/sweep.h"
 
-/* Where mpsup itself fails: not an exit status that the command would have. */
-enum { EXIT_OURS = 125 };
-enum { HEAD_MAX = 12 }; /* words before the command */
+enum { DIR_TRIES = 100 };
 
-static int64_t timeout_ns, grace_ns = 500 * 1000000;
-static const char *track = "preload";
+static struct front_options front = { .grace = { MPS_NS_PER_S / 2 },
+				      .preload = true,
+				      .dir_lock = -1 };
+static bool tracks = true;
 
 static const struct cmd_option options[] = {
 	{ 't', "timeout", "SECONDS", "end it after this time, and exit with 124; 0 = never" },
@@ -39,7 +41,8 @@ static int set_track(const char *value, struct err *err)
 
 	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
 		if (strcmp(value, words[i]) == 0) {
-			track = words[i];
+			tracks = i < 2;
+			front.preload = i == 0;
 			return 0;
 		}
 	return err_set(err, EXIT_USAGE, "--track '%s' is none of preload, scan, off", value);
@@ -51,59 +54,88 @@ static int on_option(const struct cmd_option *o, const char *value, struct err *
 
 	if (strcmp(o->name, "track") == 0)
 		return set_track(value, err);
-	r = type_time(value, strcmp(o->name, "grace") == 0 ? &grace_ns : &timeout_ns, err);
+	r = type_time(value, strcmp(o->name, "grace") == 0 ? &front.grace.ns : &front.timeout.ns,
+		      err);
 	return r < 0 ? err_prefix(err, EXIT_USAGE, "--%s: ", o->name) : 0;
 }
 
 /*
- * The tracker's, which has its number in its name until it is over, as we keep ours. First goes what others have left that
- * are no more. NULL: the command runs without.
+ * The tracker's, locked: so it is told from what is left of one that was killed, and from that of a command in another PID
+ * namespace, which may have the same number. First goes what others have left that are no more.
  */
-static char *make_dir(void)
+static char *make_dir_in(const char *base, int *ret_lock, struct err *err)
 {
-	AUTO_FREE char *base = client_runtime_base();
-	AUTO_FREE char *name = xasprintf("exec-%d", (int)getpid());
-	AUTO_FREE char *dir = client_runtime_dir(name);
-	struct err err = ERR_INIT;
+	int r = -EWOULDBLOCK;
 
 	track_sweep_all(base, &(struct track_sweep){ 0 });
-	if (rundir_make(dir, geteuid(), getegid(), &err) == 0)
-		return TAKE_PTR(dir);
-	fprintf(stderr,
-		"mpsup: exec: what the command leaves in shared memory will stay there: %s\n",
-		err.text);
+	for (int i = 0; i < DIR_TRIES && (r == -ENOENT || r == -EWOULDBLOCK); i++) {
+		AUTO_FREE char *dir = xasprintf("%s/exec-%d-%d", base, (int)getpid(), i);
+
+		r = rundir_make(dir, geteuid(), getegid(), err);
+		if (r == 0 && (r = rundir_lock_itself(dir, ret_lock, err)) == 0)
+			return TAKE_PTR(dir);
+	}
 	return NULL;
+}
+
+/* NULL: the command runs without. */
+static char *make_dir(int *ret_lock)
+{
+	AUTO_FREE char *base = client_runtime_base();
+	AUTO_FREE char *spare = client_runtime_spare();
+	struct err err = ERR_INIT, unused = ERR_INIT;
+	char *dir = make_dir_in(base, ret_lock, &err);
+
+	if (dir == NULL)
+		dir = make_dir_in(spare, ret_lock, &unused);
+	if (dir == NULL)
+		fprintf(stderr,
+			"mpsup: exec: what the command leaves in shared memory will stay there: "
+			"%s\n",
+			err.text);
+	return dir;
+}
+
+/* Nothing of ours may get the numbers 0 to 2. What we have found closed the command finds so, too. */
+static void open_standard(void)
+{
+	int fd;
+
+	while ((fd = open("/dev/null", O_RDWR | O_CLOEXEC)) >= 0)
+		if (fd > STDERR_FILENO) {
+			close(fd);
+			return;
+		}
+}
+
+/* For ps(1): what it runs. */
+static void show_command(char *const *argv)
+{
+	AUTO_BUF b = BUF_INIT;
+
+	buf_adds(&b, "mpsup: exec");
+	for (size_t i = 0; argv[i] != NULL && b.len < 256; i++)
+		buf_addf(&b, " %s", argv[i]);
+	if (!b.failed)
+		title_put(b.p);
 }
 
 static int run(struct cmd_context *ctx)
 {
-	AUTO_FREE char *self = NULL, *host = NULL;
-	AUTO_FREE char *timeout = xasprintf("%lld", (long long)timeout_ns);
-	AUTO_FREE char *grace = xasprintf("%lld", (long long)grace_ns);
 	AUTO_FREE char *dir = NULL;
-	const char *head[HEAD_MAX] = { "mpsup", "exec", "--timeout", timeout, "--grace", grace };
-	AUTO_FREE const char **argv = xcalloc(HEAD_MAX + (size_t)ctx->argc + 1, sizeof(*argv));
 	struct err err = ERR_INIT;
-	size_t n = 6;
 
 	if (ctx->argc == 0) {
 		err_set(&err, 0, "exec needs a command (such as: mpsup exec -- make test)");
 		return cmd_fail(EXIT_USAGE, &err);
 	}
-	if (host_find(&self, &host, &err) < 0)
-		return cmd_fail(EXIT_OURS, &err);
-	if (strcmp(track, "off") != 0 && (dir = make_dir()) != NULL) {
-		head[n++] = "--dir";
-		head[n++] = dir;
-		if (strcmp(track, "preload") == 0)
-			head[n++] = "--preload";
-	}
-	head[n++] = "--";
-	memcpy(argv, head, n * sizeof(*argv));
-	memcpy(argv + n, ctx->argv, (size_t)ctx->argc * sizeof(*argv));
-	execv(host, (char *const *)argv);
-	err_set(&err, 0, "cannot start %s: %s", host, strerror(errno));
-	return cmd_fail(EXIT_OURS, &err);
+	open_standard();
+	if (tracks)
+		dir = make_dir(&front.dir_lock);
+	show_command(ctx->argv);
+	front.dir = dir;
+	front.argv = ctx->argv;
+	return front_run(&front);
 }
 
 const struct cmd cmd_exec = {

@@ -5,6 +5,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 #include "base/fd.h"
 #include "base/xalloc.h"
 #include "track/journal.h"
+#include "track/sweep.h"
 
 static struct item *append(struct inventory *v)
 {
@@ -59,14 +61,18 @@ static void add_record(struct inventory *v, const struct track_record *record,
 	item->name = xstrdup(record->name);
 	item->look = look;
 	item->creator = record->creator.pid;
-	item->program = xstrdup(
-		record->owner != NULL && record->owner->name != NULL ? record->owner->name : "");
 	item->instance = xstrdup(heir->who != NULL ? heir->who : "");
+	item->program = xstrdup(record->owner != NULL && record->owner->name[0] != '\0'
+					? record->owner->name
+					: item->instance);
 	item->is_left = is_left;
 }
 
-static void add_journal(struct inventory *v, const char *path)
+static void add_journal(struct inventory *v, const char *folder)
 {
+	AUTO_FREE char *path = xasprintf("%s/ipc.journal", folder);
+	AUTO_CLOSE int dir = open(folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	bool held = dir >= 0 && track_dir_is_held(dir);
 	struct track_registry registry = { 0 };
 	struct track_heir heir = TRACK_HEIR_INIT;
 
@@ -74,7 +80,7 @@ static void add_journal(struct inventory *v, const char *path)
 		for (size_t i = 0; i < registry.n_buckets; i++)
 			for (struct track_record *r = registry.buckets[i]; r != NULL;
 			     r = r->next_in_bucket)
-				add_record(v, r, &heir, !track_heir_has_keeper(&heir));
+				add_record(v, r, &heir, !held && !track_heir_has_keeper(&heir));
 	track_registry_fini(&registry);
 	track_heir_fini(&heir);
 }
@@ -85,10 +91,10 @@ void inventory_add_recorded(struct inventory *v, const char *base)
 	struct dirent *entry;
 
 	while (dir != NULL && (entry = readdir(dir)) != NULL) {
-		AUTO_FREE char *path = xasprintf("%s/%s/ipc.journal", base, entry->d_name);
+		AUTO_FREE char *folder = xasprintf("%s/%s", base, entry->d_name);
 
 		if (entry->d_name[0] != '.')
-			add_journal(v, path);
+			add_journal(v, folder);
 	}
 	if (dir != NULL)
 		closedir(dir);

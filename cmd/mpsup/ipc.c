@@ -14,6 +14,7 @@
 #include "base/table.h"
 #include "base/utf8.h"
 #include "base/when.h"
+#include "base/xalloc.h"
 #include "mpsup/cmd.h"
 #include "mpsup/connect.h"
 #include "mpsup/inventory.h"
@@ -28,11 +29,14 @@
 
 static bool all, dry_run;
 static const char *match, *older_than;
+/* The last option that is of one action alone. */
+static const char *of_ls, *of_clean;
 
 static int on_option(const struct cmd_option *o, const char *value, struct err *err)
 {
 	int64_t unused;
 
+	*(strcmp(o->name, "all") == 0 ? &of_ls : &of_clean) = o->name;
 	if (strcmp(o->name, "all") == 0)
 		all = true;
 	else if (strcmp(o->name, "dry-run") == 0)
@@ -44,6 +48,28 @@ static int on_option(const struct cmd_option *o, const char *value, struct err *
 	else
 		older_than = value;
 	return 0;
+}
+
+/* Where this user's runtime directories are; n of them, which the caller frees. */
+enum { BASES = 2 };
+static int find_bases(char *bases[BASES])
+{
+	bases[0] = client_runtime_base();
+	bases[1] = client_runtime_spare();
+	if (strcmp(bases[0], bases[1]) != 0)
+		return BASES;
+	free(bases[1]);
+	return 1;
+}
+
+static void add_recorded(struct inventory *v)
+{
+	char *bases[BASES];
+
+	for (int i = 0, n = find_bases(bases); i < n; i++) {
+		inventory_add_recorded(v, bases[i]);
+		free(bases[i]);
+	}
 }
 
 /* ------------------------------------------------------------------------------------------------------ ls */
@@ -67,7 +93,10 @@ static void add_row(struct table *t, const struct item *item)
 	char size[32], age[32] = NONE;
 	AUTO_BUF users = BUF_INIT;
 
-	usage_format_size(size, sizeof(size), item->look.size);
+	if (item->look.size < 1024)
+		snprintf(size, sizeof(size), "%uB", (unsigned)item->look.size);
+	else
+		usage_format_size(size, sizeof(size), item->look.size);
 	if (item->look.born_ns != 0)
 		usage_format_span(age, sizeof(age), age_of(item));
 	inventory_write_users(item, &users);
@@ -131,12 +160,12 @@ static json_t *describe(const struct item *item)
 			 item->is_left, "used_by", users);
 }
 
-static int list(const struct cmd_context *ctx, const char *base)
+static int list(const struct cmd_context *ctx)
 {
 	struct inventory v = { 0 };
 	int r = 0;
 
-	inventory_add_recorded(&v, base);
+	add_recorded(&v);
 	if (all)
 		r = inventory_add_all(&v);
 	if (r == 0)
@@ -252,18 +281,35 @@ static void on_stranger(enum track_type type, const char *name, const struct tra
 	track_registry_fini(&registry);
 }
 
-static int clean_strangers(const char *base, struct cleaning *c, int64_t born_before)
+static int clean_strangers(struct cleaning *c, int64_t born_before)
 {
 	struct strangers s = { .cleaning = c, .born_before = born_before };
 	int r;
 
-	inventory_add_recorded(&s.known, base);
+	add_recorded(&s.known);
 	r = track_list(on_stranger, &s);
 	inventory_fini(&s.known);
 	return r;
 }
 
-static int clean(const struct cmd_context *ctx, const char *base)
+/* 0 or -errno, said. */
+static int clean_bases(const struct track_sweep *s)
+{
+	char *bases[BASES];
+	int r = 0;
+
+	for (int i = 0, n = find_bases(bases); i < n; i++) {
+		int one = track_sweep_all(bases[i], s);
+
+		if (one < 0)
+			fprintf(stderr, "mpsup: %s: %s\n", bases[i], strerror(-one));
+		r = r < 0 ? r : one;
+		free(bases[i]);
+	}
+	return r;
+}
+
+static int clean(const struct cmd_context *ctx)
 {
 	struct cleaning c = { .rows = ctx->json ? json_array() : NULL };
 	struct track_sweep s = { .dry_run = dry_run, .tell = on_object, .user = &c };
@@ -272,11 +318,9 @@ static int clean(const struct cmd_context *ctx, const char *base)
 
 	if (older_than != NULL && when_parse(older_than, now, &before, NULL) == 0)
 		s.older_than_ns = now - before;
-	r = track_sweep_all(base, &s);
-	if (r >= 0 && match != NULL)
-		r = clean_strangers(base, &c, before);
-	if (r < 0)
-		fprintf(stderr, "mpsup: %s: %s\n", base, strerror(-r));
+	r = clean_bases(&s);
+	if (r >= 0 && match != NULL && (r = clean_strangers(&c, before)) < 0)
+		fprintf(stderr, "mpsup: not all can be looked at: %s\n", strerror(-r));
 	if (ctx->json)
 		connect_print_json(json_pack("{s:o}", "objects", c.rows));
 	else if (c.n_unlinked + c.n_kept == 0)
@@ -286,27 +330,41 @@ static int clean(const struct cmd_context *ctx, const char *base)
 
 /* --------------------------------------------------------------------------------------- unlink, register */
 
-/* TYPE:NAME, or a name that one object alone has. */
-static int find_object(const char *arg, enum track_type *ret_type, const char **ret_name,
-		       struct err *err)
+/* Its name, which is what was written or has the slash that was left out; NULL where there is none. */
+static char *find_name(enum track_type type, const char *written)
+{
+	AUTO_FREE char *slashed = xasprintf("/%s", written);
+	bool is_path = type == TRACK_FILE || type == TRACK_FOLDER;
+	struct track_look look;
+
+	if (track_look(type, written, &look) == 0)
+		return xstrdup(written);
+	return !is_path && written[0] != '/' && track_look(type, slashed, &look) == 0
+		       ? TAKE_PTR(slashed)
+		       : NULL;
+}
+
+/* TYPE:NAME, or a name that one object alone has. 0 and a heap string, or -errno. */
+static int find_object(const char *arg, enum track_type *ret_type, char **ret_name, struct err *err)
 {
 	const char *colon = strchr(arg, ':');
-	struct track_look look;
 	int n = 0;
 
 	if (colon != NULL && track_type_parse(arg, (size_t)(colon - arg), ret_type)) {
-		*ret_name = colon + 1;
-		return track_look(*ret_type, *ret_name, &look) == 0
-			       ? 0
-			       : err_set(err, -ENOENT, "there is no %s %s",
-					 track_type_people(*ret_type), *ret_name);
+		*ret_name = find_name(*ret_type, colon + 1);
+		return *ret_name != NULL ? 0
+					 : err_set(err, -ENOENT, "there is no %s %s",
+						   track_type_people(*ret_type), colon + 1);
 	}
-	*ret_name = arg;
 	for (size_t i = 0; i < N_TRACK_TYPES; i++) {
 		enum track_type type = (enum track_type)i;
+		char *name =
+			type == TRACK_FILE || type == TRACK_FOLDER ? NULL : find_name(type, arg);
 
-		if (type == TRACK_FILE || type == TRACK_FOLDER || track_look(type, arg, &look) < 0)
+		if (name == NULL)
 			continue;
+		free(*ret_name);
+		*ret_name = name;
 		*ret_type = type;
 		n++;
 	}
@@ -343,7 +401,7 @@ static int unlink_one(const char *arg, struct err *err)
 	enum object_state state = OBJECT_UNKNOWN;
 	struct track_look look;
 	enum track_type type;
-	const char *name;
+	AUTO_FREE char *name = NULL;
 	int r = find_object(arg, &type, &name, err);
 
 	if (r < 0)
@@ -412,20 +470,6 @@ static int say(const struct cmd_context *ctx, enum track_verb verb)
 
 /* ----------------------------------------------------------------------------------------------------- verb */
 
-static int run_ls(const struct cmd_context *ctx)
-{
-	AUTO_FREE char *base = client_runtime_base();
-
-	return list(ctx, base);
-}
-
-static int run_clean(const struct cmd_context *ctx)
-{
-	AUTO_FREE char *base = client_runtime_base();
-
-	return clean(ctx, base);
-}
-
 static int run_register(const struct cmd_context *ctx)
 {
 	return say(ctx, TRACK_REGISTER);
@@ -444,15 +488,28 @@ static const struct action {
 	int least, most; /* arguments; most -1 = any number */
 	int (*run)(const struct cmd_context *ctx);
 } actions[] = {
-	{ "", 0, 0, run_ls },
-	{ "", 0, 0, run_clean },
+	{ "", 0, 0, list },
+	{ "", 0, 0, clean },
 	{ " NAME...", 1, -1, unlink_all },
 	{ " TYPE NAME", 2, 2, run_register },
 	{ " TYPE NAME", 2, 2, run_unregister },
 };
 
+/* What another action takes, this one must not do without: unlink --dry-run would unlink. */
+static int check_options(const char *action, struct err *err)
+{
+	const char *wrong = strcmp(action, "ls") != 0 && of_ls != NULL	       ? of_ls
+			    : strcmp(action, "clean") != 0 && of_clean != NULL ? of_clean
+									       : NULL;
+
+	return wrong == NULL ? 0
+			     : err_set(err, -EINVAL, "ipc %s takes no --%s, which is for ipc %s",
+				       action, wrong, wrong == of_ls ? "ls" : "clean");
+}
+
 static int run(struct cmd_context *ctx)
 {
+	struct guess g;
 	const char *name = ctx->argc > 0 ? ctx->argv[0] : "ls";
 	int n = ctx->argc > 0 ? ctx->argc - 1 : 0;
 	struct err err = ERR_INIT;
@@ -462,13 +519,22 @@ static int run(struct cmd_context *ctx)
 
 		if (strcmp(ipc_actions[i], name) != 0)
 			continue;
+		if (check_options(name, &err) < 0)
+			return cmd_fail(EXIT_USAGE, &err);
 		if (n >= a->least && (a->most < 0 || n <= a->most))
 			return a->run(ctx);
 		err_set(&err, 0, "usage: mpsup ipc %s%s", name, a->args);
 		return cmd_fail(EXIT_USAGE, &err);
 	}
-	err_set(&err, 0, "unknown: mpsup ipc %s (it can ls, clean, unlink, register, unregister)",
-		name);
+	g = guess_begin(name);
+	for (size_t i = 0; ipc_actions[i] != NULL; i++)
+		guess_try(&g, ipc_actions[i], ipc_actions[i]);
+	if (g.best != NULL)
+		err_set(&err, 0, "unknown: mpsup ipc %s (did you mean ipc %s?)", name, g.best);
+	else
+		err_set(&err, 0,
+			"unknown: mpsup ipc %s (it can ls, clean, unlink, register, unregister)",
+			name);
 	return cmd_fail(EXIT_USAGE, &err);
 }
 

@@ -15,6 +15,10 @@ static const char *const names[N_FEATURES] = {
 	[FEATURE_INOTIFY] = "inotify",
 	[FEATURE_FANOTIFY] = "fanotify",
 	[FEATURE_LEASE] = "lease",
+	[FEATURE_FUTEX_WAITV] = "futex_waitv",
+	[FEATURE_MEMFD] = "memfd",
+	[FEATURE_TMPFILE] = "tmpfile",
+	[FEATURE_RWF] = "rwf",
 };
 
 bool feature_allowed(enum feature f)

@@ -16,6 +16,10 @@ enum feature {
 	FEATURE_INOTIFY, /* what happens in /dev/shm is told by inotify(7); else it is looked at in the end */
 	FEATURE_FANOTIFY, /* who makes something there by fanotify(7); else open files and maps tell whose it is */
 	FEATURE_LEASE, /* F_SETLEASE tells whether a file is in use; else fds and maps in /proc */
+	FEATURE_FUTEX_WAITV, /* a sleep on several words, Linux 5.16; else on one, in slices */
+	FEATURE_MEMFD, /* memory without a name by memfd_create(2), Linux 3.17; else a file of /dev/shm without a name */
+	FEATURE_TMPFILE, /* O_TMPFILE in /dev/shm, Linux 3.11; else a file that has its name before its size */
+	FEATURE_RWF, /* RWF_NOWAIT (Linux 6.4) and RWF_NOSIGNAL (6.18) on pipes; else poll(2), sigtimedwait(2) */
 	N_FEATURES
 };
 

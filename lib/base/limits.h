@@ -57,6 +57,16 @@
 	(4 << 20) /* lines that a full disk did not take; more and it is written anew */
 #define TRACK_FOLDER_DEPTH_MAX 64 /* folders in folders that are removed */
 
+/* Connections of libmpsup. */
+#define CONNECTION_AHEAD_MAX (64 << 10) /* what is read ahead of what was asked for */
+#define CONNECTION_BODY_FIRST (1 << 20) /* of a long message at first: more as it comes */
+#define CONNECTION_KEEP_MAX (4 << 20)	/* memory kept for the next long message */
+#define CONNECTION_FDS_MAX 16		/* descriptors come, and not yet asked for */
+#define AUTH_MESSAGE_MAX 256		/* one message of a handshake */
+#define LISTENER_PENDING_MAX 256	/* peers that have not shown the key */
+#define LISTENER_GRACE_MS                                                                          \
+	200 /* so long one of them is safe from having to make room for the next */
+
 /* mpsup logs. */
 #define LINE_HELD_MAX (1 << 20) /* of a line until its end comes; a longer one is shown in pieces */
 

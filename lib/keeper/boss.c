@@ -110,14 +110,18 @@ void boss_close_ready(struct keeper *k)
 	fd_close(&k->ready_fd);
 }
 
-/* For whom mpsup is a daemon standard error is nowhere: there is the log, in the form of its other lines. */
+/*
+ * For whom mpsup is a daemon standard error is nowhere: there is the log, in the form of its other lines. Under mpsup exec
+ * it is the command's, for which only what is wrong is worth a line.
+ */
 void boss_say(const struct keeper *k, const char *level, const char *text)
 {
 	struct timespec ts;
 	char second[32];
 	struct tm tm;
 
-	k->options->note(text);
+	if (k->options->front == NULL || strcmp(level, "INFO") != 0)
+		k->options->note(text);
 	clock_gettime(CLOCK_REALTIME, &ts);
 	if (k->log_fd < 0 || localtime_r(&ts.tv_sec, &tm) == NULL)
 		return;

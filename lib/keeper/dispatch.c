@@ -43,7 +43,8 @@ static void on_start(struct keeper *k, const struct keeper_message *m, bool cut)
 		return;
 	}
 	if (is_long) {
-		r = k->n_fds > 0 ? mps_unseal(k->fds[k->n_fds - 1], &map, &size) : -EBADMSG;
+		r = k->n_fds > 0 ? mps_unseal(k->fds[k->n_fds - 1], KEEPER_SPAWN_MAX, &map, &size)
+				 : -EBADMSG;
 		w = (struct wire){ map, size, false };
 	}
 	if (r == 0)

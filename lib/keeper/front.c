@@ -19,13 +19,14 @@
 enum { GONE_GRACE_MS = 500 };
 
 /*
- * The command's descriptors are its own business: a pipe of which we hold an end would never end. A session of our own,
+ * The command's descriptors are its own business: a pipe of which we hold an end would never end. All but standard error,
+ * where the front has its own word to say, and we may have. A session of our own,
  * because the kernel takes a process group for orphaned (and ignores the stop character there) by where parents are, and
  * so that what ends or stops the job as a whole does not hit us. Not before the fork: the command has our session.
  */
 static void leave_job(struct keeper *k)
 {
-	for (int fd = 0; fd <= STDERR_FILENO; fd++)
+	for (int fd = 0; fd < STDERR_FILENO; fd++)
 		dup2(k->null, fd);
 	close_inherited(STDERR_FILENO + 1);
 	setsid();

@@ -125,17 +125,6 @@ void leak_forget(struct tracker *t, struct track_record *r)
 
 /* -------------------------------------------------------------------------------------------------- one record */
 
-/* A process that was meant to outlive its instance may want it again. */
-static bool creator_lives(const struct track_record *r)
-{
-	struct proc_stat st;
-
-	if (kill(r->creator.pid, 0) < 0 && errno == ESRCH)
-		return false;
-	return proc_stat_read(r->creator.pid, &st) == 0 && st.state != 'Z' && st.state != 'X' &&
-	       r->creator.start == st.start_ticks;
-}
-
 static void keep(struct tracker *t, struct track_record *r)
 {
 	struct holding *h = holding_of(r);
@@ -349,7 +338,9 @@ static void turn_pass(struct keeper *k)
 
 		if (o->n == 0 || h->cleanup == KEEPER_CLEAN_SHUTDOWN)
 			t->at_pass = h->next_kept;
-		else if (creator_lives(o->first))
+		else if (
+			object_has_creator(
+				o->first)) /* it was meant to outlive its instance, and may want it again */
 			keep(t, o->first);
 		else
 			end_one(k, o->first);
@@ -377,7 +368,8 @@ static void end_last(struct keeper *k, struct track_record *r)
 	enum object_state state = OBJECT_USED;
 	int error;
 
-	while (!creator_lives(r) && !unlink_one(t, r, &state)) /* there is no turn to be over */
+	while (!object_has_creator(r) &&
+	       !unlink_one(t, r, &state)) /* there is no turn to be over */
 		;
 	error = errno;
 

@@ -185,10 +185,14 @@ void leak_say_news(struct keeper *k)
 
 void leak_say_left(struct keeper *k, const struct track_record *r, const char *users, int error)
 {
+	const char *program = holding_of(r)->name;
 	AUTO_BUF text = BUF_INIT;
 
+	/* A process that was dead before its words were read is of no program that we know; of one, under mpsup exec. */
+	if (program[0] == '\0' && k->options->front != NULL)
+		program = k->options->name;
 	add_object(&text, (enum track_type)r->type, r->name);
-	add_whose(&text, holding_of(r)->name, r->creator.pid);
+	add_whose(&text, program, r->creator.pid);
 	if (error == 0)
 		buf_addf(&text, " is not unlinked: it is in use%s", users);
 	else

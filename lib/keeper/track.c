@@ -11,25 +11,22 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/fd.h"
+#include "track/door.h"
 #include "track/slate.h"
 
-enum { BATCH = TRACK_BATCH, DRAIN_MAX = 4096, BACKLOG = 4096 };
+enum { BATCH = TRACK_BATCH, DRAIN_MAX = 4096 };
 
 /* Whoever has connected before he was stamped has done so at most so long ago. */
 #define FRESH_NS (2 * MPS_NS_PER_S)
-/* Room for both, and for nothing else: descriptors that come along are dropped by the kernel. */
-#define CONTROL_SIZE (CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(sizeof(struct timespec)))
 
 static struct {
 	struct mmsghdr msgs[BATCH];
 	struct iovec iov[BATCH];
-	_Alignas(16) char control[BATCH][CONTROL_SIZE];
+	_Alignas(16) char control[BATCH][DOOR_CONTROL_SIZE];
 	char *text; /* BATCH times TRACK_MSG_MAX */
 } in;
 
@@ -116,31 +113,9 @@ static void prepare(int n)
 			.msg_iov = &in.iov[i],
 			.msg_iovlen = 1,
 			.msg_control = in.control[i],
-			.msg_controllen = CONTROL_SIZE,
+			.msg_controllen = DOOR_CONTROL_SIZE,
 		};
 	}
-}
-
-/* What the kernel says of a datagram; false where it says nobody's name: the connection has ended. */
-static bool read_control(struct msghdr *h, struct ucred *ret_who, int64_t *ret_sent)
-{
-	bool found = false;
-
-	*ret_sent = 0;
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c != NULL; c = CMSG_NXTHDR(h, c)) {
-		if (c->cmsg_level != SOL_SOCKET)
-			continue;
-		if (c->cmsg_type == SCM_CREDENTIALS) {
-			memcpy(ret_who, CMSG_DATA(c), sizeof(*ret_who));
-			found = true;
-		} else if (c->cmsg_type == SCM_TIMESTAMPNS) {
-			struct timespec ts;
-
-			memcpy(&ts, CMSG_DATA(c), sizeof(ts));
-			*ret_sent = (int64_t)ts.tv_sec * MPS_NS_PER_S + ts.tv_nsec;
-		}
-	}
-	return found;
 }
 
 /* Where he has died without reading our answer the kernel says that first, and once: his words are behind it. */
@@ -170,7 +145,7 @@ static int read_client(struct keeper *k, struct client *c)
 		struct ucred who;
 		int64_t sent;
 
-		if (!read_control(h, &who, &sent)) {
+		if (!door_read_control(h, &who, &sent)) {
 			n = -1;
 			break;
 		}
@@ -222,13 +197,6 @@ void track_listen(struct keeper *k, struct holding *h)
 
 /* -------------------------------------------------------------------------------------------------- connecting */
 
-static void set_option(int fd, int option)
-{
-	int one = 1;
-
-	setsockopt(fd, SOL_SOCKET, option, &one, sizeof(one));
-}
-
 /* False where it is closed again: a stranger's, one too many. */
 static bool admit(struct keeper *k, int fd)
 {
@@ -252,8 +220,8 @@ static bool admit(struct keeper *k, int fd)
 		return false;
 	}
 	shm_open_watch(k); /* there is something to be looked for from here on */
-	set_option(fd, SO_PASSCRED);
-	set_option(fd, SO_TIMESTAMPNS);
+	door_set_option(fd, SO_PASSCRED);
+	door_set_option(fd, SO_TIMESTAMPNS);
 	c->fd = fd;
 	c->fresh = true;
 	c->since = wall_ns() - FRESH_NS;
@@ -297,24 +265,10 @@ void track_on_connect(struct keeper *k)
 /* 0 or -errno. */
 static int bind_socket(struct tracker *t)
 {
-	struct sockaddr_un at = { .sun_family = AF_UNIX };
-	AUTO_CLOSE int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int r = door_open(t->path, &t->listener, &t->bound);
 
-	if (fd < 0)
-		return -errno;
-	if (strlen(t->path) >= sizeof(at.sun_path))
-		return -ENAMETOOLONG;
-	strcpy(at.sun_path, t->path);
-	unlink(t->path);
-	/* Those that the kernel hands on to connections made before they are accepted. */
-	set_option(fd, SO_PASSCRED);
-	if (bind(fd, (struct sockaddr *)&at, sizeof(at)) < 0)
-		return -errno;
-	/* Who may come in is for the folder to say; as root programs of all users are ours. */
-	if (chmod(t->path, geteuid() == 0 ? 0666 : 0600) < 0 || listen(fd, BACKLOG) < 0 ||
-	    lstat(t->path, &t->bound) < 0)
-		return -errno;
-	t->listener = TAKE_FD(fd);
+	if (r < 0)
+		return r;
 	keeper_lift(&t->listener);
 	t->connected_since = wall_ns();
 	return 0;

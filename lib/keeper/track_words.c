@@ -153,17 +153,6 @@ static bool is_absent(const struct tracker *t, enum track_type type, const char 
 	       errno == ENOENT;
 }
 
-/*
- * Files and folders are told of by whoever wants them gone, mostly when they are there; of the others what was there
- * before is not the sender's.
- */
-static bool is_sound(struct track_record *r)
-{
-	if (r->type == TRACK_FILE || r->type == TRACK_FOLDER)
-		object_identify((enum track_type)r->type, r->name, &r->identity);
-	return object_settle(r);
-}
-
 static void on_register(struct keeper *k, const struct sender *s, const struct track_word *w)
 {
 	struct tracker *t = k->tracker;
@@ -184,7 +173,7 @@ static void on_register(struct keeper *k, const struct sender *s, const struct t
 		track_drop(t);
 		return;
 	}
-	if (is_absent(t, w->type, w->name) || is_sound(r)) {
+	if (is_absent(t, w->type, w->name) || object_begin(r)) {
 		track_journal_add(&t->journal, r);
 		return;
 	}

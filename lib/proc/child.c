@@ -137,6 +137,12 @@ static long copy_to(int fd, int child)
 	return raw3(SYS_dup3, fd, child, 0);
 }
 
+/* What has its number already is not in the way of others, and is not moved. */
+static bool is_in_place(const struct mps_fd *row)
+{
+	return row->fd == row->child && !(row->flags & MPS_FD_REOPEN);
+}
+
 /*
  * Fills the table and closes all else. Rows are lifted above the table only where a target would hit them; *error_fd
  * moves out of the way too.
@@ -157,7 +163,8 @@ static long set_fds(const struct mps_spawn *s, int *error_fd, pid_t maker)
 	}
 	for (size_t i = 0; i < s->n_fds; i++) {
 		moved[i] = s->fds[i].fd;
-		if (moved[i] >= end && !(s->fds[i].flags & MPS_FD_REOPEN))
+		if (is_in_place(&s->fds[i]) ||
+		    (moved[i] >= end && !(s->fds[i].flags & MPS_FD_REOPEN)))
 			continue;
 		r = lift(s->fds[i].fd, end, s->fds[i].flags, maker);
 		if (r < 0)
@@ -165,7 +172,8 @@ static long set_fds(const struct mps_spawn *s, int *error_fd, pid_t maker)
 		moved[i] = (int)r;
 	}
 	for (size_t i = 0; i < s->n_fds; i++) {
-		r = copy_to(moved[i], s->fds[i].child);
+		r = is_in_place(&s->fds[i]) ? raw3(SYS_fcntl, moved[i], F_SETFD, 0)
+					    : copy_to(moved[i], s->fds[i].child);
 		if (r < 0)
 			return r;
 	}
@@ -222,7 +230,7 @@ static void call_entry(const struct mps_spawn *s, int error_fd)
 	if (s->set_user)
 		raw2(SYS_prctl, PR_SET_DUMPABLE, 1);
 	environ = (char **)s->envp;
-	if (s->method == MPS_METHOD_FORKSERVER)
+	if (s->method == MPS_METHOD_FORKSERVER || s->function != NULL)
 		mps_entry_spare_destructors();
 	if (s->function != NULL)
 		mps_entry_call(s->function, s->argv, error_fd);
@@ -258,8 +266,14 @@ static long set_up(const struct mps_spawn *s, const struct mps_birth *birth, int
 {
 	long r;
 
+	if (s->mark != 0)
+		set_soft_limit(RLIMIT_RSS, s->mark);
 	if (!s->signals_are_default)
 		mps_reset_signals();
+	/* Who looked for the family of a dead parent before now has not found it. */
+	*ret_step = MPS_STEP_PDEATHSIG;
+	if (s->needs_parent && raw0(SYS_getppid) != birth->parent)
+		return -ESRCH;
 	/* Before it leaves the group: where it stops between the two it is found by one or the other. */
 	if (s->tag != 0)
 		set_soft_limit(RLIMIT_LOCKS, s->tag); /* without it we find less, but it runs */

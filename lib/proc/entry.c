@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "base/limits.h"
 #include "base/title.h"
 #include "proc/spawn.h"
@@ -76,7 +77,7 @@ mps_entry *mps_entry_find(const char *object, const char *symbol)
 static void leave(int status, void *unused)
 {
 	(void)unused;
-	fcloseall();
+	fflush(NULL); /* and not fcloseall(3): what others have not read of a file that all share is theirs */
 	_exit(status);
 }
 
@@ -89,7 +90,7 @@ static _Noreturn void call(mps_entry *function, char **argv, int error_fd)
 {
 	int argc = 0;
 
-	close(error_fd);
+	fd_close(&error_fd);
 	while (argv[argc] != NULL)
 		argc++;
 	exit(function(argc, argv));

@@ -19,13 +19,13 @@ typedef int mps_entry(int argc, char **argv);
 /* The function, where the object is loaded already; else NULL. */
 mps_entry *mps_entry_find(const char *object, const char *symbol);
 
-/* Closes error_fd, calls the function and exits as it says. argv as above. */
+/* Closes error_fd (-1 = none), calls the function and exits as it says. argv as above. */
 void mps_entry_call(mps_entry *function, char **argv, int error_fd) __attribute__((noreturn));
 
 /*
  * From now on this process, which is a copy of one that has loaded things, ends without the destructors of shared objects:
  * they are for what that one has made, and all its copies share. What was registered after this by atexit(3) runs, and
- * stdio is flushed.
+ * what stdio has not written is.
  */
 void mps_entry_spare_destructors(void);
 

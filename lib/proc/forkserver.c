@@ -76,6 +76,16 @@ struct forkserver {
 	struct buf scratch;
 };
 
+static void fini(struct forkserver *f)
+{
+	for (size_t i = 0; i < f->n_loaded; i++)
+		free(f->loaded[i].path);
+	free(f->loaded);
+	free(f->in);
+	buf_fini(&f->spare_title);
+	buf_fini(&f->scratch);
+}
+
 static void say(struct forkserver *f, const char *failure)
 {
 	struct forkserver_word word = { .failed = failure != NULL };
@@ -225,12 +235,52 @@ static int take(struct forkserver *f, struct mps_spawn *ret)
 		return -EBADMSG;
 	w = (struct wire){ r.rest, r.rest_size, false };
 	if (r.is_long) {
-		e = mps_unseal(f->fds[f->n_fds - 1], &f->map, &f->map_size);
+		e = mps_unseal(f->fds[f->n_fds - 1], KEEPER_SPAWN_MAX, &f->map, &f->map_size);
 		if (e < 0)
 			return e;
 		w = (struct wire){ f->map, f->map_size, false };
 	}
 	return read_spawn(f, &r, &w, ret);
+}
+
+/* ------------------------------------------------------------------------------------------------- direct */
+
+static int status_after(int error);
+
+static void start(struct forkserver *f, struct mps_spawn *s, mps_entry *function)
+{
+	struct mps_birth birth = {
+		.error_fd = f->fds[0], .maker = getpid(), .parent = getppid(), .announces = true
+	};
+	pid_t pid;
+
+	s->function = function;
+	pid = mps_fork_sibling();
+	if (pid == 0)
+		mps_child_run(s, &birth);
+	if (pid < 0)
+		write_failure(f, MPS_STEP_FORK, (int)-pid);
+}
+
+int forkserver_serve(int sock, mps_entry *function)
+{
+	struct forkserver f = { .sock = sock, .spare = -1, .in = malloc(KEEPER_MSG_MAX) };
+	int e = f.in != NULL ? 0 : -EPIPE;
+
+	while (e == 0) {
+		struct mps_spawn s;
+
+		e = take(&f, &s);
+		if (e == 0)
+			start(&f, &s, function);
+		if (e == -EMFILE) {
+			write_failure(&f, MPS_STEP_RECEIVE, EMFILE);
+			e = 0;
+		}
+		drop(&f);
+	}
+	fini(&f);
+	return e == -EPIPE ? 0 : status_after(e);
 }
 
 /* ------------------------------------------------------------------------------------------------- spares */
@@ -416,16 +466,6 @@ static void yield_to_spares(struct forkserver *f)
 {
 	f->yields = sched_getscheduler(0) == SCHED_OTHER &&
 		    sched_setscheduler(0, SCHED_BATCH, &(struct sched_param){ 0 }) == 0;
-}
-
-static void fini(struct forkserver *f)
-{
-	for (size_t i = 0; i < f->n_loaded; i++)
-		free(f->loaded[i].path);
-	free(f->loaded);
-	free(f->in);
-	buf_fini(&f->spare_title);
-	buf_fini(&f->scratch);
 }
 
 int forkserver_run(char **argv, int sock)

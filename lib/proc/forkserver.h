@@ -46,4 +46,11 @@ int forkserver_decode(const void *p, size_t n, struct forkserver_request *ret);
 /* The process: argv is NAME PRELOAD... Returns its exit status. */
 int forkserver_run(char **argv, int sock);
 
+/*
+ * The same without objects, for a program of its own: each start is a copy that calls `function` with the argv that was
+ * asked for. The copy is forked when it is asked for, so that the starter knows all of its children. With all signals
+ * blocked. Its exit status.
+ */
+int forkserver_serve(int sock, int (*function)(int argc, char **argv));
+
 #endif

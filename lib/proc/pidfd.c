@@ -4,11 +4,13 @@
 #include "proc/pidfd.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stddef.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/feature.h"
+#include "proc/tree.h"
 
 int pidfd_open_checked(pid_t pid)
 {
@@ -35,4 +37,19 @@ int pidfd_signal(int pidfd, pid_t pid, int sig)
 	if (pidfd >= 0)
 		return syscall(SYS_pidfd_send_signal, pidfd, sig, NULL, 0) < 0 ? -errno : 0;
 	return kill(pid, sig) < 0 ? -errno : 0;
+}
+
+bool process_runs(pid_t pid, const struct proc_stat *st)
+{
+	struct pollfd p = { .events = POLLIN };
+	bool runs;
+
+	if (st->state != 'Z' && st->state != 'X')
+		return true;
+	p.fd = pidfd_open_checked(pid);
+	if (p.fd < 0)
+		return false;
+	runs = poll(&p, 1, 0) == 0;
+	close(p.fd);
+	return runs;
 }

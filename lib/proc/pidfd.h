@@ -5,6 +5,7 @@
 #define PROC_PIDFD_H
 
 #include <signal.h>
+#include <stdbool.h>
 #include <sys/types.h>
 
 /* CLOEXEC. -errno; -ENOSYS where the kernel has none or MPSUP_NO names it. */
@@ -15,5 +16,12 @@ int pidfd_open_child(pid_t pid);
 
 /* Sends by pidfd where there is one, else by pid, which must then be an unreaped child of ours. 0 or -errno. */
 int pidfd_signal(int pidfd, pid_t pid, int sig);
+
+struct proc_stat;
+/*
+ * True while any thread of the process runs of which that was just read: the first may have ended before the others, and
+ * looks dead then.
+ */
+bool process_runs(pid_t pid, const struct proc_stat *st);
 
 #endif

@@ -94,7 +94,7 @@ static pid_t clone_shared(const struct birth *birth, void *stack, struct mps_chi
 	bool files = can_share_files(birth);
 	pid_t pid;
 
-	if (!RAW_IS_PURE || stack == NULL || !birth->s->signals_are_default)
+	if (!RAW_IS_PURE || stack == NULL)
 		return -ENOSYS;
 	copy->s = birth->s;
 	copy->b = birth->b;
@@ -198,7 +198,7 @@ int mps_spawn_start(const struct mps_spawn *s, void *stack, struct mps_child *re
 {
 	struct mps_child child = MPS_CHILD_INIT;
 	struct birth birth = { .s = s, .b = { .maker = getpid(), .parent = getpid() } };
-	sigset_t all, old;
+	uint64_t all = UINT64_MAX, old;
 	int ends[2];
 
 	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0) {
@@ -206,13 +206,12 @@ int mps_spawn_start(const struct mps_spawn *s, void *stack, struct mps_child *re
 		return -errno;
 	}
 	birth.b.error_fd = ends[1];
-	/* No handler of ours may run in the child. */
-	sigfillset(&all);
+	/* No handler of ours may run in the child, nor libc's own, which its sigfillset() leaves out. */
 	if (!s->signals_are_default)
-		sigprocmask(SIG_SETMASK, &all, &old);
+		raw4(SYS_rt_sigprocmask, SIG_SETMASK, RAW(&all), RAW(&old), sizeof(all));
 	child.pid = make_child(&birth, stack, &child);
 	if (!s->signals_are_default)
-		sigprocmask(SIG_SETMASK, &old, NULL);
+		raw4(SYS_rt_sigprocmask, SIG_SETMASK, RAW(&old), 0, sizeof(all));
 	if (child.error_fd < 0)
 		fd_close(&ends[1]);
 	if (child.pid < 0) {

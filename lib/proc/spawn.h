@@ -63,10 +63,12 @@ struct mps_spawn {
 	const char *cwd;	  /* NULL = stay */
 	const struct mps_fd *fds; /* exactly these; all others are closed */
 	size_t n_fds;
-	/* No table: whatever the starter has open without CLOEXEC stays open. This one and the next two are in no message. */
+	/* No table: whatever the starter has open without CLOEXEC stays open. This one and the next four are in no message. */
 	bool keep_fds;
-	uint64_t ignored; /* signals that it ignores, bit n - 1; all others are at their default */
-	uint64_t blocked; /* signals that it begins with blocked */
+	uint64_t mark;	   /* of a program's family (tag.h), 0 = none */
+	bool needs_parent; /* it ends where its parent is gone before it bears the mark */
+	uint64_t ignored;  /* signals that it ignores, bit n - 1; all others are at their default */
+	uint64_t blocked;  /* signals that it begins with blocked */
 	enum mps_session session;
 	int umask;     /* -1 = inherit */
 	bool set_user; /* uid, gid and groups below are applied, in the order groups, gid, uid */
@@ -173,8 +175,8 @@ struct mps_child {
  * Starts a child that applies s and execs. Never waits for the exec. Call it from a thread that lives as long as the
  * child shall (PR_SET_PDEATHSIG). 0, or -errno with *ret_step telling where. Linux 5.2 for pidfd; earlier: -1.
  *
- * With `stack` (MPS_STACK_SIZE bytes, aligned to 16) and signals_are_default the child shares our memory until it execs:
- * no page table is copied, however much we have touched. NULL, or a machine or kernel that cannot: fork.
+ * With `stack` (MPS_STACK_SIZE bytes, aligned to 16) the child shares our memory until it execs: no page table is copied,
+ * however much we have touched. NULL, or a machine or kernel that cannot: fork.
  */
 int mps_spawn_start(const struct mps_spawn *s, void *stack, struct mps_child *ret_child,
 		    enum mps_step *ret_step);
@@ -220,10 +222,10 @@ void mps_reset_signals(void);
 /*
  * A message that is too long for a datagram travels in a memfd, sealed so that it neither shrinks nor changes under its
  * reader. mps_seal(): the descriptor or -errno. mps_unseal(): 0 with the mapped bytes (munmap), or -errno (-EBADMSG: no
- * such memfd).
+ * such memfd, or longer than max).
  */
 int mps_seal(const void *p, size_t n);
-int mps_unseal(int fd, void **ret_p, size_t *ret_n);
+int mps_unseal(int fd, size_t max, void **ret_p, size_t *ret_n);
 
 /* Puts s into a message (descriptors as the indexes that s->fds holds). */
 void mps_spawn_encode(const struct mps_spawn *s, struct buf *to);

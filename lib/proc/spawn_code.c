@@ -185,13 +185,13 @@ int mps_seal(const void *p, size_t n)
 	return TAKE_FD(fd);
 }
 
-int mps_unseal(int fd, void **ret_p, size_t *ret_n)
+int mps_unseal(int fd, size_t max, void **ret_p, size_t *ret_n)
 {
 	off_t size = lseek(fd, 0, SEEK_END);
 	int seals;
 	void *p;
 
-	if (size <= 0 || size > KEEPER_SPAWN_MAX)
+	if (size <= 0 || (size_t)size > max)
 		return -EBADMSG;
 	seals = fcntl(fd, F_GET_SEALS); /* what is no memfd says -1 */
 	if (seals < 0 || (seals & SEALS) != SEALS)

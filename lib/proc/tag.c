@@ -41,9 +41,8 @@ uint32_t tag_keeper_id(pid_t pid)
 }
 
 /* For processes that prlimit(2) does not let us ask: /proc/PID/limits is open to all. */
-static uint64_t from_proc(pid_t pid)
+static uint64_t from_proc(pid_t pid, const char *label)
 {
-	static const char label[] = "Max file locks";
 	char path[32], text[4096];
 	const char *at;
 	ssize_t n;
@@ -62,10 +61,20 @@ static uint64_t from_proc(pid_t pid)
 	return at != NULL ? strtoull(at + strlen(label), NULL, 10) : 0;
 }
 
-uint64_t tag_get(pid_t pid)
+static uint64_t get(pid_t pid, __rlimit_resource_t resource, const char *label)
 {
 	struct rlimit r;
-	uint64_t tag = prlimit(pid, RLIMIT_LOCKS, NULL, &r) == 0 ? r.rlim_cur : from_proc(pid);
+	uint64_t tag = prlimit(pid, resource, NULL, &r) == 0 ? r.rlim_cur : from_proc(pid, label);
 
 	return tag >> 56 == MAGIC ? tag : 0;
+}
+
+uint64_t tag_get(pid_t pid)
+{
+	return get(pid, RLIMIT_LOCKS, "Max file locks");
+}
+
+uint64_t mark_get(pid_t pid)
+{
+	return get(pid, RLIMIT_RSS, "Max resident set");
 }

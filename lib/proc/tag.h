@@ -29,4 +29,11 @@ uint32_t tag_keeper_id(pid_t pid);
 /* The tag of a process, 0 when it has none or is gone. */
 uint64_t tag_get(pid_t pid);
 
+/*
+ * The same for the mark by which a program knows the children that it starts through libmpsup, and theirs: in the soft
+ * RLIMIT_RSS, which the kernel has not enforced since 2.4.30, so that the tag of a supervisor above stays what it is. Its
+ * "keeper" is the program, its "instance" the child.
+ */
+uint64_t mark_get(pid_t pid);
+
 #endif

@@ -198,23 +198,38 @@ int tagged_processes(uint32_t keeper, struct pids *list)
 	return each_process(add_if_tagged, &s);
 }
 
-/* A killing: all of a keeper's but the instances that are spared. */
+struct listing {
+	bool (*is_meant)(pid_t pid, void *user);
+	void *user;
+	struct pids *list;
+};
+
+static int add_if_meant(pid_t pid, void *user)
+{
+	const struct listing *l = user;
+	struct proc_stat st;
+
+	if (pid == getpid() || !l->is_meant(pid, l->user) || proc_stat_read(pid, &st) < 0 ||
+	    st.state == 'Z')
+		return 0;
+	return pids_add(l->list, pid);
+}
+
+int processes_list(bool (*is_meant)(pid_t pid, void *user), void *user, struct pids *list)
+{
+	struct listing l = { is_meant, user, list };
+
+	list->n = 0;
+	return each_process(add_if_meant, &l);
+}
+
+/* A killing. */
 struct cull {
-	uint32_t keeper;
-	bool (*spare)(uint32_t instance, void *user);
+	bool (*is_meant)(pid_t pid, void *user);
 	void *user;
 	struct pids killed;
 	size_t vanished; /* were listed, but dead at the second look: a child may have come after the list's end */
 };
-
-static bool is_meant(const struct cull *c, pid_t pid)
-{
-	uint32_t instance, gen;
-	uint32_t owner;
-
-	return tag_parse(tag_get(pid), &owner, &instance, &gen) && owner == c->keeper &&
-	       (c->spare == NULL || !c->spare(instance, c->user));
-}
 
 /* At once, not when all are listed: until then it could have forked and gone. */
 static int kill_if_meant(pid_t pid, void *user)
@@ -224,7 +239,7 @@ static int kill_if_meant(pid_t pid, void *user)
 	struct proc_stat st;
 	int r;
 
-	if (!is_meant(c, pid)) {
+	if (!c->is_meant(pid, c->user)) {
 		c->vanished += kill(pid, 0) < 0 && errno == ESRCH;
 		return 0;
 	}
@@ -232,7 +247,7 @@ static int kill_if_meant(pid_t pid, void *user)
 	/* Still the one that bore the tag, now that the pidfd holds it. */
 	if (pid == getpid())
 		return 0;
-	if (!is_meant(c, pid) || proc_stat_read(pid, &st) < 0 || st.state == 'Z') {
+	if (!c->is_meant(pid, c->user) || proc_stat_read(pid, &st) < 0 || st.state == 'Z') {
 		c->vanished++;
 		return 0;
 	}
@@ -251,21 +266,20 @@ static void wait_for_death(const struct cull *c, pid_t pid, struct mps_time dead
 	struct pollfd p = { .fd = fd, .events = POLLIN };
 	int64_t left = (deadline.ns - mps_now().ns) / MPS_NS_PER_MS;
 
-	if (fd >= 0 && is_meant(c, pid))
+	if (fd >= 0 && c->is_meant(pid, c->user))
 		poll(&p, 1, left > 0 ? (int)left : 0);
 }
 
-int tagged_kill(uint32_t keeper, bool (*spare)(uint32_t instance, void *user), void *user,
-		int64_t ns, size_t *ret_n)
+int processes_kill(bool (*is_meant)(pid_t pid, void *user), void *user, int64_t ns, size_t *ret_n)
 {
 	enum { LOOKS_IN_VAIN = 50 }; /* where strangers come and go, or nobody reaps ours */
-	struct cull c = { .keeper = keeper, .spare = spare, .user = user };
+	struct cull c = { .is_meant = is_meant, .user = user };
 	struct mps_time deadline = { mps_now().ns + ns };
 	int r = 0, in_vain = 0;
-	bool again = true;
+	bool again;
 
 	*ret_n = 0;
-	while (r == 0 && again && mps_now().ns < deadline.ns) {
+	do {
 		c.killed.n = c.vanished = 0;
 		r = each_process(kill_if_meant, &c);
 		for (size_t i = 0; i < c.killed.n; i++)
@@ -274,7 +288,31 @@ int tagged_kill(uint32_t keeper, bool (*spare)(uint32_t instance, void *user), v
 		/* What was killed may have forked meanwhile, and so may what went before it could be looked at. */
 		in_vain = c.killed.n > 0 ? 0 : in_vain + 1;
 		again = c.killed.n > 0 || (c.vanished > 0 && in_vain < LOOKS_IN_VAIN);
-	}
+	} while (r == 0 && again && mps_now().ns < deadline.ns);
 	pids_fini(&c.killed);
 	return r;
+}
+
+/* All of a keeper's but the instances that are spared. */
+struct tagged {
+	uint32_t keeper;
+	bool (*spare)(uint32_t instance, void *user);
+	void *user;
+};
+
+static bool is_tagged(pid_t pid, void *user)
+{
+	const struct tagged *t = user;
+	uint32_t owner, instance, gen;
+
+	return tag_parse(tag_get(pid), &owner, &instance, &gen) && owner == t->keeper &&
+	       (t->spare == NULL || !t->spare(instance, t->user));
+}
+
+int tagged_kill(uint32_t keeper, bool (*spare)(uint32_t instance, void *user), void *user,
+		int64_t ns, size_t *ret_n)
+{
+	struct tagged t = { keeper, spare, user };
+
+	return processes_kill(is_tagged, &t, ns, ret_n);
 }

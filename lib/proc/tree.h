@@ -45,10 +45,18 @@ int children_read(int fd, pid_t pid, struct pids *list);
 /* All processes that bear the tag of this keeper, the caller excepted. 0 or -errno. */
 int tagged_processes(uint32_t keeper, struct pids *list);
 
+/* Those for which is_meant says true; it may have them added to what is meant by the way. 0 or -errno. */
+int processes_list(bool (*is_meant)(pid_t pid, void *user), void *user, struct pids *list);
+
 /*
- * Ends all of them with SIGKILL, but instances for which `spare` (may be NULL) says true, and returns when none is left; a
- * process that cannot be killed (it has become another user's) is left out. *ret_n = how many were killed. Waits
- * on pidfds, at most `ns`.
+ * Ends all processes for which is_meant says true with SIGKILL, the caller excepted, and returns when none is left; a
+ * process that cannot be killed (it has become another user's) is left out. It is asked again of the same one. *ret_n = how
+ * many were killed. Waits on pidfds, at most `ns`, but looks once in any case.
+ */
+int processes_kill(bool (*is_meant)(pid_t pid, void *user), void *user, int64_t ns, size_t *ret_n);
+
+/*
+ * Ends all of them with SIGKILL, but instances for which `spare` (may be NULL) says true: processes_kill().
  */
 int tagged_kill(uint32_t keeper, bool (*spare)(uint32_t instance, void *user), void *user,
 		int64_t ns, size_t *ret_n);

@@ -18,6 +18,9 @@ struct client;
 char *client_runtime_base(void);
 char *client_runtime_dir(const char *name);
 
+/* /tmp/mpsup-UID: where mpsup exec goes when client_runtime_base(), which may be the same, cannot be written to. */
+char *client_runtime_spare(void);
+
 /*
  * NAME: the identifier of the file if it sets one, else made from its absolute path ("/etc/supervisord.conf" ->
  * "etc-supervisord.conf"; characters outside [A-Za-z0-9._-] become "-"). A hash is added where two paths could meet, and

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/runtime.h"
 #include "base/xalloc.h"
 #include "sup/client.h"
 
@@ -15,15 +16,18 @@
 #define NAME_LEN_MAX 60
 #define HASH_LEN 9 /* "-" and eight hexadecimal digits */
 
+char *client_runtime_spare(void)
+{
+	return xasprintf("/tmp/mpsup-%u", (unsigned)geteuid());
+}
+
 char *client_runtime_base(void)
 {
-	const char *xdg = getenv("XDG_RUNTIME_DIR");
+	char *base = runtime_base();
 
-	if (geteuid() == 0)
-		return xstrdup("/run/mpsup");
-	if (xdg != NULL && xdg[0] == '/')
-		return xasprintf("%s/mpsup", xdg);
-	return xasprintf("/tmp/mpsup-%u", (unsigned)geteuid());
+	if (base == NULL)
+		abort();
+	return base;
 }
 
 char *client_runtime_dir(const char *name)

@@ -177,6 +177,18 @@ int rundir_lock(const char *dir, const char *name, int *ret_fd, struct err *err)
 	}
 }
 
+int rundir_lock_itself(const char *dir, int *ret_fd, struct err *err)
+{
+	AUTO_CLOSE int fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return err_set(err, -errno, "runtime directory %s: %s", dir, strerror(errno));
+	if (!is_current(fd, dir))
+		return err_set(err, -ENOENT, "runtime directory %s has gone", dir);
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
 void rundir_remove(const char *dir, int fd)
 {
 	AUTO_FREE char *path = xasprintf("%s/lock", dir);

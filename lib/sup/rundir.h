@@ -30,6 +30,12 @@ int rundir_lock(const char *dir, const char *name, int *ret_fd, struct err *err)
  */
 void rundir_remove(const char *dir, int fd);
 
+/*
+ * The same for a folder that has no lock file, DIR itself: that of one command, which makes it, and removes it before it
+ * lets go. -EWOULDBLOCK: another has it, or it is being looked at; -ENOENT: it has gone meanwhile.
+ */
+int rundir_lock_itself(const char *dir, int *ret_fd, struct err *err);
+
 /* Writes the pid into the lock file, for those who find it taken. 0 or -errno. */
 int rundir_write_pid(int fd, pid_t pid);
 

@@ -73,3 +73,14 @@ int track_say(const char *socket, enum track_verb verb, enum track_type type, co
 			       socket);
 	return r < 0 ? err_set(err, r, "the resource tracker at %s: %s", socket, strerror(-r)) : 0;
 }
+
+void track_tell(const char *socket, enum track_verb verb, enum track_type type, const char *name)
+{
+	AUTO_CLOSE int sock = fd_connect_unix(SOCK_SEQPACKET, socket);
+	AUTO_BUF words = BUF_INIT;
+
+	if (sock < 0)
+		return;
+	track_word_encode(verb, type, name, &words);
+	send_all(sock, &words);
+}

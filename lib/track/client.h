@@ -16,4 +16,7 @@ struct err;
 int track_say(const char *socket, enum track_verb verb, enum track_type type, const char *name,
 	      struct err *err);
 
+/* The same without waiting: it may be lost. */
+void track_tell(const char *socket, enum track_verb verb, enum track_type type, const char *name);
+
 #endif

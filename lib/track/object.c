@@ -5,12 +5,18 @@
 #include "track/object.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/fd.h"
+#include "proc/pidfd.h"
+#include "proc/tree.h"
 #include "track/look.h"
 
 #define MQUEUE_MAGIC 0x19800202 /* ipc/mqueue.c */
@@ -69,6 +75,41 @@ bool object_settle(struct track_record *record)
 		return false;
 	record->identity = now.identity;
 	return true;
+}
+
+/* Mostly it is about to be made; then it is known when it is there. Cheaper than to look for what it is. */
+static bool is_absent(enum track_type type, const char *name)
+{
+	char path[NAME_MAX + sizeof("/dev/shm/sem.")];
+	int n;
+
+	if (type != TRACK_SEMAPHORE && type != TRACK_SHARED_MEMORY)
+		return false;
+	n = snprintf(path, sizeof(path), "/dev/shm/%s%s", type == TRACK_SEMAPHORE ? "sem." : "",
+		     name + 1);
+	return n < (int)sizeof(path) && access(path, F_OK) < 0 && errno == ENOENT;
+}
+
+bool object_begin(struct track_record *record)
+{
+	enum track_type type = (enum track_type)record->type;
+
+	if (is_absent(type, record->name))
+		return true;
+	/* Of these it is told by whoever wants them gone; of the others what was there before is not his. */
+	if (type == TRACK_FILE || type == TRACK_FOLDER)
+		object_identify(type, record->name, &record->identity);
+	return object_settle(record);
+}
+
+bool object_has_creator(const struct track_record *record)
+{
+	struct proc_stat st;
+
+	if (kill(record->creator.pid, 0) < 0 && errno == ESRCH)
+		return false;
+	return proc_stat_read(record->creator.pid, &st) == 0 &&
+	       record->creator.start == st.start_ticks && process_runs(record->creator.pid, &st);
 }
 
 static enum object_state ask_hidden(const struct track_record *record, bool unlink,

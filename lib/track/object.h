@@ -28,6 +28,15 @@ bool object_identify(enum track_type type, const char *name, struct track_identi
 bool object_settle(struct track_record *record);
 
 /*
+ * The same for a record that was just added, before its object is made or, of files and folders, mostly after: false where
+ * what has its name was there before.
+ */
+bool object_begin(struct track_record *record);
+
+/* The process that has made it runs. */
+bool object_has_creator(const struct track_record *record);
+
+/*
  * In use is asked, not guessed: F_SETLEASE(F_WRLCK) for what lies in a file system and for message queues of mq_open(3),
  * shm_nattch; for semaphore sets and SysV queues: the creator and those who used them last, where they live. A folder is
  * in use when a file in it is, and FOREIGN when there is anything of another user, or a mount, in it. Settles the record.

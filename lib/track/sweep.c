@@ -92,7 +92,13 @@ static bool note_untold(struct sweep *s)
 
 static void sweep_record(struct sweep *s, struct track_record *record)
 {
-	enum object_state state = s->how->dry_run ? object_ask(record) : object_unlink(record);
+	enum object_state state;
+
+	/* A tracker that is killed is not the end of the program that it was started for. */
+	if (object_has_creator(record))
+		state = OBJECT_USED;
+	else
+		state = s->how->dry_run ? object_ask(record) : object_unlink(record);
 
 	tell(s, record, state);
 	if (!s->how->dry_run && state != OBJECT_USED && state != OBJECT_UNKNOWN)
@@ -209,13 +215,17 @@ int track_sweep_journal(const char *path, const struct track_sweep *s)
 	return sweep_at(dir, slash != NULL ? slash + 1 : path, s, false);
 }
 
-/* "exec-PID": of mpsup exec, which removes it itself unless it is killed. */
-static bool is_of_dead_command(const char *folder)
+/* The number of a process would not tell it: it may live in another PID namespace. */
+bool track_dir_is_held(int dir)
 {
-	int pid, end = 0;
+	return fd_is_locked(dir, "lock") || fd_is_locked(dir, ".");
+}
 
-	return sscanf(folder, "exec-%d%n", &pid, &end) == 1 && folder[end] == '\0' && pid > 0 &&
-	       kill(pid, 0) < 0 && errno == ESRCH;
+/* Of mpsup exec, or of a program that has its own tracker: it stays only if they are killed. */
+static bool removes_itself(const char *folder)
+{
+	return strncmp(folder, "exec-", strlen("exec-")) == 0 ||
+	       strncmp(folder, "track-", strlen("track-")) == 0;
 }
 
 int track_sweep_all(const char *base, const struct track_sweep *s)
@@ -233,11 +243,14 @@ int track_sweep_all(const char *base, const struct track_sweep *s)
 			continue;
 		dir = openat(dirfd(d), e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		/* What cannot be read is not ours, or none: the others do not wait for it. */
-		if (dir >= 0 && !fd_is_locked(dir, "lock"))
-			n += sweep_at(dir, JOURNAL, s, true) == 0;
-		if (!s->dry_run && is_of_dead_command(e->d_name))
-			unlinkat(dirfd(d), e->d_name,
-				 AT_REMOVEDIR); /* unless something is left in it */
+		if (dir < 0 || track_dir_is_held(dir))
+			continue;
+		n += sweep_at(dir, JOURNAL, s, true) == 0;
+		if (!s->dry_run && removes_itself(e->d_name) &&
+		    faccessat(dir, JOURNAL, F_OK, AT_SYMLINK_NOFOLLOW) < 0) {
+			unlinkat(dir, "lock", 0);
+			unlinkat(dirfd(d), e->d_name, AT_REMOVEDIR);
+		}
 	}
 	closedir(d);
 	return n;

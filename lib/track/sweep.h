@@ -26,6 +26,9 @@ struct track_sweep {
  */
 int track_sweep_journal(const char *path, const struct track_sweep *s);
 
+/* True while the instance whose runtime directory that is, or the command of mpsup exec, is there: it holds a lock. */
+bool track_dir_is_held(int dir);
+
 /*
  * The same for the journal in each runtime directory in `base` (BASE/NAME/ipc.journal; client_runtime_base() knows it)
  * whose lock nobody holds and whose keeper does not run. How many journals were swept, or -errno; 0 where there is no base.

@@ -1,6 +1,6 @@
 /*
- * What mpsup exec adds to a command: /bin/true alone, under mpsup exec, and under the host that mpsup exec becomes, one
- * after the other, from asking for the process to having reaped it. Medians, least, and what is above the bare command.
+ * What mpsup exec adds to a command: /bin/true alone, under mpsup exec, and under one that tracks nothing, one after the
+ * other, from asking for the process to having reaped it. Medians, least, and what is above the bare command.
  * exec [-r ROUNDS] BUILD-FOLDER
  */
 #include <errno.h>
@@ -17,11 +17,12 @@
 #include "bench.h"
 #include "stat.h"
 
-static char true_path[] = "/bin/true", dashes[] = "--", verb[] = "exec";
+static char true_path[] = "/bin/true", dashes[] = "--", verb[] = "exec", track[] = "--track",
+	    off[] = "off";
 
 struct way {
 	const char *name;
-	char *argv[5];
+	char *argv[7];
 	struct samples ms;
 };
 
@@ -41,7 +42,7 @@ static void run_once(struct way *w)
 int main(int argc, char **argv)
 {
 	unsigned rounds = 300;
-	AUTO_FREE char *mpsup = NULL, *host = NULL;
+	AUTO_FREE char *mpsup = NULL;
 	double bare;
 	int c;
 
@@ -51,11 +52,11 @@ int main(int argc, char **argv)
 	if (optind != argc - 1 || rounds == 0)
 		return 2;
 	mpsup = xasprintf("%s/mpsup", argv[optind]);
-	host = xasprintf("%s/mpsup-host", argv[optind]);
 	struct way ways[] = {
 		{ .name = "bare", .argv = { true_path } },
 		{ .name = "mpsup exec", .argv = { mpsup, verb, dashes, true_path } },
-		{ .name = "mpsup-host exec", .argv = { host, verb, dashes, true_path } },
+		{ .name = ".. --track off",
+		  .argv = { mpsup, verb, track, off, dashes, true_path } },
 	};
 
 	for (unsigned i = 0; i < rounds; i++)

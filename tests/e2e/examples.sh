@@ -89,3 +89,34 @@ mps_expect 0 send waits hello
 mps_expect 0 stop waits
 contains "$LOG" 'stopped: waits \(exit status 0\)' || fail "waits did not end when it was asked"
 shutdown_mpsup
+
+unshare -m true 2>/dev/null || exit 0
+say "leak.py: what README shows of it, in a /dev/shm of our own"
+cp "$B/libmpsup-preload.so" "$T/bin/" || exit 1
+ln -s libmpsup-preload.so "$T/bin/libmpsup-preload.before-libasan.so"
+cat >"$T/leaks" <<X
+mount -t tmpfs none /dev/shm || exit 9
+python3 '$here/tests/examples/leak.py'
+ls /dev/shm | wc -l
+'$MPSUP' ipc clean --match 'psm_*' && '$MPSUP' ipc clean --match 'mp-*'
+ls /dev/shm | wc -l
+'$MPSUP' exec -- python3 '$here/tests/examples/leak.py'
+echo "\$?"
+ls /dev/shm | wc -l
+X
+unshare -m bash "$T/leaks" >"$T/out" 2>"$T/err" || fail "$(cat "$T/err")"
+[ "$(grep -v '^unlinked' "$T/out" | xargs)" = '15 0 137 0' ] || fail "it shows $(cat "$T/out")"
+
+say "libmpsup: a calculator that ends when nobody asks any more, workers at a queue, counters of which one is killed, a preload"
+for f in calculator workers counters preload; do
+  expect 0 "${CC:-cc}" -std=gnu11 -Wall -Wextra -Werror -O2 -I"$here/lib" ${SAN:+-fsanitize="$SAN"} -o "$T/bin/$f" \
+    "$here/tests/examples/$f.c" -L"$B" -Wl,-rpath,"$B" -lmpsup
+done
+expect 0 "$T/bin/calculator" 1+2 30+4
+[ "$(xargs <"$T/out")" = "1+2 = 3 30+4 = 34 it has ended with 0" ] || fail "calculator: $(cat "$T/out")"
+expect 0 "$T/bin/workers" 3 1000
+[ "$(cat "$T/out")" = 333833500 ] || fail "workers: $(cat "$T/out")"
+expect 0 "$T/bin/counters" 4 1000
+[ "$(cat "$T/out")" = "3501 twice, 1 killed" ] || fail "counters: $(cat "$T/out")"
+expect 0 "$T/bin/preload" 3
+[ "$(xargs <"$T/out")" = "made process-1: it is there process-2: it is there process-3: it is there" ] || fail "preload: $(cat "$T/out")"

@@ -51,7 +51,12 @@ while os.tcgetpgrp(t.master) != t.pid:
     pass
 time.sleep(0.2)
 t.type("\x03")
-assert t.end_of_program() == 128 + signal.SIGINT
+assert t.end_of_program() == -signal.SIGINT # so that a shell ends its script, too
+t = Terminal(["/bin/bash", "-c", "for i in 1 2; do %s exec -- sh -c 'echo ready; exec sleep 100'; done; echo more" % mpsup])
+t.see("ready")
+t.type("\x03")
+assert t.end_of_program() == -signal.SIGINT
+assert t.all.count("ready") == 1 and "more" not in t.all
 P
 
 say "Ctrl-Z and fg: whether it is the group that stops, or the command itself, by any signal; what ignores it does not stop"
@@ -185,7 +190,8 @@ for program in vim less; do
 open("$T/text", "w").write("".join("line %d\n" % i for i in range(1000)))
 t = run(*("$program -u NONE -N".split() if "$program" == "vim" else ["less"]), "$T/text")
 t.see("line 5")
-t.type("\x1a")
+# A less that does not read yet only notes the signal and stops at the next key, without us too. This one draws anew.
+t.type("\x1a\x0c")
 t.stopped()
 t.go_on()
 t.see("line 5")

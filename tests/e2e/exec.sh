@@ -40,7 +40,7 @@ exec_is 126 -- /etc/passwd
 contains "$T/err" '^mpsup: exec: /etc/passwd: Permission denied$' || fail "it says '$(cat "$T/err")'"
 printf '#!/no/such/shell\n' >"$T/bin/broken" && chmod 755 "$T/bin/broken"
 exec_is 127 -- "$T/bin/broken"
-MPSUP_HOST=/no/host exec_is 125 -- true
+expect 125 prlimit --nofile=4 "$MPSUP" exec -- true
 
 say "options are ours up to the command, and its own from there on"
 exec_is 0 --timeout 10 -g 0.5 --track off echo --timeout 1 -- -g
@@ -252,6 +252,25 @@ must -t 1 gone "$main"
 kill_left
 rm "$T/pids"
 
+say "what it has made and somebody else still uses is named on standard error, and goes with the next one"
+cp "$B/libmpsup-preload.so" "$T/bin/" || exit 1
+ln -s libmpsup-preload.so "$T/bin/libmpsup-preload.before-libasan.so"
+exec_start -- sh -c "'$B/e2e/ipc' shm:/mps-used-$$ print:ok; read x <'$T/go'"
+must contains "$T/out" '^ok$'
+"$B/e2e/ipc" "hold:/mps-used-$$" print:held wait >"$T/held" 2>&1 </dev/null &
+user=$!
+must contains "$T/held" '^held$'
+echo >"$T/go"
+wait "$front" || fail "ends with $?"
+contains "$T/err" "^mpsup: exec: shared memory /mps-used-$$ \(program sh, pid [0-9]+\) is not unlinked: it is in use by ipc \(pid $user\)$" ||
+  fail "it says '$(cat "$T/err")'"
+[ -e "/dev/shm/mps-used-$$" ] || fail "it was taken from its user"
+kill "$user"
+wait "$user" 2>/dev/null
+exec_is 0 -- true
+[ ! -e "/dev/shm/mps-used-$$" ] || fail "it is left"
+[ ! -s "$T/err" ] || fail "it says '$(cat "$T/err")'"
+
 say "stopped by KILL of its main process: the status, and nothing left"
 exec_start -- "$W" --ignore TERM --fork 1 { --pidfile "$T/pids" } --pidfile "$T/main"
 must n_lines "$T/main" 1
@@ -308,6 +327,41 @@ kill -TERM "$one"
 ends_with 6
 contained sh -c "'$W' --ignore TERM --pidfile $T/pids & while [ ! -s $T/pids ]; do :; done; kill -USR2 \$\$"
 ends_with 140
+
+say "two of them that share the runtime directory, where both have the number 1"
+objects() { find /dev/shm -maxdepth 1 -name "mps-one-$$-*" | wc -l; }
+have() { [ "$(objects)" = "$1" ]; }
+for i in 1 2; do
+  mkfifo "$T/go$i"
+  unshare -pfm --mount-proc "$MPSUP" exec -- sh -c "'$B/e2e/ipc' shm:/mps-one-$$-$i print:ok; read x <'$T/go$i'" >"$T/one$i" 2>&1 &
+  fronts[i]=$!
+  must contains "$T/one$i" '^ok$'
+done
+"$MPSUP" exec -- true || fail "beside them"
+have 2 || fail "what they have was taken for left behind"
+for i in 1 2; do
+  echo >"$T/go$i"
+  must have $((2 - i))
+done
+wait "${fronts[@]}"
+must -t 2 nothing_left
+
+[ "$(id -u)" != 0 ] || {
+  say "where /run cannot be written to"
+  mkfifo "$T/ro"
+  unshare -m sh -c "mount -t tmpfs -o ro none /run && exec '$MPSUP' exec -- \
+    sh -c '\"$B/e2e/ipc\" shm:/mps-one-$$-ro print:ok; read x; exit 4'" <"$T/ro" >"$T/out" 2>"$T/err" &
+  front=$!
+  exec 6>"$T/ro"
+  must contains "$T/out" '^ok$'
+  expect 0 "$MPSUP" ipc ls
+  contains "$T/out" "^shared_memory +/mps-one-$$-ro .* sh +" || fail "it is not listed"
+  exec 6>&-
+  wait "$front"
+  [ $? = 4 ] || fail "its status; it says '$(cat "$T/err")'"
+  have 0 || fail "it has left something"
+  [ ! -s "$T/err" ] || fail "it says '$(cat "$T/err")'"
+}
 
 [ -z "${SAN:-}" ] || exit 0 # the sanitizers need it
 say "without /proc"

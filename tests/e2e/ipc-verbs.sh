@@ -1,7 +1,8 @@
 #!/bin/bash
 # mpsup ipc: what it lists, cleans, unlinks and registers.
-# shellcheck source=tests/e2e/lib.sh
+# shellcheck disable=SC2034 # lib.sh reads it
 ALONE=1
+# shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
 cp "$B/libmpsup-preload.so" "$T/bin/" || exit 1
@@ -102,3 +103,24 @@ ipc 1 register folder "$T/kept"
 contains "$T/err" "MPSUP_TRACKER is not set" || fail "it says otherwise"
 ipc 2 unlink
 ipc 2 nonsense
+ipc 2 claen
+contains "$T/err" "did you mean ipc clean" || fail "it does not guess"
+
+say "an action does not take the options of another; a name may lack its slash"
+echo y >"$shm-f"
+ipc 2 unlink --dry-run "/$N-f"
+contains "$T/err" "ipc unlink takes no --dry-run, which is for ipc clean" || fail "it says otherwise"
+there "$shm-f" || fail "it has unlinked it"
+ipc 2 ls --match x
+ipc 2 clean --all
+ipc 0 unlink "$N-f"
+is_not_there "$shm-f" || fail "it is still there"
+
+say "any name is one row: spaces, newlines, escapes; bytes below a kilobyte"
+printf 123 >"$shm-"$'g h\n\e[31m\xff'
+ipc 0 ls --all
+contains "$T/out" "^shared_memory +/$N-g h\?\?\[31m[^ ]+ +3B " || fail "no such row"
+[ "$(column "/$N-g h"$'\n\e[31m\xef\xbf\xbd' size)" = 3 ] || fail "JSON: it has no such name"
+ipc 0 clean --match "$N-g*"
+[ "$(grep -c '^unlinked' "$T/out")" = 1 ] || fail "it says '$(cat "$T/out")'"
+[ ! -e "$shm-"$'g h\n\e[31m\xff' ] || fail "it is still there"

@@ -44,7 +44,8 @@ must in_state many:many_4 RUNNING
 shutdown_mpsup
 
 say "one that waits for the lock is told of its end too early, as it is when its holder is killed"
-mkdir -p -m 711 "$RUNTIME"
+mkdir -p "$RUNTIME"
+chmod 711 "$RUNTIME"
 mkfifo "$T/go"
 python3 - "$RUNTIME/lock" "$T/go" <<'X' &
 import fcntl, os, sys
@@ -66,7 +67,7 @@ must held
 "$MPSUP" start -c "$CONF" >"$T/waits" 2>&1 </dev/null 3>&- &
 waiter=$!
 waits() { # in poll(2)
-  [ "$(awk '{ print $1 }' "/proc/$waiter/syscall")" = 7 ] && ls -l "/proc/$waiter/fd" | grep -q inotify
+  [ "$(awk '{ print $1 }' "/proc/$waiter/syscall")" = 7 ] && readlink "/proc/$waiter"/fd/* | grep -q inotify
 }
 must waits
 echo >&3

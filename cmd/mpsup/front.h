@@ -1,18 +1,19 @@
 /*
  * The front of `mpsup exec`: the process that a person has started, above a private keeper and one command.
  */
-#ifndef CMD_MPSUP_HOST_EXEC_H
-#define CMD_MPSUP_HOST_EXEC_H
+#ifndef CMD_MPSUP_FRONT_H
+#define CMD_MPSUP_FRONT_H
 
 #include <stdbool.h>
 
 #include "base/mtime.h"
 
-struct exec_options {
+struct front_options {
 	struct mps_time timeout; /* ns 0 = none */
 	struct mps_time grace;
 	const char
 		*dir; /* the resource tracker's; NULL = nothing is tracked. Goes when all is over */
+	int dir_lock; /* held until it has gone; -1 = none */
 	bool preload; /* the command gets the shim */
 	char **argv;  /* the command; NULL-terminated, not empty */
 };
@@ -21,6 +22,6 @@ struct exec_options {
 enum { EXEC_TIMEOUT = 124, EXEC_FAILED = 125, EXEC_CANNOT = 126, EXEC_NOT_FOUND = 127 };
 
 /* Runs it to its end, and that of its tree. The exit status; what went wrong is said on standard error. */
-int exec_run(const struct exec_options *options);
+int front_run(const struct front_options *options);
 
 #endif

@@ -3,7 +3,7 @@
  * process group, passes signals on, stops when the command stops, and exits as it does. It makes the keeper, which is the
  * command's parent and ends its tree, also when the front is no more. The keeper is this image and needs no exec.
  */
-#include "mpsup-host/exec.h"
+#include "mpsup/front.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -41,12 +41,12 @@
 enum { KILL_PATIENCE_S = 5 };
 
 struct front {
-	const struct exec_options *options;
+	const struct front_options *options;
 	struct mps_spawn spawn;
 	pid_t keeper;
 	int sock, signals;
 	struct mps_time deadline; /* ns 0 = none */
-	bool timed_out, keeper_killed, has_shim;
+	bool timed_out, keeper_killed, has_shim, interrupted;
 
 	pid_t command; /* 0 = not started, or over */
 	int stopped;   /* the signal that has stopped it, 0 = it runs */
@@ -223,8 +223,10 @@ static void pass_on(struct front *f, int sig)
 /* It has all descriptors now, and who waits for the end of a pipe waits for it alone. */
 static void on_started(struct front *f, const struct keeper_message *m)
 {
+	int lock = f->options->dir_lock;
 	/* In the order in which they were opened. */
 	const struct mps_fd keep[] = { { .child = STDERR_FILENO },
+				       { .child = lock >= 0 ? lock : f->signals },
 				       { .child = f->signals },
 				       { .child = f->sock } };
 
@@ -320,6 +322,7 @@ static bool was_for_all(struct front *f, const struct signalfd_siginfo *si)
 
 static void on_signal(struct front *f, const struct signalfd_siginfo *si)
 {
+	f->interrupted |= si->ssi_signo == SIGINT && si->ssi_code == SI_KERNEL;
 	/* As process 1 of a container all orphans are ours. */
 	if (si->ssi_signo == SIGCHLD) {
 		siginfo_t dead = { 0 };
@@ -399,14 +402,17 @@ static void watch(struct front *f)
 {
 	struct pollfd p[] = { { .fd = f->sock, .events = POLLIN },
 			      { .fd = f->signals, .events = POLLIN } };
+	bool more;
 
 	for (;;) {
 		poll(p, ARRAY_SIZE(p), next_timeout(f));
 		if (f->deadline.ns != 0 && mps_now().ns >= f->deadline.ns)
 			on_timeout(f);
-		if (!read_messages(f))
+		more = read_messages(f);
+		read_signals(
+			f); /* at the end, too: what has ended the command may have come to us as well */
+		if (!more)
 			return;
-		read_signals(f);
 		if (f->stopped != 0)
 			stop_too(f);
 	}
@@ -473,7 +479,7 @@ static int run(struct front *f)
 /* ------------------------------------------------------------------------------------------------- tracker */
 
 /* The command's environment: with the way to the tracker, and the shim where its loader can load it. */
-static char **make_environment(const struct exec_options *o, const char *path, bool *ret_has_shim)
+static char **make_environment(const struct front_options *o, const char *path, bool *ret_has_shim)
 {
 	static const char variable[] = "MPSUP_TRACKER=";
 	static struct elf_cache elves;
@@ -515,7 +521,22 @@ static void leave_dir(const char *dir, bool killed)
 	rmdir(dir);
 }
 
-int exec_run(const struct exec_options *options)
+/*
+ * A shell ends its script, and a loop at its prompt, for a command that Ctrl-C has ended, but not for one that exits with
+ * 130. Returns where that does not end us: as process 1.
+ */
+static void die_of_interrupt(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	signal(SIGINT, SIG_DFL);
+	raise(SIGINT);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
+int front_run(const struct front_options *options)
 {
 	struct front f = {
 		.options = options,
@@ -535,6 +556,7 @@ int exec_run(const struct exec_options *options)
 	sigset_t all;
 	int r;
 
+	close_prepare();
 	take_signals(&f);
 	raise_nofile(&f);
 	r = find_command(options->argv[0], &path);
@@ -562,5 +584,7 @@ int exec_run(const struct exec_options *options)
 	close(f.signals);
 	if (options->dir != NULL)
 		leave_dir(options->dir, f.keeper_killed);
+	if (f.interrupted && f.exited && f.code != CLD_EXITED && f.status == SIGINT)
+		die_of_interrupt();
 	return r < 0 ? complain(&f, EXEC_CANNOT, strerror(-r)) : r;
 }

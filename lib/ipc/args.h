@@ -1,0 +1,66 @@
+/*
+ * The list of arguments of a target, and the note that its process gets: who it is, what it runs, and the list.
+ */
+#ifndef IPC_ARGS_H
+#define IPC_ARGS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "mpsup.h"
+
+struct buf;
+
+enum arg_kind {
+	ARG_BYTES,
+	ARG_TEXT,
+	ARG_INT,
+	ARG_FD,
+	ARG_SHM,
+	ARG_QUEUE,
+	ARG_CONNECTION,
+	N_ARG_KINDS
+};
+
+struct arg {
+	enum arg_kind kind;
+	const void *p; /* bytes; text with its NUL */
+	size_t n;
+	int64_t value;
+	int fd;	      /* -1: taken, or none */
+	void *object; /* what was made of the descriptor */
+};
+
+struct mps_args {
+	struct arg *items;
+	size_t n, cap;
+	bool is_read; /* the bytes lie in memory that stays */
+};
+
+/* NULL where the place has none of that kind. */
+struct arg *args_at(const struct mps_args *args, size_t i, enum arg_kind kind);
+/* An item with a copy of that descriptor. Its index or -errno. */
+int args_add_fd(struct mps_args *args, enum arg_kind kind, int fd);
+/* Closes what was made of the descriptors of an item. */
+void args_close_object(struct arg *a);
+
+/* Their descriptors in their order; at most max. How many there are. */
+size_t args_fds(const struct mps_args *args, int *fds, size_t max);
+
+struct note {
+	const char *name;     /* of the process */
+	const char *identity; /* "1:2": its number, below that of its parent */
+	const char *target;
+	pid_t parent;
+	uint64_t mark;	   /* that it gives to itself, 0 = none */
+	bool needs_parent; /* it ends where its parent is gone already */
+	int first_fd;	   /* where the descriptors of the list begin */
+};
+
+/* The caller looks at to->failed. */
+void note_encode(const struct note *n, const struct mps_args *args, struct buf *to);
+/* Texts and bytes of both point into p, which is aligned to 16. 0, -EBADMSG, -ENOMEM. */
+int note_decode(const void *p, size_t n, struct note *ret, struct mps_args **ret_args);
+
+#endif

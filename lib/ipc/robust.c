@@ -1,0 +1,86 @@
+/*
+ * Robust mutexes. On EOWNERDEAD the mutex is made consistent at once; what it protects is the caller's.
+ */
+#include "ipc/robust.h"
+
+#include <errno.h>
+
+#include "ipc/futex.h"
+
+int robust_init(pthread_mutex_t *m, int type)
+{
+	pthread_mutexattr_t a;
+	int r = pthread_mutexattr_init(&a);
+
+	if (r != 0)
+		return -r;
+	r = pthread_mutexattr_settype(&a, type);
+	if (r == 0)
+		r = pthread_mutexattr_setpshared(&a, PTHREAD_PROCESS_SHARED);
+	if (r == 0)
+		r = pthread_mutexattr_setrobust(&a, PTHREAD_MUTEX_ROBUST);
+	if (r == 0)
+		r = pthread_mutex_init(m, &a);
+	pthread_mutexattr_destroy(&a);
+	return -r;
+}
+
+static int lock_until(pthread_mutex_t *m, struct mps_time until)
+{
+#if FUTEX_TSAN
+	/* ThreadSanitizer knows no pthread_mutex_clocklock(). */
+	clockid_t clock = CLOCK_REALTIME;
+	int64_t ns = until.ns - mps_now().ns + mps_wall().ns;
+#else
+	clockid_t clock = CLOCK_MONOTONIC;
+	int64_t ns = until.ns;
+#endif
+	struct timespec ts = { .tv_sec = ns / MPS_NS_PER_S, .tv_nsec = ns % MPS_NS_PER_S };
+
+	return clock == CLOCK_REALTIME ? pthread_mutex_timedlock(m, &ts)
+				       : pthread_mutex_clocklock(m, clock, &ts);
+}
+
+int robust_locked(pthread_mutex_t *m, int r)
+{
+	if (r != EOWNERDEAD)
+		return -r;
+	pthread_mutex_consistent(m);
+	return EOWNERDEAD;
+}
+
+int robust_lock(pthread_mutex_t *m, struct mps_time until)
+{
+	int r = until.ns == INT64_MAX ? pthread_mutex_lock(m) : pthread_mutex_trylock(m);
+
+	if (r == EBUSY && until.ns > 0)
+		r = lock_until(m, until);
+	return r == EBUSY ? -ETIMEDOUT : robust_locked(m, r);
+}
+
+int robust_lock_brief(pthread_mutex_t *m, struct mps_time until)
+{
+	int r = robust_lock(m, (struct mps_time){ 0 });
+	int64_t least;
+
+	if (r != -ETIMEDOUT)
+		return r;
+	least = mps_now().ns + ROBUST_BRIEF_NS;
+	return robust_lock(m, until.ns < least ? (struct mps_time){ least } : until);
+}
+
+int robust_unlock(pthread_mutex_t *m)
+{
+	return -pthread_mutex_unlock(m);
+}
+
+uint32_t robust_watch(pthread_mutex_t *m)
+{
+	_Atomic uint32_t *w = robust_word(m);
+	uint32_t seen = atomic_load(w);
+
+	while (robust_is_held(seen) && (seen & FUTEX_WAITERS) == 0)
+		if (atomic_compare_exchange_weak(w, &seen, seen | FUTEX_WAITERS))
+			return seen | FUTEX_WAITERS;
+	return seen;
+}

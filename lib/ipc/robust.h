@@ -1,0 +1,56 @@
+/*
+ * The C library's robust mutex in memory that processes share: the one primitive whose holder's death the kernel tells. The
+ * holder is a thread; the kernel goes through the list of what it holds when it ends (set_robust_list(2)).
+ */
+#ifndef IPC_ROBUST_H
+#define IPC_ROBUST_H
+
+#include <linux/futex.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/mtime.h"
+
+/* PTHREAD_MUTEX_ERRORCHECK or PTHREAD_MUTEX_RECURSIVE. -errno. */
+int robust_init(pthread_mutex_t *m, int type);
+/*
+ * {INT64_MAX} = for ever, {0} = try. 0, or EOWNERDEAD (positive): held, too, and the one who held it before died with it, which
+ * is told once. -ETIMEDOUT, -EDEADLK, -EAGAIN (recursion).
+ */
+int robust_lock(pthread_mutex_t *m, struct mps_time until);
+/* What one of the C library's locking calls has answered as robust_lock() would; made consistent on EOWNERDEAD. */
+int robust_locked(pthread_mutex_t *m, int r);
+/* For what is done within a moment, whatever the time: waits for ROBUST_BRIEF_NS at least, as a holder may be stopped. */
+#define ROBUST_BRIEF_NS MPS_NS_PER_S
+int robust_lock_brief(pthread_mutex_t *m, struct mps_time until);
+/* 0, -EPERM */
+int robust_unlock(pthread_mutex_t *m);
+
+/*
+ * The word that the kernel knows the mutex by, the first of it in the C library: the thread, FUTEX_WAITERS (the kernel, and who
+ * unlocks, wake one who sleeps on the word), FUTEX_OWNER_DIED. One that waits for a holder's death sets FUTEX_WAITERS
+ * (robust_watch()), and sleeps on the word beside others (futex_wait_many()).
+ */
+_Static_assert(offsetof(pthread_mutex_t, __data.__lock) == 0, "the mutex begins with its futex");
+static inline _Atomic uint32_t *robust_word(pthread_mutex_t *m)
+{
+	return (_Atomic uint32_t *)(void *)&m->__data.__lock;
+}
+
+static inline bool robust_is_held(uint32_t word)
+{
+	return (word & FUTEX_TID_MASK) != 0;
+}
+
+static inline bool robust_is_dead(uint32_t word)
+{
+	return (word & FUTEX_TID_MASK) == 0 && (word & FUTEX_OWNER_DIED) != 0;
+}
+
+/* The word as of now, with FUTEX_WAITERS in it if the mutex is held. */
+uint32_t robust_watch(pthread_mutex_t *m);
+
+#endif

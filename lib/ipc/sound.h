@@ -1,0 +1,23 @@
+/*
+ * Mutexes in memory that may be damaged: the C library takes what lies there for what it has put there.
+ */
+#ifndef IPC_SOUND_H
+#define IPC_SOUND_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+/*
+ * False where it is no robust mutex of that type (PTHREAD_MUTEX_ERRORCHECK ...), or is held by a thread that does not exist: the
+ * kernel would have said that it has died.
+ */
+bool lock_is_sound(pthread_mutex_t *m, int type);
+
+/* The first half of it in an instant: `kind` is lock_kind() of the type, -errno where there is none. */
+int lock_kind(int type);
+static inline bool lock_has_kind(const pthread_mutex_t *m, int kind)
+{
+	return m->__data.__kind == kind;
+}
+
+#endif

@@ -1,0 +1,205 @@
+/*
+ * Targets: functions that a process can be made for, by their names; what an image of this program does in place of its
+ * main(), and what it then is.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "ipc/args.h"
+#include "ipc/family.h"
+#include "proc/close.h"
+#include "proc/entry.h"
+#include "proc/spawn.h"
+
+/* What a child ends with when it has not come so far that its target runs. */
+enum { STATUS_FAILED = 127 };
+
+static struct mps_target_row *rows;
+static bool ready;
+static enum mps_start_method method;
+static struct {
+	const char *name;
+	pid_t parent;
+} self = { "main", 0 };
+
+/* Of a fork: written by it in memory, not into a memfd. */
+static _Thread_local struct {
+	const void *p;
+	size_t n;
+} own_note;
+
+const char target_role[] = "--mpsup-target";
+
+/* --------------------------------------------------------------------------------------------------- the table */
+
+void mps_target_add(struct mps_target_row *row)
+{
+	row->next = rows;
+	rows = row;
+}
+
+mps_target *target_find(const char *name)
+{
+	for (const struct mps_target_row *row = rows; row != NULL; row = row->next)
+		if (strcmp(row->name, name) == 0)
+			return row->function;
+	return NULL;
+}
+
+const char *target_name(mps_target *function)
+{
+	for (const struct mps_target_row *row = rows; row != NULL; row = row->next)
+		if (row->function == function)
+			return row->name;
+	return NULL;
+}
+
+/* ------------------------------------------------------------------------------------------------ the process */
+
+const char *mps_current_name(void)
+{
+	return self.name;
+}
+
+pid_t mps_parent_pid(void)
+{
+	return self.parent;
+}
+
+int mps_set_start_method(enum mps_start_method m, bool force)
+{
+	if (m <= MPS_START_DEFAULT || m > MPS_START_FORKSERVER)
+		return -EINVAL;
+	if (method != MPS_START_DEFAULT && !force)
+		return -EALREADY;
+	method = m;
+	return 0;
+}
+
+enum mps_start_method mps_get_start_method(void)
+{
+	return method != MPS_START_DEFAULT ? method : MPS_START_SPAWN;
+}
+
+void target_set_note(const void *p, size_t n)
+{
+	own_note.p = p;
+	own_note.n = n;
+}
+
+bool target_is_ready(void)
+{
+	return ready;
+}
+
+char *target_program(void)
+{
+	return program_invocation_name != NULL ? program_invocation_name : (char *)"mpsup";
+}
+
+/* Where the note is: in memory, or behind the descriptor of that number. 0 or -errno. */
+static int read_note(const char *number, struct note *ret, struct mps_args **ret_args)
+{
+	int fd, r;
+	void *p;
+	size_t n;
+
+	if (own_note.p != NULL)
+		return note_decode(own_note.p, own_note.n, ret, ret_args);
+	fd = atoi(number);
+	r = mps_unseal(fd, SIZE_MAX / 2, &p, &n);
+	if (r < 0)
+		return r;
+	close(fd);
+	r = note_decode(p, n, ret, ret_args);
+	if (r < 0) {
+		munmap(p, n);
+		return r;
+	}
+	return 0; /* it stays mapped: the name of the process lies there, too */
+}
+
+/* As mps_child_run() does where nothing comes between it and the target. False: the parent is gone. */
+static bool bear(const struct note *note)
+{
+	struct rlimit r;
+
+	if (note->mark != 0 && getrlimit(RLIMIT_RSS, &r) == 0) {
+		r.rlim_cur = note->mark < r.rlim_max ? note->mark : r.rlim_max;
+		setrlimit(RLIMIT_RSS, &r);
+	}
+	return !note->needs_parent || getppid() == note->parent;
+}
+
+int target_run(int argc, char **argv)
+{
+	struct mps_args *args;
+	mps_target *function;
+	struct note note;
+	int r;
+
+	if (argc < 3 || read_note(argv[2], &note, &args) < 0)
+		return STATUS_FAILED;
+	own_note.p = NULL;
+	if (!bear(&note))
+		return STATUS_FAILED;
+	cloexec_from(3);
+	family_set_identity(note.identity);
+	self.name = note.name;
+	self.parent = note.parent;
+	function = target_find(note.target);
+	r = function != NULL ? function(args) : STATUS_FAILED;
+	mps_args_free(args);
+	return r;
+}
+
+/* ------------------------------------------------------------------------------------------------------ main() */
+
+static const struct role {
+	const char *name;
+	int (*run)(int argc, char **argv);
+} roles[] = {
+	{ target_role, target_run },
+	{ forker_role, forker_run },
+	{ guard_role, guard_run },
+};
+
+/* ps(1) shall not say "exe". */
+static void take_name(void)
+{
+	prctl(PR_SET_NAME, program_invocation_short_name);
+}
+
+int mps_init(int *argc, char ***argv)
+{
+	ready = true;
+	for (size_t i = 0; *argc > 2 && i < ARRAY_SIZE(roles); i++)
+		if (strcmp((*argv)[1], roles[i].name) == 0) {
+			/* Who may start it could make it run any of its targets with the rights that it has got. */
+			if (getauxval(AT_SECURE) != 0)
+				return -EPERM;
+			take_name();
+			mps_entry_call(roles[i].run, *argv, -1);
+		}
+	return 0;
+}
+
+int mps_main(int argc, char **argv, int (*body)(int argc, char **argv))
+{
+	int r = mps_init(&argc, &argv);
+
+	if (r < 0)
+		return STATUS_FAILED;
+	r = body(argc, argv);
+	family_end();
+	return r;
+}

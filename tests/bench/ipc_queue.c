@@ -1,0 +1,384 @@
+/*
+ * What a queue costs, beside the bare thing that does no more than it must: a ring for one producer and one consumer with
+ * a futex at each end, two futex words, a slab that is used again and again. All contenders have their turns one after
+ * the other, so that whatever else the machine does hits them alike; the medians are shown, and the ratio to the bare one.
+ * ipc_queue [-r ROUNDS] [-p PART] [-o NAME]: PART of the items that a row has; only rows with NAME in theirs
+ */
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/mtime.h"
+#include "ipc/futex.h"
+#include "mpsup.h"
+#include "stat.h"
+
+enum { RING = 64 << 10, SPIN_NS = 20000 };
+
+static _Noreturn void die(const char *what)
+{
+	fprintf(stderr, "ipc_queue: %s: %s\n", what, strerror(errno));
+	kill(0, SIGTERM);
+	_exit(1);
+}
+
+static void must(int r, const char *what)
+{
+	if (r < 0) {
+		errno = -r;
+		die(what);
+	}
+}
+
+static void *share(size_t n)
+{
+	void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE,
+		       -1, 0);
+
+	if (p == MAP_FAILED)
+		die("mmap");
+	return p;
+}
+
+/* ------------------------------------------------------------------------------------------------ the bare ones */
+
+/* A word that one side moves on and the other one waits for: by a bounded spin, then by a futex. */
+struct word {
+	_Atomic uint32_t n;
+	_Atomic uint32_t sleeps;
+} __attribute__((aligned(128)));
+
+struct bare {
+	struct word tail, head;
+	uint32_t put_seen __attribute__((aligned(128)));
+	uint32_t got_seen __attribute__((aligned(128)));
+	char data[] __attribute__((aligned(128)));
+};
+
+static bool spins; /* the bare ones */
+
+static void await_other(struct word *w, uint32_t seen)
+{
+	int64_t end = spins ? mps_now().ns + SPIN_NS : 0;
+
+	while (spins && mps_now().ns < end)
+		for (int i = 0; i < 16; i++) {
+			__builtin_ia32_pause();
+			if (atomic_load_explicit(&w->n, memory_order_acquire) != seen)
+				return;
+		}
+	atomic_store(&w->sleeps, 1);
+	while (atomic_load(&w->n) == seen)
+		futex_wait(&w->n, seen, (struct mps_time){ INT64_MAX });
+	atomic_store(&w->sleeps, 0);
+}
+
+static void advance(struct word *w)
+{
+	atomic_store(&w->n, atomic_load_explicit(&w->n, memory_order_relaxed) + 1);
+	if (atomic_load(&w->sleeps))
+		futex_wake(&w->n, 1);
+}
+
+/* Slots of a fixed size: a length, as a queue's items have, and the bytes. */
+static char *bare_slot(struct bare *b, uint32_t i, size_t n, uint32_t slots)
+{
+	return b->data + (size_t)(i % slots) * (n + 8);
+}
+
+static void bare_put(struct bare *b, const void *p, size_t n, uint32_t slots)
+{
+	uint32_t i = atomic_load_explicit(&b->tail.n, memory_order_relaxed);
+	char *slot = bare_slot(b, i, n, slots);
+
+	while (i - b->put_seen >= slots) {
+		b->put_seen = atomic_load_explicit(&b->head.n, memory_order_acquire);
+		if (i - b->put_seen >= slots)
+			await_other(&b->head, b->put_seen);
+	}
+	memcpy(slot, &n, 8);
+	memcpy(slot + 8, p, n);
+	advance(&b->tail);
+}
+
+static void bare_get(struct bare *b, void *p, size_t n, uint32_t slots)
+{
+	uint32_t i = atomic_load_explicit(&b->head.n, memory_order_relaxed);
+	char *slot = bare_slot(b, i, n, slots);
+	size_t size;
+
+	while (i == b->got_seen) {
+		b->got_seen = atomic_load_explicit(&b->tail.n, memory_order_acquire);
+		if (i == b->got_seen)
+			await_other(&b->tail, b->got_seen);
+	}
+	memcpy(&size, slot, 8);
+	memcpy(p, slot + 8, size <= n ? size : n);
+	advance(&b->head);
+}
+
+/* ---------------------------------------------------------------------------------------------- the contenders */
+
+enum kind { QUEUE, BARE };
+
+struct turn {
+	enum kind kind;
+	unsigned producers, consumers;
+	size_t item, total; /* bytes, items */
+	uint32_t slots;	    /* of the bare one */
+	struct mps_queue *q, *back;
+	struct bare *bare, *bare_back;
+};
+
+struct gate {
+	_Atomic uint32_t ready, open;
+};
+static struct gate *gate;
+
+static void pass_gate(void)
+{
+	atomic_fetch_add(&gate->ready, 1);
+	futex_wake(&gate->ready, 1);
+	while (!atomic_load(&gate->open))
+		futex_wait(&gate->open, 0, (struct mps_time){ INT64_MAX });
+}
+
+static void put(const struct turn *t, const void *p)
+{
+	if (t->kind == QUEUE)
+		must(mps_queue_put(t->q, p, t->item, MPS_FOREVER), "put");
+	else
+		bare_put(t->bare, p, t->item, t->slots);
+}
+
+static void get(const struct turn *t, void *p)
+{
+	size_t n;
+
+	if (t->kind == QUEUE)
+		must(mps_queue_get(t->q, p, t->item, &n, MPS_FOREVER), "get");
+	else
+		bare_get(t->bare, p, t->item, t->slots);
+}
+
+static char *buffer(size_t n)
+{
+	char *p = malloc(n);
+
+	if (p == NULL)
+		die("malloc");
+	memset(p, 'x', n);
+	return p;
+}
+
+static void be_producer(const struct turn *t, unsigned i)
+{
+	char *p = buffer(t->item);
+
+	(void)i;
+	pass_gate();
+	for (size_t k = 0; k < t->total / t->producers; k++)
+		put(t, p);
+}
+
+static void be_consumer(const struct turn *t, unsigned i)
+{
+	char *p = buffer(t->item);
+
+	(void)i;
+	pass_gate();
+	for (size_t k = 0; k < t->total / t->consumers; k++)
+		get(t, p);
+}
+
+static void be_ping(const struct turn *t, unsigned i)
+{
+	struct turn back = *t;
+	char *p = buffer(t->item);
+
+	back.q = t->back;
+	back.bare = t->bare_back;
+	pass_gate();
+	for (size_t k = 0; k < t->total; k++) {
+		if (i == 0)
+			put(t, p);
+		get(i == 0 ? &back : t, p);
+		if (i != 0)
+			put(&back, p);
+	}
+}
+
+static void pin(unsigned cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
+typedef void program(const struct turn *t, unsigned i);
+
+static pid_t start(program *run, const struct turn *t, unsigned i, int cpu)
+{
+	pid_t pid = fork();
+
+	if (pid < 0)
+		die("fork");
+	if (pid > 0)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (cpu >= 0)
+		pin((unsigned)cpu);
+	run(t, i);
+	_exit(0);
+}
+
+/* Seconds from the moment that all are ready. */
+static double run_turn(const struct turn *t, program *a, unsigned n_a, program *b, unsigned n_b,
+		       const int cpus[2])
+{
+	struct mps_time begin;
+	int status, bad = 0;
+
+	atomic_store(&gate->ready, 0);
+	atomic_store(&gate->open, 0);
+	for (unsigned i = 0; i < n_a; i++)
+		start(a, t, i, cpus[0]);
+	for (unsigned i = 0; i < n_b; i++)
+		start(b, t, i + (a == b), cpus[1]);
+	for (uint32_t n; (n = atomic_load(&gate->ready)) < n_a + n_b;)
+		futex_wait(&gate->ready, n, (struct mps_time){ INT64_MAX });
+	begin = mps_now();
+	atomic_store(&gate->open, 1);
+	futex_wake(&gate->open, INT32_MAX);
+	for (unsigned i = 0; i < n_a + n_b; i++) {
+		if (wait(&status) < 0)
+			die("wait");
+		bad |= status;
+	}
+	if (bad != 0)
+		die("a child");
+	return (double)(mps_now().ns - begin.ns) / 1e9;
+}
+
+/* --------------------------------------------------------------------------------------------------- the tables */
+
+static const struct row {
+	const char *name;
+	unsigned producers, consumers;
+	size_t item, total;
+	uint32_t slots;
+	bool ping;
+	int cpus[2];
+	bool bare, spins;
+} rows[] = {
+	{ "64 B, 1 to 1", 1, 1, 64, 3000000, 910, false, { -1, -1 }, true, true },
+	{ "64 B, 4 to 4", 4, 4, 64, 1000000, 0, false, { -1, -1 }, false, true },
+	{ "4 KiB, 1 to 1", 1, 1, 4096, 400000, 15, false, { -1, -1 }, true, true },
+	{ "1 MiB, 1 to 1", 1, 1, 1 << 20, 4000, 2, false, { -1, -1 }, true, true },
+	{ "round trip, spin", 1, 1, 8, 100000, 910, true, { -1, -1 }, true, true },
+	/* Who has but one CPU does not spin. */
+	{ "round trip, two cores", 1, 1, 8, 20000, 910, true, { 0, 1 }, true, false },
+	{ "round trip, one core", 1, 1, 8, 20000, 910, true, { 0, 0 }, true, false },
+};
+
+/* The medians, and the best ones, which other programs on the machine have disturbed the least. */
+static void show(const struct row *row, struct samples s[2])
+{
+	double best = row->ping ? 0 : 1;
+
+	printf("%-22s %-4s queue %7.3f best %7.3f", row->name, row->ping ? "us" : "M/s",
+	       samples_quantile(&s[QUEUE], 0.5), samples_quantile(&s[QUEUE], best));
+	if (row->bare)
+		printf("  bare %7.3f best %7.3f  ratio %5.2f best %5.2f",
+		       samples_quantile(&s[BARE], 0.5), samples_quantile(&s[BARE], best),
+		       samples_quantile(&s[QUEUE], 0.5) / samples_quantile(&s[BARE], 0.5),
+		       samples_quantile(&s[QUEUE], best) / samples_quantile(&s[BARE], best));
+	printf("\n");
+	fflush(stdout);
+}
+
+static void run_row(const struct row *row, int rounds, double share_of)
+{
+	struct samples s[2] = { 0 };
+	size_t total = (size_t)((double)row->total * share_of);
+
+	spins = row->spins;
+	total -= total % (row->producers * row->consumers);
+	for (int k = 0; k < 2 * rounds; k++) {
+		struct turn t = { .kind = k % 2,
+				  .producers = row->producers,
+				  .consumers = row->consumers,
+				  .item = row->item,
+				  .total = total,
+				  .slots = row->slots };
+		size_t bytes = sizeof(struct bare) + (row->item + 8) * (row->slots + 1);
+		double seconds;
+
+		if (t.kind == BARE && !row->bare)
+			continue;
+		if (t.kind == BARE) {
+			t.bare = share(bytes);
+			t.bare_back = share(bytes);
+		} else {
+			must(mps_queue_new(NULL, &t.q), "new");
+			must(mps_queue_new(NULL, &t.back), "new");
+		}
+		seconds = row->ping ? run_turn(&t, be_ping, 1, be_ping, 1, row->cpus)
+				    : run_turn(&t, be_producer, row->producers, be_consumer,
+					       row->consumers, row->cpus);
+		samples_add(&s[t.kind], row->ping ? seconds / (double)total * 1e6
+						  : (double)total / seconds / 1e6);
+		if (t.kind == BARE) {
+			munmap(t.bare, bytes);
+			munmap(t.bare_back, bytes);
+		} else {
+			mps_queue_free(t.q);
+			mps_queue_free(t.back);
+		}
+	}
+	show(row, s);
+	samples_free(&s[0]);
+	samples_free(&s[1]);
+}
+
+int main(int argc, char **argv)
+{
+	double load[1] = { 0 }, part = 1;
+	int rounds = 7, c;
+	const char *only = NULL;
+
+	while ((c = getopt(argc, argv, "r:p:o:")) != -1)
+		switch (c) {
+		case 'r':
+			rounds = atoi(optarg);
+			break;
+		case 'p':
+			part = atof(optarg);
+			break;
+		case 'o':
+			only = optarg;
+			break;
+		default:
+			fprintf(stderr, "usage: ipc_queue [-r ROUNDS] [-p PART] [-o NAME]\n");
+			return 2;
+		}
+	gate = share(sizeof(*gate));
+	getloadavg(load, 1);
+	printf("load %.2f\n", load[0]);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (only == NULL || strstr(rows[i].name, only) != NULL)
+			run_row(&rows[i], rounds, part);
+	return 0;
+}
