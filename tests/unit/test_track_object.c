@@ -534,6 +534,7 @@ Test(track_object, folder_goes_in_parts_once_all_of_it_was_asked, .fini = fini)
 	for (int i = 0; i < WIDE * WIDE; i++) {
 		AUTO_CLOSE int fd = open(in_wide(root, i / WIDE, i % WIDE), O_RDONLY | O_CLOEXEC);
 
+		cr_assert_geq(fd, 0);
 		cr_expect_eq(unlink_slowly(r, &walk, &n), OBJECT_USED, "file %d", i);
 		cr_expect_eq(n_in_wide(root), WIDE * WIDE, "the first of it has gone");
 	}
