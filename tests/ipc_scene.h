@@ -31,8 +31,8 @@ static inline void *scene_shared(size_t n)
 	return p;
 }
 
-/* A child that ends with what run() returns. */
-static inline pid_t scene_child(int (*run)(void *), void *arg)
+/* 0 in the child, which ends with the test. */
+static inline pid_t scene_fork(void)
 {
 	pid_t pid = fork();
 
@@ -40,8 +40,17 @@ static inline pid_t scene_child(int (*run)(void *), void *arg)
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		alarm(30);
-		_exit(run(arg));
 	}
+	return pid;
+}
+
+/* A child that ends with what run() returns. */
+static inline pid_t scene_child(int (*run)(void *), void *arg)
+{
+	pid_t pid = scene_fork();
+
+	if (pid == 0)
+		_exit(run(arg));
 	return pid;
 }
 

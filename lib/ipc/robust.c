@@ -49,12 +49,25 @@ int robust_locked(pthread_mutex_t *m, int r)
 	return EOWNERDEAD;
 }
 
+/*
+ * A wait in slices, since a wake-up may be lost that is neither the kernel's nor the C library's to know of: one sleeper was
+ * woken and is killed before it runs; somebody else had the mutex by then, who does not see that more sleep on it, and
+ * lets go of it without waking them. Each looks again by itself.
+ */
 int robust_lock(pthread_mutex_t *m, struct mps_time until)
 {
-	int r = until.ns == INT64_MAX ? pthread_mutex_lock(m) : pthread_mutex_trylock(m);
+	int r = pthread_mutex_trylock(m);
 
-	if (r == EBUSY && until.ns > 0)
-		r = lock_until(m, until);
+	while (r == EBUSY && until.ns > 0) {
+		int64_t slice = mps_now().ns + ROBUST_SLICE_NS;
+
+		r = lock_until(m, until.ns < slice ? until : (struct mps_time){ slice });
+		if (r != ETIMEDOUT)
+			break;
+		if (until.ns < slice)
+			return -ETIMEDOUT;
+		r = EBUSY;
+	}
 	return r == EBUSY ? -ETIMEDOUT : robust_locked(m, r);
 }
 

@@ -18,8 +18,9 @@
 int robust_init(pthread_mutex_t *m, int type);
 /*
  * {INT64_MAX} = for ever, {0} = try. 0, or EOWNERDEAD (positive): held, too, and the one who held it before died with it, which
- * is told once. -ETIMEDOUT, -EDEADLK, -EAGAIN (recursion).
+ * is told once. -ETIMEDOUT, -EDEADLK, -EAGAIN (recursion). Who waits looks again each ROBUST_SLICE_NS.
  */
+#define ROBUST_SLICE_NS (250 * MPS_NS_PER_MS)
 int robust_lock(pthread_mutex_t *m, struct mps_time until);
 /* What one of the C library's locking calls has answered as robust_lock() would; made consistent on EOWNERDEAD. */
 int robust_locked(pthread_mutex_t *m, int r);

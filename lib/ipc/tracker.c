@@ -86,7 +86,7 @@ static int say_to(const char *socket, enum track_verb verb, enum track_type type
 		if (verb == TRACK_UNREGISTER && !has_journal(socket))
 			return 0;
 		r = tracker_revive(socket);
-		if (r < 0)
+		if (r < 0 && !is_nobody_there(r))
 			return r;
 	}
 	return -ECONNRESET;

@@ -113,7 +113,8 @@ static int read_answer(int fd)
 	while (r < 0 && errno == EINTR);
 	if (r <= 0)
 		return r < 0 ? -errno : -ETIMEDOUT;
-	return read(fd, &answer, sizeof(answer)) == sizeof(answer) ? answer : -EIO;
+	/* Its end without a word: somebody has killed it. */
+	return read(fd, &answer, sizeof(answer)) == sizeof(answer) ? answer : -ECONNRESET;
 }
 
 static int run(struct start *s)

@@ -150,11 +150,14 @@ MPS_TARGET(node);
 
 /* ------------------------------------------------------------------------------------------------- looking */
 
+/* One that has ended, and that the machine's first process has not reaped yet, is none any more. */
 static bool is_of(pid_t pid, void *user)
 {
+	struct proc_stat st;
 	struct rlimit r;
 
-	return prlimit(pid, RLIMIT_MSGQUEUE, NULL, &r) == 0 && r.rlim_cur == *(uint64_t *)user;
+	return prlimit(pid, RLIMIT_MSGQUEUE, NULL, &r) == 0 && r.rlim_cur == *(uint64_t *)user &&
+	       proc_stat_read(pid, &st) == 0 && st.state != 'Z';
 }
 
 static bool is_guard(pid_t pid)

@@ -151,6 +151,53 @@ Test(ipc_lock, a_killed_waiter_takes_nothing_with_it)
 	cr_expect_eq(mps_lock_acquire(&s->lock, LONG), EOWNERDEAD);
 }
 
+/* Only when nobody else wants to run. */
+static int acquire_idly(void *p)
+{
+	struct sched_param idle = { 0 };
+
+	if (sched_setscheduler(0, SCHED_IDLE, &idle) < 0)
+		return -1;
+	return acquire_forever(p);
+}
+
+/*
+ * The first is woken, and killed before it runs; by then the lock is held anew, by who does not know of the second, and
+ * released without a wake-up. Not each time, so it is tried often.
+ */
+static void lose_a_wake_up(struct scene *s, const cpu_set_t *all)
+{
+	pid_t first, second;
+
+	mps_lock_acquire(&s->lock, MPS_FOREVER);
+	first = scene_child(acquire_idly, s);
+	scene_asleep(first);
+	second = scene_child(acquire_forever, s);
+	cr_assert_eq(sched_setaffinity(second, sizeof(*all), all), 0);
+	scene_asleep(second);
+	mps_lock_release(&s->lock);
+	mps_lock_acquire(&s->lock, MPS_FOREVER);
+	kill(first, SIGKILL);
+	mps_lock_release(&s->lock);
+	cr_expect_geq(scene_end(second), 0);
+	scene_end(first);
+	mps_lock_acquire(&s->lock, MPS_FOREVER);
+	mps_lock_release(&s->lock);
+}
+
+Test(ipc_lock, a_wake_up_that_dies_with_its_waiter_holds_up_nobody)
+{
+	struct scene *s = scene_new();
+	cpu_set_t all, one;
+
+	cr_assert_eq(sched_getaffinity(0, sizeof(all), &all), 0);
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	cr_assert_eq(sched_setaffinity(0, sizeof(one), &one), 0);
+	for (int i = 0; i < 20; i++)
+		lose_a_wake_up(s, &all);
+}
+
 static void *acquire_and_end(void *p)
 {
 	struct scene *s = p;
