@@ -237,6 +237,31 @@ void note_encode(const struct note *n, const struct mps_args *args, struct buf *
 	}
 }
 
+void note_to_text(const struct buf *note, struct buf *to)
+{
+	char *p = buf_reserve(to, note->len * 2);
+
+	for (size_t i = 0; p != NULL && i < note->len; i++) {
+		unsigned char c = (unsigned char)note->p[i];
+
+		to->p[to->len++] = (char)('a' + (c >> 4));
+		to->p[to->len++] = (char)('a' + (c & 15));
+	}
+	buf_addc(to, '\0');
+}
+
+bool note_from_text(const char *text, uint8_t *ret)
+{
+	for (; *text != '\0'; text += 2) {
+		unsigned high = (unsigned)(text[0] - 'a'), low = (unsigned)(text[1] - 'a');
+
+		if (high > 15 || low > 15)
+			return false;
+		*ret++ = (uint8_t)(high << 4 | low);
+	}
+	return true;
+}
+
 /* What belongs to an item of that kind is there. */
 static bool complete(struct arg *a, const char *bytes, size_t size, int *fd)
 {

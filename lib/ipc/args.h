@@ -67,6 +67,9 @@ struct note {
 
 /* The caller looks at to->failed. */
 void note_encode(const struct note *n, const struct mps_args *args, struct buf *to);
+/* As text, for who can hand on nothing else, and back: ret has memory for it (half its length). False: it is none. */
+void note_to_text(const struct buf *note, struct buf *to);
+bool note_from_text(const char *text, uint8_t *ret);
 /* Texts and bytes of both point into p, which is aligned to 16. 0, -EBADMSG, -ENOMEM. */
 int note_decode(const void *p, size_t n, struct note *ret, struct mps_args **ret_args);
 

@@ -23,6 +23,9 @@
 #include "proc/pidfd.h"
 #include "proc/spawn.h"
 
+/* A longer one goes in a file in memory, the making, passing on and reading of which take 30 us. */
+enum { NOTE_TEXT_MAX = 1024 };
+
 #define GRACE (10 * MPS_NS_PER_S)
 
 static _Thread_local char failure_text[768];
@@ -41,7 +44,7 @@ struct start {
 	struct mps_process *p;
 	struct mps_spawn s;
 	struct mps_fd rows[KEEPER_FDS_MAX];
-	struct buf note;
+	struct buf note, text;
 	int note_fd; /* -1 = none */
 	int ends[2]; /* in place of a pidfd */
 	char *path;  /* what is executed */
@@ -180,11 +183,11 @@ static int add_note_rows(struct start *st, int first)
 	int fds[KEEPER_FDS_MAX], r = 0;
 	size_t n = args_fds(st->o->args, fds, ARRAY_SIZE(fds));
 
-	if (st->method != MPS_START_FORK) {
+	if (st->argv[2] == st->number) {
 		st->note_fd = mps_seal(st->note.p, st->note.len);
 		if (st->note_fd < 0)
 			return fail("memfd", st->note_fd);
-		r = add_row(st, first++, st->note_fd);
+		r = add_row(st, first - 1, st->note_fd);
 	}
 	if (n > ARRAY_SIZE(fds))
 		return fail("set up descriptors", -EMFILE);
@@ -203,7 +206,7 @@ static int prepare_copy(struct start *st, const struct note *note)
 				  .args = &st->args,
 				  .function = st->o->target };
 	st->s.argv = st->copy.argv;
-	return add_note_rows(st, next_number(st));
+	return add_note_rows(st, note->first_fd);
 }
 
 static int prepare_target(struct start *st, const struct birth_number *number)
@@ -231,15 +234,19 @@ static int prepare_target(struct start *st, const struct birth_number *number)
 		return prepare_copy(st, &note);
 	snprintf(st->number, sizeof(st->number), "%d", next_number(st));
 	note_encode(&note, st->o->args, &st->note);
-	if (st->note.failed)
-		return fail("arguments", -ENOMEM);
 	st->argv[0] = target_program();
 	st->argv[1] = (char *)target_role;
 	st->argv[2] = st->number;
 	st->argv[3] = st->p->name;
+	if (st->method == MPS_START_FORKSERVER && st->note.len <= NOTE_TEXT_MAX) {
+		note_to_text(&st->note, &st->text);
+		st->argv[2] = st->text.p;
+	}
+	if (st->note.failed || st->text.failed)
+		return fail("arguments", -ENOMEM);
 	st->s.argv = st->argv;
 	st->s.path = MPS_HOST_PATH;
-	return add_note_rows(st, next_number(st));
+	return add_note_rows(st, note.first_fd);
 }
 
 static unsigned count_threads(void)
@@ -376,6 +383,7 @@ static void fini(struct start *st)
 	free(st->env);
 	free(st->args.items);
 	buf_fini(&st->note);
+	buf_fini(&st->text);
 }
 
 static bool is_possible(const struct mps_process_options *o, enum mps_start_method method)

@@ -94,13 +94,29 @@ char *target_program(void)
 	return program_invocation_name != NULL ? program_invocation_name : (char *)"mpsup";
 }
 
-/* The note behind the descriptor of that number. 0 or -errno. */
+/* It stays, as the one that is mapped. */
+static int read_text(const char *text, struct note *ret, struct mps_args **ret_args)
+{
+	size_t n = strlen(text) / 2;
+	uint8_t *p = malloc(n);
+	int r = p == NULL ? -ENOMEM : note_from_text(text, p) ? 0 : -EBADMSG;
+
+	if (r == 0)
+		r = note_decode(p, n, ret, ret_args);
+	if (r < 0)
+		free(p);
+	return r;
+}
+
+/* The note, or that behind the descriptor of that number. 0 or -errno. */
 static int read_note(const char *number, struct note *ret, struct mps_args **ret_args)
 {
 	int fd = atoi(number), r;
 	void *p;
 	size_t n;
 
+	if (number[0] >= 'a')
+		return read_text(number, ret, ret_args);
 	r = mps_unseal(fd, SIZE_MAX / 2, &p, &n);
 	if (r < 0)
 		return r;

@@ -11,7 +11,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/cleanup.h"
+#include "ipc/args.h"
 #include "ipc/tracker.h"
 #include "mpsup.h"
 
@@ -43,6 +45,26 @@ static int receive_all(struct mps_args *args)
 	return mps_recv(c, &p, &n, 0) == -ETIMEDOUT ? 0 : 3;
 }
 MPS_TARGET(receive_all);
+
+static unsigned char nth_byte(size_t i)
+{
+	return (unsigned char)(i * 7 + (i >> 8));
+}
+
+static int check_bytes(struct mps_args *args)
+{
+	size_t n, wanted = (size_t)mps_args_int(args, 1);
+	const unsigned char *p = mps_args_bytes(args, 0, &n);
+	char c;
+
+	if (n != wanted || (uintptr_t)p % 16 != 0)
+		return 1;
+	for (size_t i = 0; i < n; i++)
+		if (p[i] != nth_byte(i))
+			return 2;
+	return read(mps_args_fd(args, 2), &c, 1) == 1 && c == 'x' ? 0 : 3;
+}
+MPS_TARGET(check_bytes);
 
 static int read_to_end(struct mps_args *args)
 {
@@ -121,6 +143,51 @@ Test(ipc_process_objects, the_death_of_a_holder_is_told_whatever_it_was_started_
 		mps_args_free(args);
 		mps_shm_close(shm);
 	}
+}
+
+Test(ipc_process_objects, arguments_of_any_length_come_as_they_are)
+{
+	static const size_t lengths[] = { 0, 1, 300, 900, 1000, 5000, 300000 };
+	unsigned char *bytes = malloc(300000);
+
+	for (size_t i = 0; i < 300000; i++)
+		bytes[i] = nth_byte(i);
+	for (size_t i = 0; i < ARRAY_SIZE(lengths) * ARRAY_SIZE(methods); i++) {
+		size_t n = lengths[i / ARRAY_SIZE(methods)];
+		enum mps_start_method method = methods[i % ARRAY_SIZE(methods)];
+		struct mps_args *args;
+		int ends[2];
+
+		cr_assert(pipe(ends) == 0 && write(ends[1], "x", 1) == 1);
+		cr_assert_eq(mps_args_new(&args), 0);
+		cr_assert_eq(mps_args_add(args, bytes, n), 0);
+		cr_assert_eq(mps_args_add_int(args, (int64_t)n), 1);
+		cr_assert_eq(mps_args_add_fd(args, ends[0]), 2);
+		cr_expect_eq(code_at_end_of(start(check_bytes, method, args)), 0,
+			     "%zu by method %d", n, method);
+		mps_args_free(args);
+		close(ends[0]);
+		close(ends[1]);
+	}
+	free(bytes);
+}
+
+Test(ipc_process_objects, a_note_is_the_same_as_text)
+{
+	unsigned char back[256];
+	struct buf note = BUF_INIT, text = BUF_INIT;
+
+	for (unsigned i = 0; i < sizeof(back); i++)
+		buf_addc(&note, (char)i);
+	note_to_text(&note, &text);
+	cr_expect_eq(strlen(text.p), 512);
+	cr_assert(note_from_text(text.p, back));
+	cr_expect_eq(memcmp(back, note.p, sizeof(back)), 0);
+	cr_expect(!note_from_text("abc", back), "half a byte");
+	cr_expect(!note_from_text("aq", back));
+	cr_expect(!note_from_text("Aa", back));
+	buf_fini(&note);
+	buf_fini(&text);
 }
 
 Test(ipc_process_objects, a_connection_takes_along_what_was_read_ahead)
