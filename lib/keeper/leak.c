@@ -137,10 +137,16 @@ static void keep(struct tracker *t, struct track_record *r)
 static bool unlink_one(struct tracker *t, struct track_record *r, enum object_state *ret)
 {
 	struct holding *h = holding_of(r);
+	bool is_new = !tracker_knows(r);
 
-	if (!tracker_knows(r) && !object_settle(r)) {
+	if (is_new && !object_settle(r)) {
 		*ret = OBJECT_FOREIGN;
 		return true;
+	}
+	/* Before it has another name for a moment: should we be killed then, the next one looks for it by what it is. */
+	if (is_new && tracker_knows(r)) {
+		track_journal_add(&t->journal, r);
+		track_journal_flush(&t->journal, &t->registry);
 	}
 	if (r->type == TRACK_FOLDER && h->folder == NULL)
 		h->folder = calloc(1, sizeof(*h->folder));

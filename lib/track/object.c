@@ -77,6 +77,11 @@ bool object_settle(struct track_record *record)
 	return true;
 }
 
+bool object_learn(struct track_record *record)
+{
+	return !is_set(&record->identity) && object_settle(record) && is_set(&record->identity);
+}
+
 /* Mostly it is about to be made; then it is known when it is there. Cheaper than to look for what it is. */
 static bool is_absent(enum track_type type, const char *name)
 {

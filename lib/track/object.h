@@ -26,6 +26,8 @@ bool object_identify(enum track_type type, const char *name, struct track_identi
  * the record is of nothing.
  */
 bool object_settle(struct track_record *record);
+/* The same; true: it had none and has one now, which is not in the journal yet. */
+bool object_learn(struct track_record *record);
 
 /*
  * The same for a record that was just added, before its object is made or, of files and folders, mostly after: false where
