@@ -27,18 +27,40 @@ int mps_args_new(struct mps_args **ret)
 	return 0;
 }
 
+void args_close(struct mps_args *args)
+{
+	for (size_t i = 0; i < args->n; i++) {
+		args_close_object(&args->items[i]);
+		fd_close(&args->items[i].fd);
+	}
+}
+
+bool args_view(const struct mps_args *args, int first_fd, struct mps_args *ret)
+{
+	size_t n = args != NULL ? args->n : 0;
+
+	*ret = (struct mps_args){ .n = n, .cap = n, .is_read = true };
+	if (n == 0)
+		return true;
+	ret->items = calloc(n, sizeof(*ret->items));
+	if (ret->items == NULL)
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		ret->items[i] = args->items[i];
+		ret->items[i].object = NULL;
+		if (args->items[i].kind >= ARG_FD)
+			ret->items[i].fd = first_fd++;
+	}
+	return true;
+}
+
 void mps_args_free(struct mps_args *args)
 {
 	if (args == NULL)
 		return;
-	for (size_t i = 0; i < args->n; i++) {
-		struct arg *a = &args->items[i];
-
-		args_close_object(a);
-		fd_close(&a->fd);
-		if (!args->is_read)
-			free((void *)a->p);
-	}
+	args_close(args);
+	for (size_t i = 0; i < args->n && !args->is_read; i++)
+		free((void *)args->items[i].p);
 	free(args->items);
 	free(args);
 }
@@ -215,21 +237,44 @@ void note_encode(const struct note *n, const struct mps_args *args, struct buf *
 	}
 }
 
+void note_to_text(const struct buf *note, struct buf *to)
+{
+	char *p = buf_reserve(to, note->len * 2);
+
+	for (size_t i = 0; p != NULL && i < note->len; i++) {
+		unsigned char c = (unsigned char)note->p[i];
+
+		to->p[to->len++] = (char)('a' + (c >> 4));
+		to->p[to->len++] = (char)('a' + (c & 15));
+	}
+	buf_addc(to, '\0');
+}
+
+bool note_from_text(const char *text, uint8_t *ret)
+{
+	for (; *text != '\0'; text += 2) {
+		unsigned high = (unsigned)(text[0] - 'a'), low = (unsigned)(text[1] - 'a');
+
+		if (high > 15 || low > 15)
+			return false;
+		*ret++ = (uint8_t)(high << 4 | low);
+	}
+	return true;
+}
+
 /* What belongs to an item of that kind is there. */
 static bool complete(struct arg *a, const char *bytes, size_t size, int *fd)
 {
 	uint64_t at = (uint64_t)a->value;
 
-	if (a->kind >= ARG_FD) {
+	if (a->kind >= ARG_FD)
 		a->fd = (*fd)++;
-		return true;
-	}
-	if (a->kind == ARG_INT)
+	if (a->kind == ARG_INT || (a->kind >= ARG_FD && a->n == 0))
 		return true;
 	if (at > size || a->n > size - at)
 		return false;
 	a->p = bytes + at;
-	return a->kind == ARG_BYTES || (a->n > 0 && memchr(a->p, 0, a->n) == bytes + at + a->n - 1);
+	return a->kind != ARG_TEXT || (a->n > 0 && memchr(a->p, 0, a->n) == bytes + at + a->n - 1);
 }
 
 static int decode_items(struct wire *w, const char *start, size_t count, int fd,

@@ -25,7 +25,7 @@ enum arg_kind {
 
 struct arg {
 	enum arg_kind kind;
-	const void *p; /* bytes; text with its NUL */
+	const void *p; /* bytes; text with its NUL; of a connection what was read ahead */
 	size_t n;
 	int64_t value;
 	int fd;	      /* -1: taken, or none */
@@ -45,6 +45,13 @@ int args_add_fd(struct mps_args *args, enum arg_kind kind, int fd);
 /* Closes what was made of the descriptors of an item. */
 void args_close_object(struct arg *a);
 
+/* Closes all that it holds. */
+void args_close(struct mps_args *args);
+/*
+ * As a copy of this process has them, their descriptors numbered from there, as long as args is; of it ret->items is to be
+ * freed. False: no memory.
+ */
+bool args_view(const struct mps_args *args, int first_fd, struct mps_args *ret);
 /* Their descriptors in their order; at most max. How many there are. */
 size_t args_fds(const struct mps_args *args, int *fds, size_t max);
 
@@ -60,6 +67,9 @@ struct note {
 
 /* The caller looks at to->failed. */
 void note_encode(const struct note *n, const struct mps_args *args, struct buf *to);
+/* As text, for who can hand on nothing else, and back: ret has memory for it (half its length). False: it is none. */
+void note_to_text(const struct buf *note, struct buf *to);
+bool note_from_text(const char *text, uint8_t *ret);
 /* Texts and bytes of both point into p, which is aligned to 16. 0, -EBADMSG, -ENOMEM. */
 int note_decode(const void *p, size_t n, struct note *ret, struct mps_args **ret_args);
 

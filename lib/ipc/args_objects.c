@@ -1,7 +1,13 @@
 /*
  * The objects of this library as arguments: what travels is their descriptor, and the child makes a handle of its own of it.
+ * With a connection goes what has been read from it ahead.
  */
+#include <stdlib.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
 #include "ipc/args.h"
+#include "ipc/connection.h"
 #include "ipc/queue.h"
 
 int mps_args_add_shm(struct mps_args *args, const struct mps_shm *shm)
@@ -16,7 +22,18 @@ int mps_args_add_queue(struct mps_args *args, const struct mps_queue *queue)
 
 int mps_args_add_connection(struct mps_args *args, const struct mps_connection *connection)
 {
-	return args_add_fd(args, ARG_CONNECTION, mps_connection_fileno(connection));
+	AUTO_BUF unread = BUF_INIT;
+	int r = connection_unread(connection, &unread);
+	struct arg *a;
+
+	if (r == 0)
+		r = args_add_fd(args, ARG_CONNECTION, mps_connection_fileno(connection));
+	if (r < 0)
+		return r;
+	a = args_at(args, (size_t)r, ARG_CONNECTION);
+	a->n = unread.len;
+	a->p = buf_take(&unread);
+	return r;
 }
 
 /* The descriptor of the item becomes the object's. */
@@ -54,7 +71,7 @@ struct mps_connection *mps_args_connection(struct mps_args *args, size_t i)
 
 	if (a == NULL || a->object != NULL)
 		return a != NULL ? a->object : NULL;
-	return mps_connection_open(a->fd, &c) == 0 ? keep(a, c) : NULL;
+	return connection_reopen(a->fd, a->p, a->n, &c) == 0 ? keep(a, c) : NULL;
 }
 
 void args_close_object(struct arg *a)

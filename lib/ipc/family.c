@@ -18,8 +18,11 @@ static struct {
 	struct mps_process *children;
 	uint32_t counter;
 	bool ends_at_exit; /* a copy ends without the handlers of its original: it needs its own */
-	char identity[64];
-} family = { .lock = PTHREAD_MUTEX_INITIALIZER };
+	const char *identity;
+} family = { .lock = PTHREAD_MUTEX_INITIALIZER, .identity = "" };
+
+/* Of the thread that forks, where no function is needed to find it. */
+static _Thread_local bool forks __attribute__((tls_model("initial-exec")));
 
 void family_lock(void)
 {
@@ -31,14 +34,23 @@ void family_unlock(void)
 	pthread_mutex_unlock(&family.lock);
 }
 
-/* Nobody who held the lock is in a copy of the process. Our children are not the copy's: see reap(). */
+/*
+ * Nobody who held the lock is in a copy of the process. Our children are not the copy's: see reap(). Each page that a copy
+ * runs through or writes to costs it more than ten of these lines, so this calls nothing that it need not.
+ */
 static void on_fork(void)
 {
-	pthread_mutex_init(&family.lock, NULL);
+	family.lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
 	family.counter = 0;
 	family.ends_at_exit = false;
-	guard_forget();
-	forker_forget();
+	guard_forget(!forks);
+	forker_forget(!forks);
+	forks = false;
+}
+
+void family_forks(bool is_so)
+{
+	forks = is_so;
 }
 
 static void set_up(void)
@@ -48,11 +60,7 @@ static void set_up(void)
 
 void family_set_identity(const char *identity)
 {
-	/* Nothing that formats: the pages of that alone cost a copy more than all else here. */
-	size_t n = strnlen(identity, sizeof(family.identity) - 1);
-
-	memcpy(family.identity, identity, n);
-	family.identity[n] = '\0';
+	family.identity = identity;
 }
 
 int family_number(struct birth_number *ret)

@@ -14,6 +14,7 @@
 #include "mpsup.h"
 
 struct mps_child;
+struct note;
 struct mps_failure;
 struct mps_spawn;
 
@@ -59,7 +60,10 @@ void family_reap_all(void);
 /* As exit(3) does: daemons are terminated, the others waited for. */
 void family_end(void);
 /* Who we are to our children; "" = the first. */
+/* They stay: nothing is copied. */
 void family_set_identity(const char *identity);
+/* This thread makes a copy for a start, which closes what is not its own by itself. */
+void family_forks(bool forks);
 /* Held while the guard and the forkserver are looked at. In a forked process nobody holds it. */
 void family_lock(void);
 void family_unlock(void);
@@ -82,7 +86,7 @@ void guard_ensure(void);
 /* This process ends as it should. */
 void guard_dismiss(void);
 /* In a copy of the process. */
-void guard_forget(void);
+void guard_forget(bool closes);
 /* The role. */
 int guard_run(int argc, char **argv);
 extern const char guard_role[];
@@ -98,7 +102,7 @@ int forker_start(const struct mps_spawn *s, struct mps_child *ret_child,
 /* NULL: its current directory is ours. To be freed. */
 char *forker_cwd(void);
 void forker_end(void);
-void forker_forget(void);
+void forker_forget(bool closes);
 int forker_run(int argc, char **argv);
 extern const char forker_role[];
 
@@ -110,8 +114,14 @@ mps_target *target_find(const char *name);
 const char *target_name(mps_target *function);
 /* What a process that was made for a target does; argv: program, role, number of the note's descriptor, name. */
 int target_run(int argc, char **argv);
-/* For a fork: where the note is. */
-void target_set_note(const void *p, size_t n);
+/* For a fork the same, in the memory that is copied; argv is what it is called with. */
+struct copy {
+	char *argv[4];
+	const struct note *note;
+	struct mps_args *args;
+	mps_target *function;
+};
+int target_run_copy(int argc, char **argv);
 /* mps_init() has been called, so an image of this program can be something else. */
 bool target_is_ready(void);
 /* argv[0] of an image of this program. */

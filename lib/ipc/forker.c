@@ -20,6 +20,7 @@
 #include "base/limits.h"
 #include "ipc/args.h"
 #include "ipc/family.h"
+#include "ipc/tracker.h"
 #include "proc/forkserver.h"
 #include "proc/pidfd.h"
 #include "proc/spawn.h"
@@ -32,6 +33,9 @@ static struct {
 	int pidfd;
 	bool by_main;
 	struct stat cwd;
+	unsigned asking; /* starts that have been asked for and not answered */
+	pid_t *spares;	 /* children that wait for a start, or did; the last is the one that does */
+	size_t n_spares, cap;
 } server = { .sock = -1, .pidfd = -1 };
 
 static mps_target *preload;
@@ -61,16 +65,105 @@ char *forker_cwd(void)
 	return getcwd(NULL, 0);
 }
 
+/* ---------------------------------------------------------------------------------------------------- spares */
+
+/* All that have been told. Without memory one is a zombie until we end, if it comes to nothing. */
+static void hear_of_spares(void)
+{
+	struct forkserver_spare spare;
+
+	while (server.sock >= 0 &&
+	       recv(server.sock, &spare, sizeof(spare), MSG_DONTWAIT) == sizeof(spare)) {
+		if (server.n_spares == server.cap) {
+			pid_t *bigger =
+				reallocarray(server.spares, server.cap * 2 + 8, sizeof(*bigger));
+
+			if (bigger == NULL)
+				continue;
+			server.spares = bigger;
+			server.cap = server.cap * 2 + 8;
+		}
+		server.spares[server.n_spares++] = spare.pid;
+	}
+}
+
+/* It has become what a start has asked for. What it said of itself came before that. */
+static void spare_is_born(pid_t pid)
+{
+	size_t n = 0;
+
+	hear_of_spares();
+	for (size_t i = 0; i < server.n_spares; i++)
+		if (server.spares[i] != pid)
+			server.spares[n++] = server.spares[i];
+	server.n_spares = n;
+}
+
+/* Unless somebody has reaped it; if it is of use only when it has ended. False: it has not. */
+static bool end_spare(pid_t pid, bool is_of_use)
+{
+	siginfo_t si = { .si_pid = 0 };
+
+	if (waitid(P_PID, (id_t)pid, &si, WEXITED | WNOHANG) < 0 || si.si_pid != 0)
+		return true;
+	if (is_of_use)
+		return false;
+	kill(pid, SIGKILL); /* ours, as it is not reaped */
+	reap_hidden(pid, -1);
+	return true;
+}
+
+/* Of those that are not born all but so many of the last are of no use: while nobody waits for one to be born. */
+static void end_spares(size_t but)
+{
+	size_t left = 0;
+
+	if (server.asking > 0)
+		return;
+	for (size_t i = 0; i < server.n_spares; i++)
+		if (!end_spare(server.spares[i], i + but >= server.n_spares))
+			server.spares[left++] = server.spares[i];
+	server.n_spares = left;
+}
+
+/*
+ * The server is gone. Who it has made until then takes what was asked for last, or sees the end of the socket and ends, but
+ * says before who it is: that all have done so is seen by the end of it on our side.
+ */
+static void hear_the_last(void)
+{
+	enum { PATIENCE_S = 2 };
+	struct mps_time until = until_of(PATIENCE_S * MPS_NS_PER_S);
+	struct pollfd end = { .fd = server.sock };
+
+	if (server.sock < 0)
+		return;
+	shutdown(server.sock, SHUT_WR);
+	do
+		hear_of_spares();
+	while (poll(&end, 1, 0) == 0 && wait_readable(server.sock, until));
+	hear_of_spares();
+}
+
 static void forget(void)
 {
+	hear_the_last();
+	end_spares(0);
 	fd_close(&server.sock);
 	fd_close(&server.pidfd);
 	server.pid = 0;
 }
 
-void forker_forget(void)
+void forker_forget(bool closes)
 {
-	forget();
+	if (closes) {
+		fd_close(&server.sock);
+		fd_close(&server.pidfd);
+	}
+	server.sock = server.pidfd = -1;
+	server.pid = 0;
+	server.n_spares = 0;
+	server.asking = 0;
 	was_started = false;
 }
 
@@ -81,7 +174,8 @@ void forker_end(void)
 
 	if (server.pid == 0)
 		return;
-	fd_close(&server.sock);
+	hear_of_spares();
+	shutdown(server.sock, SHUT_RDWR);
 	if (server.pidfd < 0 || !wait_readable(server.pidfd, until_of(PATIENCE_S * MPS_NS_PER_S)))
 		pidfd_signal(server.pidfd, server.pid, SIGKILL);
 	reap_hidden(server.pid, server.pidfd);
@@ -123,10 +217,11 @@ static int start_image(int sock, struct mps_failure *ret_failure)
 	const struct mps_fd fds[] = {
 		{ 0, 0, 0 }, { 1, 1, 0 }, { 2, 2, 0 }, { FORKSERVER_FD, sock, 0 }
 	};
+	AUTO_FREE char **env = tracker_environ(environ);
 	struct mps_spawn s = {
 		.path = MPS_HOST_PATH,
 		.argv = argv,
-		.envp = environ,
+		.envp = env != NULL ? env : environ,
 		.session = MPS_SESSION_KEEP,
 		.umask = -1,
 		.mark = lineage_mark(0, false),
@@ -182,13 +277,16 @@ static void look_after(void)
 	if (server.pid == 0)
 		return;
 	poll(&p, 1, 0);
-	if (p.revents != 0)
+	if (p.revents & (POLLHUP | POLLERR))
 		reap_hidden(server.pid, server.pidfd);
 	else if (waitid(server.pidfd >= 0 ? P_PIDFD : P_PID,
 			(id_t)(server.pidfd >= 0 ? server.pidfd : server.pid), &si,
 			WEXITED | WNOHANG) == 0 &&
-		 si.si_pid == 0)
+		 si.si_pid == 0) {
+		hear_of_spares();
+		end_spares(1);
 		return;
+	}
 	forget();
 }
 
@@ -229,8 +327,12 @@ static int send_request(const struct mps_spawn *s, int error_fd)
 	return fd_send(server.sock, &(struct iovec){ b.p, b.len }, 1, fds, n);
 }
 
-/* The child says that it is there, then that it runs, by the end of the pipe. -ESRCH: nobody has come. */
-static int await_birth(int fd, struct mps_child *ret_child, struct mps_failure *ret_failure)
+/*
+ * The child says that it is there, then that it runs, by the end of the pipe. -ESRCH: nobody has come. *ret_pid, if not 0, is
+ * that of one who has, and is reaped on failure.
+ */
+static int await_birth(int fd, pid_t *ret_pid, struct mps_child *ret_child,
+		       struct mps_failure *ret_failure)
 {
 	struct mps_child c = MPS_CHILD_INIT;
 	struct pollfd p = { .fd = fd, .events = POLLIN };
@@ -242,6 +344,7 @@ static int await_birth(int fd, struct mps_child *ret_child, struct mps_failure *
 		if (r == 2) {
 			c.pid = ret_failure->error;
 			c.pidfd = pidfd_open_child(c.pid);
+			*ret_pid = c.pid;
 		}
 	} while (r == 0 || r == 2);
 	if (r < 0) {
@@ -260,6 +363,7 @@ static int ask(const struct mps_spawn *s, struct mps_child *ret_child,
 	       struct mps_failure *ret_failure)
 {
 	int ends[2], r = 0;
+	pid_t pid = 0;
 
 	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
 		return fail_step(ret_failure, MPS_STEP_PIPE, -errno);
@@ -273,10 +377,16 @@ static int ask(const struct mps_spawn *s, struct mps_child *ret_child,
 			fail_step(ret_failure, MPS_STEP_SERVER, r);
 		r = r == -EPIPE || r == -ECONNRESET ? -ESRCH : r;
 	}
+	server.asking += r == 0;
 	family_unlock();
 	close(ends[1]);
-	if (r == 0)
-		r = await_birth(ends[0], ret_child, ret_failure);
+	if (r == 0) {
+		r = await_birth(ends[0], &pid, ret_child, ret_failure);
+		family_lock();
+		spare_is_born(pid);
+		server.asking--;
+		family_unlock();
+	}
 	close(ends[0]);
 	return r;
 }

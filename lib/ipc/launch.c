@@ -72,17 +72,6 @@ static int await(struct mps_child *c, void *stack, struct mps_failure *ret_failu
 	}
 }
 
-/* A copy whose descriptors all are where they shall be: what is left to do cannot fail, so nobody waits for it. */
-static bool cannot_fail(const struct mps_spawn *s)
-{
-	if (s->method != MPS_METHOD_FORK || s->cwd != NULL)
-		return false;
-	for (size_t i = 0; i < s->n_fds; i++)
-		if (s->fds[i].fd != s->fds[i].child)
-			return false;
-	return true;
-}
-
 int launch(const struct mps_spawn *s, struct mps_child *ret_child, struct mps_failure *ret_failure)
 {
 	AUTO_FREE void *stack = NULL;
@@ -95,7 +84,7 @@ int launch(const struct mps_spawn *s, struct mps_child *ret_child, struct mps_fa
 	r = mps_spawn_start(s, stack, &c, &step);
 	if (r < 0)
 		return fail_step(ret_failure, step, r);
-	r = cannot_fail(s) ? 1 : await(&c, stack, ret_failure);
+	r = s->cannot_fail ? 1 : await(&c, stack, ret_failure);
 	fd_close(&c.exec_fd);
 	if (r < 0) {
 		reap_hidden(c.pid, c.pidfd);

@@ -270,9 +270,11 @@ void guard_dismiss(void)
 	fd_close(&guard.sock);
 }
 
-void guard_forget(void)
+void guard_forget(bool closes)
 {
-	fd_close(&guard.sock);
+	if (closes)
+		fd_close(&guard.sock);
+	guard.sock = -1;
 }
 
 static void await_end(int pidfd, bool *ret_dismissed)

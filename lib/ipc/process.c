@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/single_threaded.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,8 +19,12 @@
 #include "base/limits.h"
 #include "ipc/args.h"
 #include "ipc/family.h"
+#include "ipc/tracker.h"
 #include "proc/pidfd.h"
 #include "proc/spawn.h"
+
+/* A longer one goes in a file in memory, the making, passing on and reading of which take 30 us. */
+enum { NOTE_TEXT_MAX = 1024 };
 
 #define GRACE (10 * MPS_NS_PER_S)
 
@@ -39,13 +44,17 @@ struct start {
 	struct mps_process *p;
 	struct mps_spawn s;
 	struct mps_fd rows[KEEPER_FDS_MAX];
-	struct buf note;
+	struct buf note, text;
 	int note_fd; /* -1 = none */
 	int ends[2]; /* in place of a pidfd */
 	char *path;  /* what is executed */
 	char *cwd;   /* to be freed */
+	char **env;  /* too */
 	char number[12];
 	char *argv[5];
+	struct note head;
+	struct mps_args args; /* as the child has them, which copies us */
+	struct copy copy;
 };
 
 static int fail(const char *what, int error)
@@ -174,17 +183,30 @@ static int add_note_rows(struct start *st, int first)
 	int fds[KEEPER_FDS_MAX], r = 0;
 	size_t n = args_fds(st->o->args, fds, ARRAY_SIZE(fds));
 
-	if (st->method != MPS_START_FORK) {
+	if (st->argv[2] == st->number) {
 		st->note_fd = mps_seal(st->note.p, st->note.len);
 		if (st->note_fd < 0)
 			return fail("memfd", st->note_fd);
-		r = add_row(st, first++, st->note_fd);
+		r = add_row(st, first - 1, st->note_fd);
 	}
 	if (n > ARRAY_SIZE(fds))
 		return fail("set up descriptors", -EMFILE);
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = add_row(st, first++, fds[i]);
 	return r;
+}
+
+static int prepare_copy(struct start *st, const struct note *note)
+{
+	if (!args_view(st->o->args, note->first_fd, &st->args))
+		return fail("arguments", -ENOMEM);
+	st->head = *note;
+	st->copy = (struct copy){ .argv = { target_program(), (char *)target_role, st->p->name },
+				  .note = &st->head,
+				  .args = &st->args,
+				  .function = st->o->target };
+	st->s.argv = st->copy.argv;
+	return add_note_rows(st, note->first_fd);
 }
 
 static int prepare_target(struct start *st, const struct birth_number *number)
@@ -208,24 +230,41 @@ static int prepare_target(struct start *st, const struct birth_number *number)
 	if (r < 0)
 		return r;
 	note.first_fd = next_number(st) + !forks;
+	if (forks)
+		return prepare_copy(st, &note);
 	snprintf(st->number, sizeof(st->number), "%d", next_number(st));
 	note_encode(&note, st->o->args, &st->note);
-	if (st->note.failed)
-		return fail("arguments", -ENOMEM);
 	st->argv[0] = target_program();
 	st->argv[1] = (char *)target_role;
 	st->argv[2] = st->number;
 	st->argv[3] = st->p->name;
+	if (st->method == MPS_START_FORKSERVER && st->note.len <= NOTE_TEXT_MAX) {
+		note_to_text(&st->note, &st->text);
+		st->argv[2] = st->text.p;
+	}
+	if (st->note.failed || st->text.failed)
+		return fail("arguments", -ENOMEM);
 	st->s.argv = st->argv;
 	st->s.path = MPS_HOST_PATH;
-	return add_note_rows(st, next_number(st));
+	return add_note_rows(st, note.first_fd);
 }
 
 static unsigned count_threads(void)
 {
 	struct stat st;
 
+	if (__libc_single_threaded)
+		return 1;
 	return stat("/proc/self/task", &st) == 0 && st.st_nlink > 2 ? (unsigned)st.st_nlink - 2 : 1;
+}
+
+/* Then what is left to the child cannot fail, so nobody waits for it. */
+static bool is_in_place(const struct start *st)
+{
+	for (size_t i = 0; i < st->s.n_fds; i++)
+		if (st->rows[i].fd != st->rows[i].child)
+			return false;
+	return true;
 }
 
 static int prepare_fork(struct start *st)
@@ -234,8 +273,8 @@ static int prepare_fork(struct start *st)
 		return fail("fork while there are other threads", -EBUSY);
 	st->s.method = MPS_METHOD_FORK;
 	st->s.symbol = target_role;
-	st->s.function = target_run;
-	target_set_note(st->note.p, st->note.len);
+	st->s.function = target_run_copy;
+	st->s.cannot_fail = st->o->cwd == NULL && is_in_place(st);
 	fflush(NULL); /* or both would write it */
 	return 0;
 }
@@ -254,12 +293,15 @@ static void prepare_forkserver(struct start *st)
 /* Without pidfds: a pipe whose write end is open as long as the child is, and all that have inherited it. */
 static int prepare_sentinel(struct start *st)
 {
-	int fd = pidfd_open_checked(getpid());
+	static _Atomic bool has_pidfds;
+	int fd = has_pidfds ? -1 : pidfd_open_checked(getpid());
 
 	if (fd >= 0) {
 		close(fd);
-		return 0;
+		has_pidfds = true;
 	}
+	if (has_pidfds)
+		return 0;
 	if (pipe2(st->ends, O_CLOEXEC) < 0)
 		return fail("pipe", -errno);
 	return add_row(st, next_number(st), st->ends[1]);
@@ -276,6 +318,8 @@ static int prepare(struct start *st, const struct birth_number *number)
 		return r;
 	st->s.fds = st->rows;
 	st->s.envp = (char **)(o->env != NULL ? o->env : environ);
+	if (st->method != MPS_START_FORK && (st->env = tracker_environ(st->s.envp)) != NULL)
+		st->s.envp = st->env;
 	st->s.cwd = o->cwd;
 	st->s.session = MPS_SESSION_KEEP;
 	st->s.umask = -1;
@@ -314,9 +358,12 @@ static int run(struct start *st)
 {
 	struct mps_child child = MPS_CHILD_INIT;
 	struct mps_failure failure = { 0 };
-	int r = st->method == MPS_START_FORKSERVER ? forker_start(&st->s, &child, &failure)
-						   : launch(&st->s, &child, &failure);
+	int r;
 
+	family_forks(st->method == MPS_START_FORK);
+	r = st->method == MPS_START_FORKSERVER ? forker_start(&st->s, &child, &failure)
+					       : launch(&st->s, &child, &failure);
+	family_forks(false);
 	if (r < 0)
 		return fail_by(st, &failure, r);
 	st->p->pid = child.pid;
@@ -328,13 +375,15 @@ static int run(struct start *st)
 
 static void fini(struct start *st)
 {
-	target_set_note(NULL, 0);
 	fd_close(&st->note_fd);
 	fd_close(&st->ends[0]);
 	fd_close(&st->ends[1]);
 	free(st->path);
 	free(st->cwd);
+	free(st->env);
+	free(st->args.items);
 	buf_fini(&st->note);
+	buf_fini(&st->text);
 }
 
 static bool is_possible(const struct mps_process_options *o, enum mps_start_method method)

@@ -31,12 +31,6 @@ static struct {
 	pid_t parent;
 } self = { "main", 0 };
 
-/* Of a fork: written by it in memory, not into a memfd. */
-static _Thread_local struct {
-	const void *p;
-	size_t n;
-} own_note;
-
 const char target_role[] = "--mpsup-target";
 
 /* --------------------------------------------------------------------------------------------------- the table */
@@ -90,12 +84,6 @@ enum mps_start_method mps_get_start_method(void)
 	return method != MPS_START_DEFAULT ? method : MPS_START_SPAWN;
 }
 
-void target_set_note(const void *p, size_t n)
-{
-	own_note.p = p;
-	own_note.n = n;
-}
-
 bool target_is_ready(void)
 {
 	return ready;
@@ -106,16 +94,29 @@ char *target_program(void)
 	return program_invocation_name != NULL ? program_invocation_name : (char *)"mpsup";
 }
 
-/* Where the note is: in memory, or behind the descriptor of that number. 0 or -errno. */
+/* It stays, as the one that is mapped. */
+static int read_text(const char *text, struct note *ret, struct mps_args **ret_args)
+{
+	size_t n = strlen(text) / 2;
+	uint8_t *p = malloc(n);
+	int r = p == NULL ? -ENOMEM : note_from_text(text, p) ? 0 : -EBADMSG;
+
+	if (r == 0)
+		r = note_decode(p, n, ret, ret_args);
+	if (r < 0)
+		free(p);
+	return r;
+}
+
+/* The note, or that behind the descriptor of that number. 0 or -errno. */
 static int read_note(const char *number, struct note *ret, struct mps_args **ret_args)
 {
-	int fd, r;
+	int fd = atoi(number), r;
 	void *p;
 	size_t n;
 
-	if (own_note.p != NULL)
-		return note_decode(own_note.p, own_note.n, ret, ret_args);
-	fd = atoi(number);
+	if (number[0] >= 'a')
+		return read_text(number, ret, ret_args);
 	r = mps_unseal(fd, SIZE_MAX / 2, &p, &n);
 	if (r < 0)
 		return r;
@@ -140,25 +141,36 @@ static bool bear(const struct note *note)
 	return !note->needs_parent || getppid() == note->parent;
 }
 
+static int call(const struct note *note, mps_target *function, struct mps_args *args)
+{
+	cloexec_from(3);
+	family_set_identity(note->identity);
+	self.name = note->name;
+	self.parent = note->parent;
+	return function != NULL ? function(args) : STATUS_FAILED;
+}
+
 int target_run(int argc, char **argv)
 {
 	struct mps_args *args;
-	mps_target *function;
 	struct note note;
 	int r;
 
-	if (argc < 3 || read_note(argv[2], &note, &args) < 0)
+	if (argc < 3 || read_note(argv[2], &note, &args) < 0 || !bear(&note))
 		return STATUS_FAILED;
-	own_note.p = NULL;
-	if (!bear(&note))
-		return STATUS_FAILED;
-	cloexec_from(3);
-	family_set_identity(note.identity);
-	self.name = note.name;
-	self.parent = note.parent;
-	function = target_find(note.target);
-	r = function != NULL ? function(args) : STATUS_FAILED;
+	r = call(&note, target_find(note.target), args);
 	mps_args_free(args);
+	return r;
+}
+
+/* Its memory is the parent's still: to give that back would only copy it. */
+int target_run_copy(int argc, char **argv)
+{
+	const struct copy *c = (const void *)argv;
+	int r = call(c->note, c->function, c->args);
+
+	(void)argc;
+	args_close(c->args);
 	return r;
 }
 

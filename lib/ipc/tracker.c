@@ -15,6 +15,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/runtime.h"
+#include "base/strv.h"
 #include "mpsup.h"
 #include "proc/tree.h"
 #include "track/client.h"
@@ -117,6 +118,44 @@ int tracker_say(enum track_verb verb, enum track_type type, const char *name)
 const char *tracker_socket(void)
 {
 	return atomic_load(&own);
+}
+
+/* Who was given another than ours is to have that. */
+static bool is_ours(const char *value)
+{
+	const char *set = getenv("MPSUP_TRACKER");
+
+	return set != NULL && strcmp(value, set) == 0;
+}
+
+char **tracker_environ(char **env)
+{
+	static const char variable[] = "MPSUP_TRACKER=";
+	const char *socket = tracker_socket();
+	size_t n = strv_length(env), kept = 0, length;
+	char **list, *text;
+
+	if (socket == NULL)
+		return NULL;
+	length = strlen(socket) + sizeof(variable);
+	list = malloc((n + 2) * sizeof(*list) + length);
+	if (list == NULL)
+		return NULL;
+	text = (char *)(list + n + 2);
+	for (size_t i = 0; i < n; i++) {
+		bool is_it = str_is_prefix(variable, env[i]);
+
+		if (is_it && !is_ours(env[i] + sizeof(variable) - 1)) {
+			free(list);
+			return NULL;
+		}
+		if (!is_it)
+			list[kept++] = env[i];
+	}
+	snprintf(text, length, "%s%s", variable, socket);
+	list[kept++] = text;
+	list[kept] = NULL;
+	return list;
 }
 
 void tracker_made(enum track_type type, const char *name)

@@ -16,6 +16,11 @@ void tracker_made(enum track_type type, const char *name);
 
 /* What MPSUP_TRACKER is to be in processes that we start: our own tracker's socket. NULL: as it is in ours. */
 const char *tracker_socket(void);
+/*
+ * For those: env with that in it, if env has what ours has. A list to be freed, of one piece but for the strings of env. NULL:
+ * nothing is to be changed, or there is no memory for it.
+ */
+char **tracker_environ(char **env);
 
 /* ------------------------------------------------------------------------------------------- tracker_start.c */
 /*

@@ -73,6 +73,7 @@ void holding_drop(struct tracker *t, struct holding *h)
 	if (t->homeless.maker.holding == h)
 		t->homeless.maker.holding = NULL;
 	walk_drop(t, h);
+	free(h->folder);
 	free(h->name);
 	free(h);
 }
@@ -132,20 +133,39 @@ static void keep(struct tracker *t, struct track_record *r)
 	track_give(r, holding_rest(t, h));
 }
 
-static enum object_state unlink_one(struct track_record *r)
+/* False: a folder, of which the turn was too short for all. */
+static bool unlink_one(struct tracker *t, struct track_record *r, enum object_state *ret)
 {
-	if (!tracker_knows(r) && !object_settle(r))
-		return OBJECT_FOREIGN;
-	return object_unlink(r);
+	struct holding *h = holding_of(r);
+	bool is_new = !tracker_knows(r);
+
+	if (is_new && !object_settle(r)) {
+		*ret = OBJECT_FOREIGN;
+		return true;
+	}
+	/* Before it has another name for a moment: should we be killed then, the next one looks for it by what it is. */
+	if (is_new && tracker_knows(r)) {
+		track_journal_add(&t->journal, r);
+		track_journal_flush(&t->journal, &t->registry);
+	}
+	if (r->type == TRACK_FOLDER && h->folder == NULL)
+		h->folder = calloc(1, sizeof(*h->folder));
+	if (r->type == TRACK_FOLDER && h->folder != NULL)
+		return object_unlink_some(r, h->folder, t->turn_until, ret);
+	*ret = object_unlink(r);
+	return true;
 }
 
-/* Asks and unlinks; afterwards it is no more, or in its holding's list of what is to be asked again. */
-static void end_one(struct keeper *k, struct track_record *r)
+/* Asks and unlinks; afterwards it is no more, or in its holding's list of what is to be asked again. False: not yet. */
+static bool end_one(struct keeper *k, struct track_record *r)
 {
 	struct tracker *t = k->tracker;
 	struct holding *h = holding_of(r);
+	enum object_state state;
 
-	switch (unlink_one(r)) {
+	if (!unlink_one(t, r, &state))
+		return false;
+	switch (state) {
 	case OBJECT_FREE:
 		h->n_cleaned++;
 		leak_tell(k, r);
@@ -160,12 +180,13 @@ static void end_one(struct keeper *k, struct track_record *r)
 		keep(t, r);
 		break;
 	}
+	return true;
 }
 
 /* ------------------------------------------------------------------------------------------- end of an instance */
 
-/* A record of an ended instance, as its program wants it. */
-static void work_off(struct keeper *k, struct holding *h)
+/* A record of an ended instance, as its program wants it. False: the time is up. */
+static bool work_off(struct keeper *k, struct holding *h)
 {
 	struct track_record *r = h->lists[LIVE].owner.first;
 
@@ -174,7 +195,8 @@ static void work_off(struct keeper *k, struct holding *h)
 	else if (h->cleanup == KEEPER_CLEAN_SHUTDOWN || h->leave)
 		keep(k->tracker, r);
 	else
-		end_one(k, r);
+		return end_one(k, r);
+	return true;
 }
 
 /* A part of them. True when none is left. */
@@ -183,7 +205,8 @@ static bool work_on(struct keeper *k, struct holding *h)
 	for (int i = 0; i < AT_ONCE; i++) {
 		if (h->lists[LIVE].owner.n == 0)
 			return true;
-		work_off(k, h);
+		if (!work_off(k, h))
+			return false;
 	}
 	return h->lists[LIVE].owner.n == 0;
 }
@@ -348,8 +371,13 @@ static void end_last(struct keeper *k, struct track_record *r)
 {
 	struct tracker *t = k->tracker;
 	struct holding *h = holding_of(r);
-	enum object_state state = object_has_creator(r) ? OBJECT_USED : unlink_one(r);
-	int error = errno;
+	enum object_state state = OBJECT_USED;
+	int error;
+
+	while (!object_has_creator(r) &&
+	       !unlink_one(t, r, &state)) /* there is no turn to be over */
+		;
+	error = errno;
 
 	if (state == OBJECT_FREE) {
 		h->n_cleaned++;

@@ -101,14 +101,18 @@ static bool may_change(const struct sender *s, struct track_record *r)
 	return state == OBJECT_ABSENT || state == OBJECT_FOREIGN;
 }
 
-/* He has told of it before, or inotify has: nothing is new. */
+/*
+ * It is there and on record already, so nothing is new: whoever has told of it last has not made it. Files and folders
+ * are his who has told last.
+ */
 static bool is_known(const struct sender *s, const struct track_record *r)
 {
 	struct track_identity now;
 
-	return holding_of(r) == s->holding && tracker_knows(r) &&
-	       object_identify(r->type, r->name, &now) && now.ino == r->identity.ino &&
-	       now.born_ns == r->identity.born_ns;
+	if ((r->type == TRACK_FILE || r->type == TRACK_FOLDER) && holding_of(r) != s->holding)
+		return false;
+	return tracker_knows(r) && object_identify(r->type, r->name, &now) &&
+	       now.ino == r->identity.ino && now.born_ns == r->identity.born_ns;
 }
 
 struct track_record *track_record(struct tracker *t, const struct sender *s, enum track_type type,

@@ -51,7 +51,8 @@ struct holding {
 	uint32_t pass;
 	uint32_t n_cleaned;
 	struct owned lists[N_LISTS];
-	struct client *clients; /* connections that its processes have made */
+	struct object_walk *folder; /* one that is being unlinked; NULL = none was yet */
+	struct client *clients;	    /* connections that its processes have made */
 	struct holding *next_ending, *next_dirty;
 	struct holding *next_kept, **at_kept;
 };

@@ -19,9 +19,6 @@
 #include "proc/entry.h"
 #include "proc/raw.h"
 
-/* The kernel's struct sigaction with everything 0: SIG_DFL. Larger than any machine's. */
-static const uint64_t default_action[8];
-
 /* The handler is its first member. */
 static const unsigned long ignoring_action[16] = { (unsigned long)SIG_IGN };
 
@@ -29,7 +26,7 @@ enum { KERNEL_SIGSET_SIZE = 8 };
 
 static void tell(int error_fd, const struct mps_failure *what)
 {
-	while (raw3(SYS_write, error_fd, RAW(what), sizeof(*what)) == -EINTR)
+	while (error_fd >= 0 && raw3(SYS_write, error_fd, RAW(what), sizeof(*what)) == -EINTR)
 		;
 }
 
@@ -52,6 +49,9 @@ static void fail(int error_fd, enum mps_step step, long error)
 
 void mps_reset_signals(void)
 {
+	/* The kernel's struct sigaction: SIG_DFL. Larger than any machine's; here, where no page is touched for it. */
+	const uint64_t default_action[8] = { 0 };
+
 	for (int sig = 1; sig < NSIG; sig++) /* KILL and STOP say EINVAL */
 		raw4(SYS_rt_sigaction, sig, RAW(default_action), 0, KERNEL_SIGSET_SIZE);
 }
@@ -155,7 +155,7 @@ static long set_fds(const struct mps_spawn *s, int *error_fd, pid_t maker)
 
 	if (s->n_fds > KEEPER_FDS_MAX)
 		return -EMFILE;
-	if (*error_fd < end) {
+	if (*error_fd >= 0 && *error_fd < end) {
 		r = raw3(SYS_fcntl, *error_fd, F_DUPFD_CLOEXEC, end);
 		if (r < 0)
 			return r;
@@ -229,7 +229,8 @@ static void call_entry(const struct mps_spawn *s, int error_fd)
 {
 	if (s->set_user)
 		raw2(SYS_prctl, PR_SET_DUMPABLE, 1);
-	environ = (char **)s->envp;
+	if (environ != s->envp) /* a page that is not written is not copied */
+		environ = (char **)s->envp;
 	if (s->method == MPS_METHOD_FORKSERVER || s->function != NULL)
 		mps_entry_spare_destructors();
 	if (s->function != NULL)

@@ -90,7 +90,8 @@ static _Noreturn void call(mps_entry *function, char **argv, int error_fd)
 {
 	int argc = 0;
 
-	fd_close(&error_fd);
+	if (error_fd >= 0)
+		close(error_fd);
 	while (argv[argc] != NULL)
 		argc++;
 	exit(function(argc, argv));

@@ -63,8 +63,9 @@ struct loaded {
 
 struct forkserver {
 	int sock;
-	int spare;   /* where one speaks, -1 = there is none */
-	bool yields; /* see there */
+	int spare;	     /* where one speaks, -1 = there is none */
+	bool yields;	     /* see there */
+	mps_entry *function; /* NULL: it is an object's */
 	struct buf spare_title;
 	struct loaded *loaded;
 	size_t n_loaded;
@@ -243,46 +244,6 @@ static int take(struct forkserver *f, struct mps_spawn *ret)
 	return read_spawn(f, &r, &w, ret);
 }
 
-/* ------------------------------------------------------------------------------------------------- direct */
-
-static int status_after(int error);
-
-static void start(struct forkserver *f, struct mps_spawn *s, mps_entry *function)
-{
-	struct mps_birth birth = {
-		.error_fd = f->fds[0], .maker = getpid(), .parent = getppid(), .announces = true
-	};
-	pid_t pid;
-
-	s->function = function;
-	pid = mps_fork_sibling();
-	if (pid == 0)
-		mps_child_run(s, &birth);
-	if (pid < 0)
-		write_failure(f, MPS_STEP_FORK, (int)-pid);
-}
-
-int forkserver_serve(int sock, mps_entry *function)
-{
-	struct forkserver f = { .sock = sock, .spare = -1, .in = malloc(KEEPER_MSG_MAX) };
-	int e = f.in != NULL ? 0 : -EPIPE;
-
-	while (e == 0) {
-		struct mps_spawn s;
-
-		e = take(&f, &s);
-		if (e == 0)
-			start(&f, &s, function);
-		if (e == -EMFILE) {
-			write_failure(&f, MPS_STEP_RECEIVE, EMFILE);
-			e = 0;
-		}
-		drop(&f);
-	}
-	fini(&f);
-	return e == -EPIPE ? 0 : status_after(e);
-}
-
 /* ------------------------------------------------------------------------------------------------- spares */
 
 /*
@@ -360,6 +321,16 @@ static void forget_signals(void)
 		;
 }
 
+/* To a starter that may have children whom it does not know of. */
+static void say_spare(const struct forkserver *f, pid_t pid)
+{
+	const struct forkserver_spare word = { pid };
+
+	while (send(f->sock, &word, sizeof(word), MSG_NOSIGNAL | MSG_DONTWAIT) < 0 &&
+	       errno == EINTR)
+		;
+}
+
 /*
  * The life of a copy that is made ahead, so that no start waits for a fork: it takes the next request itself, and becomes
  * what that asks for. Its end of the pipe goes with all else that it has no use for then.
@@ -370,10 +341,15 @@ static _Noreturn void be_spare(struct forkserver *f, int tell, struct mps_birth 
 	int e;
 
 	fd_close(&f->spare);
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (f->function == NULL) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		title_put(f->spare_title.p);
+	} else { /* and its parent may be a thread that ends */
+		say_spare(f, getpid());
+		mps_reset_signals();
+	}
 	if (f->yields)
 		sched_setscheduler(0, SCHED_OTHER, &(struct sched_param){ 0 });
-	title_put(f->spare_title.p);
 	rehearse(f);
 	speak(tell, SPARE_READY);
 	e = take(f, &s);
@@ -384,7 +360,7 @@ static _Noreturn void be_spare(struct forkserver *f, int tell, struct mps_birth 
 	if (e < 0)
 		_exit(0);
 	if (s.symbol != NULL)
-		s.function = mps_entry_find(s.path, s.symbol);
+		s.function = f->function != NULL ? f->function : mps_entry_find(s.path, s.symbol);
 	forget_signals();
 	birth->error_fd = f->fds[0];
 	mps_child_run(&s, birth);
@@ -405,10 +381,12 @@ static int make_spare(struct forkserver *f)
 	if (pid == 0)
 		be_spare(f, ends[1], &birth);
 	close(ends[1]);
-	if (pid > 0)
-		return hear(f) == SPARE_READY ? 0 : -EAGAIN;
+	if (pid > 0 && hear(f) == SPARE_READY)
+		return 0;
+	if (pid > 0 && f->function != NULL) /* it may have come to its end before it could */
+		say_spare(f, pid);
 	fd_close(&f->spare);
-	return pid;
+	return pid > 0 ? -EAGAIN : pid;
 }
 
 /* Waits for a word of the spare, or for `events`. False: nobody is there any more, and the spare has seen it too. */
@@ -479,6 +457,20 @@ int forkserver_run(char **argv, int sock)
 	f.in = malloc(KEEPER_MSG_MAX);
 	if (f.in != NULL && !f.spare_title.failed && preload(&f, argv + 1)) {
 		say(&f, NULL);
+		yield_to_spares(&f);
+		status = serve(&f);
+	}
+	fini(&f);
+	return status;
+}
+
+int forkserver_serve(int sock, mps_entry *function)
+{
+	struct forkserver f = { .sock = sock, .spare = -1, .function = function };
+	int status = 1;
+
+	f.in = malloc(KEEPER_MSG_MAX);
+	if (f.in != NULL) {
 		yield_to_spares(&f);
 		status = serve(&f);
 	}

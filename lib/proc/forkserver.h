@@ -48,9 +48,12 @@ int forkserver_run(char **argv, int sock);
 
 /*
  * The same without objects, for a program of its own: each start is a copy that calls `function` with the argv that was
- * asked for. The copy is forked when it is asked for, so that the starter knows all of its children. With all signals
- * blocked. Its exit status.
+ * asked for. Its starter may have other children, and is told of each copy that waits for a request before that can take
+ * one, by the copy itself in a datagram. With all signals blocked. Its exit status.
  */
+struct forkserver_spare {
+	int32_t pid;
+};
 int forkserver_serve(int sock, int (*function)(int argc, char **argv));
 
 #endif

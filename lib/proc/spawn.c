@@ -199,9 +199,9 @@ int mps_spawn_start(const struct mps_spawn *s, void *stack, struct mps_child *re
 	struct mps_child child = MPS_CHILD_INIT;
 	struct birth birth = { .s = s, .b = { .maker = getpid(), .parent = getpid() } };
 	uint64_t all = UINT64_MAX, old;
-	int ends[2];
+	int ends[2] = { -1, -1 };
 
-	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0) {
+	if (!s->cannot_fail && pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0) {
 		*ret_step = MPS_STEP_PIPE;
 		return -errno;
 	}
@@ -249,12 +249,16 @@ int mps_spawn_result(int exec_fd, struct mps_failure *ret_failure)
  * CLONE_PARENT, which libc's fork() does not know: one fork where a double fork would be two, and the child falls to the
  * thread that started us, as if it had been started there. Its exit signal is that of ours (clone(2)). CLONE_CHILD_SETTID
  * does for libc's cached thread id what fork() does; where the kernel cannot tell where that lies (it is built without
- * CONFIG_CHECKPOINT_RESTORE) it stays stale.
+ * CONFIG_CHECKPOINT_RESTORE) it stays stale. Nor does the kernel copy where the robust mutexes are that a thread holds
+ * (set_robust_list(2)): without that nobody would hear of a child that dies holding one.
  */
 static pid_t clone_sibling(void)
 {
 	struct clone_args args;
 	int *tid = NULL;
+	void *robust = NULL;
+	size_t size = 0;
+	pid_t pid;
 
 	memset(&args, 0, sizeof(args));
 	args.flags = CLONE_PARENT;
@@ -262,7 +266,11 @@ static pid_t clone_sibling(void)
 		args.flags |= CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID;
 		args.child_tid = (uintptr_t)tid;
 	}
-	return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+	syscall(SYS_get_robust_list, 0, &robust, &size);
+	pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+	if (pid == 0 && robust != NULL)
+		raw2(SYS_set_robust_list, RAW(robust), (long)size);
+	return pid;
 }
 
 pid_t mps_fork_sibling(void)

@@ -84,6 +84,7 @@ struct mps_spawn {
 	bool renew;
 	int pdeathsig; /* signal when the starting thread dies, 0 = none; prctl(2) PR_SET_PDEATHSIG */
 	uint64_t tag; /* mark of lineage, 0 = none; see tag.h */
+	bool cannot_fail; /* once it is forked: so nobody tells and nobody listens, there is no exec_fd */
 	bool signals_are_default; /* the starter promises that it ignores and catches nothing: 64 system calls less */
 };
 

@@ -32,8 +32,17 @@ void look_fini(struct look *l);
 int file_look(enum track_type type, const char *name, struct look *ret);
 int sysv_look(enum track_type type, const char *name, struct look *ret);
 
-/* Of what has been looked at, and is the record's. With `unlink` what is free goes. */
-enum object_state file_ask(const struct track_record *record, const struct look *now, bool unlink);
+/* What is to be done with it, and of a folder how far; `walk` is NULL where that is to be done at once. */
+struct task {
+	bool unlink; /* what is free goes */
+	struct object_walk *walk;
+	struct mps_time until;
+	bool paused; /* the time was up; the answer is none */
+};
+
+/* Of what has been looked at, and is the record's. */
+enum object_state file_ask(const struct track_record *record, const struct look *now,
+			   struct task *task);
 /* Of a record that is of no SysV object, and of nothing that has its name: hidden by us when we were killed? ABSENT: no. */
 enum object_state file_ask_hidden(const struct track_record *record, bool unlink);
 enum object_state sysv_ask(const struct track_record *record, bool unlink);

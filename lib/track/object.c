@@ -77,6 +77,11 @@ bool object_settle(struct track_record *record)
 	return true;
 }
 
+bool object_learn(struct track_record *record)
+{
+	return !is_set(&record->identity) && object_settle(record) && is_set(&record->identity);
+}
+
 /* Mostly it is about to be made; then it is known when it is there. Cheaper than to look for what it is. */
 static bool is_absent(enum track_type type, const char *name)
 {
@@ -122,13 +127,13 @@ static enum object_state ask_hidden(const struct track_record *record, bool unli
 	return state != OBJECT_ABSENT ? state : otherwise;
 }
 
-static enum object_state ask(struct track_record *record, bool unlink)
+static enum object_state ask(struct track_record *record, struct task *task)
 {
 	AUTO_LOOK now = LOOK_INIT;
 	int r = look(record->type, record->name, &now);
 
 	if (r == -ENOENT)
-		return ask_hidden(record, unlink, OBJECT_ABSENT);
+		return ask_hidden(record, task->unlink, OBJECT_ABSENT);
 	if (r < 0) {
 		errno = -r;
 		return OBJECT_UNKNOWN;
@@ -136,19 +141,32 @@ static enum object_state ask(struct track_record *record, bool unlink)
 	if (!is_set(&record->identity) && may_be(record, &now))
 		record->identity = now.identity;
 	if (!is_set(&record->identity) || !is_same(record, &now))
-		return ask_hidden(record, unlink, OBJECT_FOREIGN);
-	return track_type_is_sysv(record->type) ? sysv_ask(record, unlink)
-						: file_ask(record, &now, unlink);
+		return ask_hidden(record, task->unlink, OBJECT_FOREIGN);
+	return track_type_is_sysv(record->type) ? sysv_ask(record, task->unlink)
+						: file_ask(record, &now, task);
 }
 
 enum object_state object_ask(struct track_record *record)
 {
-	return ask(record, false);
+	return ask(record, &(struct task){ .unlink = false });
 }
 
 enum object_state object_unlink(struct track_record *record)
 {
-	return ask(record, true);
+	return ask(record, &(struct task){ .unlink = true });
+}
+
+bool object_unlink_some(struct track_record *record, struct object_walk *walk,
+			struct mps_time until, enum object_state *ret)
+{
+	struct task task = { .unlink = true, .walk = walk, .until = until };
+	enum object_state state = ask(record, &task);
+
+	if (task.paused)
+		return false;
+	*walk = (struct object_walk){ 0 }; /* whoever asks again asks for all of it */
+	*ret = state;
+	return true;
 }
 
 static bool has_mqueue_folder(void)

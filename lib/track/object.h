@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 
+#include "base/mtime.h"
 #include "track/registry.h"
 
 enum object_state {
@@ -25,6 +26,8 @@ bool object_identify(enum track_type type, const char *name, struct track_identi
  * the record is of nothing.
  */
 bool object_settle(struct track_record *record);
+/* The same; true: it had none and has one now, which is not in the journal yet. */
+bool object_learn(struct track_record *record);
 
 /*
  * The same for a record that was just added, before its object is made or, of files and folders, mostly after: false where
@@ -48,6 +51,25 @@ enum object_state object_ask(struct track_record *record);
  */
 #define OBJECT_HIDDEN ".mpsup-"
 enum object_state object_unlink(struct track_record *record);
+
+/* How far it has come with a folder. Zeroed at first; of another folder it begins anew by itself. */
+struct object_walk {
+	struct track_identity of;
+	bool unlinks;  /* all was asked */
+	bool searched; /* .. by a look into /proc */
+	unsigned depth;
+	struct {
+		long at; /* telldir(3) */
+		uint64_t ino;
+	} levels[TRACK_FOLDER_DEPTH_MAX];
+};
+
+/*
+ * As object_unlink(), but a folder in parts. False: the time is up, and it is to be called again with the same walk. Each
+ * call gets on, however late it is.
+ */
+bool object_unlink_some(struct track_record *record, struct object_walk *walk,
+			struct mps_time until, enum object_state *ret);
 
 /*
  * sem_open(3) makes /dev/shm/sem.XXXXXX and links it to the name; killed in between, it leaves that. Each such file that

@@ -45,6 +45,9 @@ struct walk {
 	bool unlink;
 	bool searched;	  /* there are no leases, and /proc has nobody who uses anything in it */
 	const char *root; /* its path as the kernel has it */
+	struct task *task;
+	bool resumes;	/* on the way to where it was when the time was up */
+	bool has_begun; /* something was done in this part of it */
 };
 
 static enum object_state unknown(int r)
@@ -319,17 +322,60 @@ static enum object_state entry(int dir, const char *name, unsigned depth, struct
 				    : special(dir, name, &st, w->unlink);
 }
 
+/* To the entry that was next in this folder. What has gone from there meanwhile, or come, is asked when it is unlinked. */
+static void resume(DIR *dir, unsigned depth, struct walk *w)
+{
+	if (w->resumes && depth < w->task->walk->depth)
+		seekdir(dir, w->task->walk->levels[depth].at);
+	else
+		w->resumes = false;
+}
+
+/* It is another one than that into which we had gone. */
+static void check_way(const struct dirent *e, unsigned depth, struct walk *w)
+{
+	if (w->resumes && e->d_ino != w->task->walk->levels[depth].ino)
+		w->resumes = false;
+}
+
+static bool is_time_up(struct walk *w)
+{
+	if (w->task->walk == NULL || !w->has_begun || mps_now().ns < w->task->until.ns)
+		return false;
+	w->task->paused = true;
+	w->task->walk->depth = 0;
+	return true;
+}
+
+static void remember(struct walk *w, unsigned depth, long at, uint64_t ino)
+{
+	struct object_walk *to = w->task->walk;
+
+	to->levels[depth].at = at;
+	to->levels[depth].ino = ino;
+	if (to->depth <= depth)
+		to->depth = depth + 1;
+}
+
 /* What the first one says that is not free. */
 static enum object_state entries(DIR *dir, unsigned depth, struct walk *w)
 {
+	enum object_state state = OBJECT_FREE;
 	const struct dirent *e;
+	long at;
 
-	while ((e = readdir(dir)) != NULL) {
-		enum object_state state;
-
+	resume(dir, depth, w);
+	while (at = telldir(dir), (e = readdir(dir)) != NULL) {
 		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
 			continue;
-		state = entry(dirfd(dir), e->d_name, depth, w);
+		check_way(e, depth, w);
+		if (!is_time_up(w))
+			state = entry(dirfd(dir), e->d_name, depth, w);
+		if (w->task->paused) {
+			remember(w, depth, at, e->d_ino);
+			return state;
+		}
+		w->has_begun = true;
 		if (state != OBJECT_FREE && state != OBJECT_ABSENT)
 			return state;
 	}
@@ -387,28 +433,47 @@ static enum object_state folder(int dir, const char *base, const struct statx *s
 		return unknown(-errno);
 	state = entries(d, depth, w);
 	closedir(d);
+	if (w->task->paused)
+		return state;
 	return state == OBJECT_FREE && w->unlink ? remove_folder(dir, base, &id) : state;
 }
 
-/* All of it is asked before the first of it goes. */
+/* All of it is asked before the first of it goes. What was unlinked is not there to be met again, so that has no place. */
+static enum object_state ask_and_unlink(int dir, const char *base, const struct statx *st,
+					struct walk *w)
+{
+	struct object_walk all_at_once = { 0 };
+	struct object_walk *walk = w->task->walk != NULL ? w->task->walk : &all_at_once;
+	enum object_state state = OBJECT_FREE;
+
+	if (!is_it(st, &walk->of))
+		*walk = (struct object_walk){ .of = identity_of(st) };
+	w->searched = walk->searched;
+	w->resumes = !walk->unlinks && walk->depth > 0;
+	if (!walk->unlinks)
+		state = folder(dir, base, st, 0, w);
+	walk->searched = w->searched;
+	if (w->task->paused || state != OBJECT_FREE || !w->task->unlink)
+		return state;
+	walk->unlinks = w->unlink = true;
+	w->resumes = false;
+	return folder(dir, base, st, 0, w);
+}
+
 static enum object_state whole_folder(int dir, const char *base, const struct statx *st,
-				      const char *path, bool unlink)
+				      const char *path, struct task *task)
 {
 	struct walk w = { .uid = st->stx_uid,
-			  .dev = makedev(st->stx_dev_major, st->stx_dev_minor) };
+			  .dev = makedev(st->stx_dev_major, st->stx_dev_minor),
+			  .task = task };
 	AUTO_FREE char *real = realpath(path, NULL);
-	enum object_state state;
 
 	if (real == NULL)
 		return unknown(-errno);
 	w.root = real;
 	if (is_mount(st, &w))
 		return OBJECT_FOREIGN;
-	state = folder(dir, base, st, 0, &w);
-	if (state != OBJECT_FREE || !unlink)
-		return state;
-	w.unlink = true;
-	return folder(dir, base, st, 0, &w);
+	return ask_and_unlink(dir, base, st, &w);
 }
 
 /* --------------------------------------------------------------------------------------------------- queues */
@@ -452,8 +517,10 @@ static enum object_state queue(const char *name, const struct look *now, bool un
 
 /* ------------------------------------------------------------------------------------------------------ all */
 
-enum object_state file_ask(const struct track_record *record, const struct look *now, bool unlink)
+enum object_state file_ask(const struct track_record *record, const struct look *now,
+			   struct task *task)
 {
+	bool unlink = task->unlink;
 	const struct statx *st = &now->st;
 	const char *base = now->path != NULL ? strrchr(now->path, '/') + 1 : "";
 
@@ -461,7 +528,7 @@ enum object_state file_ask(const struct track_record *record, const struct look 
 		return queue(record->name, now, unlink);
 	if (S_ISDIR(st->stx_mode))
 		return record->type == TRACK_FOLDER
-			       ? whole_folder(now->fd, base, st, now->path, unlink)
+			       ? whole_folder(now->fd, base, st, now->path, task)
 			       : OBJECT_FOREIGN;
 	return S_ISREG(st->stx_mode) ? regular(now->fd, base, st, unlink, NULL)
 				     : special(now->fd, base, st, unlink);

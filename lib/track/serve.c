@@ -82,6 +82,11 @@ static int watch(const struct serve *s, struct watched *w)
 
 /* ------------------------------------------------------------------------------------------------------ records */
 
+static void write_down(struct serve *s)
+{
+	s->journal_more = track_journal_flush(&s->journal, &s->registry) == 1;
+}
+
 static void forget(struct serve *s, struct track_record *r)
 {
 	track_journal_remove(&s->journal, (enum track_type)r->type, r->name, r->name_length);
@@ -91,8 +96,14 @@ static void forget(struct serve *s, struct track_record *r)
 /* Asks and unlinks it. False: it stays. */
 static bool end_one(struct serve *s, struct track_record *r)
 {
-	enum object_state state = object_unlink(r);
+	enum object_state state;
 
+	/* Before it has another name for a moment: who comes after us looks for it by what it is. */
+	if (object_learn(r)) {
+		track_journal_add(&s->journal, r);
+		write_down(s);
+	}
+	state = object_unlink(r);
 	if (state == OBJECT_USED || state == OBJECT_UNKNOWN)
 		return false;
 	forget(s, r);
@@ -112,11 +123,6 @@ static void ask_rest(struct serve *s)
 		track_give(still.first, &s->rest);
 	/* With many of them, asking at each death would cost more than all else. */
 	s->rest_not_before.ns = mps_now().ns + 10 * (mps_now().ns - began.ns);
-}
-
-static void write_down(struct serve *s)
-{
-	s->journal_more = track_journal_flush(&s->journal, &s->registry) == 1;
 }
 
 /* ---------------------------------------------------------------------------------------------------- processes */

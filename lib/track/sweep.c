@@ -90,6 +90,19 @@ static bool note_untold(struct sweep *s)
 	return note(s, &b);
 }
 
+/* Who is killed while the object has another name leaves what it is to the next, who finds it by that. */
+static enum object_state unlink_on_record(struct sweep *s, struct track_record *record)
+{
+	AUTO_BUF b = BUF_INIT;
+
+	if (object_learn(record)) {
+		begin_note(s, &b);
+		track_journal_put(&b, record);
+		note(s, &b);
+	}
+	return object_unlink(record);
+}
+
 static void sweep_record(struct sweep *s, struct track_record *record)
 {
 	enum object_state state;
@@ -98,7 +111,7 @@ static void sweep_record(struct sweep *s, struct track_record *record)
 	if (object_has_creator(record))
 		state = OBJECT_USED;
 	else
-		state = s->how->dry_run ? object_ask(record) : object_unlink(record);
+		state = s->how->dry_run ? object_ask(record) : unlink_on_record(s, record);
 
 	tell(s, record, state);
 	if (!s->how->dry_run && state != OBJECT_USED && state != OBJECT_UNKNOWN)
@@ -242,8 +255,11 @@ int track_sweep_all(const char *base, const struct track_sweep *s)
 		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
 			continue;
 		dir = openat(dirfd(d), e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		/* What cannot be read is not ours, or none: the others do not wait for it. */
-		if (dir < 0 || track_dir_is_held(dir))
+		/*
+		 * What cannot be read is not ours, or none: the others do not wait for it. And one sweep at a time: to the
+		 * other what this one has in its hands is in use, or not there.
+		 */
+		if (dir < 0 || fd_is_locked(dir, "lock") || flock(dir, LOCK_EX | LOCK_NB) < 0)
 			continue;
 		/* One at a time: of two who ask for an object one finds it gone, and the other in use by the first. */
 		if (!s->dry_run && flock(dir, LOCK_EX | LOCK_NB) < 0)

@@ -724,18 +724,31 @@ Test(ipc_process, a_preload_that_fails_is_told_by_the_start)
 	}
 }
 
-/* The only child of ours that is no process of the library's list. */
-static pid_t find_server(pid_t but)
+/* The first of our children, or the last: the others are its copies. */
+static pid_t find_server(bool last)
 {
 	struct pids list = { 0 };
 	pid_t found = 0;
 
 	children_read(-1, getpid(), &list);
-	for (size_t i = 0; i < list.n; i++)
-		if (list.p[i] != but)
-			found = list.p[i];
+	if (list.n > 0)
+		found = list.p[last ? list.n - 1 : 0];
 	pids_fini(&list);
 	return found;
+}
+
+/* Who has ended and not been reaped. */
+static size_t count_zombies(void)
+{
+	struct pids list = { 0 };
+	struct proc_stat st;
+	size_t n = 0;
+
+	children_read(-1, getpid(), &list);
+	for (size_t i = 0; i < list.n; i++)
+		n += proc_stat_read(list.p[i], &st) == 0 && st.state == 'Z';
+	pids_fini(&list);
+	return n;
 }
 
 Test(ipc_process, children_of_a_killed_forkserver_go_on_and_their_exit_status_is_known)
@@ -754,7 +767,7 @@ Test(ipc_process, children_of_a_killed_forkserver_go_on_and_their_exit_status_is
 	next = start_target(give_back, MPS_START_FORKSERVER, NULL);
 	code_of(next);
 	done(next);
-	server = find_server(mps_process_pid(p));
+	server = find_server(false);
 	cr_assert_gt(server, 0);
 	kill(server, SIGKILL);
 	waitid(P_PID, (id_t)server, &si, WEXITED | WNOWAIT);
@@ -767,6 +780,22 @@ Test(ipc_process, children_of_a_killed_forkserver_go_on_and_their_exit_status_is
 	cr_expect_eq(code_of(p), 5);
 	close(ends[0]);
 	done(p);
+}
+
+Test(ipc_process, a_killed_forkserver_and_its_spares_leave_no_zombie)
+{
+	struct mps_process *p;
+
+	for (unsigned i = 0; i < 60; i++) {
+		p = start_target(give_back, MPS_START_FORKSERVER, NULL);
+		if (i % 3 > 0)
+			kill(find_server(i % 3 == 2), SIGKILL);
+		cr_expect_eq(mps_process_join(p, 20 * MPS_SECOND), 0);
+		done(p);
+	}
+	for (unsigned i = 0; i < 10 && count_zombies() > 0; i++)
+		done(start_target(give_back, MPS_START_FORKSERVER, NULL));
+	cr_expect_eq(count_zombies(), 0);
 }
 
 Test(ipc_process, a_forkserver_is_told_of_a_changed_folder)

@@ -212,6 +212,27 @@ Test(track, leaves_what_was_there_before)
 	close_place(&p);
 }
 
+/* Nor is it taken from whoever has made it by somebody who only found it there. */
+Test(track, keeps_it_for_its_maker)
+{
+	struct place p;
+
+	open_place(&p, NULL);
+	for (int old = 0; old < 2; old++) {
+		IPC(&p, 1, "say:REGISTER:%:shared_memory", "shm:%");
+		if (old)
+			let_time_pass(&p);
+		IPC(&p, 2, "say:REGISTER:%:shared_memory");
+		end(&p, 2);
+		cr_expect(has_ended(&p, 2));
+		cr_expect(exists(p.own));
+		end(&p, 1);
+		expect_unlinked(&p, 1, TRACK_SHARED_MEMORY, "");
+		cr_expect(has_ended(&p, 1));
+	}
+	close_place(&p);
+}
+
 Test(track, leaves_what_was_handed_over)
 {
 	struct place p;

@@ -478,6 +478,71 @@ Test(track_object, folder_goes_with_all_in_it_and_nothing_else, .fini = fini)
 	cr_expect_eq(rmdir(top), 0, "and nothing else is");
 }
 
+enum { WIDE = 7 };
+
+static const char *in_wide(const char *root, int i, int j)
+{
+	static char path[512];
+
+	snprintf(path, sizeof(path), j < 0 ? "%s/%d" : "%s/%d/%d", root, i, j);
+	return path;
+}
+
+static void make_wide(const char *root)
+{
+	cr_assert_eq(mkdir(root, 0700), 0);
+	for (int i = 0; i < WIDE; i++) {
+		cr_assert_eq(mkdir(in_wide(root, i, -1), 0700), 0);
+		for (int j = 0; j < WIDE; j++)
+			make_file(in_wide(root, i, j));
+	}
+}
+
+static int n_in_wide(const char *root)
+{
+	int n = 0;
+
+	for (int i = 0; i < WIDE * WIDE; i++)
+		n += access(in_wide(root, i / WIDE, i % WIDE), F_OK) == 0;
+	return n;
+}
+
+/* The time is always up: so each call does the least that it may. */
+static enum object_state unlink_slowly(struct track_record *r, struct object_walk *walk,
+				       int *ret_calls)
+{
+	enum object_state state;
+	int n = 1;
+
+	while (!object_unlink_some(r, walk, mps_now(), &state))
+		cr_assert_lt(n++, 10 * WIDE * WIDE, "it does not get on");
+	*ret_calls = n;
+	return state;
+}
+
+Test(track_object, folder_goes_in_parts_once_all_of_it_was_asked, .fini = fini)
+{
+	AUTO_FREE char *top = scratch();
+	struct object_walk walk = { 0 };
+	char root[300];
+	struct track_record *r;
+	int n;
+
+	snprintf(root, sizeof(root), "%s/it", top);
+	r = told(TRACK_FOLDER, root);
+	make_wide(root);
+	for (int i = 0; i < WIDE * WIDE; i++) {
+		AUTO_CLOSE int fd = open(in_wide(root, i / WIDE, i % WIDE), O_RDONLY | O_CLOEXEC);
+
+		cr_assert_geq(fd, 0);
+		cr_expect_eq(unlink_slowly(r, &walk, &n), OBJECT_USED, "file %d", i);
+		cr_expect_eq(n_in_wide(root), WIDE * WIDE, "the first of it has gone");
+	}
+	cr_expect_eq(unlink_slowly(r, &walk, &n), OBJECT_FREE);
+	cr_expect_geq(n, 2 * WIDE * WIDE, "%d calls", n);
+	cr_expect_eq(rmdir(top), 0);
+}
+
 Test(track_object, folder_stays_whole_when_something_in_it_is_not_ours, .fini = fini)
 {
 	AUTO_FREE char *top = scratch();
