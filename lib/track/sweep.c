@@ -1,7 +1,7 @@
 /*
- * Leftovers of dead instances. What is gone is noted in the journal itself by a line at its end: a sweep that is killed,
- * or one beside another, does no harm. An instance that starts meanwhile replaces the journal; then we write to a file
- * that has no name any more.
+ * Leftovers of dead instances. What is gone is noted in the journal itself by a line at its end, so a sweep that is killed
+ * does no harm. A folder is swept by one at a time, and not while a tracker is started in it. Another instance that starts
+ * meanwhile replaces the journal; then we write to a file that has no name any more.
  */
 #include "track/sweep.h"
 
@@ -260,6 +260,9 @@ int track_sweep_all(const char *base, const struct track_sweep *s)
 		 * other what this one has in its hands is in use, or not there.
 		 */
 		if (dir < 0 || fd_is_locked(dir, "lock") || flock(dir, LOCK_EX | LOCK_NB) < 0)
+			continue;
+		/* One at a time: of two who ask for an object one finds it gone, and the other in use by the first. */
+		if (!s->dry_run && flock(dir, LOCK_EX | LOCK_NB) < 0)
 			continue;
 		n += sweep_at(dir, JOURNAL, s, true) == 0;
 		if (!s->dry_run && removes_itself(e->d_name) &&

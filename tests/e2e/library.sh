@@ -19,6 +19,10 @@ diff "$T/functions" "$T/exported" || fail "what libmpsup.so shows (>) is not wha
 nm -g --defined-only "$B/libmpsup.a" 2>/dev/null | awk '$2 ~ /[A-Z]/ { print $3 }' | grep -vE '^_*(asan|odr)|^\.?_*asan' | sort >"$T/exported"
 [ -n "${SAN:-}" ] || diff "$T/functions" "$T/exported" || fail "what libmpsup.a shows (>) is not what mpsup.h declares (<)"
 
+say "no wait follows a clock that can be set"
+nm -D --undefined-only "$B/libmpsup.so" | grep -E ' (sem_(timed)?wait|pthread_mutex_timedlock|pthread_cond_)' >"$T/timed"
+[ -n "${SAN:-}" ] || [ ! -s "$T/timed" ] || fail "libmpsup.so calls $(cat "$T/timed")"
+
 say "each is in a manual page, and each name in a page is one of them"
 cat "$here"/man/mps_*.3 | grep -v '^\.Dt' >"$T/pages"
 sed -n '/^\.Sh NAME/,/^\.Sh [^N]/s/^\.Nm \([a-zA-Z0-9_]*\).*/\1/p' "$T/pages" | sort >"$T/named"

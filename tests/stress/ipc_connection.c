@@ -1,9 +1,10 @@
 /*
  * Senders are killed at any moment, over pipes, sockets and through a listener with a key: what is received is whole messages in
- * their order, then the end, and nothing is waited for longer than its time.
+ * their order, then the end, and nothing is waited for longer than its time. Before, several threads send over one end.
  * STRESS_KILLS=2000, STRESS_SEED.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -168,6 +169,45 @@ static void through_listener(struct mps_listener *l, uint32_t *rng)
 	end(c, pid, rng, state);
 }
 
+/* ------------------------------------------------------------------------------------------------------- threads */
+
+enum { THREADS = 3, EACH = 2000 };
+
+/* Of one byte each, so that a piece of another one is seen. */
+static void *send_letters(void *p)
+{
+	static _Atomic char next = 'a';
+	char letter[3000];
+	struct mps_connection *c = p;
+
+	memset(letter, next++, sizeof(letter));
+	for (int i = 0; i < EACH; i++)
+		MUST(mps_send(c, letter, (size_t)(1 + i * 7919 % 3000), LIMIT) == 0);
+	return NULL;
+}
+
+static void threads_send(bool duplex)
+{
+	pthread_t ids[THREADS];
+	struct mps_connection *a, *b;
+	const char *p;
+	size_t n;
+
+	MUST(mps_pipe(duplex, &a, &b) == 0);
+	for (int i = 0; i < THREADS; i++)
+		MUST(pthread_create(&ids[i], NULL, send_letters, b) == 0);
+	for (int i = 0; i < THREADS * EACH; i++) {
+		MUST(mps_recv(a, (const void **)&p, &n, LIMIT) == 0);
+		for (size_t k = 1; k < n; k++)
+			MUST(p[k] == p[0]);
+	}
+	for (int i = 0; i < THREADS; i++)
+		MUST(pthread_join(ids[i], NULL) == 0);
+	MUST(mps_connection_poll(a, 0) == 0);
+	mps_connection_close(a);
+	mps_connection_close(b);
+}
+
 static unsigned number_of(const char *name, unsigned otherwise)
 {
 	const char *text_of = getenv(name);
@@ -185,6 +225,8 @@ int main(void)
 	rng = seed * 2654435761u | 1;
 	for (size_t i = 0; i < sizeof(text); i++)
 		text[i] = (char)(i * 13 + i / 255);
+	threads_send(false);
+	threads_send(true);
 	MUST(mps_listen(NULL, &keyed, &l) == 0);
 	for (unsigned i = 0; i < kills; i++) {
 		uint32_t state = draw(&rng) | 1;

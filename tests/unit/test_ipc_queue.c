@@ -2,25 +2,16 @@
  * Queues: what goes in comes out, in order, of any size; who waits is woken or its time is over; who dies at it loses at
  * most its own item.
  */
-#include <criterion/criterion.h>
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
+#include "../ipc_scene.h"
 #include "base/cleanup.h"
-#include "base/mtime.h"
 #include "ipc/queue.h"
 #include "ipc/queue_layout.h"
 
@@ -55,28 +46,11 @@ static void get_text(struct mps_queue *q, const char *text)
 /* A process that runs f and exits with its result. */
 static pid_t begin(int (*f)(struct mps_queue *), struct mps_queue *q)
 {
-	pid_t pid = fork();
+	pid_t pid = scene_fork();
 
-	cr_assert_geq(pid, 0);
-	if (pid > 0)
-		return pid;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	alarm(LIMIT_S);
-	_exit(f(q));
-}
-
-static int end_of(pid_t pid)
-{
-	int status = -1;
-
-	cr_assert_eq(waitpid(pid, &status, 0), pid);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-}
-
-static void kill_it(pid_t pid)
-{
-	cr_assert_eq(kill(pid, SIGKILL), 0);
-	cr_assert_eq(end_of(pid), -SIGKILL);
+	if (pid == 0)
+		_exit(f(q));
+	return pid;
 }
 
 /* Until one of the other side sleeps on that word. */
@@ -360,7 +334,7 @@ Test(queue, a_time_is_over_when_it_is_over)
 	cr_assert_eq(mps_queue_get(q, p, 8, &n, MOMENT), -ETIMEDOUT);
 	cr_assert_eq(mps_queue_get(q, p, 8, &n, 0), -ETIMEDOUT);
 	put_text(q, "2");
-	cr_assert_eq(end_of(pid), 0);
+	cr_assert_eq(scene_end(pid), 0);
 	mps_queue_free(q);
 }
 
@@ -373,7 +347,7 @@ Test(queue, who_waits_for_room_is_woken)
 	pid = begin(put_one, q);
 	await_sleeper(&q->s->head);
 	get_text(q, "1");
-	cr_assert_eq(end_of(pid), 0);
+	cr_assert_eq(scene_end(pid), 0);
 	get_text(q, "child");
 	mps_queue_free(q);
 }
@@ -404,7 +378,7 @@ Test(queue, a_close_wakes_all_on_both_sides)
 	await_sleeper(&q->s->tail);
 	cr_assert_eq(mps_queue_close(q), 0);
 	for (int i = 0; i < 3; i++)
-		cr_assert_eq(end_of(pids[i]), EPIPE);
+		cr_assert_eq(scene_end(pids[i]), EPIPE);
 	mps_queue_free(q);
 
 	q = new_queue((struct mps_queue_options){ .max_items = 1 });
@@ -414,7 +388,7 @@ Test(queue, a_close_wakes_all_on_both_sides)
 	await_sleeper(&q->s->head);
 	cr_assert_eq(mps_queue_close(q), 0);
 	for (int i = 0; i < 3; i++)
-		cr_assert_eq(end_of(pids[i]), EPIPE);
+		cr_assert_eq(scene_end(pids[i]), EPIPE);
 	get_text(q, "1");
 	cr_assert_eq(mps_queue_size(q), 0);
 	mps_queue_free(q);
@@ -446,7 +420,7 @@ Test(queue, all_who_join_are_woken_when_all_is_done)
 	cr_assert_eq(mps_queue_join(q, 0), -ETIMEDOUT);
 	cr_assert_eq(mps_queue_task_done(q), 0);
 	for (int i = 0; i < 3; i++)
-		cr_assert_eq(end_of(pids[i]), 0);
+		cr_assert_eq(scene_end(pids[i]), 0);
 	cr_assert_eq(mps_queue_task_done(q), -EINVAL);
 	mps_queue_free(q);
 }
@@ -456,7 +430,7 @@ Test(queue, an_item_that_a_killed_consumer_had_stays_unfinished)
 	struct mps_queue *q = new_queue((struct mps_queue_options){ .joinable = true });
 
 	put_text(q, "1");
-	cr_assert_eq(end_of(begin(get_one, q)), 0);
+	cr_assert_eq(scene_end(begin(get_one, q)), 0);
 	cr_assert_eq(mps_queue_join(q, MOMENT), -ETIMEDOUT);
 	cr_assert_eq(mps_queue_task_done(q), 0);
 	cr_assert_eq(mps_queue_join(q, 0), 0);
@@ -483,7 +457,7 @@ Test(queue, a_producer_ends_before_anybody_has_got_its_item)
 	void *p;
 	size_t n;
 
-	cr_assert_eq(end_of(pid), 0);
+	cr_assert_eq(scene_end(pid), 0);
 	cr_assert_eq(mps_queue_get_new(q, &p, &n, 0), 0);
 	cr_assert_eq(n, 1 << 20);
 	free(p);
@@ -497,12 +471,12 @@ Test(queue, an_idle_consumer_that_is_killed_takes_nothing_with_it)
 
 	await_sleeper(&q->s->tail);
 	second = begin(get_one, q);
-	kill_it(first);
+	scene_kill(first);
 	put_text(q, "1");
-	cr_assert_eq(end_of(second), 0);
+	cr_assert_eq(scene_end(second), 0);
 	first = begin(get_one, q);
 	await_sleeper(&q->s->tail);
-	kill_it(first);
+	scene_kill(first);
 	put_text(q, "2");
 	get_text(q, "2");
 	mps_queue_free(q);
@@ -516,7 +490,7 @@ Test(queue, a_producer_that_is_killed_waiting_for_room_blocks_nobody)
 	put_text(q, "1");
 	pid = begin(put_one, q);
 	await_sleeper(&q->s->head);
-	kill_it(pid);
+	scene_kill(pid);
 	cr_assert_eq(mps_queue_put(q, "x", 2, MOMENT), -ETIMEDOUT);
 	get_text(q, "1");
 	put_text(q, "2");
@@ -548,7 +522,7 @@ Test(queue, a_producer_that_is_killed_writing_leaves_no_half_item)
 
 		for (int k = 0; k < i; k++)
 			cr_assert_eq(mps_queue_get(q, p, sizeof(p), &n, SOON), 0);
-		kill_it(pid);
+		scene_kill(pid);
 		from = mps_now().ns;
 		while ((r = mps_queue_get(q, p, sizeof(p), &n, MPS_MILLISECOND)) == 0)
 			cr_assert_eq(n, sizeof(p));
@@ -714,7 +688,7 @@ Test(queue, no_consumer_starves)
 		cr_assert_eq(mps_queue_put(q, &i, sizeof(i), SOON), 0);
 	cr_assert_eq(mps_queue_close(q), 0);
 	for (int k = 0; k < CONSUMERS; k++)
-		cr_assert_eq(end_of(pids[k]), 0);
+		cr_assert_eq(scene_end(pids[k]), 0);
 	cr_assert_eq(taken[0] + taken[1] + taken[2] + taken[3], i);
 	munmap((void *)taken, 4096);
 	mps_queue_free(q);

@@ -223,6 +223,29 @@ Test(track_sweep, one_whose_lock_is_held_is_left_alone, .init = init, .fini = fi
 	cr_assert_eq(rmdir(in_base("a", "")), 0);
 }
 
+/* Of two that look for its users at a time each would be one for the other. */
+Test(track_sweep, several_sweeps_at_a_time_leave_nothing, .init = init, .fini = fini)
+{
+	struct instance i;
+
+	for (int round = 0; round < 50; round++) {
+		begin(&i, "a");
+		make("x");
+		make("y");
+		tell(&i, &web, TRACK_SHARED_MEMORY, name_of("x"));
+		tell(&i, &web, TRACK_SHARED_MEMORY, name_of("y"));
+		end(&i);
+		kill_keeper(&i);
+		for (int k = 0; k < 4; k++)
+			if (fork() == 0)
+				_exit(track_sweep_all(base, &how) < 0);
+		while (wait(NULL) > 0)
+			;
+		cr_expect(!is_there("x") && !is_there("y") && !has_journal("a"));
+		cr_assert_eq(rmdir(in_base("a", "")), 0);
+	}
+}
+
 Test(track_sweep, only_what_is_old_enough, .init = init, .fini = fini)
 {
 	struct instance i;
