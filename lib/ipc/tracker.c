@@ -89,7 +89,7 @@ static int say_to(const char *socket, enum track_verb verb, enum track_type type
 		if (r < 0 && !is_nobody_there(r))
 			return r;
 	}
-	return -ECONNRESET;
+	return -ECONNRESET; /* each that was started has ended at once */
 }
 
 int tracker_say(enum track_verb verb, enum track_type type, const char *name)
