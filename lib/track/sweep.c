@@ -256,13 +256,11 @@ int track_sweep_all(const char *base, const struct track_sweep *s)
 			continue;
 		dir = openat(dirfd(d), e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		/*
-		 * What cannot be read is not ours, or none: the others do not wait for it. And one sweep at a time: to the
-		 * other what this one has in its hands is in use, or not there.
+		 * What cannot be read is not ours, or none: the others do not wait for it. And one sweep at a time: of two who
+		 * ask for an object one finds it gone, and the other in use by the first.
 		 */
-		if (dir < 0 || fd_is_locked(dir, "lock") || flock(dir, LOCK_EX | LOCK_NB) < 0)
-			continue;
-		/* One at a time: of two who ask for an object one finds it gone, and the other in use by the first. */
-		if (!s->dry_run && flock(dir, LOCK_EX | LOCK_NB) < 0)
+		if (dir < 0 || track_dir_is_held(dir) ||
+		    (!s->dry_run && flock(dir, LOCK_EX | LOCK_NB) < 0))
 			continue;
 		n += sweep_at(dir, JOURNAL, s, true) == 0;
 		if (!s->dry_run && removes_itself(e->d_name) &&
