@@ -389,6 +389,8 @@ int mps_condition_wait_rlock(struct mps_condition *c, struct mps_rlock *lock, in
 /* Until is_so(user) says true. EOWNERDEAD ends the wait, too. */
 int mps_condition_wait_for(struct mps_condition *c, struct mps_lock *lock,
 			   bool (*is_so)(void *user), void *user, int64_t timeout);
+int mps_condition_wait_for_rlock(struct mps_condition *c, struct mps_rlock *lock,
+				 bool (*is_so)(void *user), void *user, int64_t timeout);
 /* Wakes up to n; UINT32_MAX = all. The lock should be held. Async-signal-safe. */
 int mps_condition_notify(struct mps_condition *c, uint32_t n);
 

@@ -78,22 +78,33 @@ int mps_condition_wait_rlock(struct mps_condition *c, struct mps_rlock *lock, in
 	return wait_until(condition_of(c), rlock_mutex(lock), until_of(timeout));
 }
 
-int mps_condition_wait_for(struct mps_condition *c, struct mps_lock *lock,
-			   bool (*is_so)(void *user), void *user, int64_t timeout)
+static int wait_for(struct condition *c, pthread_mutex_t *m, bool (*is_so)(void *user), void *user,
+		    struct mps_time until)
 {
-	struct mps_time until = until_of(timeout);
 	int r = 0;
 
-	if (condition_of(c) == NULL || lock_mutex(lock) == NULL || is_so == NULL)
+	if (c == NULL || m == NULL || is_so == NULL)
 		return -EINVAL;
 	while (!is_so(user)) {
 		if (r != 0)
 			return r;
-		r = wait_until(condition_of(c), lock_mutex(lock), until);
+		r = wait_until(c, m, until);
 		if (r != 0 && r != -ETIMEDOUT)
 			return r;
 	}
 	return 0;
+}
+
+int mps_condition_wait_for(struct mps_condition *c, struct mps_lock *lock,
+			   bool (*is_so)(void *user), void *user, int64_t timeout)
+{
+	return wait_for(condition_of(c), lock_mutex(lock), is_so, user, until_of(timeout));
+}
+
+int mps_condition_wait_for_rlock(struct mps_condition *c, struct mps_rlock *lock,
+				 bool (*is_so)(void *user), void *user, int64_t timeout)
+{
+	return wait_for(condition_of(c), rlock_mutex(lock), is_so, user, until_of(timeout));
 }
 
 int mps_condition_notify(struct mps_condition *p, uint32_t n)

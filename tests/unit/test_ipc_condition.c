@@ -104,6 +104,7 @@ static int take_rlock_and_notify(void *p)
 	int r = mps_rlock_acquire(&s->rlock, LONG);
 
 	(void)p;
+	atomic_store(&s->ready, 1);
 	mps_condition_notify(&s->condition, 1);
 	mps_rlock_release(&s->rlock);
 	return r;
@@ -122,6 +123,26 @@ Test(ipc_condition, all_levels_of_an_rlock_are_released_and_had_again)
 	for (int i = 0; i < 3; i++)
 		cr_expect_eq(mps_rlock_release(&s->rlock), 0);
 	cr_expect_eq(mps_rlock_release(&s->rlock), -EPERM);
+}
+
+Test(ipc_condition, what_is_waited_for_may_lie_under_an_rlock)
+{
+	pid_t pid;
+
+	scene_new();
+	cr_expect_eq(mps_condition_wait_for_rlock(&s->condition, &s->rlock, is_ready, NULL, 0),
+		     -EPERM);
+	mps_rlock_acquire(&s->rlock, MPS_FOREVER);
+	mps_rlock_acquire(&s->rlock, MPS_FOREVER);
+	cr_expect_eq(mps_condition_wait_for_rlock(&s->condition, &s->rlock, is_ready, NULL, SHORT),
+		     -ETIMEDOUT);
+	pid = scene_child(take_rlock_and_notify, NULL);
+	cr_expect_eq(mps_condition_wait_for_rlock(&s->condition, &s->rlock, is_ready, NULL, LONG),
+		     0);
+	cr_expect(is_ready(NULL));
+	cr_expect_eq(scene_end(pid), 0);
+	cr_expect_eq(mps_rlock_release(&s->rlock), 0);
+	cr_expect_eq(mps_rlock_release(&s->rlock), 0);
 }
 
 Test(ipc_condition, so_many_are_woken_as_are_notified)
