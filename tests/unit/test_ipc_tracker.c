@@ -243,9 +243,8 @@ Test(ipc_tracker, both_killed_and_the_next_sweep_finds_it)
 	track_sweep_all(base, &all);
 	cr_expect(is_there(mark, "0"), "whose maker lives is left alone");
 	reap(&p, SIGKILL);
-	track_sweep_all(base, &all);
-	cr_expect(!is_there(mark, "0"));
-	cr_expect(has_ended(&p), "its folder goes too");
+	/* Another's sweep may have the folder in its hands at this moment; then ours leaves it to that. */
+	EVENTUALLY((track_sweep_all(base, &all), !is_there(mark, "0") && has_ended(&p)));
 }
 
 Test(ipc_tracker, an_orderly_end_is_an_end)
