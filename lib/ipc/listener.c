@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
@@ -26,6 +27,7 @@
 #include "ipc/auth.h"
 #include "ipc/connection.h"
 #include "ipc/futex.h"
+#include "ipc/tracker.h"
 
 #define HANDSHAKE (5 * MPS_SECOND)
 
@@ -358,8 +360,8 @@ static void remove_file(struct mps_listener *l)
 	if (l->inode != 0 && lstat(path, &st) == 0 && st.st_ino == l->inode &&
 	    st.st_dev == l->device)
 		unlink(path);
-	if (l->folder != NULL)
-		rmdir(l->folder);
+	if (l->folder != NULL && rmdir(l->folder) == 0)
+		tracker_say(TRACK_UNREGISTER, TRACK_FOLDER, l->folder);
 }
 
 void mps_listener_close(struct mps_listener *l)
@@ -382,19 +384,48 @@ void mps_listener_close(struct mps_listener *l)
 	free(l);
 }
 
+/* -EEXIST: that name is taken. The tracker is told of it before; where there can be none it stays when we are killed. */
+static int make_folder(const char *path)
+{
+	struct stat st;
+	int r;
+
+	if (lstat(path, &st) == 0)
+		return -EEXIST;
+	r = tracker_say(TRACK_REGISTER, TRACK_FOLDER, path);
+	if (r < 0 && r != -ENOPKG)
+		return r;
+	if (mkdir(path, 0700) == 0) {
+		tracker_made(TRACK_FOLDER, path);
+		return 0;
+	}
+	r = -errno;
+	tracker_say(TRACK_UNREGISTER, TRACK_FOLDER, path);
+	return r;
+}
+
 /* A folder that only we may enter, and a socket in it. */
 static int private_address(struct mps_listener *l, char **ret)
 {
+	enum { TRIES = 100 };
 	const char *tmp = getenv("TMPDIR");
+	int r = -EEXIST;
 
-	if (asprintf(&l->folder, "%s/mpsup-XXXXXX", tmp != NULL && tmp[0] == '/' ? tmp : "/tmp") <
-	    0) {
-		l->folder = NULL;
-		return -ENOMEM;
+	for (int i = 0; r == -EEXIST && i < TRIES; i++) {
+		uint64_t name;
+
+		if (getrandom(&name, sizeof(name), 0) != sizeof(name))
+			return -EIO;
+		free(TAKE_PTR(l->folder));
+		if (asprintf(&l->folder, "%s/mpsup-%016llx",
+			     tmp != NULL && tmp[0] == '/' ? tmp : "/tmp",
+			     (unsigned long long)name) < 0) {
+			l->folder = NULL;
+			return -ENOMEM;
+		}
+		r = make_folder(l->folder);
 	}
-	if (mkdtemp(l->folder) == NULL) {
-		int r = -errno;
-
+	if (r < 0) {
 		free(TAKE_PTR(l->folder));
 		return r;
 	}
