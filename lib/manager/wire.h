@@ -1,6 +1,7 @@
 /*
  * What the manager's server and its clients say to each other. After the handshake (ipc/auth.h; over a unix socket the same user
  * needs none) each message is a frame of ipc/connection.h with a head and a body behind it. Heads are little-endian.
+ * Who cannot be let in, because there is no room, gets an answer of seq 0 and status -EBUSY in place of all else, also of the handshake.
  * Requests go out without waiting for the answers; answers come in any order, told apart by `seq`.
  */
 #ifndef MANAGER_WIRE_H
@@ -31,7 +32,7 @@ struct wire_answer {
 
 /* Methods of handle 0. Bodies: arguments -> value. */
 enum wire_server {
-	WIRE_HELLO,  /* [version, wants_shared] -> [version, epoch (bin 16), session, shares] */
+	WIRE_HELLO, /* [version, wants_shared] -> [version, epoch (bin 16), session, shares]; with the bell (type.h) if it shares. The first request of all */
 	WIRE_CREATE, /* [type, name or nil, flags, args] -> [handle, type, [method names of a type that is not built in]] */
 	WIRE_ATTACH, /* [type or nil, name] -> the same */
 	WIRE_TAKE,   /* [token] -> the same */
@@ -42,6 +43,7 @@ enum wire_server {
 	WIRE_LIST,   /* [] -> [[name or nil, type, references, bytes], ..] */
 	WIRE_INFO,   /* [] -> {clients, objects, bytes, requests, pid, since ..} */
 	WIRE_SHUTDOWN, /* [] */
+	N_WIRE_SERVER
 };
 
 #endif
