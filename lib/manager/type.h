@@ -7,6 +7,10 @@
  * server does not see: so while requests are parked it counts them in struct shared_head.parked, and who has called a method that
  * others may wait for looks there afterwards (both sequentially consistent), and rings the bell: an eventfd, one
  * a server, that came with the answer to HELLO. Who is killed in between is noticed by its pidfd; then all that is parked is asked again.
+ *
+ * What a thread of a remote client has acquired the server's thread holds for it; the object's self in the server knows for whom
+ * (session, thread): it is not released by others, nor acquired again by them. When a session closes an object, or ends, it leaves
+ * the object (struct shared_type.leave), after its parked requests have been asked for the last time.
  */
 #ifndef MANAGER_TYPE_H
 #define MANAGER_TYPE_H
