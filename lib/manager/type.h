@@ -31,6 +31,8 @@ struct mps_call {
 	struct mps_time
 		until; /* of a method in shared memory: {0} in the server: it answers -EAGAIN where it would wait */
 	uint64_t session; /* 0: it is called where the caller is */
+	uint32_t
+		thread; /* of the session's client, as its request says: holders are told apart by both */
 	/*
 	 * In the server (else NULL and false). A word of this request, 0 at first, that stays with it while it is parked: so a method of
 	 * two steps (a condition's wait) knows that it has done the first. And this is the last time that it is asked: its time is
