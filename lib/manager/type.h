@@ -7,6 +7,10 @@
  * server does not see: so while requests are parked it counts them in struct shared_head.parked, and who has called a method that
  * others may wait for looks there afterwards (both sequentially consistent), and rings the bell: an eventfd, one
  * a server, that came with the answer to HELLO. Who is killed in between is noticed by its pidfd; then all that is parked is asked again.
+ *
+ * What a thread of a remote client has acquired the server's thread holds for it; the object's self in the server knows for whom
+ * (session, thread): it is not released by others, nor acquired again by them. When a session closes an object, or ends, it leaves
+ * the object (struct shared_type.leave), after its parked requests have been asked for the last time.
  */
 #ifndef MANAGER_TYPE_H
 #define MANAGER_TYPE_H
@@ -27,6 +31,8 @@ struct mps_call {
 	struct mps_time
 		until; /* of a method in shared memory: {0} in the server: it answers -EAGAIN where it would wait */
 	uint64_t session; /* 0: it is called where the caller is */
+	uint32_t
+		thread; /* of the session's client, as its request says: holders are told apart by both */
 	/*
 	 * In the server (else NULL and false). A word of this request, 0 at first, that stays with it while it is parked: so a method of
 	 * two steps (a condition's wait) knows that it has done the first. And this is the last time that it is asked: its time is

@@ -17,6 +17,7 @@ struct wire_request {
 		handle; /* of an object, as CREATE, ATTACH and TAKE gave it to this session; 0 = the server */
 	uint16_t method; /* a place in the type's table; of the server: enum wire_server */
 	uint16_t flags;
+	uint32_t thread; /* of the client (gettid(2)), who has what it acquires */
 	int64_t timeout; /* ns from its arrival on; INT64_MAX = for ever, 0 = now or never */
 			 /* body: a packed array, or nothing */
 } __attribute__((packed));
@@ -24,8 +25,11 @@ struct wire_request {
 struct wire_answer {
 	uint32_t seq;
 	int32_t status; /* 0, a positive outcome, or -errno */
-	uint16_t
-		n_fds; /* that come with it, SCM_RIGHTS: of CREATE, ATTACH, TAKE for clients that share memory */
+	/*
+	 * That come with its bytes (SCM_RIGHTS), by a sendmsg(2) of its own or one that ends with it: of CREATE, ATTACH and TAKE for clients
+	 * that share memory; of HELLO the bell.
+	 */
+	uint16_t n_fds;
 	uint16_t flags;
 	/* body: a packed value, or nothing (nil) */
 } __attribute__((packed));
