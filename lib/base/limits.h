@@ -55,6 +55,7 @@
 #define TRACK_RECORDS_INSTANCE_MAX 2000000 /* objects of one instance */
 #define TRACK_JOURNAL_BEHIND_MAX                                                                   \
 	(4 << 20) /* lines that a full disk did not take; more and it is written anew */
+#define TRACK_ATTEMPTS_MAX 256	  /* at a time, to make what is on record */
 #define TRACK_FOLDER_DEPTH_MAX 64 /* folders in folders that are removed */
 
 /* Connections of libmpsup. */
@@ -66,6 +67,9 @@
 #define LISTENER_PENDING_MAX 256	/* peers that have not shown the key */
 #define LISTENER_GRACE_MS                                                                          \
 	200 /* so long one of them is safe from having to make room for the next */
+
+/* The manager. */
+#define MANAGER_FRAME_MAX (64 << 20) /* one request or answer */
 
 /* mpsup logs. */
 #define LINE_HELD_MAX (1 << 20) /* of a line until its end comes; a longer one is shown in pieces */

@@ -13,6 +13,7 @@
 #include "ipc/connection.h"
 #include "ipc/futex.h"
 #include "ipc/robust.h"
+#include "manager/life.h"
 #include "manager/link.h"
 #include "manager/value.h"
 
@@ -128,10 +129,8 @@ static int connect_to(const char *address, const struct mps_manager_options *o,
 
 /* ---------------------------------------------------------------------------------------------- hello */
 
-/* The bell, and a segment with a mutex that the server holds as long as it lives. */
 static int take_life(struct link *l, struct link_pending *p)
 {
-	void *mutex;
 	int r;
 
 	if (p->n_fds > 0) {
@@ -140,14 +139,10 @@ static int take_life(struct link *l, struct link_pending *p)
 	}
 	if (p->n_fds < 2)
 		return 0;
-	r = mps_shm_from_fd(p->fds[1], &l->life);
-	if (r < 0)
-		return r;
-	p->fds[1] = -1;
-	r = mps_shm_map(l->life, 0, sizeof(pthread_mutex_t), &mutex);
+	r = life_open(p->fds[1], &l->life, &l->alive);
 	if (r == 0)
-		l->alive = robust_word(mutex);
-	return r == -ERANGE ? -EPROTO : r;
+		p->fds[1] = -1;
+	return r;
 }
 
 static int hello(struct link *l, const struct mps_manager_options *o, struct mps_time until)
