@@ -10,12 +10,15 @@
 #include <sys/random.h>
 
 #include "base/fd.h"
+#include "manager/life.h"
 
 enum { OBJECTS_MAX = 10000, REQUESTS_MAX = 1024 };
 #define BYTES_MAX ((size_t)1 << 30)
 
 int server_init(struct server *v, const struct mps_manager_options *o)
 {
+	int r;
+
 	*v = (struct server){
 		.objects_max = o->objects_max > 0 ? o->objects_max : OBJECTS_MAX,
 		.bytes_max = o->bytes_max > 0 ? o->bytes_max : BYTES_MAX,
@@ -23,14 +26,15 @@ int server_init(struct server *v, const struct mps_manager_options *o)
 		.since = mps_wall().ns,
 		.keeps = o->snapshot != NULL,
 	};
+	if (getrandom(v->epoch, sizeof(v->epoch), 0) != (ssize_t)sizeof(v->epoch))
+		return -EIO;
 	v->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (v->bell < 0)
 		return -errno;
-	if (getrandom(v->epoch, sizeof(v->epoch), 0) != (ssize_t)sizeof(v->epoch)) {
+	r = life_begin(&v->life);
+	if (r < 0)
 		fd_close(&v->bell);
-		return -EIO;
-	}
-	return 0;
+	return r;
 }
 
 void server_fini(struct server *v)
@@ -50,6 +54,7 @@ void server_fini(struct server *v)
 	buf_fini(&v->args);
 	buf_fini(&v->spare);
 	fd_close(&v->bell);
+	life_end(v->life);
 }
 
 struct mps_time server_next(const struct server *v)

@@ -27,7 +27,7 @@ struct wire_answer {
 	int32_t status; /* 0, a positive outcome, or -errno */
 	/*
 	 * That come with its bytes (SCM_RIGHTS), by a sendmsg(2) of its own or one that ends with it: of CREATE, ATTACH and TAKE for clients
-	 * that share memory; of HELLO the bell.
+	 * that share memory; of HELLO the bell, and the server's life (life.h).
 	 */
 	uint16_t n_fds;
 	uint16_t flags;
