@@ -282,6 +282,7 @@ install: all
 	ln -sf libmpsup.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
 	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libmpsup.so
 	install -m 644 README.md CHANGES.md LICENSE supervisor.ini.example $(DESTDIR)$(DOCDIR)
+	[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig || :
 	for p in man/*.[1-9]; do s=$${p##*.}; install -D -m 644 $$p $(DESTDIR)$(MANDIR)/man$$s/$${p##*/} || exit 1; done
 	install -D -m 644 $(B)/completion.bash $(DESTDIR)$(BASHDIR)/mpsup
 	install -D -m 644 $(B)/completion.zsh $(DESTDIR)$(ZSHDIR)/_mpsup
