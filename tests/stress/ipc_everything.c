@@ -393,39 +393,66 @@ static void await_moment(int progress)
 		;
 }
 
-static void expect_empty(const char *folder, const char *prefix)
+/* What is there that begins so; "" = nothing. */
+static const char *find_in(const char *folder, const char *prefix)
 {
-	AUTO_FREE char *base = runtime_base();
-	DIR *d = opendir(folder != NULL ? folder : base);
+	static char found[PATH_MAX + NAME_MAX];
+	DIR *d = opendir(folder);
 	const struct dirent *e;
 
-	while (d != NULL && (e = readdir(d)) != NULL)
-		if (e->d_name[0] != '.' && strncmp(e->d_name, prefix, strlen(prefix)) == 0) {
-			fprintf(stderr, "ipc_everything: %s/%s is left\n",
-				folder != NULL ? folder : base, e->d_name);
-			exit(1);
-		}
+	found[0] = '\0';
+	while (d != NULL && found[0] == '\0' && (e = readdir(d)) != NULL)
+		if (e->d_name[0] != '.' && strncmp(e->d_name, prefix, strlen(prefix)) == 0)
+			snprintf(found, sizeof(found), "%s/%s", folder, e->d_name);
 	if (d != NULL)
 		closedir(d);
+	return found;
 }
 
-static void expect_nothing(const struct ready *r, pid_t pid, const char *mark)
+/* The first thing that is left of it, or "". */
+static const char *find_left(const struct ready *r, pid_t pid, const char *mark)
 {
-	char text[100];
+	AUTO_FREE char *base = runtime_base();
+	char sem[80], track[32], queue[80];
+	const char *const places[][2] = {
+		{ "/dev/shm", mark },	  { "/dev/shm", sem }, { "/dev/mqueue", mark },
+		{ getenv("TMPDIR"), "" }, { base, track },
+	};
 	struct shmid_ds shm;
 	struct msqid_ds msg;
 
-	expect_empty("/dev/shm", mark);
-	snprintf(text, sizeof(text), "sem.%s", mark);
-	expect_empty("/dev/shm", text);
-	expect_empty("/dev/mqueue", mark);
-	expect_empty(getenv("TMPDIR"), "");
-	snprintf(text, sizeof(text), "track-%d.", pid);
-	expect_empty(NULL, text);
-	snprintf(text, sizeof(text), "/%s-sem", mark);
-	if (mq_open(text, O_RDONLY) >= 0 || shmctl(r->sysv_shm, IPC_STAT, &shm) == 0 ||
-	    semctl(r->sysv_sem, 0, GETVAL) >= 0 || msgctl(r->sysv_msg, IPC_STAT, &msg) == 0)
-		die("a queue or a SysV object is left", EEXIST);
+	snprintf(sem, sizeof(sem), "sem.%.64s", mark);
+	snprintf(track, sizeof(track), "track-%d.", pid);
+	snprintf(queue, sizeof(queue), "/%.64s-sem", mark);
+	for (size_t i = 0; i < ARRAY_SIZE(places); i++)
+		if (find_in(places[i][0], places[i][1])[0] != '\0')
+			return find_in(places[i][0], places[i][1]);
+	if (mq_open(queue, O_RDONLY) >= 0)
+		return "a message queue";
+	if (shmctl(r->sysv_shm, IPC_STAT, &shm) == 0 || semctl(r->sysv_sem, 0, GETVAL) >= 0 ||
+	    msgctl(r->sysv_msg, IPC_STAT, &msg) == 0)
+		return "a SysV object";
+	return "";
+}
+
+/*
+ * All processes have ended. If the tracker was killed with them nobody is left to start it again: the next start of anything
+ * sweeps, but leaves alone what the sweep of somebody else is at.
+ */
+static void expect_nothing(const struct ready *r, pid_t pid, const char *mark, bool is_orphaned)
+{
+	int64_t until = mps_now().ns + PATIENCE_S * MPS_NS_PER_S;
+	AUTO_FREE char *base = runtime_base();
+	const char *left;
+
+	if (is_orphaned)
+		track_sweep_all(base, &(struct track_sweep){ 0 });
+	while ((left = find_left(r, pid, mark))[0] != '\0') {
+		if (!is_orphaned || mps_now().ns > until)
+			die(left, EEXIST);
+		poll(NULL, 0, 10);
+		track_sweep_all(base, &(struct track_sweep){ 0 });
+	}
 }
 
 static pid_t start_program(uint64_t limit, const char *mark, int *ret_progress)
@@ -469,7 +496,6 @@ static void shuffle(enum victim *order)
 /* How many were killed. */
 static unsigned play(uint64_t limit, const char *mark)
 {
-	AUTO_FREE char *base = runtime_base();
 	AUTO_CLOSE int progress = -1, worker = -1;
 	enum victim order[N_VICTIMS];
 	pid_t pid = start_program(limit, mark, &progress);
@@ -496,10 +522,7 @@ static unsigned play(uint64_t limit, const char *mark)
 	if (waitpid(pid, NULL, 0) != pid)
 		die("waitpid", errno);
 	await_end(limit);
-	/* With the program its tracker is nobody's to start again: the next start of anything sweeps. */
-	if (is_orphaned)
-		track_sweep_all(base, &(struct track_sweep){ 0 });
-	expect_nothing(&ready, pid, mark);
+	expect_nothing(&ready, pid, mark, is_orphaned);
 	return kills;
 }
 
