@@ -144,7 +144,7 @@ enum worker_argument {
 	WORKER_LOOP,
 	N_WORKER_ARGUMENTS
 };
-int mps_pool_worker(struct mps_args *args);
+int pool_worker(struct mps_args *args);
 /* Of how many pools this process is a worker's worker. */
 unsigned worker_depth(void);
 

@@ -51,7 +51,7 @@ static int start_process(struct mps_pool *p, struct seat *s)
 	char name[128];
 	struct mps_process_options o = { .name = name,
 					 .method = p->method,
-					 .target = mps_pool_worker,
+					 .target = pool_worker,
 					 .daemon = true,
 					 .grace = MPS_SECOND };
 	int r = mps_args_new(&o.args);

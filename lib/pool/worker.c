@@ -397,7 +397,7 @@ static int initialize(const char *name, struct mps_args *args)
 }
 
 /* ^C is for who has started the pool: it ends us. */
-int mps_pool_worker(struct mps_args *args)
+int pool_worker(struct mps_args *args)
 {
 	struct mps_args rest;
 	const char *loop;
@@ -421,4 +421,11 @@ int mps_pool_worker(struct mps_args *args)
 		return run_tasks();
 	return own != NULL ? own(&rest) : 127;
 }
-MPS_TARGET(mps_pool_worker);
+
+/* Before any constructor of the program: that may call mps_init(). */
+__attribute__((constructor(101))) static void be_known(void)
+{
+	static struct mps_target_row row = { "mpsup pool worker", pool_worker, NULL };
+
+	mps_target_add(&row);
+}
