@@ -6,6 +6,7 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -91,18 +92,44 @@ static int die_by(struct mps_args *task)
 }
 MPS_TARGET(die_by);
 
+/* Initializer: descriptor and numbers that all workers and the test have. */
+static int pipe_fd = -1;
+static _Atomic int64_t *counts;
+enum { COUNTS = 8192 };
+
+static int have_scene(struct mps_args *args)
+{
+	struct mps_shm *shm = mps_args_shm(args, 1);
+
+	pipe_fd = mps_args_fd(args, 0);
+	counts = mps_shm_data(shm);
+	return 0;
+}
+MPS_TARGET(have_scene);
+
 /* Writes its pid into the pipe, and waits until somebody ends it. */
 static int hang(struct mps_args *task)
 {
-	int64_t fd = number(task, 0);
 	pid_t pid = getpid();
 
-	if (fd >= 0 && write((int)fd, &pid, sizeof(pid)) < 0)
+	if (task != NULL && pipe_fd >= 0 && write(pipe_fd, &pid, sizeof(pid)) < 0)
 		return 1;
 	for (;;)
 		pause();
 }
 MPS_TARGET(hang);
+
+/* Counts that it was run; the one with that number hangs. */
+static int count_me(struct mps_args *task)
+{
+	int64_t i = number(task, 0);
+
+	atomic_fetch_add(&counts[i], 1);
+	if (number(task, 1) == i)
+		return hang(task);
+	return reply_number(task, i);
+}
+MPS_TARGET(count_me);
 
 /* --------------------------------------------------------------------------------------------------- pools */
 
@@ -177,14 +204,42 @@ static inline void numbers_free(struct numbers *n)
 	free(n->items);
 }
 
-/* Of a task that hangs: the worker writes its pid into a file that both have, as tasks have no descriptors of ours. */
-static inline pid_t read_pid(int fd)
+struct scene {
+	int ends[2];
+	struct mps_shm *shm;
+	struct mps_args *args;
+};
+
+/* Options for a pool of whose tasks the test hears. */
+static inline struct mps_pool_options scene_options(struct scene *s, struct mps_pool_options o)
 {
-	struct pollfd p = { .fd = fd, .events = POLLIN };
+	cr_assert_eq(pipe2(s->ends, O_CLOEXEC), 0);
+	cr_assert_eq(mps_shm_create(NULL, COUNTS * sizeof(*counts), &s->shm), 0);
+	cr_assert_eq(mps_args_new(&s->args), 0);
+	mps_args_add_fd(s->args, s->ends[1]);
+	mps_args_add_shm(s->args, s->shm);
+	counts = mps_shm_data(s->shm);
+	if (o.initializer == NULL)
+		o.initializer = have_scene;
+	o.args = s->args;
+	return o;
+}
+
+static inline void scene_free(struct scene *s)
+{
+	close(s->ends[0]);
+	close(s->ends[1]);
+	mps_args_free(s->args);
+	mps_shm_close(s->shm);
+}
+
+static inline pid_t scene_pid(struct scene *s)
+{
+	struct pollfd p = { .fd = s->ends[0], .events = POLLIN };
 	pid_t pid = 0;
 
 	cr_assert_eq(poll(&p, 1, 30000), 1);
-	cr_assert_eq(read(fd, &pid, sizeof(pid)), (ssize_t)sizeof(pid));
+	cr_assert_eq(read(s->ends[0], &pid, sizeof(pid)), (ssize_t)sizeof(pid));
 	return pid;
 }
 

@@ -156,10 +156,11 @@ void job_tell(struct job *j)
 
 static void future_gone(struct mps_future *f)
 {
-	size_t n = f->only != NULL ? 1 : (f->n + f->chunk - 1) / f->chunk;
+	size_t n = f->works != NULL ? (f->n + f->chunk - 1) / f->chunk : 0;
 
 	for (size_t i = 0; i < n; i++)
-		work_free(f->only != NULL ? f->only : f->works[i]);
+		work_free(f->works[i]);
+	work_free(f->only);
 	free(f->works);
 	free(f);
 }

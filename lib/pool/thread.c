@@ -14,7 +14,7 @@
 #include "ipc/futex.h"
 #include "pool/pool.h"
 
-enum { EVENTS = 32, START_TRIES = 10, SPARE_DEATHS = 64 };
+enum { EVENTS = 32, START_TRIES = 10, KILLED_TRIES = 16, SPARE_DEATHS = 64 };
 
 /* A start that has failed for want of something is tried again so much later. */
 #define START_PAUSE (100 * MPS_NS_PER_MS)
@@ -120,16 +120,20 @@ static void describe(char *text, size_t size, const char *what, int code)
 		snprintf(text, size, "%s: exit status %d", what, code);
 }
 
-/* It never was ready. */
+/* It never was ready. Whom somebody has killed there need not be anything wrong with. */
 static void birth_failed(struct mps_pool *p, struct seat *s, int code)
 {
+	uint32_t tries = p->init_retries;
 	char text[256];
+
+	if (code == -SIGKILL || code == -SIGTERM)
+		tries += tries < UINT32_MAX - KILLED_TRIES ? KILLED_TRIES : 0;
 
 	if (atomic_load(&s->lane.s->state) == LANE_HAS_FAILED)
 		snprintf(text, sizeof(text), "initializer: it has returned %d", s->lane.s->code);
 	else
 		describe(text, sizeof(text), "a worker has ended before it was ready", code);
-	if (s->failures++ >= p->init_retries)
+	if (s->failures++ >= tries)
 		pool_break(p, text);
 }
 
