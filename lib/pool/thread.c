@@ -120,13 +120,18 @@ static void describe(char *text, size_t size, const char *what, int code)
 		snprintf(text, size, "%s: exit status %d", what, code);
 }
 
+static bool was_killed(int code)
+{
+	return code == -SIGKILL || code == -SIGTERM;
+}
+
 /* It never was ready. Whom somebody has killed there need not be anything wrong with. */
 static void birth_failed(struct mps_pool *p, struct seat *s, int code)
 {
 	uint32_t tries = p->init_retries;
 	char text[256];
 
-	if (code == -SIGKILL || code == -SIGTERM)
+	if (was_killed(code))
 		tries += tries < UINT32_MAX - KILLED_TRIES ? KILLED_TRIES : 0;
 
 	if (atomic_load(&s->lane.s->state) == LANE_HAS_FAILED)
@@ -165,12 +170,14 @@ static void settle(struct mps_pool *p, struct seat *s, int code)
 	work_over(w);
 }
 
-/* Somebody, or something, ends workers that have nothing to do, again and again. */
+/* Workers that have nothing to do end by themselves, again and again. Whom somebody has killed is another matter. */
 static void count_spare_death(struct mps_pool *p, int code)
 {
 	int64_t now = mps_now().ns;
 	char text[256];
 
+	if (was_killed(code))
+		return;
 	if (now - p->spare_death_at > MPS_NS_PER_S)
 		p->spare_deaths = 0;
 	p->spare_death_at = now;

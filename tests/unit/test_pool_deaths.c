@@ -399,8 +399,10 @@ Test(pool_deaths, a_caller_that_is_killed_takes_its_workers_along)
 
 static void exit_at_once(struct mps_pool *p)
 {
+	static struct mps_future *f[10];
+
 	for (int i = 0; i < 10; i++)
-		async(p, hang, 0);
+		f[i] = async(p, hang, 0);
 	exit(7);
 }
 
@@ -413,7 +415,10 @@ static void exit_from_callback(struct mps_future *f, void *user)
 
 static void exit_within_callback(struct mps_pool *p)
 {
-	mps_future_callback(async(p, add, 1), exit_from_callback, NULL);
+	static struct mps_future *f;
+
+	f = async(p, add, 1);
+	mps_future_callback(f, exit_from_callback, NULL);
 	rest(p);
 }
 
