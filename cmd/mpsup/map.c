@@ -247,6 +247,12 @@ static void die_of(int sig)
 	sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
+/* As env(1) and xargs(1). */
+static int status_of(int error)
+{
+	return error == ENOENT ? EXEC_NOT_FOUND : EXEC_CANNOT;
+}
+
 /* The command of the keeper. */
 static int engine(int argc, char **argv)
 {
@@ -268,6 +274,8 @@ static int engine(int argc, char **argv)
 	free(outcome.failures);
 	if (outcome.signal != 0)
 		die_of(outcome.signal);
+	if (outcome.start_error != 0)
+		return status_of(outcome.start_error);
 	return outcome.failed > 0 || outcome.trouble ? EXIT_GENERIC : EXIT_OK;
 }
 
@@ -279,8 +287,7 @@ static int find(char **ret, struct err *err)
 		return 0;
 	r = proc_find_command(map.argv[0], ret);
 	if (r < 0)
-		return err_set(err, r == -ENOENT ? EXEC_NOT_FOUND : EXEC_CANNOT, "map: %s: %s",
-			       map.argv[0], strerror(-r));
+		return err_set(err, status_of(-r), "map: %s: %s", map.argv[0], strerror(-r));
 	return 0;
 }
 

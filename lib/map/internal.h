@@ -60,6 +60,7 @@ struct place {
 	/* The child's until it is over: it shares our memory until its exec. */
 	struct mps_spawn spawn;
 	struct mps_fd fds[3];
+	bool by_shell;
 	char *found; /* the path, where each task has its own */
 	void *stack;
 	struct mps_failure *failure;
@@ -176,6 +177,8 @@ void settle_broken(struct map *m, struct place *s, struct batch *b, struct map_f
 
 /* All that was asked of its process is over, or nobody's. */
 void settle_flight(struct map *m, struct place *s);
+/* True where its process could not begin, and that says nothing of its tasks: then it is dealt with. */
+bool settle_unstarted(struct map *m, struct place *s);
 /* Its process is over, a process a task. */
 void settle_process(struct map *m, struct place *s);
 /* How it has ended; false where all is well. */

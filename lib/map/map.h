@@ -71,7 +71,8 @@ struct map_outcome {
 	struct map_failure *
 		failures; /* the first MAP_FAILURES_MAX, in the order in which they happened; free() */
 	size_t n_failures;
-	bool trouble; /* something else went wrong; it was said */
+	int start_error; /* errno: no task could be started, ever; it was said */
+	bool trouble;	 /* something else went wrong; it was said */
 };
 
 /* True where an argument has a placeholder, so that each task is a process of its own. */

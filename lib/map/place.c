@@ -153,7 +153,8 @@ static void make_command(struct map *m, struct place *s, struct batch *b)
 					? s->found
 					: s->command.argv[0];
 	}
-	if (m->by_shell) {
+	s->by_shell = m->by_shell;
+	if (s->by_shell) {
 		give_to_shell(s, (char *)s->spawn.path);
 		s->spawn.path = s->command.argv[0];
 	}

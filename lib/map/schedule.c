@@ -360,7 +360,7 @@ bool place_failure(const struct place *s, struct map_failure *ret)
 /* A text that names no interpreter is the shell's. */
 static bool is_for_shell(struct map *m, const struct place *s)
 {
-	bool is = s->failure->step == MPS_STEP_EXEC && s->failure->error == ENOEXEC && !m->by_shell;
+	bool is = s->failure->step == MPS_STEP_EXEC && s->failure->error == ENOEXEC && !s->by_shell;
 
 	m->by_shell |= is;
 	return is;
@@ -392,8 +392,7 @@ void settle_flight(struct map *m, struct place *s)
 	s->n_flight = 0;
 }
 
-/* True where it is dealt with: it says nothing of its tasks. */
-static bool is_no_matter_of_tasks(struct map *m, struct place *s)
+bool settle_unstarted(struct map *m, struct place *s)
 {
 	if (is_for_shell(m, s)) {
 		settle_flight(m, s);
@@ -405,6 +404,7 @@ static bool is_no_matter_of_tasks(struct map *m, struct place *s)
 		map_say(m, "cannot start %s: %s: %s", m->o->argv[0],
 			mps_step_word((enum mps_step)s->failure->step),
 			strerror(s->failure->error));
+	m->outcome.start_error = s->failure->error;
 	map_give_up(m);
 	settle_flight(m, s);
 	return true;
@@ -416,7 +416,7 @@ void settle_process(struct map *m, struct place *s)
 	struct map_failure why;
 	const struct verdict good = { .pid = s->pid, .since = s->since, .wall = s->started_wall };
 
-	if (is_no_matter_of_tasks(m, s))
+	if (settle_unstarted(m, s))
 		return;
 	s->n_flight = 0;
 	if (!place_failure(s, &why)) {

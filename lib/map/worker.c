@@ -251,7 +251,7 @@ void worker_on_over(struct map *m, struct place *s)
 
 	if (b == NULL) {
 		describe(s, how, sizeof(how));
-		if (failed && s->closing && !m->ending)
+		if (failed && s->closing && !s->too_much && !m->ending)
 			map_say(m, "worker %u %s behind its last answer", s->number, how);
 		return;
 	}
@@ -259,6 +259,8 @@ void worker_on_over(struct map *m, struct place *s)
 		settle_flight(m, s);
 		return;
 	}
+	if (settle_unstarted(m, s))
+		return;
 	if (s->failure->step != MPS_STEP_NONE || (!s->timed_out && has_read_nothing(s))) {
 		on_unstarted(m, s);
 		return;
