@@ -21,9 +21,9 @@
 
 enum { DIR_TRIES = 100 };
 
-static struct front_options front = { .grace = { MPS_NS_PER_S / 2 },
-				      .preload = true,
-				      .dir_lock = -1 };
+static struct front_options front = {
+	.verb = "exec", .grace = { MPS_NS_PER_S / 2 }, .preload = true, .dir_lock = -1
+};
 static bool tracks = true;
 
 static const struct cmd_option options[] = {
@@ -94,30 +94,6 @@ static char *make_dir(int *ret_lock)
 	return dir;
 }
 
-/* Nothing of ours may get the numbers 0 to 2. What we have found closed the command finds so, too. */
-static void open_standard(void)
-{
-	int fd;
-
-	while ((fd = open("/dev/null", O_RDWR | O_CLOEXEC)) >= 0)
-		if (fd > STDERR_FILENO) {
-			close(fd);
-			return;
-		}
-}
-
-/* For ps(1): what it runs. */
-static void show_command(char *const *argv)
-{
-	AUTO_BUF b = BUF_INIT;
-
-	buf_adds(&b, "mpsup: exec");
-	for (size_t i = 0; argv[i] != NULL && b.len < 256; i++)
-		buf_addf(&b, " %s", argv[i]);
-	if (!b.failed)
-		title_put(b.p);
-}
-
 static int run(struct cmd_context *ctx)
 {
 	AUTO_FREE char *dir = NULL;
@@ -127,10 +103,10 @@ static int run(struct cmd_context *ctx)
 		err_set(&err, 0, "exec needs a command (such as: mpsup exec -- make test)");
 		return cmd_fail(EXIT_USAGE, &err);
 	}
-	open_standard();
+	front_open_standard();
 	if (tracks)
 		dir = make_dir(&front.dir_lock);
-	show_command(ctx->argv);
+	front_show("exec", ctx->argv);
 	front.dir = dir;
 	front.argv = ctx->argv;
 	return front_run(&front);
