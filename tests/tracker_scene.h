@@ -7,13 +7,13 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -22,28 +22,25 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "find_host.h"
 #include "base/cleanup.h"
 #include "base/runtime.h"
 #include "ipc/tracker.h"
 #include "mpsup.h"
+#include "proc/pidfd.h"
 #include "track/journal.h"
 #include "track/sweep.h"
 
 static inline void set_up(void)
 {
-	char self[PATH_MAX], host[PATH_MAX + 32];
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-
-	cr_assert_gt(n, 0);
-	self[n] = '\0';
-	*strrchr(self, '/') = '\0';
-	snprintf(host, sizeof(host), "%s/../mpsup-host", self);
-	setenv("MPSUP_HOST", host, 1);
+	find_host();
 	unsetenv("MPSUP_TRACKER");
 	alarm(120);
 }
 
 /* --------------------------------------------------------------------------------------------------- a program */
+
+enum { PATIENCE_MS = 20000 };
 
 struct program {
 	pid_t pid;
@@ -148,13 +145,47 @@ static inline bool has_ended(const struct program *p)
 	return access(dir, F_OK) != 0;
 }
 
+/* Told of what goes there, and of what folders of trackers lose. */
+static inline int watch_names(void)
+{
+	AUTO_FREE char *base = runtime_base();
+	int fd = inotify_init1(IN_CLOEXEC);
+
+	cr_assert_geq(inotify_add_watch(fd, "/dev/shm", IN_DELETE), 0);
+	cr_assert_geq(inotify_add_watch(fd, "/tmp", IN_DELETE), 0);
+	cr_assert_geq(inotify_add_watch(fd, base, IN_DELETE), 0);
+	return fd;
+}
+
+static inline bool wait_readable(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	return poll(&p, 1, PATIENCE_MS) == 1;
+}
+
+static inline bool wait_change(int fd)
+{
+	char events[4096];
+
+	return wait_readable(fd) && read(fd, events, sizeof(events)) > 0;
+}
+
+/* Looked at again whenever something has gone. */
 #define EVENTUALLY(what)                                                                           \
 	do {                                                                                       \
-		int left_ = 2000;                                                                  \
-		while (!(what) && left_-- > 0)                                                     \
-			poll(NULL, 0, 5);                                                          \
-		cr_expect(what);                                                                   \
+		AUTO_CLOSE int names_ = watch_names();                                             \
+		while (!(what))                                                                    \
+			cr_assert(wait_change(names_), "%s", #what);                               \
 	} while (0)
+
+/* It may be nobody's child that we know. */
+static inline void await_death(pid_t pid)
+{
+	AUTO_CLOSE int fd = pidfd_open_checked(pid);
+
+	cr_assert(fd == -ESRCH || wait_readable(fd));
+}
 
 static inline const char *mark_of(char mark[64], const char *test)
 {

@@ -63,7 +63,7 @@ Test(ipc_tracker, a_killed_tracker_forgets_nothing)
 	step(&p);
 	first = tracker_of(&p);
 	kill(first, SIGKILL);
-	EVENTUALLY(kill(first, 0) < 0);
+	await_death(first);
 	cr_expect(is_there(mark, "0"));
 	step(&p);
 	second = tracker_of(&p);
@@ -86,7 +86,7 @@ Test(ipc_tracker, both_killed_and_the_next_sweep_finds_it)
 	step(&p);
 	tracker = tracker_of(&p);
 	kill(tracker, SIGKILL);
-	EVENTUALLY(kill(tracker, 0) < 0);
+	await_death(tracker);
 	track_sweep_all(base, &all);
 	cr_expect(is_there(mark, "0"), "whose maker lives is left alone");
 	reap(&p, SIGKILL);
@@ -165,7 +165,7 @@ Test(ipc_tracker, what_others_use_stays)
 	step(&other);
 	tracker = tracker_of(&maker);
 	reap(&maker, SIGKILL);
-	EVENTUALLY(kill(tracker, 0) < 0);
+	await_death(tracker);
 	cr_expect(is_there(mark, "0"));
 	reap(&other, SIGKILL);
 	track_sweep_all(base, &all);
