@@ -35,6 +35,7 @@ X2
 theirs() { find /dev/shm -maxdepth 1 -name "${N##*/}-n*"; }
 none_left() { [ -z "$(theirs)" ]; }
 inodes() { stat -c %i "$N"-s?; }
+busy() { contains "$T/$1.out" "^busy $(pid_of "$1")\$"; } # program
 moment() { read -rt "$(printf '0.%03d' $((RANDOM % 60)))" <>"$T/never"; }
 mkfifo "$T/never"
 
@@ -56,7 +57,7 @@ for ((i = 0; i < KILLS; i++)); do
   [ "${pid:-0}" -le 1 ] || kill -9 "$pid" 2>/dev/null
 done
 for p in a b c; do
-  must contains "$T/$p.out" "^busy $(pid_of $p)\$"
+  must busy "$p"
   contains "$T/$p.out" LOST && fail "$(cat "$T/$p.out")"
 done
 
