@@ -36,7 +36,7 @@ theirs() { find /dev/shm -maxdepth 1 -name "${N##*/}-n*"; }
 none_left() { [ -z "$(theirs)" ]; }
 inodes() { stat -c %i "$N"-s?; }
 busy() { contains "$T/$1.out" "^busy $(pid_of "$1")\$"; } # program
-moment() { read -rt "$(printf '0.%03d' $((RANDOM % 60)))" <>"$T/never"; }
+moment() { read -rt "$(printf '0.%03d' $((RANDOM % 100)))" <>"$T/never"; }
 mkfifo "$T/never"
 
 for i in 0 1 2 3; do : >"$N-s$i"; done
@@ -44,7 +44,7 @@ before=$(inodes)
 {
   for p in a b c; do
     printf '%s\n' "[program:$p]" "command=$python $T/attempt.py $N" "stdout_logfile=$T/$p.out" startsecs=0 \
-      autorestart=true startretries=infinite restart_delay=0
+      autorestart=true startretries=infinite restart_delay=0 restart_limit=off
   done
 } | config_with track=preload
 start_mpsup
