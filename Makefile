@@ -28,8 +28,9 @@ Q := $(if $(V),,@)
 
 OPT ?= -O2 -g
 PKGS := libuv inih jansson zlib
-# What libmpsup itself needs, and the programs do not.
-IPC_PKGS := nettle
+# What libmpsup needs beside libuv.
+IPC_PKGS := nettle msgpack
+LIB_PKGS := libuv $(IPC_PKGS)
 PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS) $(IPC_PKGS) 2>/dev/null)
 PKG_LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 IPC_LIBS = $(shell pkg-config --libs $(IPC_PKGS) 2>/dev/null)
@@ -43,11 +44,11 @@ ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -DMPSUP_VERSION='"$(VERSION)"' -Ilib -Icmd
 ALL_LDFLAGS = -pie $(if $(SAN)$(COV),,-Wl,-z,relro,-z,now) -Wl,--as-needed $(if $(SAN),-fsanitize=$(SAN)) $(if $(COV),--coverage) $(LDFLAGS)
 
 # Floors, highest first: an archive may only need those after it.
-FLOORS := sup keeper ipc track conf proc base
-SUP_FLOORS := sup keeper track conf proc base
+FLOORS := sup keeper map manager pool ipc track conf proc base
+SUP_FLOORS := sup keeper map manager ipc track conf proc base
 HOST_FLOORS := keeper track proc base
 # What libmpsup is made of; tests get all there is.
-LIB_FLOORS := ipc track proc base
+LIB_FLOORS := manager pool ipc track proc base
 TEST_FLOORS := $(FLOORS)
 srcs = $(sort $(wildcard $(1)/*.c))
 objs = $(patsubst %.c,$(B)/obj/%.o,$(call srcs,$(1)))
@@ -97,7 +98,7 @@ $(foreach f,$(FLOORS),$(eval $(call floor,$(f))))
 link = $(if $(V),,@echo "  LD $@")
 $(B)/mpsup: $(call objs,cmd/mpsup) $(call archives,$(SUP_FLOORS))
 	$(link)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) $(IPC_LIBS) -pthread
 $(B)/mpsup-host: $(call objs,cmd/mpsup-host) $(call archives,$(HOST_FLOORS))
 	$(link)
 	$(Q)$(CC) $(ALL_LDFLAGS) -pthread -o $@ $^
@@ -114,17 +115,18 @@ $(B)/libmpsup-preload.so: $(call srcs,lib/preload) $(wildcard lib/preload/*.h) l
 # The library: what lib/mpsup.h declares is all that can be seen of it, in the archive too (one object, the rest made local).
 SOVERSION := 0
 SONAME := libmpsup.so.$(SOVERSION)
-LIB_OBJS := $(foreach f,$(LIB_FLOORS),$(call objs,lib/$(f)))
+# It asks nobody who a user is, of which the linker would warn programs that are static.
+LIB_OBJS := $(filter-out $(B)/obj/lib/base/user.o,$(foreach f,$(LIB_FLOORS),$(call objs,lib/$(f))))
 $(B)/libmpsup.so.$(VERSION): $(LIB_OBJS) lib/libmpsup.map
 	$(link)
 	$(Q)$(CC) $(filter-out -pie,$(ALL_LDFLAGS)) -shared -Wl,-soname,$(SONAME),--version-script=lib/libmpsup.map$(if $(SAN),,$(comma)-z$(comma)defs) \
-		-o $@ $(LIB_OBJS) $(IPC_LIBS) -pthread
+		-o $@ $(LIB_OBJS) $(shell pkg-config --libs $(LIB_PKGS)) -pthread
 	$(Q)ln -sf $(@F) $(@D)/$(SONAME); ln -sf $(SONAME) $(@D)/libmpsup.so
 $(B)/libmpsup.a: $(LIB_OBJS)
 	$(if $(V),,@echo "  AR $@")
 	$(Q)rm -f $@; $(LD) -r -o $(B)/mpsup.o $^ && objcopy --localize-hidden $(B)/mpsup.o && ar rcs $@ $(B)/mpsup.o
 $(B)/mpsup.pc: lib/mpsup.pc.in $(B)/flags
-	$(Q)sed 's,@PREFIX@,$(PREFIX),; s,@LIBDIR@,$(LIBDIR),; s,@INCLUDEDIR@,$(INCLUDEDIR),; s,@VERSION@,$(VERSION),; s,@REQUIRES@,$(IPC_PKGS),' $< >$@
+	$(Q)sed 's,@PREFIX@,$(PREFIX),; s,@LIBDIR@,$(LIBDIR),; s,@INCLUDEDIR@,$(INCLUDEDIR),; s,@VERSION@,$(VERSION),; s,@REQUIRES@,$(LIB_PKGS),' $< >$@
 
 # What shells need to complete command lines comes from the program's own tables.
 $(B)/completion.%: $(B)/mpsup
@@ -282,6 +284,7 @@ install: all
 	ln -sf libmpsup.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
 	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libmpsup.so
 	install -m 644 README.md CHANGES.md LICENSE supervisor.ini.example $(DESTDIR)$(DOCDIR)
+	[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig || :
 	for p in man/*.[1-9]; do s=$${p##*.}; install -D -m 644 $$p $(DESTDIR)$(MANDIR)/man$$s/$${p##*/} || exit 1; done
 	install -D -m 644 $(B)/completion.bash $(DESTDIR)$(BASHDIR)/mpsup
 	install -D -m 644 $(B)/completion.zsh $(DESTDIR)$(ZSHDIR)/_mpsup
