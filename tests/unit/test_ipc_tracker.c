@@ -310,6 +310,32 @@ Test(ipc_tracker, files_and_what_is_handed_over)
 	cr_expect_eq(unlink(path), 0);
 }
 
+static void listen_in_folder(int n, const char *mark)
+{
+	char path[128];
+	struct mps_listener *l;
+
+	(void)n;
+	snprintf(path, sizeof(path), "/tmp/%s", mark);
+	if (mkdir(path, 0700) < 0 || setenv("TMPDIR", path, 1) < 0 ||
+	    mps_listen(NULL, NULL, &l) != 0)
+		_exit(7);
+}
+
+Test(ipc_tracker, the_folder_of_a_killed_listener_goes)
+{
+	struct program p;
+	char mark[64], path[128];
+
+	begin(&p, listen_in_folder, mark_of(mark, "listener"));
+	step(&p);
+	snprintf(path, sizeof(path), "/tmp/%s", mark);
+	cr_expect_eq(rmdir(path), -1, "there is something in it");
+	reap(&p, SIGKILL);
+	EVENTUALLY(has_ended(&p));
+	cr_expect_eq(rmdir(path), 0);
+}
+
 Test(ipc_tracker, only_words_that_can_be)
 {
 	static const struct {
