@@ -1,6 +1,7 @@
 /*
  * The life of the server, and what is due.
  */
+#include "manager/life.h"
 #include "manager/server.h"
 
 #include <errno.h>
@@ -16,6 +17,8 @@ enum { OBJECTS_MAX = 10000, REQUESTS_MAX = 1024 };
 
 int server_init(struct server *v, const struct mps_manager_options *o)
 {
+	int r;
+
 	*v = (struct server){
 		.objects_max = o->objects_max > 0 ? o->objects_max : OBJECTS_MAX,
 		.bytes_max = o->bytes_max > 0 ? o->bytes_max : BYTES_MAX,
@@ -30,7 +33,10 @@ int server_init(struct server *v, const struct mps_manager_options *o)
 		fd_close(&v->bell);
 		return -EIO;
 	}
-	return 0;
+	r = life_begin(&v->life);
+	if (r < 0)
+		fd_close(&v->bell);
+	return r;
 }
 
 void server_fini(struct server *v)
@@ -50,6 +56,7 @@ void server_fini(struct server *v)
 	buf_fini(&v->args);
 	buf_fini(&v->spare);
 	fd_close(&v->bell);
+	life_end(v->life);
 }
 
 struct mps_time server_next(const struct server *v)

@@ -44,8 +44,9 @@ struct account {
 struct server {
 	size_t objects_max, bytes_max, requests_max;
 	uint8_t epoch[16];
-	int64_t since; /* wall clock, ns */
-	int bell;      /* an eventfd; -1 = none: nothing is shared */
+	int64_t since;	      /* wall clock, ns */
+	int bell;	      /* an eventfd; -1 = none: nothing is shared */
+	struct mps_shm *life; /* life.h */
 
 	struct session *sessions;
 	size_t n_sessions;
@@ -87,7 +88,7 @@ void server_bell(struct server *v);
 /* With the bytes before this one of the answers an object's descriptors go. */
 struct passing {
 	size_t at;
-	struct object *object; /* NULL = the bell */
+	struct object *object; /* NULL = the bell, and our life */
 };
 
 struct slot {

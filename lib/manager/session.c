@@ -126,7 +126,7 @@ static int add_passing(struct session *s, struct object *object)
 void session_answer_with(struct session *s, uint32_t seq, const struct buf *value,
 			 struct object *object, bool with_bell)
 {
-	size_t n_fds = with_bell ? 1 : object != NULL && s->shares ? object->n_fds : 0;
+	size_t n_fds = with_bell ? 2 : object != NULL && s->shares ? object->n_fds : 0;
 
 	if (value->failed) {
 		session_fail(s, -ENOMEM);
@@ -145,8 +145,8 @@ size_t session_passing(const struct session *s, size_t *ret_at, int fds[2])
 		return 0;
 	*ret_at = first->at;
 	fds[0] = first->object != NULL ? first->object->fds[0] : s->v->bell;
-	fds[1] = first->object != NULL ? first->object->fds[1] : -1;
-	return first->object != NULL ? first->object->n_fds : 1;
+	fds[1] = first->object != NULL ? first->object->fds[1] : mps_shm_fileno(s->v->life);
+	return first->object != NULL ? first->object->n_fds : 2;
 }
 
 void session_passed(struct session *s)
