@@ -109,13 +109,13 @@ Test(manager_server_dies, a_stopped_server_costs_the_caller_s_time_and_no_more)
 
 	scene_stop(scene.server);
 	from = mps_now().ns;
-	cr_expect_eq(mps_object_call(d, "len", NULL, 0, NULL, NULL, 200 * MPS_MILLISECOND),
+	cr_expect_eq(mps_object_call(d, "size", NULL, 0, NULL, NULL, 200 * MPS_MILLISECOND),
 		     -ETIMEDOUT);
 	spent = mps_now().ns - from;
 	cr_expect(spent >= 200 * MPS_MILLISECOND && spent < MPS_SECOND, "%ld", (long)spent);
 	/* Late answers are nobody's. */
 	kill(scene.server, SIGCONT);
-	n = number(d, "len");
+	n = number(d, "size");
 	cr_expect_eq(n, 0);
 	mps_object_close(d);
 	mps_manager_close(m);
@@ -184,11 +184,15 @@ Test(manager_server_dies, with_reconnect_the_next_server_is_found)
 	scene_kill(scene.server);
 }
 
+static _Atomic uint32_t over;
+
 static void *serve_later(void *arg)
 {
 	/* That one waits for it by now. */
 	scene_asleep_in(*(pid_t *)arg, SYS_ppoll, SYS_ppoll);
 	scene.server = server_start(scene.address);
+	/* It is this thread's child, and ends with it. */
+	scene_until(&over, 1);
 	return NULL;
 }
 
@@ -206,10 +210,11 @@ Test(manager_server_dies, with_reconnect_a_call_waits_for_the_next_server)
 	cr_expect_eq(mps_object_acquire(o, SHORT), -ETIMEDOUT);
 	cr_assert_eq(pthread_create(&thread, NULL, serve_later, &tid), 0);
 	cr_expect_eq(mps_object_acquire(o, LONG), -ESTALE);
-	cr_expect_eq(pthread_join(thread, NULL), 0);
 	mps_object_close(o);
 	mps_manager_close(m);
 	scene_kill(scene.server);
+	scene_tell(&over);
+	cr_expect_eq(pthread_join(thread, NULL), 0);
 }
 
 /* ---------------------------------------------------------------------------------------------- forks */
