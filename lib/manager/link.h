@@ -49,9 +49,8 @@ struct link_pending {
 	size_t n_fds;
 };
 
-/* Descriptors, and the place of the last byte that was read with them. */
+/* Descriptors of one answer, which came before its last byte. */
 struct link_came {
-	uint64_t at;
 	int fds[LINK_FDS_MAX];
 	size_t n;
 	bool cut;
@@ -79,7 +78,6 @@ struct link {
 	/* The reader's. */
 	uint8_t *in;
 	size_t in_room, head, tail;
-	uint64_t place; /* of in[head] in the stream */
 	struct link_came came[LINK_CAME_MAX];
 	size_t n_came;
 	int64_t recv_timeout; /* as the socket has it, ns */

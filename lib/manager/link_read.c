@@ -8,7 +8,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/fd.h"
 #include "base/limits.h"
 #include "ipc/connection.h"
 #include "manager/link.h"
@@ -85,7 +84,6 @@ static void keep_fds(struct link *l, const struct stream_fds *fds)
 
 	if (fds->n == 0 && !fds->cut)
 		return;
-	c->at = l->place + (l->tail - l->head) - 1;
 	c->n = fds->n;
 	c->cut = fds->cut;
 	l->n_came++;
@@ -116,38 +114,23 @@ int link_read(struct link *l, bool writes, struct mps_time until)
 
 /* ---------------------------------------------------------------------------------------------- taking in */
 
-static void drop_came(struct link *l)
+/* Those of this answer: the next ones that have come. -EMFILE: our table had no room for all, so there is none. */
+static int take_fds(struct link *l, struct link_pending *p, size_t n)
 {
 	struct link_came *c = &l->came[0];
 
-	for (size_t i = 0; i < c->n; i++)
-		fd_close(&c->fds[i]);
-	memmove(c, c + 1, --l->n_came * sizeof(*c));
-}
-
-/* Those that came with the answer whose last byte is before `end`: all that it says, or -EMFILE, and none. */
-static int take_fds(struct link *l, struct link_pending *p, size_t n, uint64_t end)
-{
-	bool cut = n > LINK_FDS_MAX;
-
-	while (l->n_came > 0 && l->came[0].at < end) {
-		struct link_came *c = &l->came[0];
-
-		cut = cut || c->cut;
-		for (size_t i = 0; i < c->n && p != NULL && p->n_fds < LINK_FDS_MAX; i++) {
-			p->fds[p->n_fds++] = c->fds[i];
-			c->fds[i] = -1;
-		}
-		drop_came(l);
-	}
-	if (p == NULL || (!cut && p->n_fds == n))
+	if (n == 0)
 		return 0;
-	while (p->n_fds > 0)
-		close(p->fds[--p->n_fds]);
-	return -EMFILE;
+	if (l->n_came == 0)
+		return -EPROTO;
+	memcpy(p->fds, c->fds, c->n * sizeof(*c->fds));
+	p->n_fds = c->n;
+	n = c->cut || c->n != n;
+	memmove(c, c + 1, --l->n_came * sizeof(*c));
+	return n != 0 ? -EMFILE : 0;
 }
 
-static int answer(struct link *l, const uint8_t *p, size_t n, uint64_t end)
+static int answer(struct link *l, const uint8_t *p, size_t n)
 {
 	struct wire_answer head;
 	struct link_pending *to;
@@ -164,7 +147,7 @@ static int answer(struct link *l, const uint8_t *p, size_t n, uint64_t end)
 	if (to == NULL)
 		return -EPROTO;
 	to->status = (int32_t)le32toh((uint32_t)head.status);
-	r = take_fds(l, to, le16toh(head.n_fds), end);
+	r = take_fds(l, to, le16toh(head.n_fds));
 	to->n = n - sizeof(head);
 	if (to->n > 0)
 		to->p = malloc(to->n);
@@ -194,8 +177,7 @@ int link_take_in(struct link *l)
 			return header == 0 ? 0 : make_room(l, (size_t)header + length - n);
 		n = (size_t)header + length;
 		l->head += n;
-		l->place += n;
-		r = answer(l, p + header, length, l->place);
+		r = answer(l, p + header, length);
 	}
 	if (l->head == l->tail)
 		l->head = l->tail = 0;
