@@ -333,7 +333,8 @@ Test(pool_deaths, workers_that_die_by_themselves_are_not_followed_without_end)
 /* -------------------------------------------------------------------------------------------------- the caller */
 
 /* A process of its own with a pool: the pids of its workers. */
-static pid_t caller(pid_t *workers, size_t n, void (*then)(struct mps_pool *p))
+static pid_t caller(enum mps_start_method method, pid_t *workers, size_t n,
+		    void (*then)(struct mps_pool *p))
 {
 	int ends[2];
 	pid_t pid;
@@ -341,7 +342,7 @@ static pid_t caller(pid_t *workers, size_t n, void (*then)(struct mps_pool *p))
 	cr_assert_eq(pipe2(ends, O_CLOEXEC), 0);
 	pid = fork();
 	if (pid == 0) {
-		struct mps_pool_options o = { .workers = (uint32_t)n };
+		struct mps_pool_options o = { .workers = (uint32_t)n, .method = method };
 		struct mps_pool *p;
 
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -390,8 +391,9 @@ Test(pool_deaths, a_caller_that_is_killed_takes_its_workers_along)
 {
 	pid_t workers[4], pid;
 
-	for (int i = 0; i < 2; i++) {
-		pid = caller(workers, 4, i == 0 ? rest : give_work_and_rest);
+	for (int i = 0; i < 6; i++) {
+		pid = caller((enum mps_start_method)(i / 2 + 1), workers, 4,
+			     i % 2 == 0 ? rest : give_work_and_rest);
 		kill(pid, SIGKILL);
 		cr_expect_eq(end_of(pid), -SIGKILL);
 		for (int k = 0; k < 4; k++)
@@ -424,15 +426,74 @@ static void exit_within_callback(struct mps_pool *p)
 
 Test(pool_deaths, the_exit_of_a_caller_ends_its_workers_from_anywhere)
 {
-	pid_t workers[2], pid = caller(workers, 2, exit_at_once);
+	pid_t workers[2], pid;
 
-	cr_expect_eq(end_of(pid), 7);
-	for (int k = 0; k < 2; k++)
-		await_gone(workers[k]);
-	pid = caller(workers, 2, exit_within_callback);
-	cr_expect_eq(end_of(pid), 8);
-	for (int k = 0; k < 2; k++)
-		await_gone(workers[k]);
+	for (enum mps_start_method m = MPS_START_SPAWN; m <= MPS_START_FORKSERVER; m++) {
+		pid = caller(m, workers, 2, exit_at_once);
+		cr_expect_eq(end_of(pid), 7);
+		for (int k = 0; k < 2; k++)
+			await_gone(workers[k]);
+		pid = caller(m, workers, 2, exit_within_callback);
+		cr_expect_eq(end_of(pid), 8);
+		for (int k = 0; k < 2; k++)
+			await_gone(workers[k]);
+	}
+}
+
+static int setting;
+
+static int tell_setting(struct mps_args *task)
+{
+	return reply_number(task, setting);
+}
+MPS_TARGET(tell_setting);
+
+#define CHECK(condition)                                                                           \
+	do {                                                                                       \
+		if (!(condition))                                                                  \
+			_exit(__LINE__ % 256);                                                     \
+	} while (0)
+
+/* In a process with one thread. */
+static void use_copies(void)
+{
+	struct mps_pool_options o = { .workers = 2, .method = MPS_START_FORK };
+	struct mps_result result;
+	struct mps_pool *p, *q;
+	pid_t pids[2];
+
+	setting = 55;
+	CHECK(mps_pool_new(&o, &p) == 0);
+	CHECK(mps_pool_new(&o, &q) == -EBUSY);
+	CHECK(strstr(mps_pool_failure(NULL), "threads") != NULL);
+	setting = 66;
+	for (int i = 0; i < 20; i++) {
+		CHECK(apply_value(p, tell_setting, 0) == 55);
+		CHECK(apply(p, exit_with, i, &result) == MPS_POOL_E_WORKER_DIED);
+		CHECK(result.code == i);
+		CHECK(apply(p, die_by, SIGKILL, &result) == MPS_POOL_E_WORKER_DIED);
+		CHECK(result.code == -SIGKILL);
+		if (i % 4 == 0 && mps_pool_pids(p, pids, 2) > 0)
+			kill(pids[0], SIGKILL);
+	}
+	CHECK(mps_pool_resize(p, 4) == 0 && mps_pool_resize(p, 1) == 0);
+	for (int i = 0; i < 100; i++)
+		CHECK(apply_value(p, add, i) == i);
+	CHECK(mps_pool_close(p) == 0 && mps_pool_join(p, LONG) == 0);
+	mps_pool_free(p);
+	CHECK(mps_active_children(NULL, 0) == 0);
+	exit(0);
+}
+
+Test(pool_deaths, by_fork_workers_are_copies_also_those_that_follow)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		alarm(60);
+		use_copies();
+	}
+	cr_expect_eq(end_of(pid), 0);
 }
 
 Test(pool_deaths, a_copy_of_the_caller_has_no_part_in_it)
