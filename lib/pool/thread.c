@@ -72,18 +72,21 @@ static void start_failed(struct mps_pool *p, struct seat *s, int error, const ch
 
 static void start_one(struct mps_pool *p, struct seat *s)
 {
-	uint32_t index = s->index, failures = s->failures;
+	struct seat fresh = {
+		.index = s->index, .failures = s->failures, .window = 1, .pidfd = -1
+	};
 	const char *what;
 	int r;
 
-	*s = (struct seat){ .index = index, .failures = failures, .window = 1, .pidfd = -1 };
+	s->state = SEAT_EMPTY;
 	pool_unlock(p);
-	r = seat_start(p, s, &what);
+	r = seat_start(p, &fresh, &what);
 	pool_lock(p);
 	if (r < 0) {
 		start_failed(p, s, r, what);
 		return;
 	}
+	*s = fresh;
 	s->state = SEAT_STARTS;
 	watch(p, s);
 	if (is_over(p))
