@@ -187,7 +187,6 @@ static struct mps_pool *pool_of(const struct mps_pool_options *o)
 	if (p == NULL)
 		return NULL;
 	p->refs = 1;
-	p->has_handle = true;
 	p->epoll = p->event = p->timer = -1;
 	p->timer_at = INT64_MAX;
 	p->pending_end = &p->pending;
@@ -201,7 +200,8 @@ static struct mps_pool *pool_of(const struct mps_pool_options *o)
 	p->retries = o->retries;
 	p->task_timeout = o->task_timeout;
 	p->ring = ring_size(o->ring_size);
-	p->want = o->workers != 0 ? o->workers : cpus_count();
+	p->cpus = cpus_count();
+	p->want = o->workers != 0 ? o->workers : p->cpus;
 	pthread_mutex_init(&p->lock, NULL);
 	return p;
 }

@@ -105,8 +105,7 @@ struct seat {
 	uint64_t result_head;
 	/* How much it gets ahead: as much as takes a while. */
 	uint32_t window;
-	int64_t each; /* ns for a task, about */
-	int64_t busy_from;
+	int64_t each; /* ns for a task, as it has measured */
 };
 
 enum pool_state { POOL_OPEN, POOL_CLOSED, POOL_TERMINATED };
@@ -133,6 +132,7 @@ struct mps_pool {
 	bool broken;
 	char failure[512];
 	_Atomic uint32_t want; /* workers */
+	uint32_t cpus;
 	_Atomic uint32_t ended;
 	uint32_t spare_deaths; /* of workers that had nothing to do, lately */
 	int64_t spare_death_at;
@@ -148,7 +148,7 @@ struct mps_pool {
 	int64_t timer_at; /* INT64_MAX = not set */
 
 	pthread_t thread;
-	bool has_thread, frees_itself, has_handle;
+	bool has_thread, frees_itself;
 	struct job birth; /* what the one who makes it waits for */
 	bool leads;
 	pthread_t leader;
