@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <wchar.h>
 
 #include "ipc/lock.h"
 #include "ipc/shm.h"
@@ -27,6 +28,7 @@ struct header {
 /* X(code, C type, is signed) */
 #define WHOLE(X)                                                                                   \
 	X('c', unsigned char, 0)                                                                   \
+	X('?', unsigned char, 0)                                                                   \
 	X('b', signed char, 1)                                                                     \
 	X('B', unsigned char, 0)                                                                   \
 	X('h', short, 1)                                                                           \
@@ -36,7 +38,9 @@ struct header {
 	X('l', long, 1)                                                                            \
 	X('L', unsigned long, 0)                                                                   \
 	X('q', long long, 1)                                                                       \
-	X('Q', unsigned long long, 0)
+	X('Q', unsigned long long, 0)                                                              \
+	X('u', wchar_t, WCHAR_MIN < 0)                                                             \
+	X('w', uint32_t, 0)
 
 struct mps_array {
 	struct header *header;
@@ -197,6 +201,12 @@ static inline bool is_whole(const struct mps_array *a)
 	return a->type != 'f' && a->type != 'd';
 }
 
+/* Narrower than its C type. */
+static inline bool is_no_bool(const struct mps_array *a, int64_t value)
+{
+	return a->type == '?' && (value & ~INT64_C(1)) != 0;
+}
+
 /* 0, or EOWNERDEAD: to be given on. -errno. */
 static int enter(struct mps_array *a, size_t i, size_t n, bool writes)
 {
@@ -213,6 +223,14 @@ static int leave(struct mps_array *a, int entered, int r)
 		mps_rlock_release(a->lock);
 	return r < 0 ? r : entered;
 }
+
+/* What `does` returns, done with n items from i on. */
+#define WITHIN(a, i, n, writes, does)                                                              \
+	({                                                                                         \
+		int entered = enter(a, i, n, writes);                                              \
+                                                                                                   \
+		entered < 0 ? entered : leave(a, entered, does);                                   \
+	})
 
 static int load_int(const struct mps_array *a, size_t i, int64_t *ret)
 {
@@ -256,6 +274,8 @@ static int store_int(struct mps_array *a, size_t i, int64_t value)
 {
 	void *p = place(a, i);
 
+	if (is_no_bool(a, value))
+		return -ERANGE;
 	switch (a->type) {
 #define X(code, ctype, is_signed)                                                                  \
 	case code:                                                                                 \
@@ -294,50 +314,32 @@ static int load_double(const struct mps_array *a, size_t i, double *ret)
 
 int mps_array_get_int(struct mps_array *a, size_t i, int64_t *ret)
 {
-	int r = enter(a, i, 1, false);
-
-	return r < 0 ? r : leave(a, r, load_int(a, i, ret));
+	return WITHIN(a, i, 1, false, load_int(a, i, ret));
 }
 
 int mps_array_set_int(struct mps_array *a, size_t i, int64_t value)
 {
-	int r = enter(a, i, 1, true);
-
-	return r < 0 ? r : leave(a, r, store_int(a, i, value));
+	return WITHIN(a, i, 1, true, store_int(a, i, value));
 }
 
 int mps_array_get_double(struct mps_array *a, size_t i, double *ret)
 {
-	int r = enter(a, i, 1, false);
-
-	return r < 0 ? r : leave(a, r, load_double(a, i, ret));
+	return WITHIN(a, i, 1, false, load_double(a, i, ret));
 }
 
 int mps_array_set_double(struct mps_array *a, size_t i, double value)
 {
-	int r = enter(a, i, 1, true);
-
-	return r < 0 ? r : leave(a, r, store_double(a, i, value));
+	return WITHIN(a, i, 1, true, store_double(a, i, value));
 }
 
 int mps_array_read(struct mps_array *a, size_t i, size_t n, void *p)
 {
-	int r = enter(a, i, n, false);
-
-	if (r < 0)
-		return r;
-	memcpy(p, place(a, i), n * a->width);
-	return leave(a, r, 0);
+	return WITHIN(a, i, n, false, (memcpy(p, place(a, i), n * a->width), 0));
 }
 
 int mps_array_write(struct mps_array *a, size_t i, size_t n, const void *p)
 {
-	int r = enter(a, i, n, true);
-
-	if (r < 0)
-		return r;
-	memcpy(place(a, i), p, n * a->width);
-	return leave(a, r, 0);
+	return WITHIN(a, i, n, true, (memcpy(place(a, i), p, n * a->width), 0));
 }
 
 /* ------------------------------------------------------------------------------------------------------ atomic */
@@ -352,6 +354,8 @@ int mps_array_add(struct mps_array *a, size_t i, int64_t delta, int64_t *ret_old
 	int r = check_atomic(a, i);
 	int64_t old = 0;
 
+	if (r == 0 && a->type == '?')
+		r = -EINVAL;
 	if (r < 0)
 		return r;
 	switch (a->type) {
@@ -373,6 +377,8 @@ int mps_array_exchange(struct mps_array *a, size_t i, int64_t value, int64_t *re
 	int r = check_atomic(a, i);
 	int64_t old = 0;
 
+	if (r == 0 && is_no_bool(a, value))
+		r = -ERANGE;
 	if (r < 0)
 		return r;
 	switch (a->type) {

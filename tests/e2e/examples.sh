@@ -122,3 +122,11 @@ expect 0 "$T/bin/preload" 3
 [ "$(xargs <"$T/out")" = "made process-1: it is there process-2: it is there process-3: it is there" ] || fail "preload: $(cat "$T/out")"
 expect 0 "$T/bin/pool" 1000
 [ "$(xargs <"$T/out")" = "task 666: its worker has died (signal 6) 999 done, sum 332389944" ] || fail "pool: $(cat "$T/out")"
+
+say "what README shows of libmpsup"
+# shellcheck disable=SC2016 # the marks of Markdown
+sed -n '/^```c$/,/^```$/{/^```/!p}' "$here/README.md" >"$T/readme.c"
+expect 0 "${CC:-cc}" -std=gnu11 -Wall -Wextra -Werror -O2 -I"$here/lib" ${SAN:+-fsanitize="$SAN"} -o "$T/bin/readme" \
+  "$T/readme.c" -L"$B" -Wl,-rpath,"$B" -lmpsup
+expect 0 "$T/bin/readme"
+[ "$(cat "$T/out")" = 'done' ] || fail "it prints $(cat "$T/out")"

@@ -2,162 +2,9 @@
  * The tracker of programs without a supervisor, with the real mpsup-host: whoever is killed, what he has left goes, and what
  * is somebody else's stays.
  */
-#include <criterion/criterion.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <poll.h>
-#include <pthread.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/prctl.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include "base/cleanup.h"
-#include "base/runtime.h"
-#include "ipc/tracker.h"
-#include "mpsup.h"
-#include "track/journal.h"
-#include "track/sweep.h"
-
-static void set_up(void)
-{
-	char self[PATH_MAX], host[PATH_MAX + 32];
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-
-	cr_assert_gt(n, 0);
-	self[n] = '\0';
-	*strrchr(self, '/') = '\0';
-	snprintf(host, sizeof(host), "%s/../mpsup-host", self);
-	setenv("MPSUP_HOST", host, 1);
-	unsetenv("MPSUP_TRACKER");
-	alarm(120);
-}
+#include "../tracker_scene.h"
 
 TestSuite(ipc_tracker, .init = set_up);
-
-/* --------------------------------------------------------------------------------------------------- a program */
-
-struct program {
-	pid_t pid;
-	int from, to;
-	char socket[256]; /* of its tracker */
-};
-
-typedef void body(int step, const char *mark);
-
-static const char *own(char room[128], const char *mark, const char *what)
-{
-	snprintf(room, 128, "/t-ipc-tracker-%s-%s", mark, what);
-	return room;
-}
-
-static bool is_there(const char *mark, const char *what)
-{
-	char room[128], path[256];
-	struct stat st;
-
-	snprintf(path, sizeof(path), "/dev/shm%s", own(room, mark, what));
-	return lstat(path, &st) == 0;
-}
-
-static void make(const char *mark, const char *what)
-{
-	char room[128];
-	struct mps_shm *shm;
-
-	if (mps_shm_create(own(room, mark, what), 4096, &shm) != 0)
-		_exit(9);
-	mps_shm_close(shm);
-}
-
-/* Does a step of its body at each word, and says where its tracker is. */
-static void begin(struct program *p, body *fn, const char *mark)
-{
-	int in[2], out[2];
-
-	cr_assert(pipe2(in, O_CLOEXEC) == 0 && pipe2(out, O_CLOEXEC) == 0);
-	p->pid = fork();
-	if (p->pid == 0) {
-		char c;
-
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		close(in[1]);
-		close(out[0]);
-		for (int step = 0; read(in[0], &c, 1) == 1; step++) {
-			char text[256] = "";
-
-			fn(step, mark);
-			if (tracker_socket() != NULL)
-				snprintf(text, sizeof(text), "%s", tracker_socket());
-			if (write(out[1], text, sizeof(text)) < 0)
-				_exit(1);
-		}
-		_exit(0);
-	}
-	close(in[0]);
-	close(out[1]);
-	p->to = in[1];
-	p->from = out[0];
-}
-
-static void step(struct program *p)
-{
-	cr_assert_eq(write(p->to, "x", 1), 1);
-	cr_assert_eq(read(p->from, p->socket, sizeof(p->socket)), sizeof(p->socket));
-}
-
-static void reap(struct program *p, int sig)
-{
-	if (sig != 0)
-		kill(p->pid, sig);
-	close(p->to);
-	close(p->from);
-	waitpid(p->pid, NULL, 0);
-}
-
-static pid_t tracker_of(const struct program *p)
-{
-	struct track_registry r = { 0 };
-	struct track_heir heir;
-	char path[300];
-	pid_t pid;
-
-	snprintf(path, sizeof(path), "%.*sjournal", (int)strlen(p->socket) - 4, p->socket);
-	cr_assert_eq(track_journal_read(path, &r, &heir), 0, "%s", path);
-	pid = heir.keeper;
-	track_registry_fini(&r);
-	track_heir_fini(&heir);
-	return pid;
-}
-
-/* It is nobody's child, and ends by itself. */
-static bool has_ended(const struct program *p)
-{
-	char dir[256];
-
-	snprintf(dir, sizeof(dir), "%s", p->socket);
-	*strrchr(dir, '/') = '\0';
-	return access(dir, F_OK) != 0;
-}
-
-#define EVENTUALLY(what)                                                                           \
-	do {                                                                                       \
-		int left_ = 2000;                                                                  \
-		while (!(what) && left_-- > 0)                                                     \
-			poll(NULL, 0, 5);                                                          \
-		cr_expect(what);                                                                   \
-	} while (0)
-
-static const char *mark_of(char mark[64], const char *test)
-{
-	snprintf(mark, 64, "%d-%s", (int)getpid(), test);
-	return mark;
-}
 
 /* ------------------------------------------------------------------------------------------------------- death */
 
@@ -216,7 +63,7 @@ Test(ipc_tracker, a_killed_tracker_forgets_nothing)
 	step(&p);
 	first = tracker_of(&p);
 	kill(first, SIGKILL);
-	EVENTUALLY(kill(first, 0) < 0);
+	await_death(first);
 	cr_expect(is_there(mark, "0"));
 	step(&p);
 	second = tracker_of(&p);
@@ -239,7 +86,7 @@ Test(ipc_tracker, both_killed_and_the_next_sweep_finds_it)
 	step(&p);
 	tracker = tracker_of(&p);
 	kill(tracker, SIGKILL);
-	EVENTUALLY(kill(tracker, 0) < 0);
+	await_death(tracker);
 	track_sweep_all(base, &all);
 	cr_expect(is_there(mark, "0"), "whose maker lives is left alone");
 	reap(&p, SIGKILL);
@@ -318,12 +165,11 @@ Test(ipc_tracker, what_others_use_stays)
 	step(&other);
 	tracker = tracker_of(&maker);
 	reap(&maker, SIGKILL);
-	EVENTUALLY(kill(tracker, 0) < 0);
+	await_death(tracker);
 	cr_expect(is_there(mark, "0"));
 	reap(&other, SIGKILL);
-	track_sweep_all(base, &all);
-	cr_expect(!is_there(mark, "0"), "and is known to the next");
-	cr_expect(has_ended(&maker));
+	/* It is known to the next; another's may have the folder in its hands. */
+	EVENTUALLY((track_sweep_all(base, &all), !is_there(mark, "0") && has_ended(&maker)));
 }
 
 static void family(int n, const char *mark)
@@ -462,6 +308,32 @@ Test(ipc_tracker, files_and_what_is_handed_over)
 	EVENTUALLY(has_ended(&p));
 	snprintf(path, sizeof(path), "/tmp/%s-kept", mark);
 	cr_expect_eq(unlink(path), 0);
+}
+
+static void listen_in_folder(int n, const char *mark)
+{
+	char path[128];
+	struct mps_listener *l;
+
+	(void)n;
+	snprintf(path, sizeof(path), "/tmp/%s", mark);
+	if (mkdir(path, 0700) < 0 || setenv("TMPDIR", path, 1) < 0 ||
+	    mps_listen(NULL, NULL, &l) != 0)
+		_exit(7);
+}
+
+Test(ipc_tracker, the_folder_of_a_killed_listener_goes)
+{
+	struct program p;
+	char mark[64], path[128];
+
+	begin(&p, listen_in_folder, mark_of(mark, "listener"));
+	step(&p);
+	snprintf(path, sizeof(path), "/tmp/%s", mark);
+	cr_expect_eq(rmdir(path), -1, "there is something in it");
+	reap(&p, SIGKILL);
+	EVENTUALLY(has_ended(&p));
+	cr_expect_eq(rmdir(path), 0);
 }
 
 Test(ipc_tracker, only_words_that_can_be)
