@@ -229,7 +229,7 @@ static void say_failures(const struct map_outcome *o)
 	for (size_t i = 0; i < o->n_failures; i++)
 		say_failure(&o->failures[i]);
 	if (o->failed > o->n_failures)
-		fprintf(stderr, "  and %llu more\n",
+		fprintf(stderr, "  and %llu more (--joblog lists all)\n",
 			(unsigned long long)(o->failed - o->n_failures));
 }
 
