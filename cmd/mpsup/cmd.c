@@ -27,12 +27,9 @@ static const struct common_option {
 	unsigned flag; /* 0 = every verb */
 	struct cmd_option option;
 } commons[] = {
-	{ CMD_CONFIG,
-	  { 'c', "config", "FILE",
-	    "the configuration file (default: search, see mpsup.conf(5))" } },
+	{ CMD_CONFIG, { 'c', "config", "FILE", "the configuration (default: see mpsup.conf(5))" } },
 	{ CMD_SOCKET,
-	  { 's', "socket", "PATH",
-	    "the supervisor's control socket (default: from the configuration)" } },
+	  { 's', "socket", "PATH", "the supervisor's socket (default: as configured)" } },
 	{ CMD_JSON, { 0, "json", NULL, "print JSON" } },
 	{ 0, { 'h', "help", NULL, "print this help" } },
 };

@@ -19,6 +19,9 @@
 #include "proc/tree.h"
 #include "track/look.h"
 
+/* From what was said to the object, or to the word that there is none. */
+#define ATTEMPT_NS (5 * MPS_NS_PER_S)
+
 #define MQUEUE_MAGIC 0x19800202 /* ipc/mqueue.c */
 
 static int look(enum track_type type, const char *name, struct look *ret)
@@ -102,9 +105,35 @@ bool object_begin(struct track_record *record)
 	if (is_absent(type, record->name))
 		return true;
 	/* Of these it is told by whoever wants them gone; of the others what was there before is not his. */
-	if (type == TRACK_FILE || type == TRACK_FOLDER)
+	if (!record->attempt && (type == TRACK_FILE || type == TRACK_FOLDER))
 		object_identify(type, record->name, &record->identity);
 	return object_settle(record);
+}
+
+bool object_stands(struct track_record *record)
+{
+	AUTO_LOOK now = LOOK_INIT;
+	int r = look(record->type, record->name, &now);
+
+	if (r < 0)
+		return r != -ENOENT || !is_set(&record->identity);
+	if (!is_set(&record->identity) && may_be(record, &now))
+		record->identity = now.identity;
+	return is_set(&record->identity) && is_same(record, &now);
+}
+
+bool object_succeeds(struct track_record *record, const struct track_identity *was)
+{
+	AUTO_LOOK now = LOOK_INIT;
+	int64_t end = record->told_ns + ATTEMPT_NS;
+
+	if (look(record->type, record->name, &now) < 0)
+		return mps_wall().ns <= end;
+	if (!may_be(record, &now) || now.not_before_ns > end ||
+	    (is_set(was) && now.identity.ino == was->ino && now.identity.born_ns == was->born_ns))
+		return false;
+	record->identity = now.identity;
+	return true;
 }
 
 bool object_has_creator(const struct track_record *record)

@@ -26,10 +26,10 @@ static void set_limit(uint64_t value)
 	struct rlimit r;
 
 	if (getrlimit(RLIMIT_RTTIME, &r) < 0)
-		die("getrlimit");
+		fail("getrlimit: %s", strerror(errno));
 	r.rlim_cur = value;
 	if (setrlimit(RLIMIT_RTTIME, &r) < 0)
-		die("setrlimit");
+		fail("setrlimit: %s", strerror(errno));
 }
 
 static void leave_orphan(void)
