@@ -50,9 +50,14 @@ P
 
 say "Ctrl-Z stops the tasks, and they go on"
 on_terminal <<'P'
-import time
 state = lambda pid: open("/proc/%d/stat" % pid).read().rsplit(")", 1)[1].split()[0]
-t = run("-j", "1", "--", "sh", "-c", "echo pid $$ >&2; while :; do sleep 0.05; echo tick >&2; done; exit {}")
+t = run("-j", "1", "--", sys.executable, "-uc", """
+import os, sys, time
+print("pid", os.getpid(), file=sys.stderr)
+while True:
+    time.sleep(0.05)
+    print("tick", file=sys.stderr)
+""", "{}")
 t.type("x\n")
 pid = int(t.see(r"pid (\d+)\r\n").group(1))
 t.see("tick")
