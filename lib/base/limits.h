@@ -78,7 +78,7 @@
 #define MAP_OUT_MAX (1 << 20)	   /* not taken by standard output; more and nothing new begins */
 #define MAP_BATCH_BYTES (64 << 10) /* one portion, but for one longer task */
 #define MAP_BATCH_TASKS 4096	   /* tasks in a portion that adapts */
-#define MAP_FAILURES_MAX 1000	   /* listed at the end */
+#define MAP_FAILURES_MAX 100	   /* listed at the end */
 #define MAP_JOBLOG_LINE_MAX 4096   /* so much of a command stands in a joblog */
 
 /* mpsup logs. */
