@@ -485,15 +485,48 @@ static void use_copies(void)
 	exit(0);
 }
 
+/* The process that makes the copies is killed: then there can be no workers any more. */
+static void kill_the_template(void)
+{
+	struct mps_pool_options o = { .workers = 2, .method = MPS_START_FORK };
+	struct mps_process *template;
+	struct mps_result result;
+	struct mps_future *f;
+	struct mps_pool *p;
+	int r;
+
+	CHECK(mps_pool_new(&o, &p) == 0);
+	f = async(p, hang, 0);
+	CHECK(mps_active_children(&template, 1) == 1);
+	kill(mps_process_pid(template), SIGKILL);
+	r = mps_future_get(f, &result, LONG);
+	CHECK(r == MPS_POOL_E_WORKER_DIED || r == MPS_POOL_E_BROKEN);
+	mps_future_free(f);
+	do {
+		int64_t v = 1;
+
+		r = mps_pool_apply(p, add, &(struct mps_item){ &v, 8 }, 1, NULL, LONG);
+	} while (r == 0 || r == MPS_POOL_E_WORKER_DIED);
+	CHECK(r == MPS_POOL_E_BROKEN || r == -ECANCELED);
+	CHECK(mps_pool_failure(p)[0] != '\0');
+	mps_pool_free(p);
+	CHECK(mps_active_children(NULL, 0) == 0);
+	exit(0);
+}
+
 Test(pool_deaths, by_fork_workers_are_copies_also_those_that_follow)
 {
-	pid_t pid = fork();
+	static void (*const bodies[])(void) = { use_copies, kill_the_template };
 
-	if (pid == 0) {
-		alarm(60);
-		use_copies();
+	for (size_t i = 0; i < ARRAY_SIZE(bodies); i++) {
+		pid_t pid = fork();
+
+		if (pid == 0) {
+			alarm(60);
+			bodies[i]();
+		}
+		cr_expect_eq(end_of(pid), 0);
 	}
-	cr_expect_eq(end_of(pid), 0);
 }
 
 Test(pool_deaths, a_copy_of_the_caller_has_no_part_in_it)
