@@ -3,6 +3,7 @@
  * it claims.
  */
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/time.h>
 
 #include "../pool_scene.h"
@@ -294,6 +295,24 @@ Test(pool_deaths, a_pool_that_cannot_go_on_tells_all_who_wait)
 		mps_future_free(f[i]);
 	mps_pool_free(p);
 	scene_free(&s);
+}
+
+Test(pool_deaths, a_pool_that_can_start_no_more_workers_says_so)
+{
+	struct mps_pool *p = pool_with((struct mps_pool_options){ .workers = 1 });
+	struct rlimit before, none = { 0 };
+	struct mps_result result;
+	int64_t v = 0;
+
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none.rlim_max = before.rlim_max;
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+	cr_expect_eq(apply(p, exit_with, 1, &result), MPS_POOL_E_WORKER_DIED);
+	cr_expect_eq(apply(p, add, v, &result), MPS_POOL_E_BROKEN);
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+	cr_expect(strstr(mps_pool_failure(p), "Too many open files") != NULL, "%s",
+		  mps_pool_failure(p));
+	mps_pool_free(p);
 }
 
 /* Its worker dies soon, whatever it does then. */
