@@ -190,12 +190,14 @@ static void drop_first(struct mps_pool *p)
 		p->pending_end = &p->pending;
 }
 
-static void stop(struct seat *s)
+static void stop(struct mps_pool *p, struct seat *s)
 {
 	size_t n = sizeof(struct lane_message);
 
-	if (s->state != SEAT_READY || !has_room(s, n))
-		return; /* it is looked at again when it has done something */
+	if (!has_room(s, n)) {
+		p->has_unstopped = true; /* it is looked at again when it has done something */
+		return;
+	}
 	*message_at(s) = (struct lane_message){ .kind = LANE_STOP, .size = (uint32_t)n };
 	publish(s, n);
 	s->state = SEAT_STOPPING;
@@ -209,7 +211,7 @@ static void stop_some(struct mps_pool *p)
 		if (s != NULL && s->state == SEAT_READY &&
 		    (i >= p->want || (p->state == POOL_CLOSED && p->pending == NULL) ||
 		     (p->max_tasks != 0 && s->n_given >= p->max_tasks)))
-			stop(s);
+			stop(p, s);
 	}
 }
 
@@ -245,6 +247,7 @@ void dispatch_pending(struct mps_pool *p)
 			break;
 		}
 	}
+	p->has_unstopped = false;
 	if (p->max_tasks != 0 || p->state != POOL_OPEN || p->want < p->n_seats)
 		stop_some(p);
 }
@@ -421,9 +424,9 @@ static void set_bell(struct mps_pool *p, enum bell_mode mode)
 
 void arm_bell(struct mps_pool *p)
 {
-	enum bell_mode mode = p->n_callbacks > 0   ? BELL_EACH
-			      : p->pending != NULL ? BELL_DRY
-						   : BELL_AWAKE;
+	enum bell_mode mode = p->n_callbacks > 0 || p->has_unstopped ? BELL_EACH
+			      : p->pending != NULL		     ? BELL_DRY
+								     : BELL_AWAKE;
 
 	if (mode == BELL_AWAKE && p->bell_mode == BELL_AWAKE)
 		return;

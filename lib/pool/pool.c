@@ -100,8 +100,7 @@ void pool_destroy(struct mps_pool *p)
 {
 	template_stop(p);
 	for (uint32_t i = 0; i < p->n_seats; i++) {
-		if (p->seats[i]->shm != NULL || p->seats[i]->process != NULL)
-			seat_clear(p->seats[i]);
+		seat_clear(p->seats[i]);
 		free(p->seats[i]);
 	}
 	fd_close(&p->event);

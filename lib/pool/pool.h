@@ -160,6 +160,7 @@ struct mps_pool {
 	_Atomic uint32_t n_words; /* of the bell */
 	struct pool_target *targets;
 	uint32_t n_targets;
+	bool has_unstopped; /* a worker that is to end has no room to be told so */
 	size_t n_callbacks; /* callbacks that somebody waits for */
 	struct mps_future *callbacks, **callbacks_end;
 };

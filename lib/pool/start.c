@@ -103,6 +103,8 @@ int seat_start(struct mps_pool *p, struct seat *s, const char **ret_what)
 	}
 	if (r < 0)
 		seat_clear(s);
+	mps_shm_close(s->shm); /* it is mapped */
+	s->shm = NULL;
 	return r;
 }
 

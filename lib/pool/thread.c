@@ -63,6 +63,7 @@ static void start_failed(struct mps_pool *p, struct seat *s, int error, const ch
 
 	s->state = SEAT_WANTED;
 	s->start_at = mps_now().ns + START_PAUSE;
+	pool_set_timer(p, s->start_at);
 	if (!p->has_thread || ++s->failures > START_TRIES) {
 		snprintf(text, sizeof(text), "start of a worker: %.250s: %s", what,
 			 strerror(-error));

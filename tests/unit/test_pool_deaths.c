@@ -3,6 +3,7 @@
  * it claims.
  */
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/time.h>
 
 #include "../pool_scene.h"
@@ -296,6 +297,24 @@ Test(pool_deaths, a_pool_that_cannot_go_on_tells_all_who_wait)
 	scene_free(&s);
 }
 
+Test(pool_deaths, a_pool_that_can_start_no_more_workers_says_so)
+{
+	struct mps_pool *p = pool_with((struct mps_pool_options){ .workers = 1 });
+	struct rlimit before, none = { 0 };
+	struct mps_result result;
+	int64_t v = 0;
+
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none.rlim_max = before.rlim_max;
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+	cr_expect_eq(apply(p, exit_with, 1, &result), MPS_POOL_E_WORKER_DIED);
+	cr_expect_eq(apply(p, add, v, &result), MPS_POOL_E_BROKEN);
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+	cr_expect(strstr(mps_pool_failure(p), "Too many open files") != NULL, "%s",
+		  mps_pool_failure(p));
+	mps_pool_free(p);
+}
+
 /* Its worker dies soon, whatever it does then. */
 static int die_soon(struct mps_args *args)
 {
@@ -485,15 +504,48 @@ static void use_copies(void)
 	exit(0);
 }
 
+/* The process that makes the copies is killed: then there can be no workers any more. */
+static void kill_the_template(void)
+{
+	struct mps_pool_options o = { .workers = 2, .method = MPS_START_FORK };
+	struct mps_process *template;
+	struct mps_result result;
+	struct mps_future *f;
+	struct mps_pool *p;
+	int r;
+
+	CHECK(mps_pool_new(&o, &p) == 0);
+	f = async(p, hang, 0);
+	CHECK(mps_active_children(&template, 1) == 1);
+	kill(mps_process_pid(template), SIGKILL);
+	r = mps_future_get(f, &result, LONG);
+	CHECK(r == MPS_POOL_E_WORKER_DIED || r == MPS_POOL_E_BROKEN);
+	mps_future_free(f);
+	do {
+		int64_t v = 1;
+
+		r = mps_pool_apply(p, add, &(struct mps_item){ &v, 8 }, 1, NULL, LONG);
+	} while (r == 0 || r == MPS_POOL_E_WORKER_DIED);
+	CHECK(r == MPS_POOL_E_BROKEN || r == -ECANCELED);
+	CHECK(mps_pool_failure(p)[0] != '\0');
+	mps_pool_free(p);
+	CHECK(mps_active_children(NULL, 0) == 0);
+	exit(0);
+}
+
 Test(pool_deaths, by_fork_workers_are_copies_also_those_that_follow)
 {
-	pid_t pid = fork();
+	static void (*const bodies[])(void) = { use_copies, kill_the_template };
 
-	if (pid == 0) {
-		alarm(60);
-		use_copies();
+	for (size_t i = 0; i < ARRAY_SIZE(bodies); i++) {
+		pid_t pid = fork();
+
+		if (pid == 0) {
+			alarm(60);
+			bodies[i]();
+		}
+		cr_expect_eq(end_of(pid), 0);
 	}
-	cr_expect_eq(end_of(pid), 0);
 }
 
 Test(pool_deaths, a_copy_of_the_caller_has_no_part_in_it)

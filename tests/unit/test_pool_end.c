@@ -30,6 +30,52 @@ Test(pool_end, closed_it_ends_when_all_is_done)
 	cr_expect_eq(count_fds(getpid()), fds, "nothing stays open");
 }
 
+/* Runs until it is told by count 0. */
+static int await_word(struct mps_args *task)
+{
+	size_t n;
+
+	if (mps_args_bytes(task, 0, &n) == NULL || n < sizeof(int64_t))
+		return 1;
+	while (atomic_load(&counts[0]) == 0)
+		sched_yield();
+	return 0;
+}
+MPS_TARGET(await_word);
+
+Test(pool_end, a_worker_that_has_no_room_for_it_is_told_to_end_later)
+{
+	struct scene s;
+	struct mps_pool_options o = { .workers = 1, .ring_size = 4096 };
+	struct mps_pool *p = pool_with(scene_options(&s, o));
+	struct numbers in = numbers_up_to(20000);
+	int64_t quarter[124] = { 0 }; /* of the ring, with the 32 bytes before it */
+	struct mps_item item = { quarter, sizeof(quarter) };
+	struct mps_future *f[4];
+
+	/* So that it gets many ahead. */
+	cr_assert_eq(mps_pool_map(p, add, in.items, 20000, &(struct mps_map_options){ .chunk = 1 },
+				  &f[0], LONG),
+		     0);
+	mps_future_free(f[0]);
+	atomic_store(&counts[0], 1);
+	cr_assert_eq(mps_pool_apply(p, await_word, &item, 1, NULL, LONG), 0);
+	atomic_store(&counts[0], 0);
+	for (int i = 0; i < 4; i++)
+		cr_assert_eq(mps_pool_apply_async(p, await_word, &item, 1, &f[i]), 0);
+	cr_expect_eq(mps_pool_close(p), 0);
+	cr_expect_eq(mps_pool_join(p, SHORT), -ETIMEDOUT);
+	atomic_store(&counts[0], 1);
+	cr_expect_eq(mps_pool_join(p, LONG), 0);
+	for (int i = 0; i < 4; i++) {
+		cr_expect_eq(mps_future_get(f[i], NULL, 0), 0);
+		mps_future_free(f[i]);
+	}
+	numbers_free(&in);
+	mps_pool_free(p);
+	scene_free(&s);
+}
+
 /* ------------------------------------------------------------------------------------- ended from everywhere */
 
 static _Atomic uint32_t called;
