@@ -16,6 +16,7 @@
 
 #include "base/cleanup.h"
 #include "base/fd.h"
+#include "base/limits.h"
 #include "map/internal.h"
 #include "proc/close.h"
 #include "proc/tag.h"
@@ -199,6 +200,8 @@ static void flush(struct map *m)
 	if (drain_waiting(&m->err) > 0 && !m->err.full &&
 	    !(m->err_waits_for_out && drain_waiting(&m->out) > 0))
 		drain_flush(&m->err);
+	if (m->is_quiet != (drain_waiting(&m->err) > MAP_OUT_MAX))
+		places_hush(m, !m->is_quiet);
 	flush_joblog(m);
 }
 
