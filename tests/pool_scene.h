@@ -26,6 +26,7 @@
 
 #define LONG (30 * MPS_SECOND)
 
+/* And fork, which wants a process with one thread: Criterion's has two. */
 static const enum mps_start_method methods[] = { MPS_START_SPAWN, MPS_START_FORKSERVER };
 
 /* --------------------------------------------------------------------------------------------------- targets */

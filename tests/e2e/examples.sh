@@ -107,8 +107,7 @@ X
 unshare -m bash "$T/leaks" >"$T/out" 2>"$T/err" || fail "$(cat "$T/err")"
 [ "$(grep -v '^unlinked' "$T/out" | xargs)" = '15 0 137 0' ] || fail "it shows $(cat "$T/out")"
 
-say "libmpsup: a calculator that ends when nobody asks any more, workers at a queue, counters of which one is killed, a preload,"
-say "a pool of which one crashes"
+say "libmpsup: a calculator that ends when nobody asks any more, workers at a queue and in a pool, counters of which one is killed, a preload"
 for f in calculator workers counters preload pool; do
   expect 0 "${CC:-cc}" -std=gnu11 -Wall -Wextra -Werror -O2 -I"$here/lib" ${SAN:+-fsanitize="$SAN"} -o "$T/bin/$f" \
     "$here/tests/examples/$f.c" -L"$B" -Wl,-rpath,"$B" -lmpsup
