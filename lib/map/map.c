@@ -185,9 +185,11 @@ static void flush_joblog(struct map *m)
 
 static void flush(struct map *m)
 {
-	bool shows = (m->err.is_tty && drain_waiting(&m->err) > 0) || m->out.is_tty;
+	bool shows;
 
 	results_feed(m);
+	shows = (m->err.is_tty && drain_waiting(&m->err) > 0) ||
+		(m->out.is_tty && drain_waiting(&m->out) > 0);
 	if (m->o->wipe != NULL && shows)
 		m->o->wipe(m->o->user);
 	while (drain_waiting(&m->out) > 0 && !m->out.full && m->out.error == 0) {
