@@ -1,7 +1,7 @@
 /*
- * mpsup map beside xargs and GNU parallel, and a bare loop of vfork, exec and wait: a process a task (true), and workers that live on (cat), each with the same
- * input from a file and two at a time, one after the other. Tasks a second: medians and the most, and the
- * time of a task as a ratio to the first's. The start of mpsup map is in it; `start` is one task alone.
+ * mpsup map beside xargs, GNU parallel and a bare loop of vfork, exec and wait: a process a task (true), and workers that
+ * live on (cat), with the same input from a file and two at a time, one after the other. Tasks a second, median and most,
+ * and the time of a task as a ratio to the first's. The start of mpsup map is in it; `start` is one task alone.
  * map [-r ROUNDS] [-n TASKS] BUILD-FOLDER
  */
 #include <errno.h>
@@ -21,7 +21,7 @@
 #include "bench.h"
 #include "stat.h"
 
-enum { ARGS_MAX = 8 };
+enum { ARGS_MAX = 10 };
 
 struct way {
 	const char *name;

@@ -126,6 +126,18 @@ exec 8>&-
 wait
 must -t 2 nothing_left
 
+say "nor where tasks say much that nobody reads"
+rm -f "$T/slow" && mkfifo "$T/slow"
+exec 8<>"$T/slow"
+{ "$MPSUP" map -j 2 -- sh -c 'yes >&2; exit {}' 2>"$T/slow" >"$T/out" < <(seq 2); } 8>&- &
+must has_engine
+must is_blocked
+[ "$(map_rss)" -lt $((80000 * SLOW * SLOW)) ] || fail "$(map_rss) kB"
+kill "$e"
+wait
+exec 8>&-
+must -t 2 nothing_left
+
 say ".. nor where the first of an ordered lot is slow: some thousand are done ahead, and outputs go to a file"
 rm -f "$T/f" && mkfifo "$T/f"
 seq 1000000 | TMPDIR=$T "$MPSUP" map -j 2 -- sh -c 'if [ {} = 1 ]; then read -r _ <"$0"; fi; if [ {} -lt 200 ]; then head -c 500000 /dev/zero; fi; echo {}' "$T/f" >"$T/big" 2>"$T/err" &

@@ -5,7 +5,7 @@
 export PYTHONPATH=$PWD/tests/e2e PYTHONDONTWRITEBYTECODE=1
 export TERM=xterm
 cat >"$T/common.py" <<'P'
-import os, re, signal, subprocess, sys
+import os, re, signal, subprocess, sys, time
 from terminal import Terminal
 mpsup, folder = sys.argv[1:]
 def run(*argv, **size):
@@ -63,7 +63,9 @@ pid = int(t.see(r"pid (\d+)\r\n").group(1))
 t.see("tick")
 t.type("\x1a")
 t.stopped()
-assert state(pid) == "T", state(pid)
+end = time.monotonic() + 10 # it is sent to the task before the stop of mpsup is seen, and takes effect when that runs
+while state(pid) != "T":
+    assert time.monotonic() < end, state(pid)
 t.text = ""
 t.go_on()
 t.see("tick")
