@@ -21,17 +21,15 @@
 
 enum { DIR_TRIES = 100 };
 
-static struct front_options front = { .grace = { MPS_NS_PER_S / 2 },
-				      .preload = true,
-				      .dir_lock = -1 };
+static struct front_options front = {
+	.verb = "exec", .grace = { MPS_NS_PER_S / 2 }, .preload = true, .dir_lock = -1
+};
 static bool tracks = true;
 
 static const struct cmd_option options[] = {
 	{ 't', "timeout", "SECONDS", "end it after this time, and exit with 124; 0 = never" },
-	{ 'g', "grace", "SECONDS",
-	  "between TERM and KILL of what is left of it or is out of time (default: 0.5)" },
-	{ 0, "track", "HOW",
-	  "how its IPC objects are found: preload, scan or off (default: preload)" },
+	{ 'g', "grace", "SECONDS", "between TERM and KILL of what is left (default: 0.5)" },
+	{ 0, "track", "HOW", "find its IPC objects by preload (default), scan or off" },
 	{ 0 },
 };
 
@@ -96,30 +94,6 @@ static char *make_dir(int *ret_lock)
 	return dir;
 }
 
-/* Nothing of ours may get the numbers 0 to 2. What we have found closed the command finds so, too. */
-static void open_standard(void)
-{
-	int fd;
-
-	while ((fd = open("/dev/null", O_RDWR | O_CLOEXEC)) >= 0)
-		if (fd > STDERR_FILENO) {
-			close(fd);
-			return;
-		}
-}
-
-/* For ps(1): what it runs. */
-static void show_command(char *const *argv)
-{
-	AUTO_BUF b = BUF_INIT;
-
-	buf_adds(&b, "mpsup: exec");
-	for (size_t i = 0; argv[i] != NULL && b.len < 256; i++)
-		buf_addf(&b, " %s", argv[i]);
-	if (!b.failed)
-		title_put(b.p);
-}
-
 static int run(struct cmd_context *ctx)
 {
 	AUTO_FREE char *dir = NULL;
@@ -129,10 +103,10 @@ static int run(struct cmd_context *ctx)
 		err_set(&err, 0, "exec needs a command (such as: mpsup exec -- make test)");
 		return cmd_fail(EXIT_USAGE, &err);
 	}
-	open_standard();
+	front_open_standard();
 	if (tracks)
 		dir = make_dir(&front.dir_lock);
-	show_command(ctx->argv);
+	front_show("exec", ctx->argv);
 	front.dir = dir;
 	front.argv = ctx->argv;
 	return front_run(&front);
@@ -142,15 +116,12 @@ const struct cmd cmd_exec = {
 	.name = "exec",
 	.args = "[--] COMMAND [ARGUMENT...]",
 	.summary = "run one command, and leave nothing of it behind",
-	.help = "For CI jobs, entry points of containers and scripts: no configuration and no "
-		"daemon. "
-		"The command has this\n"
-		"terminal, these signals and these descriptors; its exit status is the result "
-		"(128 + N for signal N). When it\n"
-		"is over, whatever it has started ends too. Exits with 127 when the command is "
-		"not found, 126 when it cannot be\n"
-		"executed, 124 when it was ended by --timeout (137 when it took a KILL), 125 when "
-		"mpsup fails.",
+	.help = "For CI jobs, entry points of containers and scripts: no configuration and no\n"
+		"daemon. The command has this terminal, these signals and these descriptors;\n"
+		"its exit status is the result (128 + N for signal N). When it is over,\n"
+		"whatever it has started ends too. Exits with 127 when the command is not\n"
+		"found, 126 when it cannot be executed, 124 when it was ended by --timeout (137\n"
+		"when it took a KILL), 125 when mpsup fails.",
 	.flags = CMD_COMMAND,
 	.options = options,
 	.on_option = on_option,

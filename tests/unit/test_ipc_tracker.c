@@ -2,196 +2,9 @@
  * The tracker of programs without a supervisor, with the real mpsup-host: whoever is killed, what he has left goes, and what
  * is somebody else's stays.
  */
-#include <criterion/criterion.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <pthread.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/inotify.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include "../find_host.h"
-#include "base/cleanup.h"
-#include "base/runtime.h"
-#include "ipc/tracker.h"
-#include "mpsup.h"
-#include "proc/pidfd.h"
-#include "track/journal.h"
-#include "track/sweep.h"
-
-static void set_up(void)
-{
-	find_host();
-	unsetenv("MPSUP_TRACKER");
-	alarm(120);
-}
+#include "../tracker_scene.h"
 
 TestSuite(ipc_tracker, .init = set_up);
-
-/* --------------------------------------------------------------------------------------------------- a program */
-
-enum { PATIENCE_MS = 20000 };
-
-struct program {
-	pid_t pid;
-	int from, to;
-	char socket[256]; /* of its tracker */
-};
-
-typedef void body(int step, const char *mark);
-
-static const char *own(char room[128], const char *mark, const char *what)
-{
-	snprintf(room, 128, "/t-ipc-tracker-%s-%s", mark, what);
-	return room;
-}
-
-static bool is_there(const char *mark, const char *what)
-{
-	char room[128], path[256];
-	struct stat st;
-
-	snprintf(path, sizeof(path), "/dev/shm%s", own(room, mark, what));
-	return lstat(path, &st) == 0;
-}
-
-static void make(const char *mark, const char *what)
-{
-	char room[128];
-	struct mps_shm *shm;
-
-	if (mps_shm_create(own(room, mark, what), 4096, &shm) != 0)
-		_exit(9);
-	mps_shm_close(shm);
-}
-
-/* Does a step of its body at each word, and says where its tracker is. */
-static void begin(struct program *p, body *fn, const char *mark)
-{
-	int in[2], out[2];
-
-	cr_assert(pipe2(in, O_CLOEXEC) == 0 && pipe2(out, O_CLOEXEC) == 0);
-	p->pid = fork();
-	if (p->pid == 0) {
-		char c;
-
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		close(in[1]);
-		close(out[0]);
-		for (int step = 0; read(in[0], &c, 1) == 1; step++) {
-			char text[256] = "";
-
-			fn(step, mark);
-			if (tracker_socket() != NULL)
-				snprintf(text, sizeof(text), "%s", tracker_socket());
-			if (write(out[1], text, sizeof(text)) < 0)
-				_exit(1);
-		}
-		_exit(0);
-	}
-	close(in[0]);
-	close(out[1]);
-	p->to = in[1];
-	p->from = out[0];
-}
-
-static void step(struct program *p)
-{
-	cr_assert_eq(write(p->to, "x", 1), 1);
-	cr_assert_eq(read(p->from, p->socket, sizeof(p->socket)), sizeof(p->socket));
-}
-
-static void reap(struct program *p, int sig)
-{
-	if (sig != 0)
-		kill(p->pid, sig);
-	close(p->to);
-	close(p->from);
-	waitpid(p->pid, NULL, 0);
-}
-
-static pid_t tracker_of(const struct program *p)
-{
-	struct track_registry r = { 0 };
-	struct track_heir heir;
-	char path[300];
-	pid_t pid;
-
-	snprintf(path, sizeof(path), "%.*sjournal", (int)strlen(p->socket) - 4, p->socket);
-	cr_assert_eq(track_journal_read(path, &r, &heir), 0, "%s", path);
-	pid = heir.keeper;
-	track_registry_fini(&r);
-	track_heir_fini(&heir);
-	return pid;
-}
-
-/* It is nobody's child, and ends by itself. */
-static bool has_ended(const struct program *p)
-{
-	char dir[256];
-
-	snprintf(dir, sizeof(dir), "%s", p->socket);
-	*strrchr(dir, '/') = '\0';
-	return access(dir, F_OK) != 0;
-}
-
-/* Told of what goes there, and of what folders of trackers lose. */
-static int watch_names(void)
-{
-	AUTO_FREE char *base = runtime_base();
-	int fd = inotify_init1(IN_CLOEXEC);
-
-	cr_assert_geq(inotify_add_watch(fd, "/dev/shm", IN_DELETE), 0);
-	cr_assert_geq(inotify_add_watch(fd, "/tmp", IN_DELETE), 0);
-	cr_assert_geq(inotify_add_watch(fd, base, IN_DELETE), 0);
-	return fd;
-}
-
-static bool wait_readable(int fd)
-{
-	struct pollfd p = { .fd = fd, .events = POLLIN };
-
-	return poll(&p, 1, PATIENCE_MS) == 1;
-}
-
-static bool wait_change(int fd)
-{
-	char events[4096];
-
-	return wait_readable(fd) && read(fd, events, sizeof(events)) > 0;
-}
-
-/* Looked at again whenever something has gone. */
-#define EVENTUALLY(what)                                                                           \
-	do {                                                                                       \
-		AUTO_CLOSE int names_ = watch_names();                                             \
-		while (!(what))                                                                    \
-			cr_assert(wait_change(names_), "%s", #what);                               \
-	} while (0)
-
-/* It may be nobody's child that we know. */
-static void await_death(pid_t pid)
-{
-	AUTO_CLOSE int fd = pidfd_open_checked(pid);
-
-	cr_assert(fd == -ESRCH || wait_readable(fd));
-}
-
-static const char *mark_of(char mark[64], const char *test)
-{
-	snprintf(mark, 64, "%d-%s", (int)getpid(), test);
-	return mark;
-}
 
 /* ------------------------------------------------------------------------------------------------------- death */
 
@@ -230,67 +43,6 @@ Test(ipc_tracker, the_same_without_pidfds)
 	reap(&p, SIGKILL);
 	EVENTUALLY(!is_there(mark, "plain") && !is_there(mark, "a:b"));
 	EVENTUALLY(has_ended(&p));
-}
-
-/* Another process of the program, which shares its tracker, attempts to make that, perhaps takes it back, and is dead. */
-static void attempt_in_child(const char *name, bool takes_back)
-{
-	struct sockaddr_un a = { .sun_family = AF_UNIX };
-	pid_t pid;
-
-	snprintf(a.sun_path, sizeof(a.sun_path), "%s", tracker_socket());
-	pid = fork();
-	if (pid == 0) {
-		int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-		AUTO_FREE char *text = NULL;
-		char answer[32];
-
-		if (asprintf(&text, "ATTEMPT:%s:shared_memory\n%s%s%s", name,
-			     takes_back ? "RETRACT:" : "", takes_back ? name : "",
-			     takes_back ? ":shared_memory\n" : "") < 0 ||
-		    connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ||
-		    send(fd, text, strlen(text), MSG_NOSIGNAL) < 0 ||
-		    send(fd, "PROBE:0:noop\n", 13, MSG_NOSIGNAL) < 0 ||
-		    recv(fd, answer, sizeof(answer), 0) <= 0)
-			_exit(1);
-		_exit(0);
-	}
-	waitpid(pid, NULL, 0);
-}
-
-static void attempt_again(int n, const char *mark)
-{
-	char room[128];
-	int fd;
-
-	switch (n) {
-	case 0: /* in vain, taken back or not */
-		make(mark, "a");
-		attempt_in_child(own(room, mark, "a"), true);
-		attempt_in_child(own(room, mark, "a"), false);
-		break;
-	case 1: /* nobody of the program has made it */
-		fd = shm_open(own(room, mark, "b"), O_CREAT | O_EXCL | O_RDWR, 0600);
-		close(fd);
-		attempt_in_child(room, true);
-		break;
-	}
-}
-
-Test(ipc_tracker, an_attempt_that_is_taken_back_changes_nothing)
-{
-	char mark[64], room[128];
-	struct program p;
-
-	begin(&p, attempt_again, mark_of(mark, "attempt"));
-	step(&p);
-	step(&p);
-	cr_expect(is_there(mark, "a") && is_there(mark, "b"));
-	reap(&p, SIGKILL);
-	EVENTUALLY(!is_there(mark, "a"));
-	EVENTUALLY(has_ended(&p));
-	cr_expect(is_there(mark, "b"));
-	shm_unlink(own(room, mark, "b"));
 }
 
 static void make_one(int n, const char *mark)
@@ -416,9 +168,8 @@ Test(ipc_tracker, what_others_use_stays)
 	await_death(tracker);
 	cr_expect(is_there(mark, "0"));
 	reap(&other, SIGKILL);
-	track_sweep_all(base, &all);
-	cr_expect(!is_there(mark, "0"), "and is known to the next");
-	cr_expect(has_ended(&maker));
+	/* It is known to the next; another's may have the folder in its hands. */
+	EVENTUALLY((track_sweep_all(base, &all), !is_there(mark, "0") && has_ended(&maker)));
 }
 
 static void family(int n, const char *mark)
@@ -557,6 +308,32 @@ Test(ipc_tracker, files_and_what_is_handed_over)
 	EVENTUALLY(has_ended(&p));
 	snprintf(path, sizeof(path), "/tmp/%s-kept", mark);
 	cr_expect_eq(unlink(path), 0);
+}
+
+static void listen_in_folder(int n, const char *mark)
+{
+	char path[128];
+	struct mps_listener *l;
+
+	(void)n;
+	snprintf(path, sizeof(path), "/tmp/%s", mark);
+	if (mkdir(path, 0700) < 0 || setenv("TMPDIR", path, 1) < 0 ||
+	    mps_listen(NULL, NULL, &l) != 0)
+		_exit(7);
+}
+
+Test(ipc_tracker, the_folder_of_a_killed_listener_goes)
+{
+	struct program p;
+	char mark[64], path[128];
+
+	begin(&p, listen_in_folder, mark_of(mark, "listener"));
+	step(&p);
+	snprintf(path, sizeof(path), "/tmp/%s", mark);
+	cr_expect_eq(rmdir(path), -1, "there is something in it");
+	reap(&p, SIGKILL);
+	EVENTUALLY(has_ended(&p));
+	cr_expect_eq(rmdir(path), 0);
 }
 
 Test(ipc_tracker, only_words_that_can_be)
