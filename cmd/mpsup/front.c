@@ -112,9 +112,11 @@ static int give_to_shell(struct front *f)
 
 /* -------------------------------------------------------------------------------------------------- keeper */
 
+static const char *noting; /* the verb, for who has nothing but a text */
+
 static void note(const char *text)
 {
-	fprintf(stderr, "mpsup: %s\n", text);
+	fprintf(stderr, "mpsup: %s: %s\n", noting, text);
 }
 
 static void be_keeper(const struct front *f, int sock, pid_t pid) __attribute__((noreturn));
@@ -471,21 +473,14 @@ void front_show(const char *verb, char *const *argv)
 /* The command's environment: with the way to the tracker, and the shim where its loader can load it. */
 static char **make_environment(const struct front_options *o, const char *path, bool *ret_has_shim)
 {
-	static const char variable[] = "MPSUP_TRACKER=";
 	static struct elf_cache elves;
 	AUTO_FREE char *shim = o->preload ? shim_find() : NULL;
 	AUTO_FREE char *entry = NULL;
-	size_t n = strv_length(environ), at = 0;
-	AUTO_FREE char **v = calloc(n + 2, sizeof(*v));
 	char **packed, **with_shim = NULL;
 
-	if (v == NULL || asprintf(&entry, "%s%s/ipc.sock", variable, o->dir) < 0)
+	if (asprintf(&entry, "MPSUP_TRACKER=%s/ipc.sock", o->dir) < 0)
 		return NULL;
-	memcpy(v, environ, n * sizeof(*v));
-	while (at < n && strncmp(v[at], variable, strlen(variable)) != 0)
-		at++;
-	v[at] = entry;
-	packed = strv_pack(v);
+	packed = strv_with(environ, entry);
 	if (packed != NULL && shim != NULL && elf_can_preload(&elves, path, getenv("PATH")))
 		with_shim = shim_add(packed, shim);
 	*ret_has_shim = with_shim != NULL;
@@ -546,6 +541,7 @@ int front_run(const struct front_options *options)
 	sigset_t all;
 	int r;
 
+	noting = options->verb;
 	close_prepare();
 	take_signals(&f);
 	raise_nofile(&f);
