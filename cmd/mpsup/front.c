@@ -1,5 +1,5 @@
 /*
- * The front of `mpsup exec`. It is what the command would be to whoever has started it: it shares its terminal and its
+ * The front of one command. It is what the command would be to whoever has started it: it shares its terminal and its
  * process group, passes signals on, stops when the command stops, and exits as it does. It makes the keeper, which is the
  * command's parent and ends its tree, also when the front is no more. The keeper is this image and needs no exec.
  */
@@ -57,7 +57,7 @@ struct front {
 
 static int complain(const struct front *f, int status, const char *what)
 {
-	fprintf(stderr, "mpsup: exec: %s: %s\n", f->options->argv[0], what);
+	fprintf(stderr, "mpsup: %s: %s: %s\n", f->options->verb, f->options->argv[0], what);
 	return status;
 }
 
@@ -147,9 +147,11 @@ static int give_to_shell(struct front *f)
 
 /* -------------------------------------------------------------------------------------------------- keeper */
 
+static const char *verb;
+
 static void note(const char *text)
 {
-	fprintf(stderr, "mpsup: exec: %s\n", text);
+	fprintf(stderr, "mpsup: %s: %s\n", verb, text);
 }
 
 static void be_keeper(const struct front *f, int sock, pid_t pid) __attribute__((noreturn));
@@ -172,6 +174,7 @@ static void be_keeper(const struct front *f, int sock, pid_t pid)
 		.note = note,
 	};
 
+	verb = f->options->verb;
 	_exit(keeper_run(&o));
 }
 
@@ -223,15 +226,17 @@ static void pass_on(struct front *f, int sig)
 /* It has all descriptors now, and who waits for the end of a pipe waits for it alone. */
 static void on_started(struct front *f, const struct keeper_message *m)
 {
-	int lock = f->options->dir_lock;
 	/* In the order in which they were opened. */
-	const struct mps_fd keep[] = { { .child = STDERR_FILENO },
-				       { .child = lock >= 0 ? lock : f->signals },
-				       { .child = f->signals },
-				       { .child = f->sock } };
+	const int fds[] = { STDERR_FILENO, f->options->hold, f->options->dir_lock, f->signals,
+			    f->sock };
+	struct mps_fd keep[ARRAY_SIZE(fds)];
+	size_t n = 0;
 
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		if (fds[i] >= 0)
+			keep[n++] = (struct mps_fd){ .child = fds[i] };
 	f->command = m->pid;
-	close_all_but(keep, ARRAY_SIZE(keep), -1);
+	close_all_but(keep, n, -1);
 }
 
 static void on_message(struct front *f, const struct keeper_message *m)
@@ -439,8 +444,9 @@ static int say_late(const struct front *f)
 {
 	bool killed = f->code != CLD_EXITED && f->status == SIGKILL;
 
-	fprintf(stderr, "mpsup: exec: %s: not over after %g s; %s\n", f->options->argv[0],
-		(double)f->options->timeout.ns / MPS_NS_PER_S, killed ? "killed" : "ended");
+	fprintf(stderr, "mpsup: %s: %s: not over after %g s; %s\n", f->options->verb,
+		f->options->argv[0], (double)f->options->timeout.ns / MPS_NS_PER_S,
+		killed ? "killed" : "ended");
 	return killed ? 128 + SIGKILL : EXEC_TIMEOUT;
 }
 
@@ -465,8 +471,8 @@ static int run(struct front *f)
 				strerror((int)f->status));
 	if (!f->exited && ended_by != 0) {
 		fprintf(stderr,
-			"mpsup: exec: %s: its keeper was ended by SIG%s; all of it is ended\n",
-			f->options->argv[0], sig_name(ended_by));
+			"mpsup: %s: %s: its keeper was ended by SIG%s; all of it is ended\n",
+			f->options->verb, f->options->argv[0], sig_name(ended_by));
 		return 128 + ended_by;
 	}
 	if (!f->exited) /* it has said why */
