@@ -381,7 +381,7 @@ static void apply_user(const struct worker_user *user, struct mps_spawn *s)
 }
 
 /* For a command a copy of the keeper would be for nothing: it is replaced at once. */
-static enum mps_method method_of(const struct conf_proc *proc)
+static enum mps_spawn_method method_of(const struct conf_proc *proc)
 {
 	switch (proc->start_method) {
 	case CONF_METHOD_SPAWN:
