@@ -25,7 +25,6 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/mtime.h"
-#include "base/utf8.h"
 #include "mpsup.h"
 #include "sup/client.h"
 #include "sup/rundir.h"
@@ -321,7 +320,9 @@ void claim_holder(const struct claim *c, char *text, size_t size)
 		return;
 	snprintf(path, sizeof(path), "/proc/%d/cmdline", pid);
 	fd_read_file(path, 65536, &command, &len);
-	for (size_t i = 0; i + 1 < len; i++)
+	while (len > 0 && command[len - 1] == '\0') /* also what a title has left */
+		len--;
+	for (size_t i = 0; i < len; i++)
 		command[i] = (unsigned char)command[i] < ' ' ? ' ' : command[i];
 	snprintf(text, size, ", held by pid %d (%.100s)%s", pid, command != NULL ? command : "?",
 		 n > 1 ? " and others" : "");
