@@ -34,7 +34,7 @@ struct named_semaphore {
 	struct mps_semaphore s;
 };
 
-enum { NAME_LONGEST = 200 };
+enum { NAME_LONGEST = 200, SHOWN_LONGEST = 100 };
 
 /* ------------------------------------------------------------------------------------------------------- files */
 
@@ -324,6 +324,7 @@ void claim_holder(const struct claim *c, char *text, size_t size)
 		len--;
 	for (size_t i = 0; i < len; i++)
 		command[i] = (unsigned char)command[i] < ' ' ? ' ' : command[i];
-	snprintf(text, size, ", held by pid %d (%.100s)%s", pid, command != NULL ? command : "?",
+	snprintf(text, size, ", held by pid %d (%.*s%s)%s", pid, SHOWN_LONGEST,
+		 command != NULL ? command : "?", len > SHOWN_LONGEST ? "..." : "",
 		 n > 1 ? " and others" : "");
 }
