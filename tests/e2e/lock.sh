@@ -35,7 +35,12 @@ exit 0
 EOF
 chmod 755 "$T/bin/holder"
 lock_waits() { # the front of a waiting lock has a second thread
-  [ "$(ls "/proc/$1/task" 2>/dev/null | wc -l)" = 2 ]
+  set -- "/proc/$1/task/"*
+  [ $# = 2 ]
+}
+no_files() {
+  set -- "$DIR/"*"$L"*
+  [ ! -e "$1" ]
 }
 
 say "the status, the words, the options before and behind the name"
@@ -58,7 +63,7 @@ for n in 0 -1 121 many; do
   expect 2 "$MPSUP" sem "$L" -n "$n" true
 done
 expect 0 "$MPSUP" sem -n 120 "$L" true
-[ -z "$(ls "$DIR" | grep -F -- "$L")" ] || fail "files are left in $DIR"
+no_files || fail "files are left in $DIR"
 
 say "held by one: the others are told by whom, wait, and have it next"
 hold lock "$L"
@@ -93,6 +98,7 @@ let_go
 say "the holder killed: free when its command is gone, not before"
 hold lock "$L"
 kill -KILL "$front"
+# shellcheck disable=SC2016 # its own
 expect 0 "$MPSUP" lock "$L" --timeout 10 -- sh -c '! pgrep -f "^/bin/bash $0 $1\$" >/dev/null' "$T/bin/holder" "$T"
 must nothing_left
 
@@ -123,7 +129,7 @@ expect 0 "$MPSUP" sem "$L" -n 2 -t 10 -- true
 let_go
 must nothing_left
 expect 0 "$MPSUP" sem "$L" -n 3 -t 0 -- true
-[ -z "$(ls "$DIR" | grep -F -- "$L")" ] || fail "files are left in $DIR"
+no_files || fail "files are left in $DIR"
 
 say "a file that is none is said"
 mkdir -p "$DIR" && mkdir "$DIR/$L.lock"
@@ -169,4 +175,4 @@ wait $loops
 [ ! -e "$T/broken" ] || fail "$(cat "$T/broken")"
 must nothing_left
 expect 0 "$MPSUP" lock "$L" --timeout 0 -- true
-[ -z "$(ls "$DIR" | grep -F -- "$L")" ] || fail "files are left in $DIR"
+no_files || fail "files are left in $DIR"
