@@ -145,6 +145,30 @@ int fd_send(int sock, const struct iovec *iov, size_t iovcnt, const int *fds, si
 	}
 }
 
+bool fd_take(struct msghdr *m, int *fds, size_t max, size_t *n)
+{
+	bool cut = (m->msg_flags & MSG_CTRUNC) != 0;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c != NULL; c = CMSG_NXTHDR(m, c)) {
+		size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t i = 0; i < count; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
+			if (*n < max) {
+				fds[(*n)++] = fd;
+			} else {
+				fd_close(&fd);
+				cut = true;
+			}
+		}
+	}
+	return !cut;
+}
+
 ssize_t fd_recv(int sock, void *p, size_t size, int *fds, size_t max_fds, size_t *ret_nfds,
 		bool *ret_cut)
 {
@@ -162,22 +186,7 @@ ssize_t fd_recv(int sock, void *p, size_t size, int *fds, size_t max_fds, size_t
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c != NULL; c = CMSG_NXTHDR(&msg, c)) {
-		size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		for (size_t i = 0; i < count; i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-			if (*ret_nfds < max_fds)
-				fds[(*ret_nfds)++] = fd;
-			else
-				fd_close(&fd);
-		}
-	}
-	*ret_cut = (msg.msg_flags & (MSG_CTRUNC | MSG_TRUNC)) != 0;
+	*ret_cut = !fd_take(&msg, fds, max_fds, ret_nfds) || (msg.msg_flags & MSG_TRUNC) != 0;
 	return n;
 }
 

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
@@ -38,11 +39,14 @@ int fd_connect_unix(int type, const char *name);
 /*
  * One datagram with descriptors (SCM_RIGHTS, unix(7)). fd_send: 0 or -errno (-EAGAIN on a full socket, -EMSGSIZE).
  * fd_recv: bytes received, 0 at end of file, or -errno; received fds are CLOEXEC and the caller's. *ret_cut is set
- * when the kernel had to drop descriptors (our table is full) or bytes; then what did arrive is still returned.
+ * when descriptors had to be dropped (our table is full, or there are more than max_fds) or bytes; then what did arrive
+ * is still returned.
  */
 int fd_send(int sock, const struct iovec *iov, size_t iovcnt, const int *fds, size_t nfds);
 ssize_t fd_recv(int sock, void *p, size_t size, int *fds, size_t max_fds, size_t *ret_nfds,
 		bool *ret_cut);
+/* Adds the descriptors of a message that was received to the *n that are in fds. False: some of them were dropped. */
+bool fd_take(struct msghdr *m, int *fds, size_t max, size_t *n);
 
 /* Raises the soft RLIMIT_NOFILE to at least `want`, and the hard one where allowed. The soft limit now in force. */
 size_t fd_raise_limit(size_t want);

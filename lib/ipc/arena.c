@@ -460,7 +460,8 @@ static int used_at(const struct mps_arena *a, uint64_t offset, uint32_t *ret_uni
 	return can_be(a, unit, *ret_w) ? 0 : -EBADMSG;
 }
 
-int mps_arena_free(struct mps_arena *a, uint64_t offset)
+/* The owner does not have it any more. */
+static int let_go(struct mps_arena *a, uint64_t offset, bool is_kept)
 {
 	uint32_t unit;
 	uint64_t w;
@@ -469,23 +470,21 @@ int mps_arena_free(struct mps_arena *a, uint64_t offset)
 	if (r < 0)
 		return r;
 	r = used_at(a, offset, &unit, &w);
-	if (r == 0)
+	if (r == 0 && is_kept)
+		put(a, unit, w & 255);
+	else if (r == 0)
 		push(a, unit, OF_ORDER(w));
 	return leave(a, r);
 }
 
+int mps_arena_free(struct mps_arena *a, uint64_t offset)
+{
+	return let_go(a, offset, false);
+}
+
 int mps_arena_keep(struct mps_arena *a, uint64_t offset)
 {
-	uint32_t unit;
-	uint64_t w;
-	int r = enter(a);
-
-	if (r < 0)
-		return r;
-	r = used_at(a, offset, &unit, &w);
-	if (r == 0)
-		put(a, unit, w & 255);
-	return leave(a, r);
+	return let_go(a, offset, true);
 }
 
 void *mps_arena_at(struct mps_arena *a, uint64_t offset)

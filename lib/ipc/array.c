@@ -214,6 +214,14 @@ static int leave(struct mps_array *a, int entered, int r)
 	return r < 0 ? r : entered;
 }
 
+/* What `does` returns, done with n items from i on. */
+#define WITHIN(a, i, n, writes, does)                                                              \
+	({                                                                                         \
+		int entered = enter(a, i, n, writes);                                              \
+                                                                                                   \
+		entered < 0 ? entered : leave(a, entered, does);                                   \
+	})
+
 static int load_int(const struct mps_array *a, size_t i, int64_t *ret)
 {
 	void *p = place(a, i);
@@ -294,50 +302,32 @@ static int load_double(const struct mps_array *a, size_t i, double *ret)
 
 int mps_array_get_int(struct mps_array *a, size_t i, int64_t *ret)
 {
-	int r = enter(a, i, 1, false);
-
-	return r < 0 ? r : leave(a, r, load_int(a, i, ret));
+	return WITHIN(a, i, 1, false, load_int(a, i, ret));
 }
 
 int mps_array_set_int(struct mps_array *a, size_t i, int64_t value)
 {
-	int r = enter(a, i, 1, true);
-
-	return r < 0 ? r : leave(a, r, store_int(a, i, value));
+	return WITHIN(a, i, 1, true, store_int(a, i, value));
 }
 
 int mps_array_get_double(struct mps_array *a, size_t i, double *ret)
 {
-	int r = enter(a, i, 1, false);
-
-	return r < 0 ? r : leave(a, r, load_double(a, i, ret));
+	return WITHIN(a, i, 1, false, load_double(a, i, ret));
 }
 
 int mps_array_set_double(struct mps_array *a, size_t i, double value)
 {
-	int r = enter(a, i, 1, true);
-
-	return r < 0 ? r : leave(a, r, store_double(a, i, value));
+	return WITHIN(a, i, 1, true, store_double(a, i, value));
 }
 
 int mps_array_read(struct mps_array *a, size_t i, size_t n, void *p)
 {
-	int r = enter(a, i, n, false);
-
-	if (r < 0)
-		return r;
-	memcpy(p, place(a, i), n * a->width);
-	return leave(a, r, 0);
+	return WITHIN(a, i, n, false, (memcpy(p, place(a, i), n * a->width), 0));
 }
 
 int mps_array_write(struct mps_array *a, size_t i, size_t n, const void *p)
 {
-	int r = enter(a, i, n, true);
-
-	if (r < 0)
-		return r;
-	memcpy(place(a, i), p, n * a->width);
-	return leave(a, r, 0);
+	return WITHIN(a, i, n, true, (memcpy(place(a, i), p, n * a->width), 0));
 }
 
 /* ------------------------------------------------------------------------------------------------------ atomic */

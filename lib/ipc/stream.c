@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "base/feature.h"
 
 #ifndef RWF_NOSIGNAL
@@ -32,9 +33,8 @@ int64_t stream_left(struct mps_time until)
 	return until.ns == 0 || until.ns == forever.ns ? until.ns : until.ns - mps_now().ns;
 }
 
-int stream_wait(int fd, short events, struct mps_time until)
+int stream_poll(struct pollfd *p, size_t n, struct mps_time until)
 {
-	struct pollfd p = { .fd = fd, .events = events };
 	int r;
 
 	do {
@@ -43,13 +43,19 @@ int stream_wait(int fd, short events, struct mps_time until)
 
 		if (left > 0)
 			ts = (struct timespec){ left / MPS_NS_PER_S, left % MPS_NS_PER_S };
-		r = ppoll(&p, 1, until.ns == forever.ns ? NULL : &ts, NULL);
+		r = ppoll(p, n, left == INT64_MAX ? NULL : &ts, NULL);
 	} while (r < 0 && errno == EINTR);
-	if (r < 0)
-		return -errno;
+	return r < 0 ? -errno : r;
+}
+
+int stream_wait(int fd, short events, struct mps_time until)
+{
+	struct pollfd p = { .fd = fd, .events = events };
+	int r = stream_poll(&p, 1, until);
+
 	if (r > 0 && (p.revents & POLLNVAL))
 		return -EBADF;
-	return r > 0 ? 0 : -ETIMEDOUT;
+	return r > 0 ? 0 : r < 0 ? r : -ETIMEDOUT;
 }
 
 static int socket_open(struct stream *s)
@@ -85,29 +91,6 @@ int stream_open(struct stream *s, int fd)
 
 /* ---------------------------------------------------------------------------------------------------- reading */
 
-static void take_fds(struct msghdr *m, struct stream_fds *fds)
-{
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c != NULL; c = CMSG_NXTHDR(m, c)) {
-		size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		for (size_t i = 0; i < n; i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
-			if (fds->n < fds->max) {
-				fds->fds[fds->n++] = fd;
-			} else {
-				close(fd);
-				fds->cut = true;
-			}
-		}
-	}
-	if (m->msg_flags & MSG_CTRUNC)
-		fds->cut = true;
-}
-
 static ssize_t socket_read(struct stream *s, const struct iovec *iov, size_t n,
 			   struct stream_fds *fds, bool may_block)
 {
@@ -123,8 +106,8 @@ static ssize_t socket_read(struct stream *s, const struct iovec *iov, size_t n,
 	};
 	ssize_t r = recvmsg(s->fd, &m, MSG_CMSG_CLOEXEC | (may_block ? 0 : MSG_DONTWAIT));
 
-	if (r >= 0 && (m.msg_controllen > 0 || (m.msg_flags & MSG_CTRUNC)))
-		take_fds(&m, fds);
+	if (r >= 0 && !fd_take(&m, fds->fds, fds->max, &fds->n))
+		fds->cut = true;
 	return r;
 }
 

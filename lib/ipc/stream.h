@@ -5,6 +5,7 @@
 #ifndef IPC_STREAM_H
 #define IPC_STREAM_H
 
+#include <poll.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -29,6 +30,8 @@ struct stream_fds {
 
 /* What is left of a time of until_of() (futex.h): 0 or less = it is over, INT64_MAX = for ever. */
 int64_t stream_left(struct mps_time until);
+/* poll(2) that is not interrupted by a signal: how many there are, 0 when the time is over, or -errno. */
+int stream_poll(struct pollfd *p, size_t n, struct mps_time until);
 /* 0, -ETIMEDOUT or -errno; errors and the end of file are events, too. */
 int stream_wait(int fd, short events, struct mps_time until);
 

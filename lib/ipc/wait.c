@@ -43,21 +43,6 @@ static int ask(struct mps_waitable *list, const struct pollfd *p, size_t n, bool
 	return ready;
 }
 
-static int poll_until(struct pollfd *p, size_t n, struct mps_time until)
-{
-	int r;
-
-	do {
-		int64_t left = stream_left(until);
-		struct timespec ts = { 0, 0 };
-
-		if (left > 0)
-			ts = (struct timespec){ left / MPS_NS_PER_S, left % MPS_NS_PER_S };
-		r = ppoll(p, n, left == INT64_MAX ? NULL : &ts, NULL);
-	} while (r < 0 && errno == EINTR);
-	return r < 0 ? -errno : r;
-}
-
 int mps_wait(struct mps_waitable *list, size_t n, int64_t timeout)
 {
 	struct mps_time until = until_of(timeout);
@@ -78,7 +63,7 @@ int mps_wait(struct mps_waitable *list, size_t n, int64_t timeout)
 	while (ready >= 0) {
 		bool was_ready = ready > 0; /* then the others are looked at, too */
 
-		r = poll_until(p, n, was_ready ? (struct mps_time){ 0 } : until);
+		r = stream_poll(p, n, was_ready ? (struct mps_time){ 0 } : until);
 		if (r <= 0)
 			return r < 0 ? r : ready;
 		ready = ask(list, p, n, false);

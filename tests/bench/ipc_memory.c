@@ -5,11 +5,11 @@
  */
 #include <fcntl.h>
 #include <getopt.h>
-#include <limits.h>
 #include <stdint.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "../find_host.h"
 #include "base/mtime.h"
 #include "bench.h"
 #include "mpsup.h"
@@ -150,19 +150,6 @@ static double measure(void (*fn)(void), const struct row *row)
 	for (int i = 0; i < row->times; i++)
 		fn();
 	return (double)(mps_now().ns - from) / row->times / row->each;
-}
-
-/* In the build tree mpsup-host lies one folder up. */
-static void find_host(void)
-{
-	char self[PATH_MAX] = "", host[PATH_MAX + 32];
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-
-	if (n <= 0)
-		die("/proc/self/exe");
-	*strrchr(self, '/') = '\0';
-	snprintf(host, sizeof(host), "%s/../mpsup-host", self);
-	setenv("MPSUP_HOST", host, 0);
 }
 
 int main(int argc, char **argv)

@@ -3,21 +3,13 @@
  * nothing that was written changes, what the dead have not kept is free again, and in the end all of it is one block.
  * STRESS_KILLS, STRESS_SEED: how often, and to repeat a run.
  */
-#include <errno.h>
-#include <signal.h>
 #include <stdatomic.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "mpsup.h"
+#include "stress.h"
 
 enum {
 	WORKERS = 6,
@@ -53,26 +45,7 @@ struct block {
 	uint64_t mark;
 };
 
-static unsigned long long state;
 static uint32_t life;
-
-static unsigned dice(unsigned n)
-{
-	state = state * 6364136223846793005ULL + 1442695040888963407ULL;
-	return (unsigned)(state >> 33) % n;
-}
-
-__attribute__((noreturn, format(printf, 1, 2))) static void fail(const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	fputs("stress: ", stderr);
-	vfprintf(stderr, fmt, ap);
-	fputc('\n', stderr);
-	va_end(ap);
-	_exit(1);
-}
 
 /* ----------------------------------------------------------------------------------------------------- workers */
 
@@ -198,23 +171,13 @@ static pid_t start(int fd)
 	pid_t pid;
 
 	life++;
-	pid = fork();
-	if (pid < 0)
-		fail("fork: %s", strerror(errno));
+	pid = fork_own();
 	if (pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		alarm(PATIENCE_S); /* of one call, in effect: it is killed long before */
-		state ^= (unsigned long long)life << 20;
+		chance ^= (uint64_t)life << 20;
 		work(fd);
 	}
 	return pid;
-}
-
-static void pause_some(void)
-{
-	struct timespec ts = { 0, dice(400) * 1000 };
-
-	nanosleep(&ts, NULL);
 }
 
 static void check_end(struct mps_arena *a)
@@ -248,8 +211,7 @@ static void check_end(struct mps_arena *a)
 
 int main(void)
 {
-	const char *kills = getenv("STRESS_KILLS"), *seed = getenv("STRESS_SEED");
-	long n = kills != NULL ? strtol(kills, NULL, 10) : KILLS;
+	long n = (long)number_of("STRESS_KILLS", KILLS);
 	pid_t pids[WORKERS];
 	uint32_t lives[WORKERS];
 	struct mps_arena *a;
@@ -257,8 +219,7 @@ int main(void)
 
 	if (n > KILLS * 10)
 		n = KILLS * 10;
-	state = seed != NULL ? strtoull(seed, NULL, 10) : (unsigned long long)time(NULL);
-	fprintf(stderr, "stress: STRESS_SEED=%llu\n", state);
+	take_seed();
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
 		      0);
 	r = mps_arena_new(ARENA, &a);
@@ -274,7 +235,7 @@ int main(void)
 		int status;
 
 		if (i < n)
-			pause_some();
+			pause_us(dice(400));
 		atomic_store(&shared->killed[lives[k]], true);
 		kill(pids[k], SIGKILL);
 		waitpid(pids[k], &status, 0);

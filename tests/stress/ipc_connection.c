@@ -3,47 +3,30 @@
  * their order, then the end, and nothing is waited for longer than its time. Before, several threads send over one end.
  * STRESS_KILLS=2000, STRESS_SEED.
  */
-#include <errno.h>
 #include <pthread.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include "base/mtime.h"
 #include "mpsup.h"
+#include "stress.h"
 
 #define LIMIT (30 * MPS_SECOND) /* a machine that is busy is no error */
 enum { LONGEST = 300000 };
 
 static const struct mps_address_options keyed = { .authkey = "stress", .authkey_size = 6 };
 static char text[LONGEST];
-static unsigned seed;
 static unsigned long n_messages, n_within, n_whole, n_refused;
 
 #define MUST(what)                                                                                 \
 	do {                                                                                       \
-		if (!(what)) {                                                                     \
-			fprintf(stderr, "%s:%d: does not hold: %s (seed %u)\n", __FILE__,          \
-				__LINE__, #what, seed);                                            \
-			abort();                                                                   \
-		}                                                                                  \
+		if (!(what))                                                                       \
+			fail("line %d: does not hold: %s", __LINE__, #what);                       \
 	} while (0)
 
-static uint32_t draw(uint32_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 17;
-	return *state ^= *state << 5;
-}
-
 /* The nth message: mostly short, at times longer than any buffer between the two. */
-static size_t size_of(uint32_t *state)
+static size_t size_of(uint64_t *state)
 {
-	uint32_t r = draw(state);
+	unsigned r = dice_of(state, UINT32_MAX);
 
 	switch (r % 8) {
 	case 0:
@@ -55,9 +38,8 @@ static size_t size_of(uint32_t *state)
 	}
 }
 
-static _Noreturn void sender(struct mps_connection *c, uint32_t state, bool in_time)
+static _Noreturn void sender(struct mps_connection *c, uint64_t state, bool in_time)
 {
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	for (;;) {
 		size_t n = size_of(&state);
 
@@ -67,7 +49,7 @@ static _Noreturn void sender(struct mps_connection *c, uint32_t state, bool in_t
 }
 
 /* 0, or how it ended. */
-static int receive(struct mps_connection *c, uint32_t *state, bool into)
+static int receive(struct mps_connection *c, uint64_t *state, bool into)
 {
 	static char room[LONGEST];
 	const void *p = room;
@@ -92,46 +74,43 @@ static void spin(int64_t ns)
 }
 
 /* The pid, and the receiving end. */
-static pid_t start(uint32_t *rng, uint32_t state, struct mps_connection **ret)
+static pid_t start(uint64_t state, struct mps_connection **ret)
 {
 	struct mps_connection *b;
 	pid_t pid;
 
-	MUST(mps_pipe(draw(rng) % 2, ret, &b) == 0);
-	pid = fork();
-	MUST(pid >= 0);
+	MUST(mps_pipe(dice(2), ret, &b) == 0);
+	pid = fork_own();
 	if (pid == 0) {
 		mps_connection_close(*ret);
-		sender(b, state, draw(rng) % 2);
+		sender(b, state, dice(2));
 	}
 	mps_connection_close(b);
 	return pid;
 }
 
-static pid_t start_client(struct mps_listener *l, uint32_t state)
+static pid_t start_client(struct mps_listener *l, uint64_t state)
 {
-	pid_t pid = fork();
+	pid_t pid = fork_own();
 	struct mps_connection *c;
 
-	MUST(pid >= 0);
 	if (pid > 0)
 		return pid;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (mps_connect(mps_listener_address(l), &keyed, &c, LIMIT) < 0)
 		_exit(1);
 	sender(c, state, true);
 }
 
-static void end(struct mps_connection *c, pid_t pid, uint32_t *rng, uint32_t state)
+static void end(struct mps_connection *c, pid_t pid, uint64_t state)
 {
-	unsigned before = draw(rng) % 40;
+	unsigned before = dice(40);
 	int r = 0;
 
 	while (before-- > 0)
-		MUST(receive(c, &state, draw(rng) % 2) == 0);
-	spin(draw(rng) % 300000);
+		MUST(receive(c, &state, dice(2)) == 0);
+	spin(dice(300000));
 	kill(pid, SIGKILL);
-	while ((r = receive(c, &state, draw(rng) % 2)) == 0)
+	while ((r = receive(c, &state, dice(2))) == 0)
 		;
 	MUST(r == -EPROTO || r == -ENODATA);
 	*(r == -EPROTO ? &n_within : &n_whole) += 1;
@@ -140,14 +119,14 @@ static void end(struct mps_connection *c, pid_t pid, uint32_t *rng, uint32_t sta
 }
 
 /* A client may be killed within the handshake: the listener goes on. */
-static void through_listener(struct mps_listener *l, uint32_t *rng)
+static void through_listener(struct mps_listener *l)
 {
-	uint32_t state = draw(rng) | 1;
+	uint64_t state = dice(UINT32_MAX);
 	struct mps_connection *c;
 	pid_t pid = start_client(l, state);
 
-	if (draw(rng) % 2) {
-		spin(draw(rng) % 1000000);
+	if (dice(2)) {
+		spin(dice(1000000));
 		kill(pid, SIGKILL);
 		MUST(waitpid(pid, NULL, 0) == pid);
 		n_refused++;
@@ -158,7 +137,7 @@ static void through_listener(struct mps_listener *l, uint32_t *rng)
 		for (;;) {
 			MUST(mps_listener_accept(l, &c, LIMIT) == 0);
 			if (mps_connection_poll(c, LIMIT) == 1 &&
-			    receive(c, &(uint32_t){ state }, false) == 0)
+			    receive(c, &(uint64_t){ state }, false) == 0)
 				break;
 			mps_connection_close(c);
 		}
@@ -166,7 +145,7 @@ static void through_listener(struct mps_listener *l, uint32_t *rng)
 	} else {
 		MUST(mps_listener_accept(l, &c, LIMIT) == 0);
 	}
-	end(c, pid, rng, state);
+	end(c, pid, state);
 }
 
 /* ------------------------------------------------------------------------------------------------------- threads */
@@ -208,42 +187,33 @@ static void threads_send(bool duplex)
 	mps_connection_close(b);
 }
 
-static unsigned number_of(const char *name, unsigned otherwise)
-{
-	const char *text_of = getenv(name);
-
-	return text_of != NULL ? (unsigned)strtoul(text_of, NULL, 10) : otherwise;
-}
-
 int main(void)
 {
-	unsigned kills = number_of("STRESS_KILLS", 2000);
+	unsigned kills = (unsigned)number_of("STRESS_KILLS", 2000);
 	struct mps_listener *l;
-	uint32_t rng;
 
-	seed = number_of("STRESS_SEED", (unsigned)getpid());
-	rng = seed * 2654435761u | 1;
+	take_seed();
 	for (size_t i = 0; i < sizeof(text); i++)
 		text[i] = (char)(i * 13 + i / 255);
 	threads_send(false);
 	threads_send(true);
 	MUST(mps_listen(NULL, &keyed, &l) == 0);
 	for (unsigned i = 0; i < kills; i++) {
-		uint32_t state = draw(&rng) | 1;
+		uint64_t state = dice(UINT32_MAX);
 
 		if (i % 4 == 3) {
-			through_listener(l, &rng);
+			through_listener(l);
 		} else {
 			struct mps_connection *c;
-			pid_t pid = start(&rng, state, &c);
+			pid_t pid = start(state, &c);
 
-			end(c, pid, &rng, state);
+			end(c, pid, state);
 		}
 	}
 	mps_listener_close(l);
-	printf("seed %u: %u kills, %lu of them within a message, %lu between two, %lu clients more "
+	printf("%u kills, %lu of them within a message, %lu between two, %lu clients more "
 	       "in their "
 	       "handshake, %lu messages\n",
-	       seed, kills, n_within, n_whole, n_refused, n_messages);
+	       kills, n_within, n_whole, n_refused, n_messages);
 	return 0;
 }

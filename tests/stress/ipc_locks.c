@@ -5,21 +5,14 @@
  * Before, the same with threads and without deaths, which is all there is with ThreadSanitizer.
  * STRESS_KILLS, STRESS_SEED: how often, and to repeat a run.
  */
-#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include "ipc/futex.h"
 #include "mpsup.h"
+#include "stress.h"
 
 enum {
 	WORKERS = 6,
@@ -72,12 +65,6 @@ static struct world *w;
 static bool threads;
 static pid_t driver, pids[WORKERS];
 
-static unsigned dice(uint64_t *state, unsigned n)
-{
-	*state = *state * 6364136223846793005ULL + 1442695040888963407ULL;
-	return (unsigned)(*state >> 33) % n;
-}
-
 /* The driver's end: what it has started ends with it. */
 static _Noreturn void give_up(void)
 {
@@ -88,7 +75,7 @@ static _Noreturn void give_up(void)
 	exit(1);
 }
 
-__attribute__((format(printf, 1, 2))) static void fail(const char *fmt, ...)
+__attribute__((format(printf, 1, 2))) static void wrong(const char *fmt, ...)
 {
 	va_list ap;
 
@@ -110,23 +97,23 @@ static int64_t before(struct worker *me, bool is_held)
 		0, MPS_MILLISECOND / 10, MPS_MILLISECOND, 10 * MPS_MILLISECOND, LONG, LONG, LONG
 	};
 
-	me->timeout = timeouts[dice(&me->state, sizeof(timeouts) / sizeof(*timeouts))];
+	me->timeout = timeouts[dice_of(&me->state, sizeof(timeouts) / sizeof(*timeouts))];
 	/* Without deaths all might wait for each other, but for what one of them has. */
 	if (threads && !is_held && me->timeout == LONG)
 		me->timeout = 5 * MPS_MILLISECOND;
 	atomic_store(&w->late_at[me->number], mps_now().ns + me->timeout + SLACK);
 	/* Nothing but others ends it. */
-	return me->timeout == LONG && dice(&me->state, 2) == 0 ? MPS_FOREVER : me->timeout;
+	return me->timeout == LONG && dice_of(&me->state, 2) == 0 ? MPS_FOREVER : me->timeout;
 }
 
 static int after(struct worker *me, const char *what, int r)
 {
 	if (mps_now().ns > atomic_load(&w->late_at[me->number]))
-		fail("%s: waited %lld ms too long", what, (long long)(SLACK / MPS_MILLISECOND));
+		wrong("%s: waited %lld ms too long", what, (long long)(SLACK / MPS_MILLISECOND));
 	if (r == -ETIMEDOUT && me->timeout == LONG)
-		fail("%s: was forgotten", what);
+		wrong("%s: was forgotten", what);
 	if (r < 0 && r != -ETIMEDOUT && r != -EPIPE)
-		fail("%s: %s", what, strerror(-r));
+		wrong("%s: %s", what, strerror(-r));
 	atomic_store(&w->late_at[me->number], 0);
 	return r;
 }
@@ -134,7 +121,7 @@ static int after(struct worker *me, const char *what, int r)
 static void good(const char *what, int r)
 {
 	if (r < 0)
-		fail("%s: %s", what, strerror(-r));
+		wrong("%s: %s", what, strerror(-r));
 }
 
 static void add_to(struct worker *me, struct pair *p, int acquired, const char *what)
@@ -144,9 +131,9 @@ static void add_to(struct worker *me, struct pair *p, int acquired, const char *
 		atomic_fetch_add(&w->repaired, 1);
 	}
 	if (p->a != p->b)
-		fail("%s: half a change was not told of", what);
+		wrong("%s: half a change was not told of", what);
 	(*(volatile uint64_t *)&p->a)++;
-	if (dice(&me->state, 8) == 0)
+	if (dice_of(&me->state, 8) == 0)
 		sched_yield();
 	(*(volatile uint64_t *)&p->b)++;
 }
@@ -164,7 +151,7 @@ static void use_lock(struct worker *me)
 static void use_rlock(struct worker *me)
 {
 	int r = after(me, "rlock", mps_rlock_acquire(&w->rlock, before(me, true)));
-	unsigned levels = dice(&me->state, 3);
+	unsigned levels = dice_of(&me->state, 3);
 
 	if (r < 0)
 		return;
@@ -182,11 +169,11 @@ static void use_owned(struct worker *me)
 	if (after(me, "semaphore", mps_semaphore_acquire(&w->owned, before(me, true))) < 0)
 		return;
 	/* One more, if there is one: waiting for it could be for each other. */
-	if (dice(&me->state, 3) == 0 && mps_semaphore_acquire(&w->owned, 0) == 0)
+	if (dice_of(&me->state, 3) == 0 && mps_semaphore_acquire(&w->owned, 0) == 0)
 		n++;
 	if (mps_semaphore_value(&w->owned) > UNITS - n)
-		fail("semaphore: there are more units than there were");
-	if (dice(&me->state, 4) == 0)
+		wrong("semaphore: there are more units than there were");
+	if (dice_of(&me->state, 4) == 0)
 		sched_yield();
 	good("semaphore", mps_semaphore_release(&w->owned, n));
 }
@@ -206,7 +193,7 @@ static void use_bounded(struct worker *me)
 			good("bounded semaphore", r);
 	}
 	if (mps_semaphore_value(&w->bounded) > UNITS)
-		fail("bounded semaphore: it has grown");
+		wrong("bounded semaphore: it has grown");
 }
 
 static bool has_items(void *user)
@@ -217,7 +204,7 @@ static bool has_items(void *user)
 
 static void use_condition(struct worker *me)
 {
-	bool puts = dice(&me->state, 3) > 0;
+	bool puts = dice_of(&me->state, 3) > 0;
 	int64_t timeout;
 	int r;
 
@@ -228,7 +215,7 @@ static void use_condition(struct worker *me)
 		w->items++;
 	timeout = puts ? 0 : before(me, false);
 	if (puts)
-		mps_condition_notify(&w->filled, dice(&me->state, 2) ? UINT32_MAX : 1);
+		mps_condition_notify(&w->filled, dice_of(&me->state, 2) ? UINT32_MAX : 1);
 	else
 		r = after(me, "condition",
 			  mps_condition_wait_for(&w->filled, &w->store, has_items, NULL,
@@ -240,7 +227,7 @@ static void use_condition(struct worker *me)
 
 static void use_event(struct worker *me)
 {
-	switch (dice(&me->state, 3)) {
+	switch (dice_of(&me->state, 3)) {
 	case 0:
 		good("event", mps_event_set(&w->event));
 		break;
@@ -258,10 +245,10 @@ static void use_barrier(struct worker *me)
 	int r = after(me, "barrier", mps_barrier_wait(&w->barrier, before(me, false)));
 
 	if (r >= PARTIES)
-		fail("barrier: number %d", r);
+		wrong("barrier: number %d", r);
 	if (r == -EPIPE || r == -ETIMEDOUT) {
 		atomic_fetch_add(&w->broken, 1);
-		if (dice(&me->state, 2) == 0 && atomic_load(&w->quiet) == 0)
+		if (dice_of(&me->state, 2) == 0 && atomic_load(&w->quiet) == 0)
 			good("barrier", mps_barrier_reset(&w->barrier));
 	}
 }
@@ -276,7 +263,7 @@ static void work(struct worker *me, unsigned turns)
 {
 	for (unsigned i = 0; i != turns && !atomic_load(&w->stop) && !atomic_load(&w->failed);
 	     i++) {
-		unsigned use = dice(&me->state, N_USES);
+		unsigned use = dice_of(&me->state, N_USES);
 
 		atomic_store(&w->doing[me->number], (int)use + 1);
 		if (atomic_load(&w->quiet) == 0)
@@ -308,7 +295,7 @@ static void world_init(void)
 	good("init", mps_barrier_init(&w->barrier, PARTIES));
 }
 
-static void with_threads(uint64_t seed)
+static void with_threads(void)
 {
 	struct worker workers[WORKERS];
 	pthread_t ids[WORKERS];
@@ -316,14 +303,14 @@ static void with_threads(uint64_t seed)
 	threads = true;
 	world_init();
 	for (unsigned i = 0; i < WORKERS; i++) {
-		workers[i] = (struct worker){ .number = i, .state = seed + i };
+		workers[i] = (struct worker){ .number = i, .state = chance + i };
 		if (pthread_create(&ids[i], NULL, on_thread, &workers[i]) != 0)
-			fail("pthread_create");
+			wrong("pthread_create");
 	}
 	for (unsigned i = 0; i < WORKERS; i++)
 		pthread_join(ids[i], NULL);
 	if (w->under_lock.a != w->under_lock.b || w->under_rlock.a != w->under_rlock.b)
-		fail("threads: the counters differ");
+		wrong("threads: the counters differ");
 	threads = false;
 }
 
@@ -335,12 +322,9 @@ static void start(unsigned number, uint64_t seed)
 
 	atomic_store(&w->late_at[number], 0);
 	atomic_store(&w->doing[number], 0);
-	pids[number] = fork();
-	if (pids[number] < 0)
-		fail("fork: %s", strerror(errno));
+	pids[number] = fork_own();
 	if (pids[number] > 0)
 		return;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	work(&me, UINT32_MAX);
 	_exit(0);
 }
@@ -361,14 +345,7 @@ static void look_after(void)
 		give_up();
 }
 
-static void pass_time(int64_t ns)
-{
-	struct timespec ts = { .tv_nsec = ns };
-
-	nanosleep(&ts, NULL);
-}
-
-static void kill_some(unsigned first, unsigned n, uint64_t *state)
+static void kill_some(unsigned first, unsigned n)
 {
 	int status;
 
@@ -379,15 +356,15 @@ static void kill_some(unsigned first, unsigned n, uint64_t *state)
 
 		if (waitpid(pids[k], &status, 0) != pids[k] || !WIFSIGNALED(status))
 			give_up();
-		start(k, dice(state, UINT32_MAX));
+		start(k, dice(UINT32_MAX));
 	}
 }
 
-static void kill_one_or_two(uint64_t *state)
+static void kill_one_or_two(void)
 {
-	unsigned n = 1 + (dice(state, 4) == 0), first = dice(state, WORKERS);
+	unsigned n = 1 + (dice(4) == 0);
 
-	kill_some(first, n, state);
+	kill_some(dice(WORKERS), n);
 }
 
 /* Whether somebody does this, or (N_USES) anything but waiting at the barrier; *ret_who is one of them. */
@@ -422,7 +399,7 @@ static void bring(unsigned who)
  * Nobody begins anything: all who wait get what they wait for without a push from others, those at the barrier by the
  * death of one of them.
  */
-static void be_quiet(uint64_t *state)
+static void be_quiet(void)
 {
 	int64_t late_at = mps_now().ns + SLACK;
 	unsigned who = 0, dead = 0;
@@ -430,21 +407,21 @@ static void be_quiet(uint64_t *state)
 	atomic_store(&w->quiet, 1);
 	while (somebody(N_USES, &who)) {
 		bring(who);
-		pass_time(MPS_MILLISECOND / 10);
+		pause_us(100);
 		if (mps_now().ns > late_at)
-			fail("%d: still waits, and nobody else does anything", w->doing[who] - 1);
+			wrong("%d: still waits, and nobody else does anything", w->doing[who] - 1);
 	}
 	while (somebody(BARRIER, &dead)) {
 		late_at = mps_now().ns + 2 * MPS_SECOND;
-		kill_some(dead, 1, state);
+		kill_some(dead, 1);
 		while (somebody(BARRIER, &who) && mps_now().ns < late_at)
-			pass_time(MPS_MILLISECOND / 10);
+			pause_us(100);
 		/* It may have been reset between them. */
 		if (somebody(BARRIER, &who) && mps_barrier_is_broken(&w->barrier))
-			fail("barrier: nobody was told of a death");
+			wrong("barrier: nobody was told of a death");
 	}
 	if (mps_semaphore_value(&w->owned) != UNITS)
-		fail("semaphore: %u of %u units are back", mps_semaphore_value(&w->owned), UNITS);
+		wrong("semaphore: %u of %u units are back", mps_semaphore_value(&w->owned), UNITS);
 	good("barrier", mps_barrier_reset(&w->barrier));
 	atomic_store(&w->quiet, 0);
 	futex_wake(&w->quiet, UINT32_MAX);
@@ -476,15 +453,15 @@ static void stop_all(void)
 			mps_lock_release(&w->store);
 		}
 		look_after();
-		pass_time(MPS_MILLISECOND);
+		pause_us(1000);
 	}
 }
 
 static void check_pair(const struct pair *p, int acquired, const char *what)
 {
 	if (acquired < 0 || (acquired == 0 && p->a != p->b))
-		fail("%s: %d, %llu and %llu", what, acquired, (unsigned long long)p->a,
-		     (unsigned long long)p->b);
+		wrong("%s: %d, %llu and %llu", what, acquired, (unsigned long long)p->a,
+		      (unsigned long long)p->b);
 }
 
 static void check_barrier(void)
@@ -493,7 +470,7 @@ static void check_barrier(void)
 
 	good("barrier", mps_barrier_reset(&w->barrier));
 	if (mps_barrier_is_broken(&w->barrier) || mps_barrier_waiting(&w->barrier) != 0)
-		fail("barrier: it is broken after a reset");
+		wrong("barrier: it is broken after a reset");
 	for (unsigned i = 0; i + 1 < PARTIES; i++) {
 		pids[i] = fork();
 		if (pids[i] == 0)
@@ -505,57 +482,48 @@ static void check_barrier(void)
 		sum += WEXITSTATUS(status);
 	}
 	if (sum != PARTIES * (PARTIES - 1) / 2)
-		fail("barrier: the numbers make %d", sum);
+		wrong("barrier: the numbers make %d", sum);
 }
 
-static void with_deaths(uint64_t seed, unsigned kills)
+static void with_deaths(unsigned kills)
 {
 	world_init();
 	for (unsigned i = 0; i < WORKERS; i++)
-		start(i, seed + i);
+		start(i, chance + i);
 	for (unsigned i = 0; i < kills; i++) {
-		pass_time(dice(&seed, LIFE_US) * INT64_C(1000));
+		pause_us(dice(LIFE_US));
 		look_after();
-		kill_one_or_two(&seed);
+		kill_one_or_two();
 		if (i % QUIET_EACH == 0)
-			be_quiet(&seed);
+			be_quiet();
 	}
 	stop_all();
 	if (mps_semaphore_value(&w->owned) != UNITS)
-		fail("semaphore: %u of %u units are back", mps_semaphore_value(&w->owned), UNITS);
+		wrong("semaphore: %u of %u units are back", mps_semaphore_value(&w->owned), UNITS);
 	check_pair(&w->under_lock, mps_lock_acquire(&w->lock, LONG), "lock");
 	check_pair(&w->under_rlock, mps_rlock_acquire(&w->rlock, LONG), "rlock");
 	check_barrier();
 	for (size_t i = 0; i < N_USES; i++)
 		if (w->done[i] == 0)
-			fail("use %zu: never", i);
+			wrong("use %zu: never", i);
 	if (kills >= KILLS && w->repaired == 0)
-		fail("nobody ever died with a lock");
-}
-
-static uint64_t number(const char *name, uint64_t otherwise)
-{
-	const char *text = getenv(name);
-
-	return text != NULL ? strtoull(text, NULL, 0) : otherwise;
+		wrong("nobody ever died with a lock");
 }
 
 int main(void)
 {
-	uint64_t seed = number("STRESS_SEED", (uint64_t)mps_wall().ns);
-	unsigned kills = (unsigned)number("STRESS_KILLS", KILLS);
+	unsigned kills = (unsigned)number_of("STRESS_KILLS", KILLS);
 
 	w = mmap(NULL, sizeof(*w), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (w == MAP_FAILED)
 		return 1;
 	driver = getpid();
-	printf("STRESS_SEED=%llu\n", (unsigned long long)seed);
-	fflush(stdout);
-	with_threads(seed);
+	take_seed();
+	with_threads();
 	if (FUTEX_TSAN)
 		kills = 0;
 	if (!w->failed && kills > 0)
-		with_deaths(seed, kills);
+		with_deaths(kills);
 	if (w->failed)
 		give_up();
 	printf("%u times killed, %llu repaired, barrier broken %llu times;", kills,

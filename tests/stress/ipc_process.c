@@ -4,41 +4,20 @@
  * zombie for good, and the next start works. What belongs to a tree is known by a resource limit that only it has.
  * STRESS_KILLS=1500, STRESS_SEED.
  */
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "base/mtime.h"
 #include "mpsup.h"
 #include "proc/pidfd.h"
 #include "proc/tree.h"
+#include "stress.h"
 
 enum { PATIENCE_S = 30, LIFE_US = 12000, TREE_DEPTH = 2, CHILDREN = 4 };
 
-static uint64_t seed;
 static uint64_t base; /* of the limits of trees */
-
-static _Noreturn void die(const char *what)
-{
-	fprintf(stderr, "ipc_process: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
-
-static uint64_t draw(uint64_t below)
-{
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	seed ^= seed << 17;
-	return seed % below;
-}
 
 /* --------------------------------------------------------------------------------------------------- a tree */
 
@@ -101,7 +80,7 @@ static int start_with(mps_target *target, enum mps_start_method method, const in
 	o.target = target;
 	o.method = method;
 	o.args = args;
-	o.daemon = draw(2);
+	o.daemon = dice(2);
 	o.grace = MPS_MILLISECOND;
 	r = mps_process_start(&o, ret);
 	mps_args_free(args);
@@ -110,15 +89,15 @@ static int start_with(mps_target *target, enum mps_start_method method, const in
 
 static enum mps_start_method any_method(void)
 {
-	return (enum mps_start_method)(MPS_START_SPAWN + draw(3));
+	return (enum mps_start_method)(MPS_START_SPAWN + dice(3));
 }
 
 static void change(struct mps_process **child)
 {
-	if (draw(2))
+	if (dice(2))
 		mps_process_kill(*child, PATIENCE_S * MPS_SECOND);
 	else
-		mps_process_join(*child, (int64_t)draw(3) * MPS_MILLISECOND);
+		mps_process_join(*child, (int64_t)dice(3) * MPS_MILLISECOND);
 	if (mps_process_free(*child) == 0)
 		*child = NULL;
 }
@@ -130,15 +109,14 @@ static int node(struct mps_args *args)
 	int64_t depth = mps_args_int(args, 2);
 
 	set_limit((uint64_t)mps_args_int(args, 0));
-	seed = (uint64_t)mps_args_int(args, 1) | 1;
+	chance = (uint64_t)mps_args_int(args, 1);
 	for (;;) {
-		struct mps_process **child = &children[draw(CHILDREN)];
-		int64_t numbers[] = { mps_args_int(args, 0), (int64_t)(draw(INT64_MAX)),
-				      depth + 1 };
+		struct mps_process **child = &children[dice(CHILDREN)];
+		int64_t numbers[] = { mps_args_int(args, 0), (int64_t)dice(INT32_MAX), depth + 1 };
 
 		if (*child != NULL)
 			change(child);
-		else if (depth < TREE_DEPTH && draw(3) == 0)
+		else if (depth < TREE_DEPTH && dice(3) == 0)
 			start_with(mps_args_count(args) ? node : leaf, any_method(), numbers, 3,
 				   child);
 		else
@@ -182,7 +160,7 @@ static bool kill_any(uint64_t limit)
 
 	processes_list(is_of, &limit, &list);
 	if (list.n > 0) {
-		pid_t pid = list.p[draw(list.n)];
+		pid_t pid = list.p[dice((unsigned)list.n)];
 
 		killed = !is_guard(pid) && is_of(pid, &limit) && kill(pid, SIGKILL) == 0;
 	}
@@ -196,7 +174,7 @@ static void show(pid_t pid)
 
 	snprintf(command, sizeof(command), "ps -o pid,ppid,sid,stat,etimes,args -p %d >&2", pid);
 	if (system(command) < 0)
-		die("ps");
+		fail("ps: %s", strerror(errno));
 }
 
 /* Each of them is waited for by its pidfd; new ones may have come meanwhile. */
@@ -215,8 +193,7 @@ static void await_end(uint64_t limit, const char *after)
 
 			if (p.fd >= 0 && poll(&p, 1, left > 0 ? (int)left : 0) == 0) {
 				show(list.p[i]);
-				fprintf(stderr, "ipc_process: left after %s\n", after);
-				exit(1);
+				fail("left after %s", after);
 			}
 			if (p.fd >= 0)
 				close(p.fd);
@@ -232,8 +209,7 @@ static void expect_none(uint64_t limit, const char *after)
 	processes_list(is_of, &limit, &list);
 	if (list.n > 0) {
 		show(list.p[0]);
-		fprintf(stderr, "ipc_process: %s has returned with %zu left\n", after, list.n);
-		exit(1);
+		fail("%s has returned with %zu left", after, list.n);
 	}
 	pids_fini(&list);
 }
@@ -250,36 +226,27 @@ static void expect_no_zombies(void)
 		if (proc_stat_read(list.p[i], &st) == 0 && st.state == 'Z' &&
 		    !is_guard(list.p[i])) {
 			show(list.p[i]);
-			fprintf(stderr, "ipc_process: a zombie is left\n");
-			exit(1);
+			fail("a zombie is left");
 		}
 	pids_fini(&list);
 }
 
 /* -------------------------------------------------------------------------------------------------- killing */
 
-static void sleep_until_the_moment(void)
-{
-	struct timespec ts = { 0, (long)draw(LIFE_US) * 1000 };
-
-	nanosleep(&ts, NULL);
-}
-
 static unsigned play(uint64_t limit)
 {
-	int64_t numbers[] = { (int64_t)limit, (int64_t)draw(INT64_MAX), 0 };
+	int64_t numbers[] = { (int64_t)limit, (int64_t)dice(INT32_MAX), 0 };
 	struct mps_process *p;
-	unsigned kills = 0, how = (unsigned)draw(8);
+	unsigned kills = 0, how = dice(8);
 	int r = start_with(node, any_method(), numbers, 3, &p);
 
 	if (r < 0) {
-		fprintf(stderr, "ipc_process: %s\n", mps_process_failure());
-		exit(1);
+		fail("%s", mps_process_failure());
 	}
-	sleep_until_the_moment();
-	for (uint64_t n = draw(4); n > 0; n--) {
+	pause_us(dice(LIFE_US));
+	for (uint64_t n = dice(4); n > 0; n--) {
 		kills += kill_any(limit);
-		sleep_until_the_moment();
+		pause_us(dice(LIFE_US));
 	}
 	kills++;
 	if (how == 0) {
@@ -289,14 +256,14 @@ static unsigned play(uint64_t limit)
 	} else {
 		mps_process_signal(p, SIGKILL);
 		if (mps_process_join(p, PATIENCE_S * MPS_SECOND) < 0)
-			die("join");
+			fail("join: %s", strerror(errno));
 	}
 	if (how < 2)
 		expect_none(limit, how == 0 ? "terminate" : "kill");
 	else
 		await_end(limit, "SIGKILL of the root");
 	if (mps_process_free(p) < 0)
-		die("free");
+		fail("free: %s", strerror(errno));
 	return kills;
 }
 
@@ -314,27 +281,18 @@ static unsigned kill_own_server(void)
 	return kills;
 }
 
-static unsigned number(const char *name, unsigned otherwise)
-{
-	const char *text = getenv(name);
-
-	return text != NULL ? (unsigned)strtoul(text, NULL, 10) : otherwise;
-}
-
 static int body(int argc, char **argv)
 {
-	unsigned wanted = number("STRESS_KILLS", 1500), kills = 0;
+	unsigned wanted = (unsigned)number_of("STRESS_KILLS", 1500), kills = 0;
 
 	(void)argc;
 	(void)argv;
-	seed = number("STRESS_SEED", (unsigned)mps_now().ns) | 1;
-	printf("STRESS_SEED=%llu\n", (unsigned long long)seed);
-	fflush(stdout);
+	take_seed();
 	base = 100000 + (uint64_t)getpid() * 20;
 	for (unsigned n = 0; kills < wanted; n++) {
 		kills += play(base + n % 20);
 		expect_no_zombies();
-		if (draw(10) == 0)
+		if (dice(10) == 0)
 			kills += kill_own_server();
 	}
 	printf("%u kills\n", kills);

@@ -7,23 +7,15 @@
  * ipc_queue threads: the same with threads that live, for ThreadSanitizer; part of the whole.
  */
 #include <dirent.h>
-#include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "base/mtime.h"
 #include "mpsup.h"
+#include "stress.h"
 
 enum { SIDES = 3, ITEMS = 1 << 25, RING = 16 << 10, LONG = 20000, LIFE_US = 3000 };
 /* A put or a get that takes longer, though others go on, was blocked. */
@@ -48,21 +40,6 @@ enum { PUT = 1, GOT = 2 };
 
 static struct account *a;
 static struct mps_queue *q;
-static uint64_t seed = 1;
-
-static _Noreturn void die(const char *what)
-{
-	fprintf(stderr, "ipc_queue: %s: %s\n", what, strerror(errno));
-	_exit(1);
-}
-
-static uint64_t chance(void)
-{
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	seed ^= seed << 17;
-	return seed;
-}
 
 static uint32_t sum_of(const struct item *item, uint32_t size)
 {
@@ -160,13 +137,10 @@ static void be(unsigned i)
 
 static pid_t start(unsigned i)
 {
-	pid_t pid = fork();
+	pid_t pid = fork_own();
 
-	if (pid < 0)
-		die("fork");
 	if (pid > 0)
 		return pid;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	be(i);
 	_exit(0);
 }
@@ -177,14 +151,13 @@ static unsigned kill_some(pid_t pids[2 * SIDES], unsigned kills)
 	unsigned consumers = 0;
 
 	for (unsigned k = 0; k < kills; k++) {
-		struct timespec life = { 0, (long)(chance() % LIFE_US) * 1000 };
-		unsigned i = (unsigned)(chance() % (2 * SIDES));
+		unsigned i = dice(2 * SIDES);
 		int status;
 
-		nanosleep(&life, NULL);
+		pause_us(dice(LIFE_US));
 		kill(pids[i], SIGKILL);
 		if (waitpid(pids[i], &status, 0) < 0)
-			die("waitpid");
+			fail("waitpid: %s", strerror(errno));
 		if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL) {
 			fprintf(stderr, "ipc_queue: %u had ended by itself\n", i);
 			atomic_fetch_add(&a->blocked, 1);
@@ -202,13 +175,13 @@ static void end_all(pid_t pids[2 * SIDES])
 	atomic_store(&a->ends, true);
 	for (unsigned i = 0; i < SIDES; i++)
 		if (waitpid(pids[i], &status, 0) < 0 || status != 0)
-			die("a producer");
+			fail("a producer: %s", strerror(errno));
 	r = mps_queue_close(q);
 	if (r < 0)
-		die("close");
+		fail("close: %s", strerror(errno));
 	for (unsigned i = SIDES; i < 2 * SIDES; i++)
 		if (waitpid(pids[i], &status, 0) < 0 || status != 0)
-			die("a consumer");
+			fail("a consumer: %s", strerror(errno));
 }
 
 /* An item that was put may be missing for each consumer that was killed; one that was not confirmed may be there. */
@@ -240,10 +213,10 @@ static void begin(void)
 
 	a = mmap(NULL, sizeof(*a), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (a == MAP_FAILED)
-		die("mmap");
+		fail("mmap: %s", strerror(errno));
 	errno = -mps_queue_new(&o, &q);
 	if (errno != 0)
-		die("queue");
+		fail("queue: %s", strerror(errno));
 }
 
 static void end(void)
@@ -278,20 +251,19 @@ static void *be_thread(void *arg)
 
 static int with_threads(unsigned ms)
 {
-	struct timespec time = { 0, (long)ms * 1000000 };
 	pthread_t threads[2 * SIDES];
 	int r;
 
 	begin();
 	for (uintptr_t i = 0; i < 2 * SIDES; i++)
 		if (pthread_create(&threads[i], NULL, be_thread, (void *)i) != 0)
-			die("thread");
-	nanosleep(&time, NULL);
+			fail("thread: %s", strerror(errno));
+	pause_us(ms * 1000);
 	atomic_store(&a->ends, true);
 	for (unsigned i = 0; i < 2 * SIDES; i++) {
 		pthread_join(threads[i], NULL);
 		if (i == SIDES - 1 && mps_queue_close(q) < 0)
-			die("close");
+			fail("close: %s", strerror(errno));
 	}
 	r = check(0, 0);
 	end();
@@ -300,15 +272,12 @@ static int with_threads(unsigned ms)
 
 int main(int argc, char **argv)
 {
-	const char *kills = getenv("STRESS_KILLS"), *s = getenv("STRESS_SEED");
 	int r;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	seed = s != NULL ? strtoull(s, NULL, 10) : (uint64_t)mps_wall().ns;
-	printf("STRESS_SEED=%llu\n", (unsigned long long)seed);
-	seed |= 1;
+	take_seed();
 	r = with_threads(500);
 	if (argc > 1 && strcmp(argv[1], "threads") == 0)
 		return r;
-	return r | with_processes(kills != NULL ? (unsigned)atoi(kills) : 5000);
+	return r | with_processes((unsigned)number_of("STRESS_KILLS", 5000));
 }

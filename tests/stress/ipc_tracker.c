@@ -4,55 +4,22 @@
  * STRESS_KILLS, STRESS_SEED: how often, and to repeat a run.
  */
 #include <dirent.h>
-#include <errno.h>
 #include <limits.h>
 #include <poll.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
+#include "../find_host.h"
 #include "base/cleanup.h"
 #include "base/mtime.h"
 #include "base/runtime.h"
 #include "mpsup.h"
+#include "stress.h"
 #include "track/journal.h"
 #include "track/sweep.h"
 
 enum { PROGRAMS = 4, KILLS = 1000, NAMES = 8, CALL_S = 20 };
 
-static unsigned long long state;
 static char mark[64];
-
-static unsigned dice(unsigned n)
-{
-	state = state * 6364136223846793005ULL + 1442695040888963407ULL;
-	return (unsigned)(state >> 33) % n;
-}
-
-__attribute__((noreturn, format(printf, 1, 2))) static void fail(const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	fputs("stress: ", stderr);
-	vfprintf(stderr, fmt, ap);
-	fputc('\n', stderr);
-	va_end(ap);
-	_exit(1);
-}
-
-static void pause_us(long us)
-{
-	struct timespec ts = { 0, us * 1000 };
-
-	nanosleep(&ts, NULL);
-}
 
 /* ------------------------------------------------------------------------------------------------------ program */
 
@@ -83,7 +50,7 @@ static void run(void)
 		one();
 		if (dice(50) == 0 && fork() == 0) {
 			prctl(PR_SET_PDEATHSIG, SIGKILL);
-			state ^= (unsigned long long)getpid() << 16;
+			chance ^= (uint64_t)getpid() << 16;
 			for (int k = 0; k < 20; k++)
 				one();
 			_exit(0);
@@ -95,13 +62,10 @@ static void run(void)
 
 static pid_t start(int number)
 {
-	pid_t pid = fork();
+	pid_t pid = fork_own();
 
-	if (pid < 0)
-		fail("fork: %s", strerror(errno));
 	if (pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		state ^= (unsigned long long)number << 20;
+		chance ^= (uint64_t)number << 20;
 		run();
 	}
 	return pid;
@@ -159,30 +123,17 @@ static int count_left(void)
 	return n;
 }
 
-static void find_host(void)
-{
-	char self[PATH_MAX] = "", host[PATH_MAX + 32];
-
-	if (readlink("/proc/self/exe", self, sizeof(self) - 1) <= 0)
-		fail("/proc/self/exe: %s", strerror(errno));
-	*strrchr(self, '/') = '\0';
-	snprintf(host, sizeof(host), "%s/../mpsup-host", self);
-	setenv("MPSUP_HOST", host, 0);
-	unsetenv("MPSUP_TRACKER");
-}
-
 int main(void)
 {
-	const char *kills = getenv("STRESS_KILLS"), *seed = getenv("STRESS_SEED");
-	long n = kills != NULL ? strtol(kills, NULL, 10) : KILLS, n_trackers = 0;
+	long n = (long)number_of("STRESS_KILLS", KILLS), n_trackers = 0;
 	AUTO_FREE char *base = runtime_base();
 	int64_t until;
 	pid_t pids[PROGRAMS];
 
 	find_host();
+	unsetenv("MPSUP_TRACKER");
 	snprintf(mark, sizeof(mark), "stress-%d-", (int)getpid());
-	state = seed != NULL ? strtoull(seed, NULL, 10) : (unsigned long long)time(NULL);
-	fprintf(stderr, "stress: STRESS_SEED=%llu\n", state);
+	take_seed();
 	for (int i = 0; i < PROGRAMS; i++)
 		pids[i] = start(i);
 	for (long i = 0; i < n; i++) {

@@ -4,26 +4,11 @@
  * has been answered once, and the keeper holds as many descriptors as in the beginning.
  * STRESS_SEED and STRESS_ROUNDS repeat a run.
  */
-#include <time.h>
-
 #include "../count_fds.h"
 #include "../keeper_peer.h"
+#include "stress.h"
 
 enum { SLOTS = 24, STEPS = 300 };
-
-static unsigned long long state;
-
-static unsigned dice(unsigned n)
-{
-	state = state * 6364136223846793005ULL + 1442695040888963407ULL;
-	return (unsigned)(state >> 33) % n;
-}
-
-static void fail(const char *what)
-{
-	fprintf(stderr, "stress: %s\n", what);
-	exit(1);
-}
 
 /* ------------------------------------------------------------------------------------------------------ the tree */
 
@@ -45,10 +30,10 @@ static bool grow(unsigned depth)
 	if (dice(4) == 0)
 		signal(SIGTERM, SIG_IGN);
 	for (unsigned n = depth > 0 ? dice(4) : 0; n > 0; n--) {
-		unsigned long long mine = state + n;
+		uint64_t mine = chance + n;
 
 		if (fork() == 0) {
-			state = mine;
+			chance = mine;
 			dice(2);
 			return true;
 		}
@@ -219,7 +204,7 @@ static void fail_with_list(const struct play *y, const char *what)
 			st.state, st.ppid, st.session, instance, gen);
 	}
 	pids_fini(&list);
-	fail(what);
+	fail("%s", what);
 }
 
 /*
@@ -304,13 +289,12 @@ static void play(unsigned round)
 int main(void)
 {
 	sigset_t set;
-	const char *role = getenv(PEER_ROLE), *seed = getenv("STRESS_SEED");
-	const char *rounds = getenv("STRESS_ROUNDS");
+	const char *role = getenv(PEER_ROLE);
 
 	if (role != NULL && strcmp(role, "supervisor") == 0)
 		peer_be_supervisor();
 	if (role != NULL) {
-		state = strtoull(role, NULL, 10);
+		chance = strtoull(role, NULL, 10);
 		be_tree(3);
 	}
 	/* Orphans of a killed keeper come to us: so none is missed, and none is anybody else's. */
@@ -318,10 +302,8 @@ int main(void)
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &set, NULL);
-	state = seed != NULL ? strtoull(seed, NULL, 10) : (unsigned long long)time(NULL);
-	printf("STRESS_SEED=%llu\n", state);
-	fflush(stdout);
-	for (unsigned i = 0; i < (rounds != NULL ? (unsigned)atoi(rounds) : 15); i++) {
+	take_seed();
+	for (unsigned i = 0; i < (unsigned)number_of("STRESS_ROUNDS", 15); i++) {
 		play(i);
 		fflush(stdout);
 	}

@@ -3,21 +3,15 @@
  * and pipes. In the end each line is there once, whole and in order, across all files of a rotation.
  */
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/mtime.h"
+#include "stress.h"
 #include "sup/files.h"
 #include "sup/logs.h"
 #include "sup/sink.h"
@@ -57,20 +51,6 @@ struct state {
 	pid_t reader;
 };
 
-static void die(const char *what)
-{
-	fprintf(stderr, "%s: %s (%s)\n", what, strerror(errno), folder);
-	exit(1);
-}
-
-static uint64_t dice(uint64_t *seed)
-{
-	*seed ^= *seed << 13;
-	*seed ^= *seed >> 7;
-	*seed ^= *seed << 17;
-	return *seed;
-}
-
 /* ------------------------------------------------------------------------------------------------ the core */
 
 static void path_of(const struct scene *c, int tap, char *path, size_t size)
@@ -89,7 +69,7 @@ static void run(const struct state *s, bool last)
 	int n_sinks = c->one_file ? 1 : c->n_taps;
 
 	if (logs_init(&logs, dup(s->memfd), (int[]){ dup(s->mid[0]), dup(s->mid[1]) }) < 0)
-		die("logs_init");
+		fail("logs_init: %s (%s)", strerror(errno), folder);
 	for (int i = 0; i < n_sinks; i++) {
 		char path[128];
 		struct sink_spec spec = { .mode = 0644,
@@ -100,7 +80,7 @@ static void run(const struct state *s, bool last)
 		spec.path = c->stream ? NULL : path;
 		spec.fd = c->stream ? dup(s->out[1]) : files_open_log(path, spec.mode);
 		if (spec.fd < 0 || sink_init(&sinks[i], &logs, &spec) < 0)
-			die("sink_init");
+			fail("sink_init: %s (%s)", strerror(errno), folder);
 	}
 	logs_slots_adopted(&logs);
 	for (int i = 0; i < c->n_taps; i++) {
@@ -131,7 +111,7 @@ static void run(const struct state *s, bool last)
 	}
 	for (int i = 0; i < n_sinks; i++)
 		if (sink_flush(&sinks[i]) != 0)
-			die("sink_flush");
+			fail("sink_flush: %s (%s)", strerror(errno), folder);
 	for (int i = 0; i < n_sinks; i++)
 		sink_fini(&sinks[i], true);
 }
@@ -164,19 +144,16 @@ static void put(int fd, const char *p, size_t n)
 static void write_lines(int fd, int writer)
 {
 	static char out[70000];
-	const struct timespec breath = { .tv_nsec = 100000 };
-	uint64_t seed = 88172645463325252u + (unsigned)writer;
 	unsigned long number = 0;
 	size_t n = 0;
 
+	chance += (unsigned)writer;
 	signal(SIGTERM, on_term);
 	while (!enough || n > 0) {
-		size_t want = enough		     ? 0
-			      : dice(&seed) % 3 == 0 ? dice(&seed) % 60000
-						     : dice(&seed) % 500;
+		size_t want = enough ? 0 : dice(3) == 0 ? dice(60000) : dice(500);
 
 		while (n <= want && !enough) {
-			size_t pad = dice(&seed) % 150;
+			size_t pad = dice(150);
 
 			n += (size_t)sprintf(out + n, "%c%lu ", 'a' + writer, number++);
 			memset(out + n, '.', pad);
@@ -186,8 +163,8 @@ static void write_lines(int fd, int writer)
 		if (want == 0 || want > n)
 			want = n;
 		put(fd, out, want);
-		if (dice(&seed) % 4 == 0)
-			ppoll(NULL, 0, &breath, NULL); /* else it would be gigabytes */
+		if (dice(4) == 0)
+			pause_us(100); /* else it would be gigabytes */
 		memmove(out, out + want, n - want);
 		n -= want;
 	}
@@ -197,7 +174,6 @@ static void write_lines(int fd, int writer)
 /* Slower than what it reads from, so that the pipe is full at times. */
 static void copy(int from, const char *path)
 {
-	const struct timespec breath = { .tv_nsec = 20000 };
 	static char text[16 << 10];
 	int to = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
 	ssize_t n;
@@ -205,7 +181,7 @@ static void copy(int from, const char *path)
 	while ((n = read(from, text, sizeof(text))) > 0) {
 		put(to, text, (size_t)n);
 		if (n % 3 == 0)
-			ppoll(NULL, 0, &breath, NULL);
+			pause_us(20);
 	}
 	_exit(0);
 }
@@ -216,7 +192,7 @@ static void start_reader(struct state *s)
 
 	path_of(s->scene, 0, path, sizeof(path));
 	if (pipe2(s->out, O_CLOEXEC) < 0)
-		die("pipe");
+		fail("pipe: %s (%s)", strerror(errno), folder);
 	fd_set_nonblock(s->out[1], true);
 	s->reader = fork();
 	if (s->reader == 0) {
@@ -281,7 +257,7 @@ static void check_file(const struct scene *c, char *path)
 	r = fd_read_file(path, (size_t)1 << 30, &text, &n);
 	errno = -r;
 	if (r < 0)
-		die(path);
+		fail("%s: %s", path, strerror(errno));
 	n_files++;
 	if (n > 0 && text[n - 1] != '\n') {
 		fprintf(stderr, "%s: %s ends within a line\n", c->name, path);
@@ -323,19 +299,18 @@ static void check(const struct scene *c)
 /* ---------------------------------------------------------------------------------------------------- main */
 
 /* Up to a few milliseconds of life; what a kill meets is up to chance. */
-static void live_and_die(const struct state *s, uint64_t *seed)
+static void live_and_die(const struct state *s)
 {
-	struct timespec life = { .tv_nsec = (long)(dice(seed) % 4000000) };
 	int status;
 	pid_t pid = fork();
 
 	if (pid < 0)
-		die("fork");
+		fail("fork: %s (%s)", strerror(errno), folder);
 	if (pid == 0) {
 		run(s, false);
 		_exit(0);
 	}
-	ppoll(NULL, 0, &life, NULL);
+	pause_us(dice(4000));
 	kill(pid, SIGKILL);
 	if (waitpid(pid, &status, 0) < 0 || !WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL) {
 		fprintf(stderr, "%s: it ended by itself: %d\n", s->scene->name, status);
@@ -347,10 +322,9 @@ static void play(const struct scene *c)
 {
 	struct state s = { .scene = c, .out = { -1, -1 } };
 	struct logs logs;
-	uint64_t seed = 2463534242u;
 
 	if (logs_init(&logs, -1, NULL) < 0)
-		die("logs_init");
+		fail("logs_init: %s (%s)", strerror(errno), folder);
 	s.memfd = dup(logs.memfd);
 	s.mid[0] = dup(logs.mid[0]);
 	s.mid[1] = dup(logs.mid[1]);
@@ -359,7 +333,7 @@ static void play(const struct scene *c)
 		start_reader(&s);
 	for (int i = 0; i < c->n_taps; i++) {
 		if (pipe(s.pipes[i]) < 0)
-			die("pipe");
+			fail("pipe: %s (%s)", strerror(errno), folder);
 		fd_set_nonblock(s.pipes[i][0], true);
 		s.writers[i] = fork();
 		if (s.writers[i] == 0 && c->stream)
@@ -368,12 +342,12 @@ static void play(const struct scene *c)
 			write_lines(s.pipes[i][1], i);
 	}
 	for (int i = 0; i < c->kills; i++)
-		live_and_die(&s, &seed);
+		live_and_die(&s);
 	for (int i = 0; i < c->n_taps; i++)
 		kill(s.writers[i], SIGTERM);
 	/* They may wait for room in their pipes. */
 	for (int left = c->n_taps; left > 0;) {
-		live_and_die(&s, &seed);
+		live_and_die(&s);
 		while (left > 0 && waitpid(-1, NULL, WNOHANG) > 0)
 			left--;
 	}
@@ -394,8 +368,9 @@ static void play(const struct scene *c)
 int main(int argc, char **argv)
 {
 	signal(SIGPIPE, SIG_IGN);
+	take_seed();
 	if (mkdtemp(folder) == NULL)
-		die("mkdtemp");
+		fail("mkdtemp: %s (%s)", strerror(errno), folder);
 	for (size_t i = 0; i < ARRAY_SIZE(scenes); i++)
 		if (argc < 2 || strtoul(argv[1], NULL, 10) == i)
 			play(&scenes[i]);

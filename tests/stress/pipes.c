@@ -4,19 +4,13 @@
  * out of the pipe and had not yet accounted for, which is at most one read (in packet mode one message).
  * STRESS_KILLS=1000, STRESS_MIB=1024, STRESS_SEED.
  */
-#include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
+
+#include "stress.h"
 
 enum { LINE = 16, CHUNK = 64 << 10, LIFE_US = 1200, PACKET = 4096 };
 
@@ -36,22 +30,16 @@ struct account {
 
 static char dir[4096], self[4096], mpsup[4096];
 
-static _Noreturn void die(const char *what)
-{
-	fprintf(stderr, "pipes: %s: %s\n", what, strerror(errno));
-	_exit(1);
-}
-
 static struct account *open_account(const char *path)
 {
 	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	struct account *a;
 
 	if (fd < 0 || ftruncate(fd, sizeof(*a)) < 0)
-		die(path);
+		fail("%s: %s", path, strerror(errno));
 	a = mmap(NULL, sizeof(*a), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (a == MAP_FAILED)
-		die("mmap");
+		fail("mmap: %s", strerror(errno));
 	close(fd);
 	return a;
 }
@@ -80,7 +68,7 @@ static int produce(size_t step, int64_t total)
 			ssize_t n = write(1, chunk + done, step - done);
 
 			if (n < 0)
-				die("write");
+				fail("write: %s", strerror(errno));
 			done += (size_t)n;
 		}
 	}
@@ -104,7 +92,7 @@ static void arm(struct account *a)
 	t.it_value.tv_nsec = (long)(1 + x % LIFE_US) * 1000;
 	atomic_fetch_add(&a->kills, 1);
 	if (timer_create(CLOCK_MONOTONIC, &e, &timer) < 0 || timer_settime(timer, 0, &t, NULL) < 0)
-		die("timer");
+		fail("timer: %s", strerror(errno));
 }
 
 /* From any place in the stream: the number of the first whole line tells where it is. */
@@ -129,7 +117,7 @@ static size_t read_first(char *to)
 		ssize_t n = read(0, to + got, CHUNK - got);
 
 		if (n < 0)
-			die("read");
+			fail("read: %s", strerror(errno));
 		if (n == 0)
 			break;
 		got += (size_t)n;
@@ -195,7 +183,7 @@ static int consume(const char *path)
 			account_for(a, chunk, (size_t)n, atomic_load(&a->next), false);
 	}
 	if (n < 0)
-		die("read");
+		fail("read: %s", strerror(errno));
 	if (atomic_load(&a->next) < a->total) /* the last words of those that were killed */
 		miss(a, a->total - atomic_load(&a->next));
 	atomic_store(&a->ended, true);
@@ -209,7 +197,7 @@ static void write_config(const char *config, const char *mode, size_t step, int6
 	FILE *f = fopen(config, "w");
 
 	if (f == NULL)
-		die(config);
+		fail("%s: %s", config, strerror(errno));
 	fprintf(f,
 		"[supervisord]\nidentifier=stress-pipes-%d\nlogfile=NONE\nexit_on=all\n"
 		"[program:producer]\ncommand=%s produce %zu %lld\nstartsecs=0\nautorestart=false\n"
@@ -218,14 +206,7 @@ static void write_config(const char *config, const char *mode, size_t step, int6
 		"[pipe:lines]\nfrom=producer\nto=consumer\nmode=%s\n",
 		getpid(), self, step, (long long)total, self, dir, mode);
 	if (fclose(f) != 0)
-		die(config);
-}
-
-static int64_t number_of(const char *variable, int64_t otherwise)
-{
-	const char *text = getenv(variable);
-
-	return text != NULL ? atoll(text) : otherwise;
+		fail("%s: %s", config, strerror(errno));
 }
 
 static bool play(const char *mode, size_t step, int64_t kills, int64_t total)
@@ -245,7 +226,7 @@ static bool play(const char *mode, size_t step, int64_t kills, int64_t total)
 	memset(a, 0, sizeof(*a));
 	a->total = total;
 	a->max_kills = kills;
-	a->seed = (uint64_t)number_of("STRESS_SEED", getpid());
+	a->seed = chance;
 	clock_gettime(CLOCK_MONOTONIC, &t0);
 	pid = fork();
 	if (pid == 0) {
@@ -257,16 +238,15 @@ static bool play(const char *mode, size_t step, int64_t kills, int64_t total)
 		_exit(127);
 	}
 	if (pid < 0 || waitpid(pid, &status, 0) < 0)
-		die("mpsup run");
+		fail("mpsup run: %s", strerror(errno));
 	clock_gettime(CLOCK_MONOTONIC, &t1);
 	good = status == 0 && a->ended && a->wrong == 0 && a->kills == kills &&
 	       a->next + a->lost >= total && a->most <= (int64_t)step;
 	printf("%s: %lld MiB, %lld kills in %.1f s: %lld bytes wrong or again, %lld taken along by "
-	       "the killed, at most %lld by one (STRESS_SEED=%llu)%s\n",
+	       "the killed, at most %lld by one%s\n",
 	       mode, (long long)(total >> 20), (long long)a->kills,
 	       (double)(t1.tv_sec - t0.tv_sec) + (double)(t1.tv_nsec - t0.tv_nsec) / 1e9,
-	       (long long)a->wrong, (long long)a->lost, (long long)a->most,
-	       (unsigned long long)a->seed, good ? "" : ": FAILED");
+	       (long long)a->wrong, (long long)a->lost, (long long)a->most, good ? "" : ": FAILED");
 	if (!good)
 		printf("status %d, ended %d, next %lld of %lld\n", status, a->ended,
 		       (long long)a->next, (long long)total);
@@ -293,12 +273,13 @@ int main(int argc, char **argv)
 	self[n > 0 ? n : 0] = '\0';
 	snprintf(path, sizeof(path), "%s/mpsup", b != NULL ? b : "build/gcc");
 	if (realpath(path, mpsup) == NULL)
-		die(path);
+		fail("%s: %s", path, strerror(errno));
 	snprintf(dir, sizeof(dir), "%.4000s/mpsup-pipes.XXXXXX", tmp != NULL ? tmp : "/tmp");
 	if (mkdtemp(dir) == NULL)
-		die(dir);
-	kills = number_of("STRESS_KILLS", 1000);
-	total = number_of("STRESS_MIB", 1024) << 20;
+		fail("%s: %s", dir, strerror(errno));
+	take_seed();
+	kills = (int64_t)number_of("STRESS_KILLS", 1000);
+	total = (int64_t)number_of("STRESS_MIB", 1024) << 20;
 	good = play("stream", CHUNK, kills, total);
 	good = play("packet", PACKET, kills, total / 4) && good;
 	rmdir(dir);

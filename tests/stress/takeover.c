@@ -23,18 +23,12 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/mtime.h"
+#include "stress.h"
 #include "sup/client.h"
 
 enum { PROGRAMS = 50, KILLS = 1000, PATIENCE_S = 30, KEEPER_GROWTH_KB = 256, KEPT_KB = 1024 };
 
-static unsigned long long state;
 static char dir[256], config[300], mpsup[4096];
-
-static unsigned dice(unsigned n)
-{
-	state = state * 6364136223846793005ULL + 1442695040888963407ULL;
-	return (unsigned)(state >> 33) % n;
-}
 
 static void shut_down(void)
 {
@@ -45,18 +39,10 @@ static void shut_down(void)
 		fprintf(stderr, "stress: shutdown failed\n");
 }
 
-__attribute__((noreturn, format(printf, 1, 2))) static void fail(const char *fmt, ...)
+static void give_up(void)
 {
-	va_list ap;
-
-	va_start(ap, fmt);
-	fputs("stress: ", stderr);
-	vfprintf(stderr, fmt, ap);
-	fputc('\n', stderr);
-	va_end(ap);
 	shut_down();
 	fprintf(stderr, "stress: see %s\n", dir);
-	exit(1);
 }
 
 /* ---------------------------------------------------------------------------------------------------- a program */
@@ -71,11 +57,6 @@ static int open_own(const char *folder, const char *what, const char *number, in
 	if (fd < 0)
 		_exit(99);
 	return fd;
-}
-
-static void pause_ms(unsigned ms)
-{
-	poll(NULL, 0, (int)ms);
 }
 
 /* One run: a mark that it was there, lines, and how many there were; then an end of some kind, unless enough is enough. */
@@ -95,7 +76,7 @@ static void be_program(const char *folder, const char *number)
 		_exit(97);
 	}
 	fstat(runs, &st);
-	state = (unsigned long long)getpid() * 7919 + (unsigned long long)st.st_size;
+	chance = (uint64_t)getpid() * 7919 + (uint64_t)st.st_size;
 	n_lines = dice(32) == 0 ? dice(2000) : dice(20);
 	snprintf(line, sizeof(line), "%7d %7u\n", getpid(), n_lines); /* 16 bytes each */
 	/* Who stops us between the promise and the lines makes them look lost. */
@@ -111,10 +92,10 @@ static void be_program(const char *folder, const char *number)
 		if (write(STDOUT_FILENO, line, (size_t)len) != len)
 			_exit(95);
 		if (n_lines < 20 && dice(4) == 0)
-			pause_ms(dice(8));
+			pause_us(dice(8000));
 	}
 	sigprocmask(SIG_UNBLOCK, &term, NULL);
-	pause_ms(dice(30));
+	pause_us(dice(30000));
 	snprintf(path, sizeof(path), "%s/enough", folder);
 	while (access(path, F_OK) == 0)
 		pause();
@@ -277,7 +258,7 @@ static void wait_for_memory(pid_t keeper)
 		if (mps_now().ns > end.ns)
 			fail("%ld KiB are kept for the supervisor", kept_kb(keeper));
 		else
-			pause_ms(50);
+			pause_us(50000);
 }
 
 /* What is its own, in KiB. */
@@ -354,7 +335,7 @@ static size_t settle(const size_t *base)
 				     json_dumps(row, JSON_COMPACT));
 		}
 		json_decref(status);
-		pause_ms(20);
+		pause_us(20000);
 	}
 	return sum;
 }
@@ -474,13 +455,6 @@ static int compare_ns(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-static unsigned number_of(const char *variable, unsigned otherwise)
-{
-	const char *text = getenv(variable);
-
-	return text != NULL ? (unsigned)atoi(text) : otherwise;
-}
-
 /* From the kill to the first answer of the next. */
 static int64_t kill_it(pid_t keeper, unsigned how, unsigned *ret_more)
 {
@@ -499,7 +473,7 @@ static int64_t kill_it(pid_t keeper, unsigned how, unsigned *ret_more)
 			next = find_supervisor(keeper);
 		if (next == 0)
 			break;
-		poll(NULL, 0, (int)dice(4));
+		pause_us(dice(4000));
 		kill(next, SIGKILL);
 		victim = next;
 	}
@@ -545,7 +519,7 @@ static void play(unsigned kills)
 			kb = private_kb(keeper);
 		for (unsigned i = dice(3); i > 0; i--, answers++)
 			json_decref(ask("status"));
-		pause_ms(dice(25));
+		pause_us(dice(25000));
 		t = kill_it(keeper, dice(8), &more);
 		if (t < 0)
 			continue;
@@ -591,7 +565,7 @@ static void play(unsigned kills)
 
 int main(int argc, char **argv)
 {
-	const char *b = getenv("B"), *seed = getenv("STRESS_SEED"), *tmp = getenv("TMPDIR");
+	const char *b = getenv("B"), *tmp = getenv("TMPDIR");
 	char self[4096], command[8192];
 	ssize_t n;
 
@@ -606,16 +580,15 @@ int main(int argc, char **argv)
 	if (mkdtemp(dir) == NULL)
 		return 2;
 	snprintf(config, sizeof(config), "%s/conf", dir);
-	state = seed != NULL ? strtoull(seed, NULL, 10) : (unsigned long long)mps_wall().ns;
-	printf("STRESS_SEED=%llu\n", state);
-	fflush(stdout);
+	take_seed();
+	at_failure = give_up;
 	write_config(self);
 	setenv("MPSUP_NO", "crash_limit", 1); /* we kill faster than supervisors die */
 	snprintf(command, sizeof(command), "%s start --no-wait -c %s >/dev/null 2>&1 </dev/null",
 		 mpsup, config);
 	if (system(command) != 0)
 		fail("it does not start");
-	play(number_of("STRESS_KILLS", KILLS));
+	play((unsigned)number_of("STRESS_KILLS", KILLS));
 	shut_down();
 	snprintf(command, sizeof(command), "rm -r %s", dir);
 	return system(command) == 0 ? 0 : 1;

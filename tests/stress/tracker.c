@@ -28,6 +28,7 @@
 #include "base/err.h"
 #include "base/mtime.h"
 #include "proc/pidfd.h"
+#include "stress.h"
 #include "sup/client.h"
 
 enum {
@@ -40,38 +41,17 @@ enum {
 		0700 /* of SysV objects that are nobody's; those of makers have one of the run */
 };
 
-static unsigned long long state;
 static char dir[256], config[300], mpsup[4096];
 static char mark[32]; /* in the names of this run */
 
-static unsigned dice(unsigned n)
-{
-	state = state * 6364136223846793005ULL + 1442695040888963407ULL;
-	return (unsigned)(state >> 33) % n;
-}
-
-__attribute__((noreturn, format(printf, 1, 2))) static void fail(const char *fmt, ...)
+static void give_up(void)
 {
 	char command[8192];
-	va_list ap;
 
-	va_start(ap, fmt);
-	fputs("stress: ", stderr);
-	vfprintf(stderr, fmt, ap);
-	fputc('\n', stderr);
-	va_end(ap);
 	snprintf(command, sizeof(command), "%s shutdown -c %s >/dev/null 2>&1", mpsup, config);
 	if (system(command) != 0)
 		fprintf(stderr, "stress: shutdown failed\n");
 	fprintf(stderr, "stress: see %s\n", dir);
-	exit(1);
-}
-
-static void pause_us(unsigned us)
-{
-	struct timespec t = { us / 1000000, us % 1000000 * 1000L };
-
-	nanosleep(&t, NULL);
 }
 
 /* ------------------------------------------------------------------------------------------------- the objects */
@@ -198,7 +178,7 @@ static void be_maker(const char *folder)
 	char path[400];
 	int fd;
 
-	state = (unsigned long long)getpid() * 7919;
+	chance = (uint64_t)getpid() * 7919;
 	/* Somebody who lives is looked for by this. */
 	snprintf(path, sizeof(path), "%s/maker.%d", folder, getpid());
 	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
@@ -610,13 +590,6 @@ static void check_shm(const char *before)
 	}
 }
 
-static unsigned number_of(const char *variable, unsigned otherwise)
-{
-	const char *text = getenv(variable);
-
-	return text != NULL ? (unsigned)strtoul(text, NULL, 10) : otherwise;
-}
-
 static void find_programs(char *self, size_t size)
 {
 	ssize_t n = readlink("/proc/self/exe", self, size - 1);
@@ -634,8 +607,7 @@ static void find_programs(char *self, size_t size)
 
 int main(int argc, char **argv)
 {
-	unsigned kills = number_of("STRESS_KILLS", KILLS), counts[N_VICTIMS] = { 0 };
-	unsigned seed = number_of("STRESS_SEED", (unsigned)getpid());
+	unsigned kills = (unsigned)number_of("STRESS_KILLS", KILLS), counts[N_VICTIMS] = { 0 };
 	AUTO_FREE char *before = list_shm();
 	bool lives = false;
 	char self[4096];
@@ -645,13 +617,13 @@ int main(int argc, char **argv)
 		snprintf(mark, sizeof(mark), "%.31s", argv[3]);
 		be_maker(argv[2]);
 	}
-	state = seed;
+	take_seed();
 	choose_mark();
 	snprintf(dir, sizeof(dir), "/tmp/mpsup-stress.%d", getpid());
 	snprintf(config, sizeof(config), "%s/conf", dir);
 	if (mkdir(dir, 0700) < 0)
 		fail("%s: %s", dir, strerror(errno));
-	printf("seed %u\n", seed);
+	at_failure = give_up;
 	make_strangers();
 	for (unsigned n = 0; n < kills; n++) {
 		enum victim victim = (enum victim)dice(N_VICTIMS);

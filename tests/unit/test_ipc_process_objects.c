@@ -4,13 +4,13 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "../find_host.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "ipc/args.h"
@@ -235,18 +235,6 @@ Test(ipc_process_objects, the_end_of_a_process_is_waited_for_among_others)
 	cr_expect(!mps_process_is_alive(list[1].process));
 	cr_expect_eq(mps_wait(list, 2, 0), 1, "it stays so");
 	cr_expect_eq(code_at_end_of(list[1].process), 0);
-}
-
-static void find_host(void)
-{
-	char self[PATH_MAX], host[PATH_MAX + 32];
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-
-	cr_assert_gt(n, 0);
-	self[n] = '\0';
-	*strrchr(self, '/') = '\0';
-	snprintf(host, sizeof(host), "%s/../mpsup-host", self);
-	setenv("MPSUP_HOST", host, 1);
 }
 
 Test(ipc_process_objects, one_tracker_serves_all_whom_a_process_starts)

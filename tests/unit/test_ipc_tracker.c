@@ -5,35 +5,30 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../find_host.h"
 #include "base/cleanup.h"
 #include "base/runtime.h"
 #include "ipc/tracker.h"
 #include "mpsup.h"
+#include "proc/pidfd.h"
 #include "track/journal.h"
 #include "track/sweep.h"
 
 static void set_up(void)
 {
-	char self[PATH_MAX], host[PATH_MAX + 32];
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-
-	cr_assert_gt(n, 0);
-	self[n] = '\0';
-	*strrchr(self, '/') = '\0';
-	snprintf(host, sizeof(host), "%s/../mpsup-host", self);
-	setenv("MPSUP_HOST", host, 1);
+	find_host();
 	unsetenv("MPSUP_TRACKER");
 	alarm(120);
 }
@@ -41,6 +36,8 @@ static void set_up(void)
 TestSuite(ipc_tracker, .init = set_up);
 
 /* --------------------------------------------------------------------------------------------------- a program */
+
+enum { PATIENCE_MS = 20000 };
 
 struct program {
 	pid_t pid;
@@ -145,13 +142,47 @@ static bool has_ended(const struct program *p)
 	return access(dir, F_OK) != 0;
 }
 
+/* Told of what goes there, and of what folders of trackers lose. */
+static int watch_names(void)
+{
+	AUTO_FREE char *base = runtime_base();
+	int fd = inotify_init1(IN_CLOEXEC);
+
+	cr_assert_geq(inotify_add_watch(fd, "/dev/shm", IN_DELETE), 0);
+	cr_assert_geq(inotify_add_watch(fd, "/tmp", IN_DELETE), 0);
+	cr_assert_geq(inotify_add_watch(fd, base, IN_DELETE), 0);
+	return fd;
+}
+
+static bool wait_readable(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	return poll(&p, 1, PATIENCE_MS) == 1;
+}
+
+static bool wait_change(int fd)
+{
+	char events[4096];
+
+	return wait_readable(fd) && read(fd, events, sizeof(events)) > 0;
+}
+
+/* Looked at again whenever something has gone. */
 #define EVENTUALLY(what)                                                                           \
 	do {                                                                                       \
-		int left_ = 2000;                                                                  \
-		while (!(what) && left_-- > 0)                                                     \
-			poll(NULL, 0, 5);                                                          \
-		cr_expect(what);                                                                   \
+		AUTO_CLOSE int names_ = watch_names();                                             \
+		while (!(what))                                                                    \
+			cr_assert(wait_change(names_), "%s", #what);                               \
 	} while (0)
+
+/* It may be nobody's child that we know. */
+static void await_death(pid_t pid)
+{
+	AUTO_CLOSE int fd = pidfd_open_checked(pid);
+
+	cr_assert(fd == -ESRCH || wait_readable(fd));
+}
 
 static const char *mark_of(char mark[64], const char *test)
 {
@@ -216,7 +247,7 @@ Test(ipc_tracker, a_killed_tracker_forgets_nothing)
 	step(&p);
 	first = tracker_of(&p);
 	kill(first, SIGKILL);
-	EVENTUALLY(kill(first, 0) < 0);
+	await_death(first);
 	cr_expect(is_there(mark, "0"));
 	step(&p);
 	second = tracker_of(&p);
@@ -239,7 +270,7 @@ Test(ipc_tracker, both_killed_and_the_next_sweep_finds_it)
 	step(&p);
 	tracker = tracker_of(&p);
 	kill(tracker, SIGKILL);
-	EVENTUALLY(kill(tracker, 0) < 0);
+	await_death(tracker);
 	track_sweep_all(base, &all);
 	cr_expect(is_there(mark, "0"), "whose maker lives is left alone");
 	reap(&p, SIGKILL);
@@ -318,7 +349,7 @@ Test(ipc_tracker, what_others_use_stays)
 	step(&other);
 	tracker = tracker_of(&maker);
 	reap(&maker, SIGKILL);
-	EVENTUALLY(kill(tracker, 0) < 0);
+	await_death(tracker);
 	cr_expect(is_there(mark, "0"));
 	reap(&other, SIGKILL);
 	track_sweep_all(base, &all);
