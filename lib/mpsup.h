@@ -158,6 +158,11 @@ size_t mps_active_children(struct mps_process **list, size_t n);
 /* Of a process that was started by a target: its name and who started it (0 = nobody: the first one). */
 const char *mps_current_name(void);
 pid_t mps_parent_pid(void);
+/*
+ * Readable when who started this process has ended; stays the library's. pidfd_open(2). -ECHILD: nobody has, or this is a copy by
+ * fork(2) of the one that was started; -ENOSYS: the kernel has no pidfds.
+ */
+int mps_parent_sentinel(void);
 
 /*
  * What a target is called with: a list, made by the parent with mps_args_add_*() (each returns its index, or -errno; bytes are
@@ -269,6 +274,11 @@ int mps_listener_fileno(const struct mps_listener *l);
  * is full, and who came has been refused.
  */
 int mps_listener_accept(struct mps_listener *l, struct mps_connection **ret, int64_t timeout);
+/*
+ * Who came last: "tcp:host:port"; "unix:/path" or "abstract:name" of one that has bound its socket; "" of one that has not, and while
+ * nobody has come. Until the next one is accepted.
+ */
+const char *mps_listener_last_accepted(const struct mps_listener *l);
 void mps_listener_close(struct mps_listener *l);
 /* The other side. -EACCES: the key is wrong, theirs or ours; -ECONNRESET: it has closed; -ECONNREFUSED, -ENOENT ... */
 int mps_connect(const char *address, const struct mps_address_options *options,
@@ -460,8 +470,8 @@ int mps_shm_seal(struct mps_shm *shm, bool writes);
 void mps_shm_close(struct mps_shm *shm);
 
 /*
- * Numbers that processes share. Types are the codes of Python's array module: b B h H i I l L q Q f d, and c for a char (0 to
- * 255). With MPS_RAW there is no lock and each call is as atomic as the machine's load and store.
+ * Numbers that processes share. Types are the codes of Python's array module: b B h H i I l L q Q f d, u (wchar_t) and w
+ * (char32_t); c for a char (0 to 255), ? for a bool (0 or 1). With MPS_RAW there is no lock and each call is as atomic as the machine's load and store.
  */
 struct mps_array;
 enum { MPS_RAW = 1 << 0 };
@@ -491,7 +501,7 @@ int mps_array_set_double(struct mps_array *a, size_t i, double value);
 int mps_array_read(struct mps_array *a, size_t i, size_t n, void *p);
 int mps_array_write(struct mps_array *a, size_t i, size_t n, const void *p);
 /*
- * Of whole numbers (-EINVAL), without the lock: one atomic instruction. A sum wraps around. *ret_old may be NULL; of L and Q it is
+ * Of whole numbers (-EINVAL; a bool has no sum), without the lock: one atomic instruction. A sum wraps around. *ret_old may be NULL; of L and Q it is
  * the same bits.
  */
 int mps_array_add(struct mps_array *a, size_t i, int64_t delta, int64_t *ret_old);

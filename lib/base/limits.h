@@ -55,6 +55,7 @@
 #define TRACK_RECORDS_INSTANCE_MAX 2000000 /* objects of one instance */
 #define TRACK_JOURNAL_BEHIND_MAX                                                                   \
 	(4 << 20) /* lines that a full disk did not take; more and it is written anew */
+#define TRACK_ATTEMPTS_MAX 256	  /* at a time, to make what is on record */
 #define TRACK_FOLDER_DEPTH_MAX 64 /* folders in folders that are removed */
 
 /* Connections of libmpsup. */

@@ -303,19 +303,14 @@ static int listen_one(const struct addrinfo *ai, int backlog)
 	return TAKE_FD(fd);
 }
 
-static int tcp_name(int fd, char **ret)
+static int tcp_name(const struct sockaddr_storage *where, socklen_t size, char **ret)
 {
-	struct sockaddr_storage where;
-	socklen_t size = sizeof(where);
 	char host[NI_MAXHOST], port[NI_MAXSERV];
-	bool six;
+	bool six = where->ss_family == AF_INET6;
 
-	if (getsockname(fd, (struct sockaddr *)&where, &size) < 0)
-		return -errno;
-	if (getnameinfo((struct sockaddr *)&where, size, host, sizeof(host), port, sizeof(port),
-			NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+	if (getnameinfo((const struct sockaddr *)where, size, host, sizeof(host), port,
+			sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV) != 0)
 		return -EADDRNOTAVAIL;
-	six = where.ss_family == AF_INET6;
 	return asprintf(ret, "tcp:%s%s%s:%s", six ? "[" : "", host, six ? "]" : "", port) < 0
 		       ? -ENOMEM
 		       : 0;
@@ -324,6 +319,8 @@ static int tcp_name(int fd, char **ret)
 static int listen_tcp(const char *text, int backlog, char **ret_address)
 {
 	AUTO_CLOSE int fd = -1;
+	struct sockaddr_storage where;
+	socklen_t size = sizeof(where);
 	struct addrinfo *list;
 	int r = look_up(text, AI_PASSIVE, &list);
 
@@ -336,7 +333,9 @@ static int listen_tcp(const char *text, int backlog, char **ret_address)
 	if (r < 0)
 		return r;
 	fd = r;
-	r = tcp_name(fd, ret_address);
+	if (getsockname(fd, (struct sockaddr *)&where, &size) < 0)
+		return -errno;
+	r = tcp_name(&where, size, ret_address);
 	return r < 0 ? r : TAKE_FD(fd);
 }
 
@@ -368,4 +367,30 @@ int address_listen(const char *address, int backlog, char **ret_address)
 	if (fd >= 0)
 		*ret_address = TAKE_PTR(copy);
 	return fd;
+}
+
+/* Of a unix socket: one without a name has no bytes of it, an abstract one a 0 before them. */
+static int unix_name(const struct sockaddr_un *sun, size_t size, char **ret)
+{
+	size_t n = size - offsetof(struct sockaddr_un, sun_path);
+	bool is_abstract = n > 0 && sun->sun_path[0] == '\0';
+
+	if (n == 0)
+		*ret = strdup("");
+	else if (asprintf(ret, "%s%.*s", is_abstract ? "abstract:" : "unix:",
+			  (int)(n - is_abstract), sun->sun_path + is_abstract) < 0)
+		*ret = NULL;
+	return *ret != NULL ? 0 : -ENOMEM;
+}
+
+int address_of_peer(int fd, char **ret)
+{
+	struct sockaddr_storage where;
+	socklen_t size = sizeof(where);
+
+	if (getpeername(fd, (struct sockaddr *)&where, &size) < 0)
+		return -errno;
+	if (where.ss_family == AF_UNIX)
+		return unix_name((const struct sockaddr_un *)(const void *)&where, size, ret);
+	return tcp_name(&where, size, ret);
 }

@@ -16,6 +16,8 @@
 int address_listen(const char *address, int backlog, char **ret_address);
 /* A connected one; the time is for everything but the look-up of a host's name. -ENOENT, -ECONNREFUSED, -ETIMEDOUT ... */
 int address_connect(const char *address, struct mps_time until);
+/* Of who is at the other end of a connected one, in the form above, on the heap: "" = it has none. 0, or -errno. */
+int address_of_peer(int fd, char **ret);
 /* The path of a unix address, otherwise NULL. */
 const char *address_path(const char *address);
 

@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <wchar.h>
 
 #include "ipc/lock.h"
 #include "ipc/shm.h"
@@ -27,6 +28,7 @@ struct header {
 /* X(code, C type, is signed) */
 #define WHOLE(X)                                                                                   \
 	X('c', unsigned char, 0)                                                                   \
+	X('?', unsigned char, 0)                                                                   \
 	X('b', signed char, 1)                                                                     \
 	X('B', unsigned char, 0)                                                                   \
 	X('h', short, 1)                                                                           \
@@ -36,7 +38,9 @@ struct header {
 	X('l', long, 1)                                                                            \
 	X('L', unsigned long, 0)                                                                   \
 	X('q', long long, 1)                                                                       \
-	X('Q', unsigned long long, 0)
+	X('Q', unsigned long long, 0)                                                              \
+	X('u', wchar_t, WCHAR_MIN < 0)                                                             \
+	X('w', uint32_t, 0)
 
 struct mps_array {
 	struct header *header;
@@ -197,6 +201,12 @@ static inline bool is_whole(const struct mps_array *a)
 	return a->type != 'f' && a->type != 'd';
 }
 
+/* Narrower than its C type. */
+static inline bool is_no_bool(const struct mps_array *a, int64_t value)
+{
+	return a->type == '?' && (value & ~INT64_C(1)) != 0;
+}
+
 /* 0, or EOWNERDEAD: to be given on. -errno. */
 static int enter(struct mps_array *a, size_t i, size_t n, bool writes)
 {
@@ -264,6 +274,8 @@ static int store_int(struct mps_array *a, size_t i, int64_t value)
 {
 	void *p = place(a, i);
 
+	if (is_no_bool(a, value))
+		return -ERANGE;
 	switch (a->type) {
 #define X(code, ctype, is_signed)                                                                  \
 	case code:                                                                                 \
@@ -342,6 +354,8 @@ int mps_array_add(struct mps_array *a, size_t i, int64_t delta, int64_t *ret_old
 	int r = check_atomic(a, i);
 	int64_t old = 0;
 
+	if (r == 0 && a->type == '?')
+		r = -EINVAL;
 	if (r < 0)
 		return r;
 	switch (a->type) {
@@ -363,6 +377,8 @@ int mps_array_exchange(struct mps_array *a, size_t i, int64_t value, int64_t *re
 	int r = check_atomic(a, i);
 	int64_t old = 0;
 
+	if (r == 0 && is_no_bool(a, value))
+		r = -ERANGE;
 	if (r < 0)
 		return r;
 	switch (a->type) {

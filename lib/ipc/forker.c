@@ -24,6 +24,8 @@
 #include "proc/forkserver.h"
 #include "proc/pidfd.h"
 #include "proc/spawn.h"
+#include "proc/tag.h"
+#include "proc/tree.h"
 
 const char forker_role[] = "--mpsup-forkserver";
 
@@ -36,6 +38,7 @@ static struct {
 	unsigned asking; /* starts that have been asked for and not answered */
 	pid_t *spares;	 /* children that wait for a start, or did; the last is the one that does */
 	size_t n_spares, cap;
+	bool has_unnamed; /* perhaps: spares that nobody knows, of a server that is gone */
 } server = { .sock = -1, .pidfd = -1 };
 
 static mps_target *preload;
@@ -87,8 +90,8 @@ static void hear_of_spares(void)
 	}
 }
 
-/* It has become what a start has asked for. What it said of itself came before that. */
-static void spare_is_born(pid_t pid)
+/* It has become what a start has asked for, or is no more. What it said of itself came before that. */
+static void spare_is_gone(pid_t pid)
 {
 	size_t n = 0;
 
@@ -164,6 +167,7 @@ void forker_forget(bool closes)
 	server.pid = 0;
 	server.n_spares = 0;
 	server.asking = 0;
+	server.has_unnamed = false;
 	was_started = false;
 }
 
@@ -268,12 +272,35 @@ static int start(struct mps_failure *ret_failure)
 	return r;
 }
 
+/*
+ * Of a server that was killed: one that was killed too, before it could say who it is, is known by the server's mark, which
+ * it would have changed for its own. While somebody waits for a birth it may be that one's: it is looked for later, when
+ * there may be another server, all of whose children name themselves.
+ */
+static void reap_unnamed(void)
+{
+	uint64_t mark = lineage_mark(0, false);
+	struct pids list = { 0 };
+
+	server.has_unnamed = server.asking > 0;
+	if (server.has_unnamed)
+		return;
+	children_read(-1, getpid(), &list);
+	for (size_t i = 0; i < list.n; i++)
+		if (list.p[i] != server.pid && mark_get(list.p[i]) == mark &&
+		    end_spare(list.p[i], server.pid != 0))
+			spare_is_gone(list.p[i]);
+	pids_fini(&list);
+}
+
 /* Has it died? Its socket is closed a moment before it can be reaped. */
 static void look_after(void)
 {
 	struct pollfd p = { .fd = server.sock };
 	siginfo_t si = { .si_pid = 0 };
 
+	if (server.has_unnamed)
+		reap_unnamed();
 	if (server.pid == 0)
 		return;
 	poll(&p, 1, 0);
@@ -288,6 +315,7 @@ static void look_after(void)
 		return;
 	}
 	forget();
+	reap_unnamed();
 }
 
 /* -------------------------------------------------------------------------------------------------- asking it */
@@ -383,7 +411,7 @@ static int ask(const struct mps_spawn *s, struct mps_child *ret_child,
 	if (r == 0) {
 		r = await_birth(ends[0], &pid, ret_child, ret_failure);
 		family_lock();
-		spare_is_born(pid);
+		spare_is_gone(pid);
 		server.asking--;
 		family_unlock();
 	}

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/timerfd.h>
@@ -26,6 +27,7 @@
 #include "ipc/auth.h"
 #include "ipc/connection.h"
 #include "ipc/futex.h"
+#include "ipc/tracker.h"
 
 #define HANDSHAKE (5 * MPS_SECOND)
 
@@ -41,6 +43,7 @@ struct mps_listener {
 	int spare;   /* given up for a moment where no other is to be had; -1 */
 	bool parked; /* nobody is accepted: there is no room */
 	char *address;
+	char *last;   /* where the one is who came last; NULL: nobody has, or it is not known */
 	char *folder; /* ours alone, removed with the socket's file; NULL */
 	pid_t owner;  /* who made the file */
 	dev_t device;
@@ -49,7 +52,7 @@ struct mps_listener {
 	size_t key_size;
 	bool allow_md5;
 	int64_t handshake;
-	struct peer *first, *last; /* by `since` */
+	struct peer *oldest, *newest; /* by `since` */
 	size_t n_peers;
 	struct mps_time armed; /* when the timer goes off; 0 = it does not */
 };
@@ -80,10 +83,10 @@ static void set_timer(struct mps_listener *l)
 	struct itimerspec t = { 0 };
 	struct mps_time when = { 0 };
 
-	if (l->first != NULL) {
-		when.ns = l->first->since.ns + l->handshake;
-		if (l->parked && grace_end(l->first).ns < when.ns)
-			when = grace_end(l->first);
+	if (l->oldest != NULL) {
+		when.ns = l->oldest->since.ns + l->handshake;
+		if (l->parked && grace_end(l->oldest).ns < when.ns)
+			when = grace_end(l->oldest);
 	}
 	if (when.ns == l->armed.ns)
 		return;
@@ -98,8 +101,8 @@ static struct mps_connection *peer_leave(struct mps_listener *l, struct peer *p)
 {
 	struct mps_connection *c = p->c;
 
-	*(p->prev != NULL ? &p->prev->next : &l->first) = p->next;
-	*(p->next != NULL ? &p->next->prev : &l->last) = p->prev;
+	*(p->prev != NULL ? &p->prev->next : &l->oldest) = p->next;
+	*(p->next != NULL ? &p->next->prev : &l->newest) = p->prev;
 	l->n_peers--;
 	watch(l, EPOLL_CTL_DEL, mps_connection_fileno(c), 0, NULL);
 	free(p);
@@ -144,9 +147,9 @@ static int peer_come(struct mps_listener *l, struct mps_connection *c)
 		mps_connection_close(c);
 		return r;
 	}
-	p->prev = l->last;
-	*(l->last != NULL ? &l->last->next : &l->first) = p;
-	l->last = p;
+	p->prev = l->newest;
+	*(l->newest != NULL ? &l->newest->next : &l->oldest) = p;
+	l->newest = p;
 	l->n_peers++;
 	return 0;
 }
@@ -186,9 +189,9 @@ static void drop_late(struct mps_listener *l)
 
 	if (read(l->timer, &times, sizeof(times)) < 0)
 		return; /* it has been set anew */
-	while (l->first != NULL && l->first->since.ns + l->handshake <= now)
-		peer_drop(l, l->first);
-	if (l->parked && l->first != NULL && grace_end(l->first).ns <= now)
+	while (l->oldest != NULL && l->oldest->since.ns + l->handshake <= now)
+		peer_drop(l, l->oldest);
+	if (l->parked && l->oldest != NULL && grace_end(l->oldest).ns <= now)
 		park(l, false); /* so that the next one pushes it out */
 	l->armed = (struct mps_time){ 0 };
 }
@@ -244,10 +247,10 @@ static int refuse(struct mps_listener *l, int why)
 /* 0: try again, or wait for the timer; -errno: it is not in our hands. */
 static int make_room(struct mps_listener *l, int why)
 {
-	if (l->first == NULL)
+	if (l->oldest == NULL)
 		return refuse(l, why);
-	if (grace_end(l->first).ns <= mps_now().ns)
-		peer_drop(l, l->first);
+	if (grace_end(l->oldest).ns <= mps_now().ns)
+		peer_drop(l, l->oldest);
 	else
 		park(l, true);
 	return 0;
@@ -304,6 +307,12 @@ static int turn(struct mps_listener *l, struct mps_connection **ret)
 	return r != 0 || n > 0 ? r : -EAGAIN;
 }
 
+static void remember(struct mps_listener *l, const struct mps_connection *c)
+{
+	free(TAKE_PTR(l->last));
+	address_of_peer(mps_connection_fileno(c), &l->last);
+}
+
 int mps_listener_accept(struct mps_listener *l, struct mps_connection **ret, int64_t timeout)
 {
 	struct mps_time until = until_of(timeout);
@@ -311,8 +320,10 @@ int mps_listener_accept(struct mps_listener *l, struct mps_connection **ret, int
 
 	for (;;) {
 		r = turn(l, ret);
-		if (r == 1)
+		if (r == 1) {
+			remember(l, *ret);
 			return 0;
+		}
 		if (r == -EAGAIN)
 			r = stream_wait(l->epoll, POLLIN, until);
 		else if (r == 0 && stream_left(until) <= 0)
@@ -327,6 +338,11 @@ int mps_listener_accept(struct mps_listener *l, struct mps_connection **ret, int
 const char *mps_listener_address(const struct mps_listener *l)
 {
 	return l->address;
+}
+
+const char *mps_listener_last_accepted(const struct mps_listener *l)
+{
+	return l->last != NULL ? l->last : "";
 }
 
 int mps_listener_fileno(const struct mps_listener *l)
@@ -344,8 +360,8 @@ static void remove_file(struct mps_listener *l)
 	if (l->inode != 0 && lstat(path, &st) == 0 && st.st_ino == l->inode &&
 	    st.st_dev == l->device)
 		unlink(path);
-	if (l->folder != NULL)
-		rmdir(l->folder);
+	if (l->folder != NULL && rmdir(l->folder) == 0)
+		tracker_say(TRACK_UNREGISTER, TRACK_FOLDER, l->folder);
 }
 
 void mps_listener_close(struct mps_listener *l)
@@ -353,8 +369,8 @@ void mps_listener_close(struct mps_listener *l)
 	if (l == NULL)
 		return;
 	remove_file(l);
-	while (l->first != NULL)
-		peer_drop(l, l->first);
+	while (l->oldest != NULL)
+		peer_drop(l, l->oldest);
 	fd_close(&l->fd);
 	fd_close(&l->epoll);
 	fd_close(&l->timer);
@@ -363,23 +379,53 @@ void mps_listener_close(struct mps_listener *l)
 		explicit_bzero(l->key, l->key_size);
 	free(l->key);
 	free(l->address);
+	free(l->last);
 	free(l->folder);
 	free(l);
+}
+
+/* -EEXIST: that name is taken. The tracker is told of it before; where there can be none it stays when we are killed. */
+static int make_folder(const char *path)
+{
+	struct stat st;
+	int r;
+
+	if (lstat(path, &st) == 0)
+		return -EEXIST;
+	r = tracker_say(TRACK_REGISTER, TRACK_FOLDER, path);
+	if (r < 0 && r != -ENOPKG)
+		return r;
+	if (mkdir(path, 0700) == 0) {
+		tracker_made(TRACK_FOLDER, path);
+		return 0;
+	}
+	r = -errno;
+	tracker_say(TRACK_UNREGISTER, TRACK_FOLDER, path);
+	return r;
 }
 
 /* A folder that only we may enter, and a socket in it. */
 static int private_address(struct mps_listener *l, char **ret)
 {
+	enum { TRIES = 100 };
 	const char *tmp = getenv("TMPDIR");
+	int r = -EEXIST;
 
-	if (asprintf(&l->folder, "%s/mpsup-XXXXXX", tmp != NULL && tmp[0] == '/' ? tmp : "/tmp") <
-	    0) {
-		l->folder = NULL;
-		return -ENOMEM;
+	for (int i = 0; r == -EEXIST && i < TRIES; i++) {
+		uint64_t name;
+
+		if (getrandom(&name, sizeof(name), 0) != sizeof(name))
+			return -EIO;
+		free(TAKE_PTR(l->folder));
+		if (asprintf(&l->folder, "%s/mpsup-%016llx",
+			     tmp != NULL && tmp[0] == '/' ? tmp : "/tmp",
+			     (unsigned long long)name) < 0) {
+			l->folder = NULL;
+			return -ENOMEM;
+		}
+		r = make_folder(l->folder);
 	}
-	if (mkdtemp(l->folder) == NULL) {
-		int r = -errno;
-
+	if (r < 0) {
 		free(TAKE_PTR(l->folder));
 		return r;
 	}

@@ -4,20 +4,24 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/fd.h"
 #include "ipc/args.h"
 #include "ipc/family.h"
 #include "proc/close.h"
 #include "proc/entry.h"
+#include "proc/pidfd.h"
 #include "proc/spawn.h"
 
 /* What a child ends with when it has not come so far that its target runs. */
@@ -28,8 +32,9 @@ static bool ready;
 static enum mps_start_method method;
 static struct {
 	const char *name;
-	pid_t parent;
-} self = { "main", 0 };
+	pid_t pid, parent;    /* 0 = nobody has started it */
+	_Atomic int sentinel; /* -1 = not asked for */
+} self = { .name = "main", .sentinel = -1 };
 
 const char target_role[] = "--mpsup-target";
 
@@ -67,6 +72,40 @@ const char *mps_current_name(void)
 pid_t mps_parent_pid(void)
 {
 	return self.parent;
+}
+
+/*
+ * Who is our parent after its pidfd was opened was so before, and no other of its number is. If it is not any more it has ended,
+ * which this then tells.
+ */
+static int open_parent(void)
+{
+	int fd = pidfd_open_checked(self.parent);
+
+	if (fd >= 0 && getppid() == self.parent) {
+		lift_fd(&fd);
+		return fd;
+	}
+	if (fd < 0 && fd != -ESRCH)
+		return fd;
+	fd_close(&fd);
+	fd = eventfd(1, EFD_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+int mps_parent_sentinel(void)
+{
+	int fd = self.sentinel, none = -1;
+
+	if (fd >= 0)
+		return fd;
+	if (self.parent == 0 || getpid() != self.pid)
+		return -ECHILD;
+	fd = open_parent();
+	if (fd < 0 || atomic_compare_exchange_strong(&self.sentinel, &none, fd))
+		return fd;
+	close(fd); /* another thread was faster */
+	return none;
 }
 
 int mps_set_start_method(enum mps_start_method m, bool force)
@@ -147,6 +186,8 @@ static int call(const struct note *note, mps_target *function, struct mps_args *
 	family_set_identity(note->identity);
 	self.name = note->name;
 	self.parent = note->parent;
+	self.pid = getpid();
+	self.sentinel = -1; /* of who was copied */
 	return function != NULL ? function(args) : STATUS_FAILED;
 }
 

@@ -112,12 +112,28 @@ static void unlink_kept(struct tracker *t, struct holding *h)
 		h->next_kept->at_kept = h->at_kept;
 }
 
+void leak_take_out(struct tracker *t, struct track_record *r)
+{
+	const struct track_identity was = r->identity;
+	struct track_record *heir = r->waiting;
+
+	if (!r->waits)
+		track_journal_remove(&t->journal, (enum track_type)r->type, r->name,
+				     r->name_length);
+	track_remove(&t->registry, r);
+	if (heir == NULL)
+		return;
+	if (object_succeeds(heir, &was))
+		track_journal_add(&t->journal, heir);
+	else
+		leak_forget(t, heir);
+}
+
 void leak_forget(struct tracker *t, struct track_record *r)
 {
 	struct holding *h = holding_of(r);
 
-	track_journal_remove(&t->journal, (enum track_type)r->type, r->name, r->name_length);
-	track_remove(&t->registry, r);
+	leak_take_out(t, r);
 	holding_changed(t, h);
 	unlink_kept(t, h);
 	holding_drop(t, h);
@@ -161,9 +177,11 @@ static bool end_one(struct keeper *k, struct track_record *r)
 {
 	struct tracker *t = k->tracker;
 	struct holding *h = holding_of(r);
-	enum object_state state;
+	enum object_state state = OBJECT_FOREIGN;
 
-	if (!unlink_one(t, r, &state))
+	if (r->waiting != NULL) /* somebody else may have made it; he says so soon if he has not */
+		state = OBJECT_USED;
+	else if (!r->waits && !unlink_one(t, r, &state))
 		return false;
 	switch (state) {
 	case OBJECT_FREE:
@@ -371,10 +389,10 @@ static void end_last(struct keeper *k, struct track_record *r)
 {
 	struct tracker *t = k->tracker;
 	struct holding *h = holding_of(r);
-	enum object_state state = OBJECT_USED;
+	enum object_state state = r->waits ? OBJECT_FOREIGN : OBJECT_USED;
 	int error;
 
-	while (!object_has_creator(r) &&
+	while (!r->waits && !object_has_creator(r) &&
 	       !unlink_one(t, r, &state)) /* there is no turn to be over */
 		;
 	error = errno;

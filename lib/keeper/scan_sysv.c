@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "keeper/tracker.h"
 #include "proc/tag.h"
 #include "proc/tree.h"
@@ -142,6 +143,9 @@ struct found {
 	time_t changed;
 	pid_t maker;
 	time_t at; /* he was it then */
+	/* Of a queue: who has received last. */
+	pid_t receiver;
+	time_t received;
 };
 
 /* Its number is another's by now. */
@@ -185,6 +189,19 @@ static bool has_record(const struct tracker *t, enum track_type type, const char
 	       (key != IPC_PRIVATE && track_find(&t->registry, type, name, strlen(name)) != NULL);
 }
 
+/*
+ * Who has sent last need not have made it. So nobody else may have received, and either somebody of the instance has, or
+ * it has no key by which a stranger would find it.
+ */
+static bool is_own_queue(struct keeper *k, uint32_t index, const struct found *f)
+{
+	uint64_t start;
+
+	if (f->receiver == 0)
+		return f->perm.__key == IPC_PRIVATE;
+	return was_of(k, index, f->receiver, f->received, &start);
+}
+
 static void take(struct keeper *k, uint32_t index, const struct found *f)
 {
 	struct tracker *t = k->tracker;
@@ -193,10 +210,11 @@ static void take(struct keeper *k, uint32_t index, const struct found *f)
 	char name[16];
 
 	snprintf(name, sizeof(name), "%d", f->id);
-	if (f->perm.uid != f->perm.cuid ||
+	if (f->id < 0 || f->perm.uid != f->perm.cuid ||
 	    f->changed * MPS_NS_PER_S + SECOND_NS < k->slots[index].began ||
 	    !was_of(k, index, f->maker, f->at, &s.start) || is_given(t, f->type, name) ||
-	    has_record(t, f->type, name, f->perm.__key))
+	    has_record(t, f->type, name, f->perm.__key) ||
+	    (f->type == TRACK_SYSV_MSG && !is_own_queue(k, index, f)))
 		return;
 	s.holding = holding_of_slot(k, index);
 	s.sent_ns = f->changed * MPS_NS_PER_S;
@@ -209,70 +227,85 @@ static void take(struct keeper *k, uint32_t index, const struct found *f)
 		leak_forget(t, r);
 }
 
-static void scan_memory(struct keeper *k, uint32_t index)
+/* How many pieces of shared memory there are; *ret_last is the last index that one may have. */
+static int count_memory(int *ret_last)
 {
 	struct shm_info info;
-	int last = shmctl(0, SHM_INFO, (struct shmid_ds *)(void *)&info);
 
-	for (int i = 0; i <= last && info.used_ids > 0; i++) {
-		struct shmid_ds ds = { 0 };
-		int id = shmctl(i, SHM_STAT, &ds);
-		struct found f = { TRACK_SYSV_SHM, id,		ds.shm_perm,
-				   ds.shm_ctime,   ds.shm_cpid, ds.shm_ctime };
-
-		if (id < 0)
-			continue;
-		info.used_ids--;
-		if (!(ds.shm_perm.mode & SHM_DEST)) /* it goes by itself */
-			take(k, index, &f);
-	}
+	*ret_last = shmctl(0, SHM_INFO, (struct shmid_ds *)(void *)&info);
+	return *ret_last < 0 ? -1 : info.used_ids;
 }
 
-/*
- * Who has sent last need not have made it. So nobody else may have received, and either somebody of the instance has, or
- * it has no key by which a stranger would find it.
- */
-static bool is_own_queue(struct keeper *k, uint32_t index, const struct msqid_ds *ds)
+/* False: there is none. One without an id is nobody's business: it goes by itself. */
+static bool memory_at(int index, struct found *ret)
 {
-	uint64_t start;
+	struct shmid_ds ds = { 0 };
+	int id = shmctl(index, SHM_STAT, &ds);
 
-	if (ds->msg_lrpid == 0)
-		return ds->msg_perm.__key == IPC_PRIVATE;
-	return was_of(k, index, ds->msg_lrpid, ds->msg_rtime, &start);
+	if (id < 0)
+		return false;
+	*ret = (struct found){ .type = TRACK_SYSV_SHM,
+			       .id = ds.shm_perm.mode & SHM_DEST ? -1 : id,
+			       .perm = ds.shm_perm,
+			       .changed = ds.shm_ctime,
+			       .maker = ds.shm_cpid,
+			       .at = ds.shm_ctime };
+	return true;
 }
 
-static void scan_queues(struct keeper *k, uint32_t index)
+static int count_queues(int *ret_last)
 {
 	struct msginfo info;
-	int last = msgctl(0, MSG_INFO, (struct msqid_ds *)(void *)&info);
 
-	for (int i = 0; i <= last && info.msgpool > 0; i++) {
-		struct msqid_ds ds = { 0 };
-		int id = msgctl(i, MSG_STAT, &ds);
-		struct found f = { TRACK_SYSV_MSG, id,		 ds.msg_perm,
-				   ds.msg_ctime,   ds.msg_lspid, ds.msg_stime };
-
-		if (id < 0)
-			continue;
-		info.msgpool--;
-		if (is_own_queue(k, index, &ds))
-			take(k, index, &f);
-	}
+	*ret_last = msgctl(0, MSG_INFO, (struct msqid_ds *)(void *)&info);
+	return *ret_last < 0 ? -1 : info.msgpool;
 }
+
+static bool queue_at(int index, struct found *ret)
+{
+	struct msqid_ds ds = { 0 };
+	int id = msgctl(index, MSG_STAT, &ds);
+
+	if (id < 0)
+		return false;
+	*ret = (struct found){ .type = TRACK_SYSV_MSG,
+			       .id = id,
+			       .perm = ds.msg_perm,
+			       .changed = ds.msg_ctime,
+			       .maker = ds.msg_lspid,
+			       .at = ds.msg_stime,
+			       .receiver = ds.msg_lrpid,
+			       .received = ds.msg_rtime };
+	return true;
+}
+
+static const struct {
+	int (*count)(int *ret_last);
+	bool (*at)(int index, struct found *ret);
+} kinds[] = { { count_memory, memory_at }, { count_queues, queue_at } };
 
 bool sysv_is_none(void)
 {
-	struct shm_info shm;
-	struct msginfo msg;
+	int last;
 
-	return shmctl(0, SHM_INFO, (struct shmid_ds *)(void *)&shm) >= 0 && shm.used_ids == 0 &&
-	       msgctl(0, MSG_INFO, (struct msqid_ds *)(void *)&msg) >= 0 && msg.msgpool == 0;
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
+		if (kinds[i].count(&last) != 0)
+			return false;
+	return true;
 }
 
 void sysv_scan(struct keeper *k, uint32_t index)
 {
 	if (k->tracker->too_many_given)
 		return;
-	scan_memory(k, index);
-	scan_queues(k, index);
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		int last, left = kinds[i].count(&last);
+		struct found f;
+
+		for (int at = 0; at <= last && left > 0; at++)
+			if (kinds[i].at(at, &f)) {
+				left--;
+				take(k, index, &f);
+			}
+	}
 }

@@ -87,8 +87,7 @@ static void on_moved_from(struct tracker *t, struct track_record *r, uint32_t co
 		.list = (int)((struct owned *)(void *)r->owner - holding_of(r)->lists),
 	};
 	/* Its other name comes at once; until then the holding must not go. */
-	track_journal_remove(&t->journal, (enum track_type)r->type, r->name, r->name_length);
-	track_remove(&t->registry, r);
+	leak_take_out(t, r);
 }
 
 /* It goes on under that name, whoever has told of that. */

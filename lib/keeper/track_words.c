@@ -115,8 +115,9 @@ static bool is_known(const struct sender *s, const struct track_record *r)
 	       now.ino == r->identity.ino && now.born_ns == r->identity.born_ns;
 }
 
-struct track_record *track_record(struct tracker *t, const struct sender *s, enum track_type type,
-				  const char *name, size_t n)
+/* `behind`: NULL, or what the new one waits behind. */
+static struct track_record *add(struct tracker *t, const struct sender *s, enum track_type type,
+				const char *name, size_t n, struct track_record *behind)
 {
 	const struct track_creator creator = { s->pid, s->uid, s->start };
 	struct track_owner *owner =
@@ -126,13 +127,20 @@ struct track_record *track_record(struct tracker *t, const struct sender *s, enu
 	if (t->registry.n + t->n_news >= TRACK_RECORDS_MAX ||
 	    owner->n >= TRACK_RECORDS_INSTANCE_MAX)
 		return NULL;
-	r = track_add(&t->registry, owner, type, name, n, &creator);
+	r = behind != NULL ? track_wait(&t->registry, behind, owner, &creator)
+			   : track_add(&t->registry, owner, type, name, n, &creator);
 	if (r == NULL)
 		return NULL;
 	r->told_ns = s->sent_ns;
 	s->holding->has_semaphores = s->holding->has_semaphores || type == TRACK_SEMAPHORE;
 	holding_changed(t, s->holding);
 	return r;
+}
+
+struct track_record *track_record(struct tracker *t, const struct sender *s, enum track_type type,
+				  const char *name, size_t n)
+{
+	return add(t, s, type, name, n, NULL);
 }
 
 /*
@@ -153,31 +161,80 @@ static bool is_absent(const struct tracker *t, enum track_type type, const char 
 	       errno == ENOENT;
 }
 
+static struct track_record *find(const struct tracker *t, const struct track_word *w)
+{
+	return track_find(&t->registry, w->type, w->name, w->name_length);
+}
+
+static void begin_record(struct tracker *t, const struct sender *s, const struct track_word *w)
+{
+	struct track_record *r = track_record(t, s, w->type, w->name, w->name_length);
+
+	if (r == NULL) {
+		track_drop(t);
+		return;
+	}
+	r->attempt = w->verb == TRACK_ATTEMPT;
+	if (is_absent(t, w->type, w->name) || object_begin(r)) {
+		track_journal_add(&t->journal, r);
+		return;
+	}
+	leak_forget(t, r); /* it was there before */
+}
+
 static void on_register(struct keeper *k, const struct sender *s, const struct track_word *w)
 {
 	struct tracker *t = k->tracker;
 	struct track_record *r;
 
 	walk_forget(t, w->type, w->name);
-	r = track_find(&t->registry, w->type, w->name, w->name_length);
+	r = find(t, w);
 	if (r != NULL && is_known(s, r))
 		return;
 	if (r != NULL && !may_change(s, r)) {
 		track_drop(t);
 		return;
 	}
-	if (r != NULL)
+	for (; r != NULL; r = find(t, w))
 		leak_forget(t, r);
-	r = track_record(t, s, w->type, w->name, w->name_length);
-	if (r == NULL) {
-		track_drop(t);
-		return;
-	}
-	if (is_absent(t, w->type, w->name) || object_begin(r)) {
+	begin_record(t, s, w);
+}
+
+static bool stands(struct tracker *t, struct track_record *r)
+{
+	bool was_known = tracker_knows(r), stands = object_stands(r);
+
+	if (stands && !was_known && tracker_knows(r))
 		track_journal_add(&t->journal, r);
+	return stands;
+}
+
+/* What is on record and stands stays as it is: who fails says so, and who does not is there when it goes. */
+static void on_attempt(struct keeper *k, const struct sender *s, const struct track_word *w)
+{
+	struct tracker *t = k->tracker;
+	struct track_record *r;
+
+	walk_forget(t, w->type, w->name);
+	while ((r = find(t, w)) != NULL && !stands(t, r))
+		leak_forget(t, r);
+	if (r == NULL)
+		begin_record(t, s, w);
+	else if (add(t, s, w->type, w->name, w->name_length, r) == NULL)
+		track_drop(t);
+}
+
+/* Whoever else has told of that name may have made it. */
+static void on_retract(struct keeper *k, const struct sender *s, const struct track_word *w)
+{
+	struct tracker *t = k->tracker;
+	struct track_record *r = find(t, w), *a = r != NULL ? track_attempt_of(r, s->pid) : NULL;
+
+	if (a == NULL)
 		return;
-	}
-	leak_forget(t, r); /* it was there before */
+	t->pass_due = t->pass_due || (a != r && t->kept != NULL);
+	a->identity = (struct track_identity){ 0 };
+	leak_forget(t, a);
 }
 
 static void on_unregister(struct keeper *k, const struct sender *s, const struct track_word *w)
@@ -186,7 +243,7 @@ static void on_unregister(struct keeper *k, const struct sender *s, const struct
 	struct track_record *r;
 
 	walk_forget(t, w->type, w->name);
-	r = track_find(&t->registry, w->type, w->name, w->name_length);
+	r = find(t, w);
 	if (r != NULL && !may_change(s, r)) {
 		track_drop(t);
 		return;
@@ -255,6 +312,12 @@ void track_datagram(struct keeper *k, struct client *c, const struct sender *s, 
 			break;
 		case TRACK_UNREGISTER:
 			on_unregister(k, s, &w);
+			break;
+		case TRACK_ATTEMPT:
+			on_attempt(k, s, &w);
+			break;
+		case TRACK_RETRACT:
+			on_retract(k, s, &w);
 			break;
 		case TRACK_PROBE:
 			if (n_words == 1 && n == 0)

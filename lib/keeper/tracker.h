@@ -233,7 +233,9 @@ void holding_drop(struct tracker *t, struct holding *h);
 void holding_changed(struct tracker *t, struct holding *h);
 /* Where records of runs that are over go; it is asked in the next pass. */
 struct track_owner *holding_rest(struct tracker *t, struct holding *h);
-/* Out of the registry and the journal. */
+/* Out of the registry and the journal; an attempt that waits behind it takes its place. */
+void leak_take_out(struct tracker *t, struct track_record *r);
+/* .. and its holding goes, if that was the last. */
 void leak_forget(struct tracker *t, struct track_record *r);
 /* The last process of the instance is gone: works off what it has left. False: there is more, slot_gone() will be called. */
 bool track_on_end(struct keeper *k, uint32_t index);

@@ -101,7 +101,7 @@ static struct slate_place *take(struct slate *s, uint64_t word, unsigned pid, in
 	return NULL;
 }
 
-int note_line(const struct sockaddr_un *tracker, const char *line, size_t n)
+struct note note_line(const struct sockaddr_un *tracker, const char *line, size_t n)
 {
 	uint64_t word = (uint64_t)now(CLOCK_MONOTONIC, 1000000) << 1;
 	unsigned pid = (unsigned)syscall(SYS_getpid);
@@ -110,14 +110,23 @@ int note_line(const struct sockaddr_un *tracker, const char *line, size_t n)
 	int index;
 
 	if (s == NO_SLATE || n > SLATE_LINE_MAX)
-		return NOTE_NONE;
+		return (struct note){ .place = NOTE_NONE };
 	p = take(s, word, pid, &index);
 	if (p == NULL)
-		return NOTE_FULL;
+		return (struct note){ .place = NOTE_FULL };
 	p->told_ns = now(CLOCK_REALTIME, 1);
 	p->pid = (int32_t)pid;
 	p->length = (uint32_t)n;
 	memcpy(p->line, line, n);
 	atomic_store(&p->taken, word | 1);
-	return index;
+	return (struct note){ index, word | 1 };
+}
+
+void note_wipe(const struct note *note)
+{
+	struct slate *s = atomic_load(&slate);
+	uint64_t was = note->taken;
+
+	if (note->place >= 0 && s != NULL && s != NO_SLATE)
+		atomic_compare_exchange_strong(&s->places[note->place].taken, &was, 0);
 }

@@ -5,6 +5,7 @@
 #define PRELOAD_NOTE_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/un.h>
 
 enum {
@@ -13,7 +14,14 @@ enum {
 		-2, /* there is no room: the tracker has not written down yet what stands there */
 };
 
-/* The place it stands in, or one of these. Callable as tell() is. */
-int note_line(const struct sockaddr_un *tracker, const char *line, size_t n);
+struct note {
+	int place; /* where it stands, or one of these */
+	uint64_t taken;
+};
+
+/* Callable as tell() is. */
+struct note note_line(const struct sockaddr_un *tracker, const char *line, size_t n);
+/* It was in vain; where nothing stands, or somebody else's by now, nothing is done. */
+void note_wipe(const struct note *note);
 
 #endif

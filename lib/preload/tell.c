@@ -283,9 +283,11 @@ static void put_place(struct text *t, int place)
 	put_word(t, ":noop\n");
 }
 
-static void put_line(struct text *t, const char *verb, const struct object *object)
+static void put_line(struct text *t, enum word word, const struct object *object)
 {
-	put_word(t, verb);
+	static const char *const words[] = { "REGISTER", "UNREGISTER", "ATTEMPT", "RETRACT" };
+
+	put_word(t, words[word]);
 	put(t, ':');
 	put_word(t, object->prefix);
 	put_name(t, object->name);
@@ -294,26 +296,30 @@ static void put_line(struct text *t, const char *verb, const struct object *obje
 	put(t, '\n');
 }
 
-static void say(const char *verb, const struct object *object, const struct object *gone)
+static void say(enum word word, struct object *object, const struct object *gone)
 {
-	int kept = errno, place = NOTE_NONE;
+	struct note *note = &object->note;
+	int kept = errno;
 	struct text t;
 
 	t.n = 0;
-	put_line(&t, verb, object);
-	if (verb[0] == 'R' && t.n <= sizeof(t.p) && tell_wanted())
-		place = note_line(&address, t.p, t.n);
+	put_line(&t, word, object);
+	if (word == RETRACT)
+		note_wipe(note);
+	note->place = NOTE_NONE;
+	if ((word == REGISTER || word == ATTEMPT) && t.n <= sizeof(t.p) && tell_wanted())
+		*note = note_line(&address, t.p, t.n);
 	if (gone != NULL)
-		put_line(&t, "UNREGISTER", gone);
-	if (place >= 0)
-		put_place(&t, place);
+		put_line(&t, UNREGISTER, gone);
+	if (note->place >= 0)
+		put_place(&t, note->place);
 	for (int i = 0; i < 2 && t.n <= sizeof(t.p); i++) {
 		uint64_t c = take_connection();
 
 		if (c == 0)
 			break;
 		if (send_text(c, t.p, t.n)) {
-			if (place == NOTE_FULL)
+			if (note->place == NOTE_FULL)
 				wait_for_tracker(c);
 			break;
 		}
@@ -322,12 +328,12 @@ static void say(const char *verb, const struct object *object, const struct obje
 	errno = kept;
 }
 
-void tell(const char *verb, const struct object *object)
+void tell(enum word word, struct object *object)
 {
-	say(verb, object, NULL);
+	say(word, object, NULL);
 }
 
-void tell_instead(const struct object *made, const struct object *of)
+void tell_instead(struct object *made, const struct object *of)
 {
-	say("REGISTER", made, of);
+	say(REGISTER, made, of);
 }

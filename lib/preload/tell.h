@@ -7,11 +7,17 @@
 
 #include <stdbool.h>
 
+#include "preload/note.h"
+
 /* As the tracker has it: its type, and its name in two parts. */
 struct object {
 	const char *type;
 	const char *prefix, *name;
+	struct note note; /* of the last that was told */
 };
+
+/* The words of mpsup-tracker(7). */
+enum word { REGISTER, UNREGISTER, ATTEMPT, RETRACT };
 
 /* Reads the address, where that has not been done yet. */
 void tell_begin(void);
@@ -20,13 +26,13 @@ void tell_begin(void);
 bool tell_wanted(void);
 
 /*
- * "REGISTER" or "UNREGISTER". What cannot be told (the tracker is gone, stopped for longer than a second, there is no
- * descriptor to be had, the name is too long) is not: the tracker finds such objects in another way. A REGISTER
- * is not lost with a tracker that is killed before it has read it: note.h.
+ * What cannot be told (the tracker is gone, stopped for longer than a second, there is no descriptor to be had, the name is
+ * too long) is not: the tracker finds such objects in another way. A REGISTER or ATTEMPT is not lost with a tracker that is
+ * killed before it has read it: note.h.
  */
-void tell(const char *verb, const struct object *object);
+void tell(enum word word, struct object *object);
 
 /* REGISTER of the one and UNREGISTER of the other, which is the same by another name, at once. */
-void tell_instead(const struct object *made, const struct object *of);
+void tell_instead(struct object *made, const struct object *of);
 
 #endif

@@ -102,9 +102,31 @@ bool object_begin(struct track_record *record)
 	if (is_absent(type, record->name))
 		return true;
 	/* Of these it is told by whoever wants them gone; of the others what was there before is not his. */
-	if (type == TRACK_FILE || type == TRACK_FOLDER)
+	if (!record->attempt && (type == TRACK_FILE || type == TRACK_FOLDER))
 		object_identify(type, record->name, &record->identity);
 	return object_settle(record);
+}
+
+bool object_stands(struct track_record *record)
+{
+	AUTO_LOOK now = LOOK_INIT;
+	int r = look(record->type, record->name, &now);
+
+	if (r < 0)
+		return r != -ENOENT || !is_set(&record->identity);
+	if (!is_set(&record->identity) && may_be(record, &now))
+		record->identity = now.identity;
+	return is_set(&record->identity) && is_same(record, &now);
+}
+
+bool object_succeeds(struct track_record *record, const struct track_identity *was)
+{
+	struct track_identity now;
+
+	if (is_set(was) && object_identify(record->type, record->name, &now) &&
+	    now.ino == was->ino && now.born_ns == was->born_ns)
+		return false;
+	return object_begin(record);
 }
 
 bool object_has_creator(const struct track_record *record)

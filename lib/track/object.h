@@ -35,6 +35,18 @@ bool object_learn(struct track_record *record);
  */
 bool object_begin(struct track_record *record);
 
+/*
+ * What the record is of is there, or may be yet to come: an attempt to make it would fail. False: it has gone, or something
+ * else has its name. Settles the record.
+ */
+bool object_stands(struct track_record *record);
+
+/*
+ * For an attempt that has taken the place of a record, which was of `was` (all 0: of nothing). False: it can only fail, since
+ * that is still there, or what was there before it.
+ */
+bool object_succeeds(struct track_record *record, const struct track_identity *was);
+
 /* The process that has made it runs. */
 bool object_has_creator(const struct track_record *record);
 

@@ -143,14 +143,28 @@ static void shrink(struct track_registry *r)
 			join(r);
 }
 
+static void free_record(struct track_record *at)
+{
+	at->owner->first = NULL;
+	at->owner->n = 0;
+	free(at);
+}
+
+static void free_waiting(struct track_record *record)
+{
+	for (struct track_record *at = record->waiting, *next; at != NULL; at = next) {
+		next = at->next_in_bucket;
+		free_record(at);
+	}
+}
+
 void track_registry_fini(struct track_registry *r)
 {
 	for (size_t i = 0; i < r->n_buckets; i++)
 		for (struct track_record *at = r->buckets[i], *next; at != NULL; at = next) {
 			next = at->next_in_bucket;
-			at->owner->first = NULL;
-			at->owner->n = 0;
-			free(at);
+			free_waiting(at);
+			free_record(at);
 		}
 	if (r->buckets != NULL)
 		munmap(r->buckets, ROOM_BYTES);
@@ -204,7 +218,7 @@ static void enlist(struct track_record *record, struct track_owner *owner)
 static struct track_record *make(struct track_registry *r, uint32_t h, enum track_type type,
 				 const char *name, size_t n)
 {
-	struct track_record *record, **bucket;
+	struct track_record *record;
 
 	if (r->n >= TRACK_RECORDS_MAX)
 		return NULL;
@@ -217,11 +231,32 @@ static struct track_record *make(struct track_registry *r, uint32_t h, enum trac
 	memcpy(record->name, name, n);
 	record->name[n] = '\0';
 	r->n++;
+	return record;
+}
+
+static struct track_record *make_named(struct track_registry *r, uint32_t h, enum track_type type,
+				       const char *name, size_t n)
+{
+	struct track_record *record = make(r, h, type, name, n), **bucket;
+
+	if (record == NULL)
+		return NULL;
 	if (r->n > r->n_buckets)
 		split(r);
 	bucket = bucket_of(r, h);
 	record->next_in_bucket = *bucket;
 	*bucket = record;
+	return record;
+}
+
+static struct track_record *set_up(struct track_record *record, struct track_owner *owner,
+				   const struct track_creator *creator)
+{
+	enlist(record, owner);
+	record->creator = *creator;
+	record->identity = (struct track_identity){ 0 };
+	record->told_ns = mps_wall().ns;
+	record->used = record->attempt = false;
 	return record;
 }
 
@@ -239,15 +274,36 @@ struct track_record *track_add(struct track_registry *r, struct track_owner *own
 	if (record != NULL)
 		unlist(record);
 	else
-		record = make(r, h, type, name, n);
+		record = make_named(r, h, type, name, n);
+	return record != NULL ? set_up(record, owner, creator) : NULL;
+}
+
+struct track_record *track_wait(struct track_registry *r, struct track_record *behind,
+				struct track_owner *owner, const struct track_creator *creator)
+{
+	struct track_record *record;
+	size_t n = 0;
+
+	for (const struct track_record *at = behind->waiting; at != NULL; at = at->next_in_bucket)
+		n++;
+	if (n >= TRACK_ATTEMPTS_MAX)
+		return NULL;
+	record = make(r, behind->hash, (enum track_type)behind->type, behind->name,
+		      behind->name_length);
 	if (record == NULL)
 		return NULL;
-	enlist(record, owner);
-	record->creator = *creator;
-	record->identity = (struct track_identity){ 0 };
-	record->told_ns = mps_wall().ns;
-	record->used = false;
+	record->next_in_bucket = behind->waiting;
+	behind->waiting = set_up(record, owner, creator);
+	record->attempt = record->waits = true;
 	return record;
+}
+
+struct track_record *track_attempt_of(struct track_record *record, pid_t pid)
+{
+	for (struct track_record *at = record->waiting; at != NULL; at = at->next_in_bucket)
+		if (at->creator.pid == pid)
+			return at;
+	return record->attempt && record->creator.pid == pid ? record : NULL;
 }
 
 void track_give(struct track_record *record, struct track_owner *to)
@@ -256,13 +312,31 @@ void track_give(struct track_record *record, struct track_owner *to)
 	enlist(record, to);
 }
 
-void track_remove(struct track_registry *r, struct track_record *record)
+/* What points to it: in its bucket, or among those that wait. */
+static struct track_record **place_of(struct track_registry *r, const struct track_record *record)
 {
 	struct track_record **at = bucket_of(r, record->hash);
 
+	if (record->waits)
+		at = &find(r, record->hash, (enum track_type)record->type, record->name,
+			   record->name_length)
+			      ->waiting;
 	while (*at != record)
 		at = &(*at)->next_in_bucket;
+	return at;
+}
+
+void track_remove(struct track_registry *r, struct track_record *record)
+{
+	struct track_record **at = place_of(r, record), *heir = record->waiting;
+
 	*at = record->next_in_bucket;
+	if (heir != NULL) {
+		heir->waiting = heir->next_in_bucket;
+		heir->waits = false;
+		heir->next_in_bucket = *at;
+		*at = heir;
+	}
 	unlist(record);
 	free(record);
 	r->n--;

@@ -13,6 +13,7 @@
 
 struct track_record {
 	struct track_record *next_in_bucket;
+	struct track_record *waiting;	 /* attempts at the same name, by next_in_bucket */
 	struct track_record *next, **at; /* of its owner's list; private */
 	struct track_owner *owner;
 	struct track_creator creator;
@@ -20,9 +21,11 @@ struct track_record {
 	int64_t told_ns; /* wall clock, when it was told of: track_add() says now; who knows better puts it there */
 	uint32_t hash;
 	uint16_t name_length;
-	uint8_t type; /* enum track_type */
-	bool used;    /* when its owner had ended somebody else still used it */
-	char name[];  /* NUL-terminated */
+	uint8_t type;	  /* enum track_type */
+	bool used : 1;	  /* when its owner had ended somebody else still used it */
+	bool attempt : 1; /* .. to make it, of which nobody has said that it has failed */
+	bool waits : 1;	  /* .. while another record stands for that name: track_wait() */
+	char name[];	  /* NUL-terminated */
 };
 
 /* Whose it is: embed one in whatever owns objects. Zeroed = owns nothing. */
@@ -60,9 +63,20 @@ struct track_record *track_add(struct track_registry *r, struct track_owner *own
 			       enum track_type type, const char *name, size_t n,
 			       const struct track_creator *creator);
 
+/*
+ * An attempt to make what has a record already, which stays as it is; either may be the one that makes it. It waits behind
+ * that, in its owner's list like any other, and is not found by its name. NULL: out of memory, or there are too many.
+ */
+struct track_record *track_wait(struct track_registry *r, struct track_record *behind,
+				struct track_owner *owner, const struct track_creator *creator);
+
+/* The last attempt of this process at that name, which may be the record itself; NULL: there is none. */
+struct track_record *track_attempt_of(struct track_record *record, pid_t pid);
+
 /* It becomes another's. */
 void track_give(struct track_record *record, struct track_owner *to);
 
+/* Where attempts wait behind it, one of them takes its place. */
 void track_remove(struct track_registry *r, struct track_record *record);
 
 #endif

@@ -16,113 +16,22 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/fd.h"
-#include "base/mtime.h"
 #include "proc/pidfd.h"
 #include "proc/tree.h"
 #include "track/door.h"
-#include "track/journal.h"
-#include "track/object.h"
-#include "track/registry.h"
+#include "track/serving.h"
 #include "track/sweep.h"
 
 /* Nobody tells of the end of a process that has no pidfd, nor when whoever holds the folder has started to speak. */
 enum { LOOK_AGAIN_MS = 100 };
-
-enum kind { LISTENER, TALKER, PROCESS };
-
-/* What an event is of; the first member of what it is about. */
-struct watched {
-	enum kind kind;
-	int fd;
-};
-
-struct process {
-	struct watched watched; /* its pidfd; -1 = none */
-	struct track_owner owner;
-	struct process *next;
-	pid_t pid;
-	uint64_t start;
-	bool has_semaphores;
-	char name[64];
-};
-
-/* A connection. */
-struct talker {
-	struct watched watched;
-	struct talker *next;
-};
-
-struct serve {
-	const char *dir;
-	int folder, epoll;
-	int lock; /* of DIR/lock: who sweeps leaves the folder alone */
-	char *socket, *journal_path;
-	struct stat bound;
-	struct watched listener;
-	bool deaf; /* it is not waited for: there are no descriptors */
-	struct process *processes;
-	struct talker *talkers;
-	struct track_registry registry;
-	struct track_journal journal;
-	struct track_owner rest; /* of the dead, in use */
-	struct mps_time rest_not_before;
-	bool rest_due, journal_more;
-	char *text; /* TRACK_MSG_MAX */
-};
 
 static int watch(const struct serve *s, struct watched *w)
 {
 	struct epoll_event e = { .events = EPOLLIN, .data.ptr = w };
 
 	return epoll_ctl(s->epoll, EPOLL_CTL_ADD, w->fd, &e) < 0 ? -errno : 0;
-}
-
-/* ------------------------------------------------------------------------------------------------------ records */
-
-static void write_down(struct serve *s)
-{
-	s->journal_more = track_journal_flush(&s->journal, &s->registry) == 1;
-}
-
-static void forget(struct serve *s, struct track_record *r)
-{
-	track_journal_remove(&s->journal, (enum track_type)r->type, r->name, r->name_length);
-	track_remove(&s->registry, r);
-}
-
-/* Asks and unlinks it. False: it stays. */
-static bool end_one(struct serve *s, struct track_record *r)
-{
-	enum object_state state;
-
-	/* Before it has another name for a moment: who comes after us looks for it by what it is. */
-	if (object_learn(r)) {
-		track_journal_add(&s->journal, r);
-		write_down(s);
-	}
-	state = object_unlink(r);
-	if (state == OBJECT_USED || state == OBJECT_UNKNOWN)
-		return false;
-	forget(s, r);
-	return true;
-}
-
-static void ask_rest(struct serve *s)
-{
-	struct track_owner still = { .name = "" };
-	struct mps_time began = mps_now();
-
-	s->rest_due = false;
-	while (s->rest.first != NULL)
-		if (!end_one(s, s->rest.first))
-			track_give(s->rest.first, &still);
-	while (still.first != NULL)
-		track_give(still.first, &s->rest);
-	/* With many of them, asking at each death would cost more than all else. */
-	s->rest_not_before.ns = mps_now().ns + 10 * (mps_now().ns - began.ns);
 }
 
 /* ---------------------------------------------------------------------------------------------------- processes */
@@ -148,12 +57,9 @@ static void bury(struct serve *s, struct process *p)
 	*at = p->next;
 	if (p->has_semaphores)
 		object_adopt_temporaries(&s->registry, &p->owner);
-	while (p->owner.first != NULL)
-		if (!end_one(s, p->owner.first))
-			track_give(p->owner.first, &s->rest);
+	serve_bury_records(s, &p->owner);
 	fd_close(&p->watched.fd);
 	free(p);
-	s->rest_due = s->rest.first != NULL;
 }
 
 /* NULL: it is dead, or there is no memory. */
@@ -183,7 +89,7 @@ static struct process *meet(struct serve *s, pid_t pid)
 	return p;
 }
 
-static struct process *process_of(struct serve *s, pid_t pid)
+struct process *serve_process(struct serve *s, pid_t pid)
 {
 	struct process *p = s->processes;
 
@@ -194,103 +100,6 @@ static struct process *process_of(struct serve *s, pid_t pid)
 		p = NULL;
 	}
 	return p != NULL ? p : meet(s, pid);
-}
-
-/* -------------------------------------------------------------------------------------------------------- words */
-
-static bool may_change(const struct ucred *who, struct track_record *r)
-{
-	enum object_state state;
-
-	if (who->uid == r->creator.uid || who->uid == 0)
-		return true;
-	state = object_ask(r);
-	return state == OBJECT_ABSENT || state == OBJECT_FOREIGN;
-}
-
-/* It is the same object that he has told of before, or that was not there yet then. */
-static bool is_known(const struct process *p, struct track_record *r)
-{
-	struct track_identity now;
-
-	if (p == NULL || r->owner != &p->owner)
-		return false;
-	if (r->identity.ino == 0 && r->identity.born_ns == 0)
-		return object_settle(r);
-	return object_identify((enum track_type)r->type, r->name, &now) &&
-	       now.ino == r->identity.ino && now.born_ns == r->identity.born_ns;
-}
-
-static void on_register(struct serve *s, const struct ucred *who, const struct track_word *w)
-{
-	struct process *p = process_of(s, who->pid);
-	struct track_record *r = track_find(&s->registry, w->type, w->name, w->name_length);
-	const struct track_creator creator = { who->pid, who->uid, p != NULL ? p->start : 0 };
-
-	if (r != NULL && !may_change(who, r))
-		return;
-	if (r != NULL && is_known(p, r)) {
-		track_journal_add(&s->journal, r);
-		return;
-	}
-	if (r != NULL)
-		forget(s, r);
-	r = track_add(&s->registry, p != NULL ? &p->owner : &s->rest, w->type, w->name,
-		      w->name_length, &creator);
-	if (r == NULL)
-		return;
-	if (p == NULL)
-		s->rest_due = true;
-	else if (w->type == TRACK_SEMAPHORE)
-		p->has_semaphores = true;
-	if (object_begin(r))
-		track_journal_add(&s->journal, r);
-	else
-		forget(s, r);
-}
-
-static void on_unregister(struct serve *s, const struct ucred *who, const struct track_word *w)
-{
-	struct track_record *r = track_find(&s->registry, w->type, w->name, w->name_length);
-
-	if (r != NULL && may_change(who, r))
-		forget(s, r);
-}
-
-static void answer(struct serve *s, int fd)
-{
-	static const char text[] = "PROBE:0:noop\n";
-
-	write_down(s);
-	send(fd, text, sizeof(text) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
-}
-
-static void on_datagram(struct serve *s, int fd, const struct ucred *who, size_t n)
-{
-	char *p = s->text;
-	struct track_word w;
-	size_t n_words = 0;
-	int r;
-
-	while ((r = track_word_next(&p, &n, &w)) != 0) {
-		if (r < 0 || w.name_length > TRACK_NAME_MAX)
-			continue;
-		n_words++;
-		switch (w.verb) {
-		case TRACK_REGISTER:
-			on_register(s, who, &w);
-			break;
-		case TRACK_UNREGISTER:
-			on_unregister(s, who, &w);
-			break;
-		case TRACK_PROBE:
-			if (n_words == 1 && n == 0)
-				answer(s, fd);
-			break;
-		case TRACK_SLATE:
-			break;
-		}
-	}
 }
 
 /* -------------------------------------------------------------------------------------------------- connections */
@@ -331,9 +140,9 @@ static bool hear(struct serve *s, struct talker *t)
 			break;
 		}
 		if (who.pid > 0 && !(h.msg_flags & MSG_TRUNC))
-			on_datagram(s, t->watched.fd, &who, (size_t)n);
+			serve_datagram(s, t->watched.fd, &who, (size_t)n);
 	}
-	write_down(s);
+	serve_write_down(s);
 	return open;
 }
 
@@ -384,7 +193,7 @@ static void hear_all(struct serve *s)
 
 static void inherit_one(struct serve *s, const struct track_record *old)
 {
-	struct process *p = object_has_creator(old) ? process_of(s, old->creator.pid) : NULL;
+	struct process *p = object_has_creator(old) ? serve_process(s, old->creator.pid) : NULL;
 	struct track_record *r;
 
 	r = track_add(&s->registry, p != NULL ? &p->owner : &s->rest, (enum track_type)old->type,
@@ -429,7 +238,7 @@ static int set_up(struct serve *s, pid_t program)
 					 O_RDONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (s->folder < 0 || s->epoll < 0 || s->lock < 0 || flock(s->lock, LOCK_EX) < 0)
 		return -errno;
-	p = process_of(s, program);
+	p = serve_process(s, program);
 	inherit(s);
 	r = track_journal_open(&s->journal, s->journal_path, p != NULL ? p->name : "", getpid(),
 			       &s->registry);
@@ -466,7 +275,7 @@ static void bury_dead(struct serve *s)
 		if (is_dead(p))
 			bury(s, p);
 	}
-	write_down(s);
+	serve_write_down(s);
 }
 
 /*
@@ -475,7 +284,7 @@ static void bury_dead(struct serve *s)
  */
 static bool is_over(struct serve *s)
 {
-	if (s->processes != NULL || flock(s->folder, LOCK_EX | LOCK_NB) < 0)
+	if (s->processes != NULL || s->due.first != NULL || flock(s->folder, LOCK_EX | LOCK_NB) < 0)
 		return false;
 	hear_all(s);
 	if (s->processes != NULL || s->talkers != NULL) {
@@ -493,7 +302,7 @@ static int next_timeout(const struct serve *s)
 		ms = (s->rest_not_before.ns - mps_now().ns) / MPS_NS_PER_MS + 1;
 		ms = ms < 0 ? 0 : ms;
 	}
-	if (s->journal_more)
+	if (s->journal_more || s->due.first != NULL)
 		return 0;
 	if ((s->processes == NULL || s->deaf || has_blind(s)) && (ms < 0 || ms > LOOK_AGAIN_MS))
 		ms = LOOK_AGAIN_MS;
@@ -530,10 +339,12 @@ static void loop(struct serve *s)
 			s->deaf = false;
 			let_in(s);
 		}
-		if (s->rest_due && mps_now().ns >= s->rest_not_before.ns)
-			ask_rest(s);
-		if (s->journal_more || s->journal.out.len > 0)
-			write_down(s);
+		if (s->rest_due && s->due.first == NULL && mps_now().ns >= s->rest_not_before.ns)
+			serve_ask_rest(s);
+		if (s->due.first != NULL)
+			serve_work(s);
+		else if (s->journal_more || s->journal.out.len > 0)
+			serve_write_down(s);
 	}
 }
 
@@ -549,7 +360,9 @@ static void close_all(struct serve *s)
 	if (is_ours)
 		unlink(s->socket);
 	fd_close(&s->listener.fd);
-	ask_rest(s);
+	serve_ask_rest(s);
+	while (s->due.first != NULL)
+		serve_work(s);
 	track_journal_flush(&s->journal, &s->registry);
 	track_journal_close(&s->journal, is_ours && s->registry.n == 0);
 	if (is_ours) {
@@ -589,6 +402,7 @@ int track_serve(const char *dir, pid_t program, int ready_fd)
 		.epoll = -1,
 		.listener = { LISTENER, -1 },
 		.journal = TRACK_JOURNAL_INIT,
+		.due = { .name = "" },
 		.rest = { .name = "" },
 	};
 	int32_t r = set_up(&s, program);

@@ -31,7 +31,7 @@ struct slate_place {
 	int64_t told_ns; /* wall clock */
 	int32_t pid;
 	uint32_t length;
-	char line[SLATE_LINE_MAX]; /* as the tracker is told it: "REGISTER:NAME:TYPE\n" */
+	char line[SLATE_LINE_MAX]; /* as the tracker is told it: REGISTER or ATTEMPT */
 };
 _Static_assert(sizeof(struct slate_place) == 320, "the same for all who have it mapped");
 

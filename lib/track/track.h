@@ -61,13 +61,15 @@ struct track_creator {
 enum track_verb {
 	TRACK_REGISTER,	  /* the sender is about to make it, or has made it */
 	TRACK_UNREGISTER, /* it is gone, was never made, or is somebody else's matter now */
-	TRACK_PROBE,	  /* nothing: is anybody there? */
+	TRACK_ATTEMPT,	  /* REGISTER, and RETRACT follows where another has it already (O_EXCL) */
+	TRACK_RETRACT, /* the sender's last ATTEMPT at that name has failed: as if it had not been said */
+	TRACK_PROBE, /* nothing: is anybody there? */
 	TRACK_SLATE, /* the other lines of this datagram stand in that place of the sender's slate: slate.h */
 };
 
 /*
- * "REGISTER:NAME:TYPE", "UNREGISTER:NAME:TYPE", "PROBE:0:noop", "SLATE:PLACE:noop": a line, the last may lack its newline. NAME is
- * percent-encoded (RFC 3986): every byte but letters, digits and "-._~/" is %XX.
+ * "REGISTER:NAME:TYPE", so too UNREGISTER, ATTEMPT and RETRACT, "PROBE:0:noop", "SLATE:PLACE:noop": a line, the last may lack
+ * its newline. NAME is percent-encoded (RFC 3986): every byte but letters, digits and "-._~/" is %XX.
  *
  * A decoded name is valid for its type, and there is one spelling of each: "/name" for what lies in /dev/shm and
  * /dev/mqueue (a missing slash is put before it, needless ones are dropped; only shared memory may lie in folders

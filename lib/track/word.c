@@ -203,10 +203,9 @@ static ssize_t take_name(enum track_type type, char **at, size_t size)
 /* --------------------------------------------------------------------------------------------------- lines */
 
 static const char *const verbs[] = {
-	[TRACK_REGISTER] = "REGISTER",
-	[TRACK_UNREGISTER] = "UNREGISTER",
-	[TRACK_PROBE] = "PROBE",
-	[TRACK_SLATE] = "SLATE",
+	[TRACK_REGISTER] = "REGISTER", [TRACK_UNREGISTER] = "UNREGISTER",
+	[TRACK_ATTEMPT] = "ATTEMPT",   [TRACK_RETRACT] = "RETRACT",
+	[TRACK_PROBE] = "PROBE",       [TRACK_SLATE] = "SLATE",
 };
 
 /* Of those that are about no object. */

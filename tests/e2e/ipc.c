@@ -17,6 +17,7 @@
  *     huge:N crowd:N                    a datagram of N bytes; N connections that are never used
  *     print:TEXT wait                   prints TEXT; waits for ever
  *     uid:N                             becomes another user
+ *     read:PATH                         waits until somebody writes into that FIFO
  *     freeze die                        our parent, the keeper, stands still until we are dead; is killed
  */
 #include <errno.h>
@@ -282,6 +283,15 @@ static void freeze(const char *unused)
 	_exit(0);
 }
 
+static void read_from(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char c;
+
+	must(fd >= 0 && read(fd, &c, 1) == 1, path);
+	close(fd);
+}
+
 static void die(const char *unused)
 {
 	(void)unused;
@@ -298,7 +308,7 @@ static const struct {
 	{ "flood", flood },	 { "print", print },	  { "many", many },
 	{ "child", child },	 { "mv", move },	  { "huge", huge },
 	{ "crowd", crowd },	 { "uid", become },	  { "freeze", freeze },
-	{ "die", die },
+	{ "die", die },		 { "read", read_from },
 };
 
 static void act(const char *what)

@@ -38,7 +38,8 @@ static void use_places(struct mps_array *a)
 
 static void use(struct mps_array *a)
 {
-	if (mps_array_lock(a) != NULL && mps_rlock_acquire(mps_array_lock(a), 0) != 0)
+	/* EOWNERDEAD: it is held. */
+	if (mps_array_lock(a) != NULL && mps_rlock_acquire(mps_array_lock(a), 0) < 0)
 		return; /* some living thread seems to hold it */
 	use_places(a);
 	if (mps_array_lock(a) != NULL)
@@ -53,7 +54,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	if (mps_shm_create(NULL, SIZE, &shm) < 0)
 		return 0;
 	if (n > 0 &&
-	    mps_array_new("cbBhHiIlLqQfd"[p[0] % 13], 5, p[0] & 16 ? MPS_RAW : 0, &made) == 0) {
+	    mps_array_new("cbBhHiIlLqQfduw?"[p[0] % 16], 5, p[0] & 32 ? MPS_RAW : 0, &made) == 0) {
 		memcpy(mps_shm_data(shm), mps_shm_data(mps_array_shm(made)),
 		       mps_shm_size(mps_array_shm(made)));
 		mps_array_free(made);

@@ -96,6 +96,14 @@ static void be_sem(void)
 	SAY(sem_close(s));
 	SAY(sem_unlink(called("s")));
 	SAY(sem_unlink(called("s")));
+	s = sem_open(called("t"), O_CREAT, 0640, 2);
+	printf("errno %d\n", errno);
+	SAY(s == SEM_FAILED);
+	SAY(sem_getvalue(s, &value));
+	printf("value %d\n", value);
+	SAY(sem_unlink(called("t")));
+	SAY(sem_open(called("u"), O_CREAT, 0600, -1U) == SEM_FAILED);
+	SAY(sem_open("/", O_CREAT, 0600, 1) == SEM_FAILED);
 	SAY(open("/dev/null", O_RDONLY));
 }
 
@@ -169,6 +177,39 @@ static void be_files(void)
 	SAY(unlink(at("h")));
 	SAY(unlink(at("j")));
 	SAY(unlink(at("j")));
+	SAY(open("/dev/null", O_RDONLY));
+}
+
+static void say_temporary(int fd, const char *path)
+{
+	struct stat st;
+
+	printf("%d, flags %o, made up %d\n", fd, fcntl(fd, F_GETFL),
+	       strstr(path, "XXXXXX") == NULL);
+	if (fstat(fd, &st) == 0)
+		printf("mode %o, it %d\n", st.st_mode, (int)access(path, F_OK));
+	SAY(unlink(path));
+}
+
+static void be_temporary(void)
+{
+	char path[512];
+
+	snprintf(path, sizeof(path), "%s", at("XXXXXX"));
+	say_temporary(SAY(mkstemp(path)), path);
+	snprintf(path, sizeof(path), "%s", at("XXXXXX"));
+	say_temporary(SAY(mkostemp(path, O_APPEND | O_CLOEXEC)), path);
+	snprintf(path, sizeof(path), "%s", at("XXXXXX.c"));
+	say_temporary(SAY(mkstemps64(path, 2)), path);
+	snprintf(path, sizeof(path), "%s", at("XXXXXX.cc"));
+	say_temporary(SAY(mkostemps(path, 3, 0)), path);
+	SAY(mkstemp(path));
+	SAY(mkstemps(path, 3));
+	SAY(mkstemps(path, 1000));
+	snprintf(path, sizeof(path), "%s", at("none/XXXXXX"));
+	SAY(mkstemp(path));
+	snprintf(path, sizeof(path), "/tmp/%s.XXXXXX", name);
+	say_temporary(SAY(mkstemp(path)), path);
 	SAY(open("/dev/null", O_RDONLY));
 }
 
@@ -358,6 +399,12 @@ static void be_one(void)
 	make_and_remove("one");
 }
 
+static void be_exclusive(void)
+{
+	SAY(close(open(at("one"), O_WRONLY | O_CREAT | O_EXCL, 0600)));
+	SAY(unlink(at("one")));
+}
+
 /* Where the limit leaves no room above. */
 static void be_narrow(void)
 {
@@ -385,6 +432,8 @@ int main(int argc, char **argv)
 		{ "many", be_many },
 		{ "cancelled", be_cancelled },
 		{ "one", be_one },
+		{ "exclusive", be_exclusive },
+		{ "temporary", be_temporary },
 		{ "narrow", be_narrow },
 	};
 

@@ -25,10 +25,11 @@ static void set_limit(uint64_t value)
 {
 	struct rlimit r;
 
-	if (getrlimit(RLIMIT_MSGQUEUE, &r) == 0) {
-		r.rlim_cur = value;
-		setrlimit(RLIMIT_MSGQUEUE, &r);
-	}
+	if (getrlimit(RLIMIT_RTTIME, &r) < 0)
+		fail("getrlimit: %s", strerror(errno));
+	r.rlim_cur = value;
+	if (setrlimit(RLIMIT_RTTIME, &r) < 0)
+		fail("setrlimit: %s", strerror(errno));
 }
 
 static void leave_orphan(void)
@@ -134,7 +135,7 @@ static bool is_of(pid_t pid, void *user)
 	struct proc_stat st;
 	struct rlimit r;
 
-	return prlimit(pid, RLIMIT_MSGQUEUE, NULL, &r) == 0 && r.rlim_cur == *(uint64_t *)user &&
+	return prlimit(pid, RLIMIT_RTTIME, NULL, &r) == 0 && r.rlim_cur == *(uint64_t *)user &&
 	       proc_stat_read(pid, &st) == 0 && st.state != 'Z';
 }
 
@@ -288,7 +289,7 @@ static int body(int argc, char **argv)
 	(void)argc;
 	(void)argv;
 	take_seed();
-	base = 100000 + (uint64_t)getpid() * 20;
+	base = (UINT64_C(1) << 40) + (uint64_t)getpid() * 20;
 	for (unsigned n = 0; kills < wanted; n++) {
 		kills += play(base + n % 20);
 		expect_no_zombies();

@@ -11,6 +11,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <wchar.h>
 
 #include "base/cleanup.h"
 #include "mpsup.h"
@@ -34,7 +35,8 @@ Test(ipc_array, each_type_holds_its_range_and_no_more)
 		{ 'H', 0, USHRT_MAX, true, true },  { 'i', INT_MIN, INT_MAX, true, true },
 		{ 'I', 0, UINT_MAX, true, true },   { 'l', LONG_MIN, LONG_MAX, false, false },
 		{ 'L', 0, INT64_MAX, true, false }, { 'q', INT64_MIN, INT64_MAX, false, false },
-		{ 'Q', 0, INT64_MAX, true, false },
+		{ 'Q', 0, INT64_MAX, true, false }, { 'u', WCHAR_MIN, WCHAR_MAX, true, true },
+		{ 'w', 0, UINT32_MAX, true, true }, { '?', 0, 1, true, true },
 	};
 
 	for (unsigned flags = 0; flags <= MPS_RAW; flags++)
@@ -67,6 +69,19 @@ Test(ipc_array, each_type_holds_its_range_and_no_more)
 			cr_expect_eq(mps_array_lock(a) == NULL, flags == MPS_RAW);
 			mps_array_free(a);
 		}
+}
+
+Test(ipc_array, a_bool_has_no_sum)
+{
+	struct mps_value *v;
+	int64_t old;
+
+	cr_assert_eq(mps_value_new('?', 0, &v), 0);
+	cr_expect_eq(mps_value_add(v, 1, NULL), -EINVAL);
+	cr_expect_eq(mps_value_exchange(v, 1, &old), 0);
+	cr_expect_eq(old, 0);
+	cr_expect_eq(*(bool *)mps_value_data(v), true);
+	mps_value_free(v);
 }
 
 Test(ipc_array, numbers_with_a_point)

@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -138,6 +139,62 @@ Test(listener, all_kinds_of_addresses_with_and_without_a_key)
 			serve_one("tcp:[::1]:0", o);
 	}
 	cr_assert_eq(rmdir(folder), 0, "something is left");
+}
+
+/* A client of its own making, bound to an address, or not. */
+static int connect_from(const char *path, bool is_abstract, const struct sockaddr_un *to)
+{
+	struct sockaddr_un from = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	size_t n = strlen(path);
+
+	memcpy(from.sun_path + is_abstract, path, n);
+	if (n > 0)
+		cr_assert_eq(bind(fd, (struct sockaddr *)&from,
+				  (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n + 1)),
+			     0);
+	cr_assert_eq(connect(fd, (const struct sockaddr *)to, sizeof(*to)), 0);
+	return fd;
+}
+
+static void accept_from(struct mps_listener *l, int fd, const char *want)
+{
+	struct mps_connection *c;
+
+	cr_assert_eq(mps_listener_accept(l, &c, LIMIT), 0);
+	mps_connection_close(c);
+	close(fd);
+	cr_expect_str_eq(mps_listener_last_accepted(l), want);
+}
+
+Test(listener, who_came_last_is_known_by_its_address)
+{
+	struct sockaddr_un to = { .sun_family = AF_UNIX };
+	char name[64], want[80];
+	struct mps_connection *c, *peer;
+	struct mps_listener *l;
+
+	make_folder();
+	snprintf(to.sun_path, sizeof(to.sun_path), "%s", in_folder("", "to"));
+	l = listening(in_folder("unix:", "to"), NULL);
+	cr_expect_str_eq(mps_listener_last_accepted(l), "");
+	accept_from(l, connect_from(in_folder("", "from"), false, &to), in_folder("unix:", "from"));
+	accept_from(l, connect_from("", false, &to), "");
+	snprintf(name, sizeof(name), "mpsup-from-%d", (int)getpid());
+	snprintf(want, sizeof(want), "abstract:%s", name);
+	accept_from(l, connect_from(name, true, &to), want);
+	mps_listener_close(l);
+	cr_expect_eq(unlink(in_folder("", "from")), 0);
+	cr_expect_eq(rmdir(folder), 0);
+
+	l = listening("tcp:127.0.0.1:0", NULL);
+	cr_assert_eq(mps_connect(mps_listener_address(l), NULL, &c, LIMIT), 0);
+	cr_assert_eq(mps_listener_accept(l, &peer, LIMIT), 0);
+	cr_expect_eq(strncmp(mps_listener_last_accepted(l), "tcp:127.0.0.1:", 14), 0);
+	cr_expect_str_neq(mps_listener_last_accepted(l), mps_listener_address(l));
+	mps_connection_close(c);
+	mps_connection_close(peer);
+	mps_listener_close(l);
 }
 
 static const char *const no_addresses[] = {

@@ -12,8 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -227,6 +230,67 @@ Test(ipc_tracker, the_same_without_pidfds)
 	reap(&p, SIGKILL);
 	EVENTUALLY(!is_there(mark, "plain") && !is_there(mark, "a:b"));
 	EVENTUALLY(has_ended(&p));
+}
+
+/* Another process of the program, which shares its tracker, attempts to make that, perhaps takes it back, and is dead. */
+static void attempt_in_child(const char *name, bool takes_back)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	pid_t pid;
+
+	snprintf(a.sun_path, sizeof(a.sun_path), "%s", tracker_socket());
+	pid = fork();
+	if (pid == 0) {
+		int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+		AUTO_FREE char *text = NULL;
+		char answer[32];
+
+		if (asprintf(&text, "ATTEMPT:%s:shared_memory\n%s%s%s", name,
+			     takes_back ? "RETRACT:" : "", takes_back ? name : "",
+			     takes_back ? ":shared_memory\n" : "") < 0 ||
+		    connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ||
+		    send(fd, text, strlen(text), MSG_NOSIGNAL) < 0 ||
+		    send(fd, "PROBE:0:noop\n", 13, MSG_NOSIGNAL) < 0 ||
+		    recv(fd, answer, sizeof(answer), 0) <= 0)
+			_exit(1);
+		_exit(0);
+	}
+	waitpid(pid, NULL, 0);
+}
+
+static void attempt_again(int n, const char *mark)
+{
+	char room[128];
+	int fd;
+
+	switch (n) {
+	case 0: /* in vain, taken back or not */
+		make(mark, "a");
+		attempt_in_child(own(room, mark, "a"), true);
+		attempt_in_child(own(room, mark, "a"), false);
+		break;
+	case 1: /* nobody of the program has made it */
+		fd = shm_open(own(room, mark, "b"), O_CREAT | O_EXCL | O_RDWR, 0600);
+		close(fd);
+		attempt_in_child(room, true);
+		break;
+	}
+}
+
+Test(ipc_tracker, an_attempt_that_is_taken_back_changes_nothing)
+{
+	char mark[64], room[128];
+	struct program p;
+
+	begin(&p, attempt_again, mark_of(mark, "attempt"));
+	step(&p);
+	step(&p);
+	cr_expect(is_there(mark, "a") && is_there(mark, "b"));
+	reap(&p, SIGKILL);
+	EVENTUALLY(!is_there(mark, "a"));
+	EVENTUALLY(has_ended(&p));
+	cr_expect(is_there(mark, "b"));
+	shm_unlink(own(room, mark, "b"));
 }
 
 static void make_one(int n, const char *mark)

@@ -1,157 +1,19 @@
 /*
- * The tracker, through a real keeper (keeper_scene.h) and a program that makes objects and tells of them by hand
- * (tests/e2e/ipc.c): what is unlinked when an instance ends, what is not, and what the supervisor is told.
+ * The tracker, through a real keeper and a program that tells of objects by hand (track_scene.h): what is unlinked when an
+ * instance ends, what is not, and what the supervisor is told.
  */
-#include "../keeper_scene.h"
+#include "../track_scene.h"
 
-#include <sys/mman.h>
 #include <sys/msg.h>
 #include <sys/sem.h>
 #include <sys/shm.h>
-#include <sys/stat.h>
 #include <sys/un.h>
-
-#include "track/track.h"
 
 __attribute__((constructor)) static void play_role(void)
 {
 	if (getenv(PEER_ROLE) != NULL)
 		peer_be_supervisor();
 }
-
-/* Of each test: a folder for the keeper, and the beginning of names that nobody else has. */
-struct place {
-	struct scene s;
-	struct peer_options o;
-	char dir[64], tracker[96], own[64];
-};
-
-static void open_place(struct place *p, const char *no)
-{
-	alarm(120);
-	snprintf(p->dir, sizeof(p->dir), "/tmp/mps-track.XXXXXX");
-	cr_assert(mkdtemp(p->dir) != NULL);
-	snprintf(p->tracker, sizeof(p->tracker), "MPSUP_TRACKER=%s/ipc.sock", p->dir);
-	snprintf(p->own, sizeof(p->own), "/mps-%d", (int)getpid());
-	p->o = (struct peer_options){ .dir = p->dir, .no = no, .on_crash = KEEPER_CRASH_RESTART };
-	open_scene_with(&p->s, &p->o);
-}
-
-static bool exists_in(const char *folder, const char *name)
-{
-	char path[512];
-
-	snprintf(path, sizeof(path), "%s%s", folder, name);
-	return access(path, F_OK) == 0;
-}
-
-static bool exists(const char *name)
-{
-	return exists_in("/dev/shm", name);
-}
-
-static void close_place(struct place *p)
-{
-	finish(&p->s);
-	cr_expect_not(exists_in(p->dir, "/ipc.sock"));
-	cr_expect_not(exists_in(p->dir, "/ipc.journal"));
-	cr_expect_eq(rmdir(p->dir), 0, "something is left in %s", p->dir);
-}
-
-#define WORDS_MAX 12
-
-/* Starts the program with these words, in each of which a % is the beginning of names. It prints "ok" when it is through. */
-static void start_ipc(struct place *p, uint32_t i, uint32_t gen, const char *const *words)
-{
-	static char path[4096];
-	char texts[WORDS_MAX][256], *argv[WORDS_MAX + 4];
-	char *envp[] = { p->tracker, NULL };
-	const char *b = getenv("B");
-	size_t n = 0;
-
-	snprintf(path, sizeof(path), "%s/e2e/ipc", b != NULL ? b : "build/gcc");
-	argv[n++] = path;
-	for (size_t w = 0; words[w] != NULL && w < WORDS_MAX; w++) {
-		const char *at = strchr(words[w], '%');
-
-		if (at == NULL)
-			snprintf(texts[w], sizeof(texts[w]), "%s", words[w]);
-		else
-			snprintf(texts[w], sizeof(texts[w]), "%.*s%s%s", (int)(at - words[w]),
-				 words[w], p->own, at + 1);
-		argv[n++] = texts[w];
-	}
-	argv[n++] = (char *)"print:ok";
-	argv[n++] = (char *)"wait";
-	argv[n] = NULL;
-	start(&p->s, i, gen, KEEPER_LEFT_END, 0, argv, envp);
-	expect(&p->s, KEEPER_STARTED);
-}
-
-#define IPC(p, i, ...)                                                                             \
-	do {                                                                                       \
-		start_ipc(p, i, 1, (const char *const[]){ __VA_ARGS__, NULL });                    \
-		expect_output(&(p)->s, "ok\n");                                                    \
-	} while (0)
-
-static void end(struct place *p, uint32_t i)
-{
-	peer_signal(&p->s.p, i, 1, SIGKILL, KEEPER_SCOPE_TREE);
-}
-
-/* The object of that type and name (own and `suffix`) is told of as unlinked. */
-static void expect_unlinked(struct place *p, uint32_t i, enum track_type type, const char *suffix)
-{
-	struct keeper_message m = expect(&p->s, KEEPER_UNLINKED);
-	char name[128];
-
-	snprintf(name, sizeof(name), "%s%s", p->own, suffix);
-	cr_expect_eq(m.instance, i);
-	cr_expect_eq(m.object, (uint32_t)type);
-	cr_expect_str_eq(m.text, name);
-	cr_expect_str_eq(m.program, "web");
-	cr_expect(m.pid > 1);
-}
-
-static bool has_ended(struct place *p, uint32_t i)
-{
-	struct keeper_message m = expect(&p->s, KEEPER_EXITED);
-
-	return m.instance == i && !m.tree_left;
-}
-
-static const char *name_of(const struct place *p, const char *suffix)
-{
-	static char name[128];
-
-	snprintf(name, sizeof(name), "%s%s", p->own, suffix);
-	return name;
-}
-
-static void make_own(const struct place *p, const char *suffix)
-{
-	int fd = shm_open(name_of(p, suffix), O_CREAT | O_EXCL | O_RDWR, 0600);
-
-	cr_assert(fd >= 0);
-	close(fd);
-}
-
-/* More than the clock by which files are born may be late: others run meanwhile. */
-static void let_time_pass(struct place *p)
-{
-	int64_t from = mps_wall().ns;
-
-	for (uint32_t gen = 1; mps_wall().ns - from <= MPS_COARSE_LAG_NS; gen++) {
-		char *argv[] = { (char *)"/bin/true", NULL };
-		char *envp[] = { NULL };
-
-		start(&p->s, 9, gen, KEEPER_LEFT_END, 0, argv, envp);
-		expect(&p->s, KEEPER_STARTED);
-		expect(&p->s, KEEPER_EXITED);
-	}
-}
-
-static const char *const without[] = { NULL, "inotify", "lease", "pidfd,children" };
 
 Test(track, unlinks_what_is_left_and_tells_before_the_end)
 {
@@ -161,10 +23,7 @@ Test(track, unlinks_what_is_left_and_tells_before_the_end)
 		open_place(&p, without[i]);
 		IPC(&p, 3, "say:REGISTER:%-a:shared_memory", "shm:%-a");
 		cr_expect(exists(name_of(&p, "-a")));
-		end(&p, 3);
-		expect_unlinked(&p, 3, TRACK_SHARED_MEMORY, "-a");
-		cr_expect(has_ended(&p, 3));
-		cr_expect_not(exists(name_of(&p, "-a")));
+		end_and_unlink(&p, 3, TRACK_SHARED_MEMORY, "-a");
 		cr_expect_eq(p.s.p.objects.instance, 3);
 		cr_expect_eq(p.s.p.objects.count, 0);
 		cr_expect_eq(p.s.p.objects.cleaned, 1);
@@ -197,9 +56,7 @@ Test(track, leaves_what_was_there_before)
 	make_own(&p, "");
 	let_time_pass(&p);
 	IPC(&p, 1, "say:REGISTER:%:shared_memory");
-	end(&p, 1);
-	cr_expect(has_ended(&p, 1));
-	cr_expect(exists(p.own));
+	end_and_keep(&p, 1);
 	/* One that took its name from the one that was told of. */
 	IPC(&p, 1, "say:REGISTER:%-b:shared_memory", "shm:%-b");
 	shm_unlink(name_of(&p, "-b"));
@@ -223,12 +80,8 @@ Test(track, keeps_it_for_its_maker)
 		if (old)
 			let_time_pass(&p);
 		IPC(&p, 2, "say:REGISTER:%:shared_memory");
-		end(&p, 2);
-		cr_expect(has_ended(&p, 2));
-		cr_expect(exists(p.own));
-		end(&p, 1);
-		expect_unlinked(&p, 1, TRACK_SHARED_MEMORY, "");
-		cr_expect(has_ended(&p, 1));
+		end_and_keep(&p, 2);
+		end_and_unlink(&p, 1, TRACK_SHARED_MEMORY, "");
 	}
 	close_place(&p);
 }
@@ -240,9 +93,7 @@ Test(track, leaves_what_was_handed_over)
 	open_place(&p, NULL);
 	IPC(&p, 1, "say:REGISTER:%:shared_memory", "shm:%");
 	IPC(&p, 2, "say:UNREGISTER:%:shared_memory");
-	end(&p, 1);
-	cr_expect(has_ended(&p, 1));
-	cr_expect(exists(p.own));
+	end_and_keep(&p, 1);
 	shm_unlink(p.own);
 	close_place(&p);
 }
@@ -254,9 +105,7 @@ Test(track, waits_for_the_last_user)
 	open_place(&p, NULL);
 	IPC(&p, 1, "say:REGISTER:%:shared_memory", "shm:%");
 	IPC(&p, 2, "hold:%");
-	end(&p, 1);
-	cr_expect(has_ended(&p, 1));
-	cr_expect(exists(p.own));
+	end_and_keep(&p, 1);
 	end(&p, 2);
 	for (int i = 0; i < 2; i++) { /* in which order is not said */
 		struct keeper_message m = { 0 };
@@ -278,15 +127,11 @@ Test(track, follows_a_rename)
 	snprintf(from, sizeof(from), "/dev/shm%s", p.own);
 	snprintf(to, sizeof(to), "/dev/shm%s-n", p.own);
 	cr_assert_eq(rename(from, to), 0);
-	end(&p, 1);
-	expect_unlinked(&p, 1, TRACK_SHARED_MEMORY, "-n");
-	cr_expect(has_ended(&p, 1));
+	end_and_unlink(&p, 1, TRACK_SHARED_MEMORY, "-n");
 	/* Told of as the shim does. */
 	IPC(&p, 2, "say:REGISTER:%:shared_memory", "shm:%", "say:REGISTER:%-n:shared_memory",
 	    "mv:%", "say:UNREGISTER:%:shared_memory");
-	end(&p, 2);
-	expect_unlinked(&p, 2, TRACK_SHARED_MEMORY, "-n");
-	cr_expect(has_ended(&p, 2));
+	end_and_unlink(&p, 2, TRACK_SHARED_MEMORY, "-n");
 	close_place(&p);
 }
 
@@ -301,9 +146,7 @@ Test(track, does_as_the_program_wants_it)
 	IPC(&p, 2, "say:REGISTER:%-s:shared_memory", "shm:%-s");
 	end(&p, 1);
 	cr_expect(has_ended(&p, 1));
-	end(&p, 2);
-	cr_expect(has_ended(&p, 2));
-	cr_expect(exists(p.own));
+	end_and_keep(&p, 2);
 	cr_expect(exists(name_of(&p, "-s")));
 	close_place(&p);
 	cr_expect(exists(p.own));
@@ -403,9 +246,7 @@ Test(track, hears_no_stranger)
 	close(fd);
 	/* Nor can he take from others: the connection is not his. */
 	IPC(&p, 1, "crowd:0");
-	end(&p, 1);
-	cr_expect(has_ended(&p, 1));
-	cr_expect(exists(p.own));
+	end_and_keep(&p, 1);
 	cr_expect_geq(p.s.p.strangers, 1);
 	shm_unlink(p.own);
 	close_place(&p);
@@ -421,9 +262,7 @@ Test(track, bears_with_bad_clients)
 	    "post:", "huge:60000", "crowd:1000", "post:UNREGISTER:k0052e2c1:sysv_shm",
 	    "flood:20000");
 	IPC(&p, 2, "say:REGISTER:%:shared_memory", "shm:%");
-	end(&p, 2);
-	expect_unlinked(&p, 2, TRACK_SHARED_MEMORY, "");
-	cr_expect(has_ended(&p, 2));
+	end_and_unlink(&p, 2, TRACK_SHARED_MEMORY, "");
 	end(&p, 1);
 	cr_expect(has_ended(&p, 1));
 	close_place(&p);
@@ -498,9 +337,7 @@ Test(track, finds_what_nobody_has_told_of)
 		IPC(&p, 4, "hold:%-t");
 		if (!has_fanotify(scans[i]))
 			await_held(&p, 3, 1);
-		end(&p, 3);
-		expect_unlinked(&p, 3, TRACK_SHARED_MEMORY, "-a");
-		cr_expect(has_ended(&p, 3));
+		end_and_unlink(&p, 3, TRACK_SHARED_MEMORY, "-a");
 		end(&p, 4);
 		cr_expect(has_ended(&p, 4));
 		cr_expect_not(exists(name_of(&p, "-a")));
@@ -523,9 +360,7 @@ Test(track, leaves_what_a_stranger_has_too)
 	IPC(&p, 2, "hold:%", "raw:%-a");
 	await_held(&p, 2, 1); /* the walk is over */
 	close(fd);
-	end(&p, 2);
-	expect_unlinked(&p, 2, TRACK_SHARED_MEMORY, "-a");
-	cr_expect(has_ended(&p, 2));
+	end_and_unlink(&p, 2, TRACK_SHARED_MEMORY, "-a");
 	cr_expect(exists(p.own));
 	shm_unlink(p.own);
 	close_place(&p);

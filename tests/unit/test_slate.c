@@ -18,6 +18,7 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/xalloc.h"
+#include "track/object.h"
 #include "track/registry.h"
 
 static char folder[] = "/tmp/mpsup-slate.XXXXXX";
@@ -93,6 +94,49 @@ Test(slate, what_a_program_makes_stands_there_until_it_is_wiped)
 	cr_expect_eq(slate_wipe(fd, place), -EINVAL);
 	r = (struct track_registry){ 0 };
 	cr_expect_eq(read_all(&r), 0);
+	cr_expect_eq(unlink(path), 0);
+}
+
+/* bash makes it with O_EXCL where it may not be there. */
+static int try_with_shim(const char *path)
+{
+	const char *host = peer_host();
+	AUTO_FREE char *command =
+		xasprintf("LD_PRELOAD=%.*s/libmpsup-preload.so MPSUP_TRACKER=%s/ipc.sock "
+			  "bash -c 'set -C; : >\"$0\"' '%s' 2>/dev/null",
+			  (int)(strrchr(host, '/') - host), host, folder, path);
+
+	return system(command);
+}
+
+/* What could not be made is off again; what was attempted only counts where nothing stands on record. */
+Test(slate, an_attempt_is_noted_and_taken_back)
+{
+	AUTO_FREE char *path = shm_file();
+	const char *name = path + strlen("/dev/shm");
+	const struct track_creator me = { .pid = getpid(), .uid = geteuid() };
+	struct track_registry r = { 0 }, known = { 0 };
+	struct track_owner owner = { 0 };
+	AUTO_CLOSE int fd = slate_make(folder, geteuid());
+	struct track_record *record =
+		track_add(&known, &owner, TRACK_SHARED_MEMORY, name, strlen(name), &me);
+
+	cr_assert_eq(try_with_shim(path), 0);
+	cr_expect_eq(read_all(&r), 1);
+	track_registry_fini(&r);
+	cr_expect(object_settle(record) && record->identity.ino != 0);
+	cr_expect_eq(read_all(&known), 0, "another attempt cannot have made it");
+	cr_expect_eq(unlink(path), 0);
+	cr_expect_eq(read_all(&known), 1, "that has gone");
+	track_registry_fini(&known);
+	for (unsigned place = 0; place < SLATE_PLACES; place++)
+		slate_wipe(fd, place);
+
+	close(open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+	cr_assert_neq(try_with_shim(path), 0);
+	r = (struct track_registry){ 0 };
+	cr_expect_eq(read_all(&r), 0);
+	track_registry_fini(&r);
 	cr_expect_eq(unlink(path), 0);
 }
 

@@ -156,6 +156,59 @@ Test(track_registry, one_that_is_there_becomes_another)
 	track_registry_fini(&r);
 }
 
+Test(track_registry, attempts_wait_behind_a_record)
+{
+	struct track_registry r = { 0 };
+	struct track_owner a = { 0 }, b = { 0 };
+	struct track_creator first = { .pid = 1 }, second = { .pid = 2 };
+	struct track_record *record = track_add(&r, &a, TRACK_FILE, "/x", 2, &first), *one, *two;
+
+	record->identity = (struct track_identity){ 9, 9 };
+	one = track_wait(&r, record, &b, &second);
+	two = track_wait(&r, record, &a, &first);
+	cr_assert(one != NULL && two != NULL);
+	cr_expect(one->waits && one->attempt && !record->waits);
+	cr_expect_str_eq(one->name, "/x");
+	cr_expect_eq(r.n, 3);
+	cr_expect_eq(a.n, 2);
+	cr_expect_eq(b.n, 1);
+	cr_expect_eq(track_find(&r, TRACK_FILE, "/x", 2), record);
+	cr_expect_eq(track_attempt_of(record, 2), one);
+	cr_expect_eq(track_attempt_of(record, 1), two);
+	track_remove(&r, two);
+	cr_expect_null(track_attempt_of(record, 1), "it was no attempt");
+	record->attempt = true;
+	cr_expect_eq(track_attempt_of(record, 1), record);
+	two = track_wait(&r, record, &a, &first);
+	track_remove(&r, record);
+	cr_expect_eq(track_find(&r, TRACK_FILE, "/x", 2), two);
+	cr_expect(!two->waits && two->identity.ino == 0);
+	cr_expect_eq(two->waiting, one);
+	track_give(one, &a);
+	cr_expect_eq(b.n, 0);
+	track_remove(&r, two);
+	cr_expect_eq(track_find(&r, TRACK_FILE, "/x", 2), one);
+	cr_expect_null(one->waiting);
+	for (int i = 0; i < TRACK_ATTEMPTS_MAX; i++)
+		cr_assert_not_null(track_wait(&r, one, &b, &second));
+	cr_expect_null(track_wait(&r, one, &b, &second));
+	cr_expect_eq(r.n, TRACK_ATTEMPTS_MAX + 1);
+	/* Many more names, so that the bucket is split: they stay behind theirs. */
+	for (int i = 0; i < 1000; i++) {
+		char name[16];
+
+		track_add(&r, &a, TRACK_FILE, name, (size_t)snprintf(name, 16, "/%d", i), &first);
+	}
+	cr_expect_eq(track_find(&r, TRACK_FILE, "/x", 2), one);
+	while (b.first != NULL)
+		track_remove(&r, b.first);
+	cr_expect_null(one->waiting);
+	track_wait(&r, one, &b, &second);
+	track_registry_fini(&r);
+	cr_expect_null(b.first);
+	cr_expect_null(a.first);
+}
+
 /* While buckets are walked upwards records come and go: each that stays is met. */
 Test(track_registry, a_walk_meets_all_that_stay)
 {

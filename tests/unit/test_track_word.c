@@ -13,7 +13,11 @@
 /* What is read of one line, as text: "verb type name", or "bad". */
 static char *read_one(const char *line, size_t n)
 {
-	static const char *const verbs[] = { "register", "unregister", "probe", "slate" };
+	static const char *const verbs[] = {
+		[TRACK_REGISTER] = "register", [TRACK_UNREGISTER] = "unregister",
+		[TRACK_ATTEMPT] = "attempt",   [TRACK_RETRACT] = "retract",
+		[TRACK_PROBE] = "probe",       [TRACK_SLATE] = "slate"
+	};
 	AUTO_FREE char *copy = malloc(n + 1); /* not NUL-terminated where it would be seen */
 	char *p = copy;
 	struct track_word w;
@@ -40,6 +44,9 @@ Test(track_word, a_line_is_a_verb_a_name_and_a_type)
 		{ "REGISTER:/a:semaphore", "register semaphore /a" },
 		{ "REGISTER:/a:semaphore\n", "register semaphore /a" },
 		{ "UNREGISTER:/a-b_c.~9:shared_memory\n", "unregister shared_memory /a-b_c.~9" },
+		{ "ATTEMPT:/a:semaphore\n", "attempt semaphore /a" },
+		{ "RETRACT:/a/b:shared_memory\n", "retract shared_memory /a/b" },
+		{ "ATTEMPT:0:noop\n", "bad" },
 		{ "PROBE:0:noop\n", "probe - 0" },
 		{ "PROBE:0", "bad" },
 		{ "PROBE:1:noop\n", "bad" },

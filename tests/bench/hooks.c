@@ -1,0 +1,400 @@
+/*
+ * What each hook of the shim costs besides its message: the same call with the shim, and without it after the message was
+ * sent by hand (of the same size, on the same kind of socket), in processes that have their turns one after the other.
+ * Each call is timed by itself; what makes room for the next one is not. Here the tracker reads, wipes the slate and
+ * forgets. hooks [-r TURNS] FOLDER-OF-MPSUP; hooks -w WHAT is a turn.
+ */
+#include <fcntl.h>
+#include <mqueue.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/msg.h>
+#include <sys/sem.h>
+#include <sys/shm.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "bench.h"
+#include "proc/elf.h"
+#include "stat.h"
+#include "track/slate.h"
+
+enum { CALLS = 3000 };
+
+static char folder[64], address[80], shim[4200], path[64], other[64], sem_path[64];
+static const char *name; /* "/mpsup-bench.PID" */
+static int sender = -1, key = 0x6d700000;
+
+/* -------------------------------------------------------------------------------------------------------- calls */
+
+static long call_open_excl(void)
+{
+	return open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+}
+
+static long call_open(void)
+{
+	return open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+}
+
+static long call_creat(void)
+{
+	return creat(path, 0600);
+}
+
+static long call_shm_excl(void)
+{
+	return shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
+}
+
+static long call_shm(void)
+{
+	return shm_open(name, O_RDWR | O_CREAT, 0600);
+}
+
+static long call_sem_excl(void)
+{
+	return (long)sem_open(name, O_CREAT | O_EXCL, 0600, 1);
+}
+
+static long call_sem(void)
+{
+	return (long)sem_open(name, O_CREAT, 0600, 1);
+}
+
+static long call_mq_excl(void)
+{
+	return mq_open(name, O_RDWR | O_CREAT | O_EXCL, 0600, NULL);
+}
+
+static long call_mq(void)
+{
+	return mq_open(name, O_RDWR | O_CREAT, 0600, NULL);
+}
+
+static long call_link(void)
+{
+	return link(other, path);
+}
+
+static long call_mkstemp(void)
+{
+	strcpy(path + strlen(path) - 6, "XXXXXX");
+	return mkstemp(path);
+}
+
+static long call_shmget(void)
+{
+	return shmget(++key, 4096, IPC_CREAT | 0600);
+}
+
+static long call_shmget_private(void)
+{
+	return shmget(IPC_PRIVATE, 4096, IPC_CREAT | 0600);
+}
+
+static long call_semget(void)
+{
+	return semget(++key, 1, IPC_CREAT | 0600);
+}
+
+static long call_msgget(void)
+{
+	return msgget(++key, IPC_CREAT | 0600);
+}
+
+/* ------------------------------------------------------------------------------ undone past any hook, and untimed */
+
+static void drop(long fd)
+{
+	close((int)fd);
+	syscall(SYS_unlink, path);
+}
+
+static void drop_sem(long s)
+{
+	sem_close((sem_t *)s);
+	syscall(SYS_unlink, sem_path);
+}
+
+static void drop_mq(long q)
+{
+	mq_close((mqd_t)q);
+	syscall(SYS_mq_unlink, name + 1);
+}
+
+static void drop_name(long r)
+{
+	(void)r;
+	syscall(SYS_unlink, path);
+}
+
+static void drop_shmget(long id)
+{
+	syscall(SYS_shmctl, id, IPC_RMID, NULL);
+}
+
+static void drop_semget(long id)
+{
+	syscall(SYS_semctl, id, 0, IPC_RMID, NULL);
+}
+
+static void drop_msgget(long id)
+{
+	syscall(SYS_msgctl, id, IPC_RMID, NULL);
+}
+
+static void keep(long fd)
+{
+	close((int)fd);
+}
+
+static void keep_sem(long s)
+{
+	sem_close((sem_t *)s);
+}
+
+/* What `messages` are sent in the end is what the hook has to say at the least. */
+static const struct what {
+	const char *name;
+	long (*call)(void);
+	void (*undo)(long r);
+	const char *type;
+	int messages;
+	bool exists; /* it is there already */
+} whats[] = {
+	{ "open, O_EXCL", call_open_excl, drop, "shared_memory", 1, false },
+	{ "open", call_open, drop, "shared_memory", 1, false },
+	{ "creat", call_creat, drop, "shared_memory", 1, false },
+	{ "mkstemp", call_mkstemp, drop, "shared_memory", 1, false },
+	{ "link", call_link, drop_name, "shared_memory", 1, false },
+	{ "shm_open, O_EXCL", call_shm_excl, drop, "shared_memory", 1, false },
+	{ "shm_open", call_shm, drop, "shared_memory", 1, false },
+	{ "sem_open, O_EXCL", call_sem_excl, drop_sem, "semaphore", 1, false },
+	{ "sem_open", call_sem, drop_sem, "semaphore", 1, false },
+	{ "mq_open, O_EXCL", call_mq_excl, drop_mq, "mqueue", 1, false },
+	{ "mq_open", call_mq, drop_mq, "mqueue", 1, false },
+	{ "shmget", call_shmget, drop_shmget, "sysv_shm", 2, false },
+	{ "shmget, IPC_PRIVATE", call_shmget_private, drop_shmget, "sysv_shm", 2, false },
+	{ "semget", call_semget, drop_semget, "sysv_sem", 2, false },
+	{ "msgget", call_msgget, drop_msgget, "sysv_msg", 2, false },
+	{ "open of what is there", call_open, keep, "", 0, true },
+	{ "shm_open of what is there", call_shm, keep, "", 0, true },
+	{ "sem_open of what is there", call_sem, keep_sem, "", 0, true },
+	{ "one message", NULL, NULL, "shared_memory", 1, false },
+};
+
+/* -------------------------------------------------------------------------------------------------------- turns */
+
+static double now_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
+}
+
+static void connect_sender(void)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+
+	strcpy(a.sun_path, getenv("MPSUP_TRACKER"));
+	sender = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (sender < 0 || connect(sender, (struct sockaddr *)&a, sizeof(a)) < 0)
+		die("connect");
+}
+
+static void send_words(const struct what *w)
+{
+	char text[128];
+	int n = snprintf(text, sizeof(text), "REGISTER:%s:%s\nSLATE:100:noop\n", name, w->type);
+
+	for (int i = 0; i < w->messages; i++)
+		if (send(sender, text, (size_t)n, MSG_NOSIGNAL) < 0)
+			die("send");
+}
+
+static double time_call(const struct what *w, bool with)
+{
+	double begin = now_us(), end;
+	long r = 0;
+
+	if (!with)
+		send_words(w);
+	if (w->call != NULL)
+		r = w->call();
+	end = now_us();
+	if (r == -1 || (r == 0 && strncmp(w->name, "sem_", 4) == 0))
+		die(w->name);
+	if (w->undo != NULL)
+		w->undo(r);
+	return end - begin;
+}
+
+static int be_turn(const struct what *w)
+{
+	bool with = getenv("LD_PRELOAD") != NULL;
+	struct samples all = { 0 };
+	double median;
+	pid_t pid = getpid();
+
+	snprintf(path, sizeof(path), "/dev/shm/mpsup-bench.%d%s", pid,
+		 w->call == call_mkstemp ? ".XXXXXX" : "");
+	snprintf(other, sizeof(other), "/dev/shm/mpsup-bench-other.%d", pid);
+	snprintf(sem_path, sizeof(sem_path), "/dev/shm/sem.mpsup-bench.%d", pid);
+	name = path + strlen("/dev/shm");
+	key += pid << 12;
+	if (!with || w->call == NULL)
+		connect_sender();
+	if (w->call == call_link)
+		close(creat(other, 0600));
+	if (w->exists)
+		keep_sem(call_sem()), keep(call_open());
+	for (int i = 0; i < CALLS / 10; i++)
+		time_call(w, with && w->call != NULL);
+	for (int i = 0; i < CALLS; i++)
+		samples_add(&all, time_call(w, with && w->call != NULL));
+	syscall(SYS_unlink, other);
+	syscall(SYS_unlink, path);
+	syscall(SYS_unlink, sem_path);
+	median = samples_quantile(&all, 0.5);
+	samples_free(&all);
+	return write(1, &median, sizeof(median)) != sizeof(median);
+}
+
+static double take_turn(const struct what *w, int number, bool with)
+{
+	char tracker[100], preload[4300], which[12];
+	char self[] = "hooks", option[] = "-w";
+	char *argv[] = { self, option, which, NULL };
+	char *envp[] = { tracker, with ? preload : NULL, NULL };
+	int ends[2], status;
+	double took;
+	pid_t pid;
+
+	snprintf(tracker, sizeof(tracker), "MPSUP_TRACKER=%s", address);
+	snprintf(preload, sizeof(preload), "LD_PRELOAD=%s", shim);
+	snprintf(which, sizeof(which), "%d", number);
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		die("pipe");
+	pid = vfork();
+	if (pid == 0) {
+		dup2(ends[1], 1);
+		execve("/proc/self/exe", argv, envp);
+		_exit(127);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0 ||
+	    read(ends[0], &took, sizeof(took)) != sizeof(took))
+		die(w->name);
+	close(ends[0]);
+	close(ends[1]);
+	return took;
+}
+
+/* ------------------------------------------------------------------------------------------------------ tracker */
+
+static void hear(int client, int slate)
+{
+	static char text[16385];
+	ssize_t n;
+
+	while ((n = recv(client, text, sizeof(text) - 1, 0)) > 0) {
+		const char *place;
+
+		text[n] = '\0';
+		place = strstr(text, "SLATE:");
+		if (place != NULL)
+			slate_wipe(slate, (unsigned)atoi(place + strlen("SLATE:")));
+		if (strncmp(text, "PROBE", 5) == 0)
+			send(client, text, (size_t)n, MSG_NOSIGNAL);
+	}
+	close(client);
+}
+
+static pid_t start_tracker(void)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), slate;
+	pid_t pid;
+
+	strcpy(folder, "/tmp/mpsup-bench.XXXXXX");
+	if (mkdtemp(folder) == NULL)
+		die(folder);
+	snprintf(address, sizeof(address), "%s/ipc.sock", folder);
+	strcpy(a.sun_path, address);
+	slate = slate_make(folder, geteuid());
+	if (slate < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(fd, 8) < 0)
+		die(address);
+	pid = fork();
+	if (pid != 0) {
+		close(fd);
+		close(slate);
+		return pid;
+	}
+	for (;;)
+		hear(accept(fd, NULL, NULL), slate); /* one at a time, as the turns are */
+}
+
+static void compare(int number, int turns)
+{
+	const struct what *w = &whats[number];
+	struct samples with = { 0 }, without = { 0 }, more = { 0 };
+
+	for (int i = 0; i < turns; i++) {
+		double t[2];
+
+		for (int k = 0; k < 2; k++)
+			t[(i + k) % 2] = take_turn(w, number, (i + k) % 2);
+		samples_add(&without, t[0]);
+		samples_add(&with, t[1]);
+		samples_add(&more, t[1] - t[0]);
+	}
+	printf("  %-26s %7.2f us by hand, %7.2f hooked, %+6.2f (%+.2f ... %+.2f)\n", w->name,
+	       samples_quantile(&without, 0.5), samples_quantile(&with, 0.5),
+	       samples_quantile(&more, 0.5), samples_quantile(&more, 0.25),
+	       samples_quantile(&more, 0.75));
+	fflush(stdout);
+	samples_free(&with);
+	samples_free(&without);
+	samples_free(&more);
+}
+
+int main(int argc, char **argv)
+{
+	int turns = 30, option;
+	pid_t tracker;
+
+	if (argc == 3 && strcmp(argv[1], "-w") == 0)
+		return be_turn(&whats[atoi(argv[2])]);
+	while ((option = getopt(argc, argv, "r:")) != -1) {
+		if (option != 'r')
+			return 2;
+		turns = atoi(optarg);
+	}
+	if (optind + 1 != argc || turns < 1)
+		return 2;
+	snprintf(shim, sizeof(shim), "%s/" ELF_SHIM, argv[optind]);
+	if (access(shim, R_OK) < 0)
+		die(shim);
+	tracker = start_tracker();
+	printf("hooks: medians of %d pairs of turns, each the median of %d calls\n", turns, CALLS);
+	for (size_t i = 0; i < ARRAY_SIZE(whats); i++)
+		compare((int)i, turns);
+	kill(tracker, SIGKILL);
+	waitpid(tracker, NULL, 0);
+	unlink(address);
+	slate_remove_all(folder);
+	rmdir(folder);
+	return 0;
+}
