@@ -115,7 +115,8 @@ $(B)/libmpsup-preload.so: $(call srcs,lib/preload) $(wildcard lib/preload/*.h) l
 # The library: what lib/mpsup.h declares is all that can be seen of it, in the archive too (one object, the rest made local).
 SOVERSION := 0
 SONAME := libmpsup.so.$(SOVERSION)
-LIB_OBJS := $(foreach f,$(LIB_FLOORS),$(call objs,lib/$(f)))
+# It asks nobody who a user is, of which the linker would warn programs that are static.
+LIB_OBJS := $(filter-out $(B)/obj/lib/base/user.o,$(foreach f,$(LIB_FLOORS),$(call objs,lib/$(f))))
 $(B)/libmpsup.so.$(VERSION): $(LIB_OBJS) lib/libmpsup.map
 	$(link)
 	$(Q)$(CC) $(filter-out -pie,$(ALL_LDFLAGS)) -shared -Wl,-soname,$(SONAME),--version-script=lib/libmpsup.map$(if $(SAN),,$(comma)-z$(comma)defs) \
@@ -283,6 +284,7 @@ install: all
 	ln -sf libmpsup.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
 	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libmpsup.so
 	install -m 644 README.md CHANGES.md LICENSE supervisor.ini.example $(DESTDIR)$(DOCDIR)
+	[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig || :
 	for p in man/*.[1-9]; do s=$${p##*.}; install -D -m 644 $$p $(DESTDIR)$(MANDIR)/man$$s/$${p##*/} || exit 1; done
 	install -D -m 644 $(B)/completion.bash $(DESTDIR)$(BASHDIR)/mpsup
 	install -D -m 644 $(B)/completion.zsh $(DESTDIR)$(ZSHDIR)/_mpsup

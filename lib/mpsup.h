@@ -547,6 +547,171 @@ int mps_arena_sweep(struct mps_arena *a);
 /* Bytes that blocks have, bytes that could be had. */
 int mps_arena_usage(struct mps_arena *a, size_t *ret_used, size_t *ret_free);
 
+/* ---------------------------------------------------------------------------------------------------------- pools */
+
+/*
+ * A pool of worker processes that tasks are handed to. A task function is a target (MPS_TARGET): its arguments are the items
+ * of the task (mps_args_bytes(), in memory that is there until it returns), its result is set by mps_args_reply(), and what it
+ * returns is 0, or its failure.
+ *
+ * The death of a worker is the outcome of the one task that it was at, or that is tried again; tasks that were done stay done,
+ * and those that it had not begun are for another one. A pool may be used by several threads; not by a copy of the process
+ * (-ECHILD). It has one thread of its own for deaths, time limits and callbacks.
+ */
+struct mps_pool;
+struct mps_future;
+struct mps_imap;
+
+#define MPS_POOL_WORKERS_MAX 1024
+
+/* What has become of a task: 0, or */
+enum {
+	MPS_POOL_E_FAILED = 1,	/* its function has returned something else than 0: the code */
+	MPS_POOL_E_WORKER_DIED, /* in the middle of it; code: exit status, or -N for signal N */
+	MPS_POOL_E_TIMEOUT,	/* it took longer than task_timeout, and was killed */
+	MPS_POOL_E_CANCELLED,	/* mps_future_cancel(), fail_fast, mps_pool_terminate() */
+	MPS_POOL_E_BROKEN,	/* the pool has failed: mps_pool_failure() */
+};
+
+struct mps_result {
+	int outcome;
+	int code;
+	pid_t pid;	/* of the worker that ran it, or died at it; 0 = none */
+	uint32_t tries; /* how often it was begun, as far as that is known */
+	size_t index;	/* which one it is of the tasks that it was handed over with, from 0 on */
+	void *p;	/* what the task has replied; NULL = nothing */
+	size_t n;
+};
+
+struct mps_pool_options {
+	const char *name;	      /* of the processes; NULL = pool */
+	uint32_t workers;	      /* 0 = as many as CPUs may be used: affinity, cgroup quota */
+	enum mps_start_method method; /* MPS_START_FORK: in a process without other threads */
+	/* What a worker runs first, and its arguments, which stay the caller's. It succeeds by returning 0. */
+	mps_target *initializer;
+	struct mps_args *args;
+	uint32_t init_retries; /* in a row, of a worker that does not get through it */
+	/* A worker's own loop, with the arguments of the initializer: see mps_worker_next(). */
+	mps_target *worker;
+	uint32_t max_tasks; /* after which a worker is replaced; 0 = never */
+	uint32_t retries;   /* of a task whose worker has died; not after task_timeout */
+	int64_t task_timeout; /* of each task, ns; 0 = none */
+	size_t ring_size; /* of each direction of each worker, bytes, 4 KiB to 64 MiB; 0 = 64 KiB */
+};
+#define MPS_POOL_OPTIONS_INIT                                                                      \
+	{                                                                                          \
+		0                                                                                  \
+	}
+/*
+ * Starts the workers, and returns when all are ready: 0 with *ret; -ECANCELED: an initializer has failed, or a worker died in
+ * it; -EINVAL; -ENOENT: a target is not known by MPS_TARGET; -ELOOP: pools within workers of pools ... eight deep;
+ * -errno of mps_process_start(). mps_pool_failure(NULL) says why.
+ */
+int mps_pool_new(const struct mps_pool_options *options, struct mps_pool **ret);
+/* Why the pool has failed; "" = it has not. Of NULL: the last mps_pool_new() of this thread that did. Never NULL. */
+const char *mps_pool_failure(const struct mps_pool *pool);
+/*
+ * One task of so many items, and its result: the outcome (also in *ret), or -errno. ret->p is the caller's: free(3). After -ETIMEDOUT
+ * the task is cancelled, if no worker has it yet. `function` is NULL where workers have their own loop. -ENOENT: it is not
+ * known; -EPIPE: the pool was closed; -ECANCELED: it has failed; -EMSGSIZE: more than 1 GiB; -EDEADLK: in a callback.
+ */
+int mps_pool_apply(struct mps_pool *pool, mps_target *function, const struct mps_item *items,
+		   size_t arity, struct mps_result *ret, int64_t timeout);
+/* The same without waiting. What the items point to is copied. */
+int mps_pool_apply_async(struct mps_pool *pool, mps_target *function, const struct mps_item *items,
+			 size_t arity, struct mps_future **ret);
+
+struct mps_map_options {
+	size_t arity; /* items of each task, which lie one after the other; 0 = 1 */
+	size_t chunk; /* tasks that a worker gets at a time; 0 = n / (4 * workers), rounded up */
+	bool fail_fast; /* when one fails those that no worker has are cancelled */
+};
+#define MPS_MAP_OPTIONS_INIT                                                                       \
+	{                                                                                          \
+		0                                                                                  \
+	}
+/*
+ * n tasks. The future is that of all of them, also after a failure of some; of mps_pool_map() all are done. 0, the outcome of the
+ * first that is not good, or -errno, then there is no future. After -ETIMEDOUT they are cancelled as far as possible.
+ */
+int mps_pool_map(struct mps_pool *pool, mps_target *function, const struct mps_item *items,
+		 size_t n, const struct mps_map_options *options, struct mps_future **ret,
+		 int64_t timeout);
+int mps_pool_map_async(struct mps_pool *pool, mps_target *function, const struct mps_item *items,
+		       size_t n, const struct mps_map_options *options, struct mps_future **ret);
+
+/*
+ * Waits for all tasks of it. The outcome of the first one that is not good, or 0; *ret (may be NULL) is that one's result, or that
+ * of the first of all. -ETIMEDOUT; -EDEADLK: it is not done, and this is a callback. What results point to is the
+ * future's.
+ */
+int mps_future_get(struct mps_future *f, struct mps_result *ret, int64_t timeout);
+bool mps_future_ready(struct mps_future *f);
+size_t mps_future_count(const struct mps_future *f);
+/* Of one task: its outcome; -EBUSY: it has none yet; -ERANGE. */
+int mps_future_result(struct mps_future *f, size_t i, struct mps_result *ret);
+/* Tasks that no worker has yet are not run: how many. The others go on. */
+int mps_future_cancel(struct mps_future *f);
+/*
+ * Once (-EALREADY): called by the pool's thread when all tasks are done, also if they are now. It may use the pool, and free the
+ * future, but not wait for tasks.
+ */
+int mps_future_callback(struct mps_future *f, void (*function)(struct mps_future *f, void *user),
+			void *user);
+/* At any time: what is not done then goes on, and its results are dropped. NULL is allowed. */
+void mps_future_free(struct mps_future *f);
+
+/*
+ * Tasks of which there may be no end. input() is called by mps_imap_next(), in its thread, and never for more than `prefetch` tasks
+ * that were not given out yet: 1 with the items of the next task, which are copied before it is called again; 0: there
+ * are no more; -errno: likewise, and mps_imap_next() returns that in its turn.
+ */
+struct mps_imap_options {
+	int (*input)(void *user, struct mps_item *items);
+	void *user;
+	size_t arity;	/* items of each task; 0 = 1 */
+	size_t chunk;	/* tasks that a worker gets at a time; 0 = 1 */
+	size_t prefetch; /* 0 = 64 chunks for each worker */
+	bool unordered;	 /* as they are done, not as they came */
+};
+int mps_pool_imap(struct mps_pool *pool, mps_target *function,
+		  const struct mps_imap_options *options, struct mps_imap **ret);
+/*
+ * The next result: its outcome; -ENODATA: that was all; -ETIMEDOUT. What it points to is valid until the next call.
+ * One thread at a time.
+ */
+int mps_imap_next(struct mps_imap *im, struct mps_result *ret, int64_t timeout);
+/* What no worker has yet is cancelled. NULL is allowed. */
+void mps_imap_free(struct mps_imap *im);
+
+/* So many workers from now on: others are started, or end when they have done what they have. At once: 0, -EINVAL. */
+int mps_pool_resize(struct mps_pool *pool, uint32_t workers);
+/* Those that live: up to n into list (which may be NULL with 0); returns how many there are. */
+size_t mps_pool_pids(struct mps_pool *pool, pid_t *list, size_t n);
+/* No more tasks; workers end when all are done. 0. */
+int mps_pool_close(struct mps_pool *pool);
+/*
+ * Ends it now: tasks that are not done are cancelled, the workers and all that they have started killed. 0; -ETIMEDOUT: done all
+ * the same, but not over. In a callback it does not wait for that.
+ */
+int mps_pool_terminate(struct mps_pool *pool, int64_t timeout);
+/* Until all workers have ended. 0, -ETIMEDOUT, -EBUSY: neither closed nor terminated; -EDEADLK: in a callback. */
+int mps_pool_join(struct mps_pool *pool, int64_t timeout);
+/* Terminates it unless it has ended. Futures stay, and can be read. NULL is allowed. */
+void mps_pool_free(struct mps_pool *pool);
+
+/*
+ * In a task function: its result, of which the last is taken; it is copied. -EMSGSIZE: more than 1 GiB; -EOPNOTSUPP: these
+ * are not the arguments of a task.
+ */
+int mps_args_reply(struct mps_args *args, const void *p, size_t n);
+/*
+ * In a worker's own loop: waits for the next task. 0; -ENODATA: there will be none, return. The one before is done with by
+ * that, if mps_worker_done() has not been called: well if the code is 0.
+ */
+int mps_worker_next(struct mps_args **ret_task);
+int mps_worker_done(int code);
+
 /* -------------------------------------------------------------------------------------------------------- tracker */
 
 /*

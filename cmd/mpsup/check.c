@@ -75,7 +75,8 @@ static void print_text(const struct conf *conf)
 
 	for (size_t i = 0; i < conf->n_messages; i++)
 		print_message(&conf->messages[i], colour);
-	print_count(conf->n_procs, "program", ", ");
+	if (conf->n_errors == 0) /* else not all of them could be read */
+		print_count(conf->n_procs, "program", ", ");
 	print_count(conf->n_errors, "error", ", ");
 	print_count(conf->n_warnings, "warning", "\n");
 }
@@ -122,9 +123,9 @@ const struct cmd cmd_check = {
 	.name = "check",
 	.args = "",
 	.summary = "check a configuration file",
-	.help = "Prints what is wrong, with the place and what would be right. With --json also "
-		"all programs, with the\n"
-		"values in force. Exits 0 when the configuration can be run, 1 when not.",
+	.help = "Prints what is wrong, with the place and what would be right. With --json also\n"
+		"all programs, with the values in force. Exits 0 when the configuration can be\n"
+		"run, 1 when not.",
 	.flags = CMD_CONFIG | CMD_JSON,
 	.options = own_options,
 	.on_option = on_option,

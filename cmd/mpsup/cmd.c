@@ -15,11 +15,12 @@
 #include "mpsup/verbs.h"
 
 const struct cmd *const cmds[] = {
-	&cmd_run,      &cmd_exec,   &cmd_lock,	  &cmd_sem,	  &cmd_start,	   &cmd_stop,
-	&cmd_restart,  &cmd_reload, &cmd_status,  &cmd_top,	  &cmd_signal,	   &cmd_send,
-	&cmd_tell,     &cmd_pid,    &cmd_wait,	  &cmd_logs,	  &cmd_events,	   &cmd_upgrade,
-	&cmd_shutdown, &cmd_ls,	    &cmd_ipc,	  &cmd_pipes,	  &cmd_graph,	   &cmd_check,
-	&cmd_keys,     &cmd_help,   &cmd_version, &cmd_supervise, &cmd_completion, NULL,
+	&cmd_run,     &cmd_exec,     &cmd_map,	  &cmd_lock,	&cmd_sem,	&cmd_start,
+	&cmd_stop,    &cmd_restart,  &cmd_reload, &cmd_status,	&cmd_top,	&cmd_signal,
+	&cmd_send,    &cmd_tell,     &cmd_pid,	  &cmd_wait,	&cmd_logs,	&cmd_events,
+	&cmd_upgrade, &cmd_shutdown, &cmd_ls,	  &cmd_ipc,	&cmd_pipes,	&cmd_graph,
+	&cmd_check,   &cmd_keys,     &cmd_help,	  &cmd_version, &cmd_supervise, &cmd_completion,
+	NULL,
 };
 
 /* The options that several verbs share; a verb takes those that its flags name. */
@@ -27,12 +28,9 @@ static const struct common_option {
 	unsigned flag; /* 0 = every verb */
 	struct cmd_option option;
 } commons[] = {
-	{ CMD_CONFIG,
-	  { 'c', "config", "FILE",
-	    "the configuration file (default: search, see mpsup.conf(5))" } },
+	{ CMD_CONFIG, { 'c', "config", "FILE", "the configuration (default: see mpsup.conf(5))" } },
 	{ CMD_SOCKET,
-	  { 's', "socket", "PATH",
-	    "the supervisor's control socket (default: from the configuration)" } },
+	  { 's', "socket", "PATH", "the supervisor's socket (default: as configured)" } },
 	{ CMD_JSON, { 0, "json", NULL, "print JSON" } },
 	{ 0, { 'h', "help", NULL, "print this help" } },
 };

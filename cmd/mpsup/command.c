@@ -4,14 +4,11 @@
 #include "mpsup/command.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <unistd.h>
 
-#include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/err.h"
-#include "base/title.h"
 #include "base/xalloc.h"
 #include "sup/client.h"
 #include "sup/rundir.h"
@@ -56,38 +53,14 @@ static char *make_dir(const char *verb, int *ret_lock)
 	return dir;
 }
 
-/* Nothing of ours may get the numbers 0 to 2. What we have found closed the command finds so, too. */
-void command_open_standard(void)
-{
-	int fd;
-
-	while ((fd = open("/dev/null", O_RDWR | O_CLOEXEC)) >= 0)
-		if (fd > STDERR_FILENO) {
-			close(fd);
-			return;
-		}
-}
-
-/* For ps(1): what it runs. */
-static void show_command(const char *verb, char *const *argv)
-{
-	AUTO_BUF b = BUF_INIT;
-
-	buf_addf(&b, "mpsup: %s", verb);
-	for (size_t i = 0; argv[i] != NULL && b.len < 256; i++)
-		buf_addf(&b, " %s", argv[i]);
-	if (!b.failed)
-		title_put(b.p);
-}
-
 int command_run(struct front_options *front, bool tracks)
 {
 	AUTO_FREE char *dir = NULL;
 
-	command_open_standard();
+	front_open_standard();
 	if (tracks)
 		dir = make_dir(front->verb, &front->dir_lock);
-	show_command(front->verb, front->argv);
+	front_show(front->verb, front->argv);
 	front->dir = dir;
 	return front_run(front);
 }

@@ -15,9 +15,6 @@
 		.hold = -1,                                                                        \
 	}
 
-/* Nothing of ours may get the numbers 0 to 2: before anything is opened. */
-void command_open_standard(void);
-
 /* Runs front->argv to its end, as front_run(), and that of its IPC objects if it `tracks`. The exit status. */
 int command_run(struct front_options *front, bool tracks);
 

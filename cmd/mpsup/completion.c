@@ -86,7 +86,7 @@ const struct cmd cmd_completion = {
 	.name = "completion",
 	.args = "bash|zsh|fish|names",
 	.summary = "print what a shell needs to complete mpsup's command line",
-	.help = "names prints what a NAME can be, one a line, and nothing where no supervisor "
+	.help = "names prints what a NAME can be, one a line, and nothing where no supervisor\n"
 		"runs.",
 	.flags = CMD_CONFIG | CMD_SOCKET | CMD_HIDDEN,
 	.run = run,

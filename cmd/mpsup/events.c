@@ -351,11 +351,9 @@ const struct cmd cmd_events = {
 	.name = "events",
 	.args = "[NAME...]",
 	.summary = "print what happens from now on, one event a line",
-	.help = "States, exits, failed starts, log rotations, reloads, takeovers and the shutdown; "
-		"with a NAME, of\n"
-		"programs only of those. JSON as in mpsup-ipc(7), on a terminal text. Ends with "
-		"the supervisor, not\n"
-		"when another one takes over.",
+	.help = "States, exits, failed starts, log rotations, reloads, takeovers and the\n"
+		"shutdown; with a NAME, of programs only of those. JSON as in mpsup-ipc(7), on\n"
+		"a terminal text. Ends with the supervisor, not when another one takes over.",
 	.flags = CMD_CONFIG | CMD_SOCKET | CMD_JSON,
 	.options = options,
 	.on_option = on_option,

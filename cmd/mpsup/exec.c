@@ -14,10 +14,8 @@ static bool tracks = true;
 
 static const struct cmd_option options[] = {
 	{ 't', "timeout", "SECONDS", "end it after this time, and exit with 124; 0 = never" },
-	{ 'g', "grace", "SECONDS",
-	  "between TERM and KILL of what is left of it or is out of time (default: 0.5)" },
-	{ 0, "track", "HOW",
-	  "how its IPC objects are found: preload, scan or off (default: preload)" },
+	{ 'g', "grace", "SECONDS", "between TERM and KILL of what is left (default: 0.5)" },
+	{ 0, "track", "HOW", "find its IPC objects by preload (default), scan or off" },
 	{ 0 },
 };
 
@@ -61,15 +59,12 @@ const struct cmd cmd_exec = {
 	.name = "exec",
 	.args = "[--] COMMAND [ARGUMENT...]",
 	.summary = "run one command, and leave nothing of it behind",
-	.help = "For CI jobs, entry points of containers and scripts: no configuration and no "
-		"daemon. "
-		"The command has this\n"
-		"terminal, these signals and these descriptors; its exit status is the result "
-		"(128 + N for signal N). When it\n"
-		"is over, whatever it has started ends too. Exits with 127 when the command is "
-		"not found, 126 when it cannot be\n"
-		"executed, 124 when it was ended by --timeout (137 when it took a KILL), 125 when "
-		"mpsup fails.",
+	.help = "For CI jobs, entry points of containers and scripts: no configuration and no\n"
+		"daemon. The command has this terminal, these signals and these descriptors;\n"
+		"its exit status is the result (128 + N for signal N). When it is over,\n"
+		"whatever it has started ends too. Exits with 127 when the command is not\n"
+		"found, 126 when it cannot be executed, 124 when it was ended by --timeout (137\n"
+		"when it took a KILL), 125 when mpsup fails.",
 	.flags = CMD_COMMAND,
 	.options = options,
 	.on_option = on_option,

@@ -6,6 +6,7 @@
 #include "mpsup/front.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -31,6 +32,7 @@
 #include "keeper/message.h"
 #include "proc/close.h"
 #include "proc/elf.h"
+#include "proc/find.h"
 #include "proc/shim.h"
 #include "proc/spawn.h"
 #include "proc/tag.h"
@@ -90,43 +92,6 @@ static void raise_nofile(struct front *f)
 	f->spawn.nofile = r.rlim_cur;
 	r.rlim_cur = r.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &r);
-}
-
-static bool can_execute(const char *path)
-{
-	struct stat st;
-
-	if (eaccess(path, X_OK) < 0)
-		return false;
-	if (stat(path, &st) == 0 && !S_ISDIR(st.st_mode))
-		return true;
-	errno = EACCES;
-	return false;
-}
-
-/* As execvp(3). 0, -EACCES where there is only what cannot be executed, or -ENOENT. */
-static int find_command(const char *name, char **ret)
-{
-	const char *path = getenv("PATH");
-	int r = -ENOENT;
-
-	if (strchr(name, '/') != NULL)
-		return (*ret = strdup(name)) != NULL ? 0 : -ENOMEM;
-	path = path != NULL ? path : "/bin:/usr/bin";
-	for (const char *at = path; at != NULL && *name != '\0';) {
-		size_t n = strcspn(at, ":");
-		AUTO_FREE char *candidate = NULL;
-
-		if (asprintf(&candidate, "%.*s%s%s", (int)n, at, n > 0 ? "/" : "", name) < 0)
-			return -ENOMEM;
-		if (can_execute(candidate)) {
-			*ret = TAKE_PTR(candidate);
-			return 0;
-		}
-		r = errno == EACCES ? -EACCES : r;
-		at = at[n] == ':' ? at + n + 1 : NULL;
-	}
-	return r;
 }
 
 /* A text that names no interpreter is the shell's. 0 or -ENOMEM. */
@@ -482,6 +447,30 @@ static int run(struct front *f)
 	return (int)(f->code == CLD_EXITED ? f->status : 128 + f->status);
 }
 
+/* ----------------------------------------------------------------------------------------------- beginning */
+
+void front_open_standard(void)
+{
+	int fd;
+
+	while ((fd = open("/dev/null", O_RDWR | O_CLOEXEC)) >= 0)
+		if (fd > STDERR_FILENO) {
+			close(fd);
+			return;
+		}
+}
+
+void front_show(const char *verb, char *const *argv)
+{
+	AUTO_BUF b = BUF_INIT;
+
+	buf_addf(&b, "mpsup: %s", verb);
+	for (size_t i = 0; argv[i] != NULL && b.len < 256; i++)
+		buf_addf(&b, " %s", argv[i]);
+	if (!b.failed)
+		title_put(b.p);
+}
+
 /* ------------------------------------------------------------------------------------------------- tracker */
 
 /* The command's environment: with the way to the tracker, and the shim where its loader can load it. */
@@ -565,10 +554,15 @@ int front_run(const struct front_options *options)
 	close_prepare();
 	take_signals(&f);
 	raise_nofile(&f);
-	r = find_command(options->argv[0], &path);
-	if (r < 0)
+	if (options->function != NULL) {
+		f.spawn.path = f.spawn.symbol = options->verb;
+		f.spawn.function = options->function;
+		f.spawn.method = MPS_METHOD_FORK;
+	} else if ((r = proc_find_command(options->argv[0], &path)) < 0) {
 		return complain(&f, r == -ENOENT ? EXEC_NOT_FOUND : EXEC_CANNOT, strerror(-r));
-	f.spawn.path = path;
+	} else {
+		f.spawn.path = path;
+	}
 	if (options->dir != NULL)
 		envp = make_environment(options, path, &f.has_shim);
 	if (envp != NULL)

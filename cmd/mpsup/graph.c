@@ -342,9 +342,8 @@ const struct cmd cmd_graph = {
 	.name = "graph",
 	.args = "",
 	.summary = "draw the programs and the pipes between them",
-	.help = "As the configuration has them, whether they run or not. --name--> is a stream, "
-		"==name==> packets,\n"
-		"<--name--> goes both ways; x4 are four processes.",
+	.help = "As the configuration has them, whether they run or not. --name--> is a stream,\n"
+		"==name==> packets, <--name--> goes both ways; x4 are four processes.",
 	.flags = CMD_CONFIG,
 	.options = options,
 	.on_option = on_option,

@@ -541,15 +541,14 @@ static int run(struct cmd_context *ctx)
 const struct cmd cmd_ipc = {
 	.name = "ipc",
 	.args = "[ACTION] [ARGUMENT...]",
-	.summary = "named semaphores, shared memory and queues: who has them, and what was left",
+	.summary = "named semaphores, memory and queues: whose they are, what was left",
 	.help = "ls        those of your programs; with --all everything of this machine\n"
-		"clean     unlink what supervisors that are no more have left; with --match also "
-		"what others have\n"
-		"          left, if nobody uses it\n"
+		"clean     unlink what supervisors that are no more have left; with --match\n"
+		"          also what others have left, if nobody uses it\n"
 		"unlink    by name or TYPE:NAME, if nobody uses it\n"
-		"register  from inside a program: this is to go with it (unregister: it is not). "
-		"TYPE is semaphore,\n"
-		"          shared_memory, sysv_sem, sysv_shm, sysv_msg, mqueue, file or folder",
+		"register  from inside a program: this is to go with it (unregister: it is\n"
+		"          not). TYPE is semaphore, shared_memory, sysv_sem, sysv_shm,\n"
+		"          sysv_msg, mqueue, file or folder",
 	.flags = CMD_JSON,
 	.options =
 		(const struct cmd_option[]){
@@ -557,7 +556,7 @@ const struct cmd cmd_ipc = {
 			{ 'n', "dry-run", NULL, "clean: only say what would be unlinked" },
 			{ 0, "older-than", "TIME", "clean: only what is older: 30s, 10m, 2h, 1d" },
 			{ 0, "match", "GLOB",
-			  "clean: also such names of whoever has made them, if nobody uses them" },
+			  "clean: also such names of others, if nobody uses them" },
 			{ 0 },
 		},
 	.on_option = on_option,

@@ -316,7 +316,7 @@ const struct cmd cmd_keys = {
 	.name = "keys",
 	.args = "[SECTION]",
 	.summary = "list the keys of the configuration",
-	.help = "For each key: type, default, whether a reload changes it live or by a restart, "
+	.help = "For each key: type, default, whether a reload changes it live or by a restart,\n"
 		"and what it means.",
 	.flags = CMD_JSON,
 	.options = own_options,

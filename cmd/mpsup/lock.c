@@ -54,7 +54,7 @@ static int run(struct cmd_context *ctx)
 			"install)");
 		return cmd_fail(EXIT_USAGE, &err);
 	}
-	command_open_standard();
+	front_open_standard();
 	r = claim_lock(&claim, ctx->argv[0], shared, timeout, on_wait, &err);
 	if (r < 0) {
 		err_prefix(&err, 0, "lock %s: ", ctx->argv[0]);

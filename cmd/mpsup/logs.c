@@ -41,7 +41,7 @@ static const struct cmd_option options[] = {
 	{ 'f', "follow", NULL, "go on with what is written from now on" },
 	{ 'n', "lines", "LINES", "the last so many of each (default: 10), or all" },
 	{ 0, "stderr", NULL, "standard error instead of standard output" },
-	{ 0, "since", "TIME", "only since then: 10m, 2h, 15:30, \"2026-11-21 15:30\", @EPOCH" },
+	{ 0, "since", "TIME", "since then: 10m, 2h, 15:30, \"2026-11-21 15:30\", @EPOCH" },
 	{ 0 },
 };
 
@@ -516,9 +516,9 @@ const struct cmd cmd_logs = {
 	.name = "logs",
 	.args = "[NAME...]",
 	.summary = "print what programs have written, and with -f what they write",
-	.help = "Without a NAME, of all programs. Reaches back into rotated files. Where there are "
-		"several, each line has\n"
-		"the program's name before it. With --since, and no -n, all lines since then.",
+	.help = "Without a NAME, of all programs. Reaches back into rotated files. Where there\n"
+		"are several, each line has the program's name before it. With --since, and no\n"
+		"-n, all lines since then.",
 	.flags = CMD_CONFIG | CMD_SOCKET | CMD_JSON,
 	.options = options,
 	.on_option = on_option,

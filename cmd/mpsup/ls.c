@@ -142,8 +142,8 @@ const struct cmd cmd_ls = {
 	.name = "ls",
 	.args = "",
 	.summary = "list the supervisors of this user",
-	.help = "One that does not answer is dead: the next start of its configuration cleans up "
-		"after it.",
+	.help = "One that does not answer is dead: the next start of its configuration cleans\n"
+		"up after it.",
 	.flags = CMD_JSON,
 	.run = run,
 };

@@ -104,8 +104,8 @@ const struct cmd cmd_pid = {
 	.name = "pid",
 	.args = "[NAME...|all]",
 	.summary = "print process numbers",
-	.help = "Without a name that of the keeper, which is the parent of all. A program that is "
-		"down has 0.",
+	.help = "Without a name that of the keeper, which is the parent of all. A program that\n"
+		"is down has 0.",
 	.flags = CMD_CONFIG | CMD_SOCKET | CMD_JSON,
 	.run = run,
 };

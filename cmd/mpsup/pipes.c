@@ -118,10 +118,9 @@ const struct cmd cmd_pipes = {
 	.name = "pipes",
 	.args = "",
 	.summary = "show the pipes between programs",
-	.help = "WAITING is what was written and is not read yet, of a duplex pipe each way. "
-		"STATE: "
-		"open; ended, there is no\n"
-		"producer any more; broken, no consumer; closed, neither.",
+	.help = "WAITING is what was written and is not read yet, of a duplex pipe each way.\n"
+		"STATE: open; ended, there is no producer any more; broken, no consumer;\n"
+		"closed, neither.",
 	.flags = CMD_CONFIG | CMD_SOCKET | CMD_JSON,
 	.run = run,
 };

@@ -31,10 +31,9 @@ const struct cmd cmd_run = {
 	.name = "run",
 	.args = "",
 	.summary = "run the programs in the foreground",
-	.help = "For containers and terminals: the supervisor stays in the foreground. The output "
-		"of the programs goes\n"
-		"to standard output and error, with their names, its log to standard error. "
-		"SIGTERM or SIGINT ends all.",
+	.help = "For containers and terminals: the supervisor stays in the foreground. The\n"
+		"output of the programs goes to standard output and error, with their names,\n"
+		"its log to standard error. SIGTERM or SIGINT ends all.",
 	.flags = CMD_CONFIG,
 	.run = run,
 };

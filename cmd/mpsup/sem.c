@@ -55,7 +55,7 @@ static int run(struct cmd_context *ctx)
 			"curl ...)");
 		return cmd_fail(EXIT_USAGE, &err);
 	}
-	command_open_standard();
+	front_open_standard();
 	r = claim_unit(&claim, ctx->argv[0], (uint32_t)units, timeout, on_wait, &err);
 	if (r < 0) {
 		err_prefix(&err, 0, "sem %s: ", ctx->argv[0]);

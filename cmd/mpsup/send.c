@@ -70,8 +70,8 @@ const struct cmd cmd_send = {
 	.name = "send",
 	.args = "NAME... TEXT",
 	.summary = "send a line of text to programs that have a channel",
-	.help = "They get MESSAGE=TEXT on MPSUP_CONTROL_FD, which control=self, group or all gives "
-		"them. See mpsup-worker(7).",
+	.help = "They get MESSAGE=TEXT on MPSUP_CONTROL_FD, which control=self, group or all\n"
+		"gives them. See mpsup-worker(7).",
 	.flags = CMD_CONFIG | CMD_SOCKET | CMD_JSON,
 	.options = options,
 	.on_option = on_option,

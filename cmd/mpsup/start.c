@@ -3,6 +3,8 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "base/cleanup.h"
 #include "mpsup/change.h"
@@ -13,6 +15,26 @@
 #include "mpsup/terminal.h"
 #include "mpsup/verbs.h"
 #include "sup/client.h"
+
+static bool is_same_path(const char *a, const char *b)
+{
+	AUTO_FREE char *real_a = realpath(a, NULL), *real_b = realpath(b, NULL);
+
+	return strcmp(real_a != NULL ? real_a : a, real_b != NULL ? real_b : b) == 0;
+}
+
+/* Two files may give their supervisors one name. */
+static void tell_other_config(const struct cmd_context *ctx, json_t *info)
+{
+	const char *theirs = json_string_value(json_object_get(info, "config"));
+	AUTO_FREE char *ours = NULL;
+	struct err err = ERR_INIT;
+
+	if (ctx->socket == NULL && theirs != NULL && cmd_config_path(ctx, &ours, &err) == 0 &&
+	    !is_same_path(ours, theirs))
+		fprintf(stderr, "mpsup: the supervisor of this name is that of %s, not of %s\n",
+			theirs, ours);
+}
 
 /*
  * Connects to a supervisor that answers: one that was just killed may still have its socket open when it is no process
@@ -27,6 +49,8 @@ static int open_living(struct cmd_context *ctx, struct client **ret_client, stru
 	if (r < 0)
 		return r == -ENOENT ? -EINVAL : r;
 	r = connect_ask(path, 0, "info", NULL, ret_client, &info, err);
+	if (r == 0)
+		tell_other_config(ctx, info);
 	json_decref(info);
 	return r;
 }
@@ -101,13 +125,11 @@ const struct cmd cmd_start = {
 	.name = "start",
 	.args = "[NAME...]",
 	.summary = "start programs, and the supervisor if there is none",
-	.help = "Waits until each program runs or has failed. Without a NAME it starts the "
-		"supervisor with the\n"
-		"programs that have autostart, or, where one is running, all programs that are "
-		"down.\n"
-		"A NAME is a program, GROUP:PROGRAM, GROUP:* or all. Of several starts at once one "
-		"starts "
-		"the supervisor,\nthe others wait for it, at most 10 s.",
+	.help = "Waits until each program runs or has failed. Without a NAME it starts the\n"
+		"supervisor with the programs that have autostart, or, where one is running,\n"
+		"all programs that are down. A NAME is a program, GROUP:PROGRAM, GROUP:* or\n"
+		"all. Of several starts at once one starts the supervisor, the others wait for\n"
+		"it, at most 10 s.",
 	.flags = CMD_CONFIG | CMD_SOCKET | CMD_JSON,
 	.options = change_options,
 	.on_option = change_on_option,

@@ -181,11 +181,9 @@ const struct cmd cmd_status = {
 	.name = "status",
 	.args = "[NAME...]",
 	.summary = "show what the programs do",
-	.help = "A NAME that means one process shows all about it: its process tree, the end of "
-		"its log, past runs.\n"
-		"Exit code 0: all is well, 3: something is STOPPED, EXITED, FATAL or UNKNOWN, 4: "
-		"an unknown name, or no\n"
-		"supervisor.",
+	.help = "A NAME that means one process shows all about it: its process tree, the end of\n"
+		"its log, past runs. Exit code 0: all is well, 3: something is STOPPED, EXITED,\n"
+		"FATAL or UNKNOWN, 4: an unknown name, or no supervisor.",
 	.flags = CMD_CONFIG | CMD_SOCKET | CMD_JSON,
 	.options = options,
 	.on_option = on_option,

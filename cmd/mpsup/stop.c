@@ -56,9 +56,8 @@ const struct cmd cmd_stop = {
 	.name = "stop",
 	.args = "[NAME...]",
 	.summary = "stop programs; without a name all of them and the supervisor",
-	.help = "Waits until each program has ended with all that it started. 'mpsup stop all' "
-		"leaves the supervisor\n"
-		"running.",
+	.help = "Waits until each program has ended with all that it started. 'mpsup stop all'\n"
+		"leaves the supervisor running.",
 	.flags = CMD_CONFIG | CMD_SOCKET | CMD_JSON,
 	.options = change_options,
 	.on_option = change_on_option,

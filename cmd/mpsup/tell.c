@@ -38,12 +38,10 @@ static int run(struct cmd_context *ctx)
 const struct cmd cmd_tell = {
 	.name = "tell",
 	.args = "VARIABLE=VALUE...",
-	.summary =
-		"from inside a program: tell the supervisor that it is ready, or what to restart",
-	.help = "READY=1, STATUS=TEXT, WATCHDOG=1 and others as of sd_notify(3); START=, STOP=, "
-		"RESTART= and KILL=NAME,\n"
-		"where control= of the program allows it. NAME 1 is the program itself. Exits 0 "
-		"when it has been read,\n"
-		"whether it could be done or not: the log tells that. See mpsup-worker(7).",
+	.summary = "inside a program: say that it is ready, or what to restart",
+	.help = "READY=1, STATUS=TEXT, WATCHDOG=1 and others as of sd_notify(3); START=, STOP=,\n"
+		"RESTART= and KILL=NAME, where control= of the program allows it. NAME 1 is the\n"
+		"program itself. Exits 0 when it has been read, whether it could be done or\n"
+		"not: the log tells that. See mpsup-worker(7).",
 	.run = run,
 };

@@ -29,10 +29,9 @@
 #define LOST_MAX 2     /* refreshes in a row without a supervisor, where nobody could press q */
 
 static const struct cmd_option options[] = {
-	{ 'S', "sort", "KEY", "by cpu (default), memory, name, state, pid, uptime or restarts" },
+	{ 'S', "sort", "KEY", "cpu, memory, name, state, pid, uptime or restarts" },
 	{ 'd', "delay", "SECONDS", "from one refresh to the next (default: 2)" },
-	{ 'n', "count", "COUNT",
-	  "refreshes, then end (default: no end; 1 where the output is no terminal)" },
+	{ 'n', "count", "COUNT", "so many refreshes (default: no end; no terminal: 1)" },
 	{ 0 },
 };
 
@@ -497,9 +496,9 @@ const struct cmd cmd_top = {
 	.name = "top",
 	.args = "[NAME...]",
 	.summary = "show what the programs do, again and again",
-	.help = "Keys: q ends it, c m n s p u r sort by CPU, MEM, NAME, STATE, PID, UPTIME and "
-		"restarts, again the\n"
-		"other way round; arrows, page up and down, home and end scroll; space refreshes.",
+	.help = "Sorted by CPU, if nothing else is said. Keys: q ends it, c m n s p u r sort by\n"
+		"CPU, MEM, NAME, STATE, PID, UPTIME and restarts, again the other way round;\n"
+		"arrows, page up and down, home and end scroll; space refreshes.",
 	.flags = CMD_CONFIG | CMD_SOCKET | CMD_JSON,
 	.options = options,
 	.on_option = on_option,

@@ -88,8 +88,8 @@ const struct cmd cmd_upgrade = {
 	.name = "upgrade",
 	.args = "",
 	.summary = "replace the supervisor by the mpsup that is now installed",
-	.help = "The programs go on and notice nothing. A new one that does not come up leaves the "
-		"old one in charge.",
+	.help = "The programs go on and notice nothing. A new one that does not come up leaves\n"
+		"the old one in charge.",
 	.flags = CMD_CONFIG | CMD_SOCKET | CMD_JSON,
 	.run = run,
 };

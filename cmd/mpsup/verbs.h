@@ -10,6 +10,7 @@ extern const struct cmd cmd_run;
 extern const struct cmd cmd_exec;
 extern const struct cmd cmd_lock;
 extern const struct cmd cmd_sem;
+extern const struct cmd cmd_map;
 extern const struct cmd cmd_start;
 extern const struct cmd cmd_stop;
 extern const struct cmd cmd_restart;

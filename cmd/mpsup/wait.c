@@ -25,7 +25,7 @@ static int64_t timeout_ns = -1; /* none */
 static bool any;
 
 static const struct cmd_option options[] = {
-	{ 0, "for", "STATE", "running (default), exited, stopped, fatal, ..., down or settled" },
+	{ 0, "for", "STATE", "running (default), exited, stopped ... down or settled" },
 	{ 0, "any", NULL, "wait for any of them, not for all" },
 	{ 0, "timeout", "SECONDS", "give up after this time; 0 = only look" },
 	{ 0 },
@@ -292,11 +292,9 @@ const struct cmd cmd_wait = {
 	.name = "wait",
 	.args = "NAME...",
 	.summary = "wait until programs are RUNNING, or in another state",
-	.help = "STATE is a state's name, or several with commas; 'down' is STOPPED, EXITED, FATAL "
-		"and UNKNOWN, and\n"
-		"'settled' these and RUNNING. Exit code 0: all are there, 7: one cannot get there "
-		"any more, 124: not in\n"
-		"time.",
+	.help = "STATE is a state's name, or several with commas; 'down' is STOPPED, EXITED,\n"
+		"FATAL and UNKNOWN, and 'settled' these and RUNNING. Exit code 0: all are\n"
+		"there, 7: one cannot get there any more, 124: not in time.",
 	.flags = CMD_CONFIG | CMD_SOCKET | CMD_JSON,
 	.options = options,
 	.on_option = on_option,

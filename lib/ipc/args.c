@@ -134,6 +134,36 @@ int mps_args_add_fd(struct mps_args *args, int fd)
 	return args_add_fd(args, ARG_FD, fd);
 }
 
+static int append(struct mps_args *to, const struct arg *a)
+{
+	int r;
+
+	if (a->kind < ARG_INT)
+		return add_copy(to, a->kind, a->p, a->n);
+	if (a->kind == ARG_INT)
+		return mps_args_add_int(to, a->value);
+	r = args_add_fd(to, a->kind, a->fd);
+	if (r >= 0 && a->n > 0) {
+		char *copy = malloc(a->n);
+
+		if (copy == NULL)
+			return -ENOMEM;
+		memcpy(copy, a->p, a->n);
+		to->items[r].p = copy;
+		to->items[r].n = a->n;
+	}
+	return r;
+}
+
+int args_append(struct mps_args *to, const struct mps_args *from)
+{
+	int r = 0;
+
+	for (size_t i = 0; from != NULL && r >= 0 && i < from->n; i++)
+		r = append(to, &from->items[i]);
+	return r < 0 ? r : 0;
+}
+
 /* ------------------------------------------------------------------------------------------------- reading */
 
 size_t mps_args_count(const struct mps_args *args)
@@ -184,6 +214,11 @@ int mps_args_take_fd(struct mps_args *args, size_t i)
 	if (a != NULL)
 		a->fd = -1;
 	return fd;
+}
+
+int mps_args_reply(struct mps_args *args, const void *p, size_t n)
+{
+	return args->reply != NULL ? args->reply(args, p, n) : -EOPNOTSUPP;
 }
 
 size_t args_fds(const struct mps_args *args, int *fds, size_t max)

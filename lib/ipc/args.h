@@ -36,12 +36,16 @@ struct mps_args {
 	struct arg *items;
 	size_t n, cap;
 	bool is_read; /* the bytes lie in memory that stays */
+	/* Of a task: where its result goes. */
+	int (*reply)(struct mps_args *args, const void *p, size_t n);
 };
 
 /* NULL where the place has none of that kind. */
 struct arg *args_at(const struct mps_args *args, size_t i, enum arg_kind kind);
 /* An item with a copy of that descriptor. Its index or -errno. */
 int args_add_fd(struct mps_args *args, enum arg_kind kind, int fd);
+/* Copies of all items, behind those that are there. 0 or -errno. */
+int args_append(struct mps_args *to, const struct mps_args *from);
 /* Closes what was made of the descriptors of an item. */
 void args_close_object(struct arg *a);
 

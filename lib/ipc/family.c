@@ -19,6 +19,7 @@ static struct {
 	uint32_t counter;
 	bool ends_at_exit; /* a copy ends without the handlers of its original: it needs its own */
 	const char *identity;
+	void (*before_end)(void);
 } family = { .lock = PTHREAD_MUTEX_INITIALIZER, .identity = "" };
 
 /* Of the thread that forks, where no function is needed to find it. */
@@ -56,6 +57,13 @@ void family_forks(bool is_so)
 static void set_up(void)
 {
 	pthread_atfork(NULL, NULL, on_fork);
+}
+
+void family_before_end(void (*function)(void))
+{
+	family_lock();
+	family.before_end = function;
+	family_unlock();
 }
 
 void family_set_identity(const char *identity)
@@ -181,8 +189,14 @@ void family_end(void)
 {
 	const struct mps_time never = { INT64_MAX };
 	int64_t began = mps_now().ns;
+	void (*before_end)(void);
 	struct mps_process *p;
 
+	family_lock();
+	before_end = family.before_end;
+	family_unlock();
+	if (before_end != NULL)
+		before_end();
 	ask_daemons();
 	while ((p = next_alive(true)) != NULL)
 		process_end(p, (struct mps_time){ began + p->grace }, never);

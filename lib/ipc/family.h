@@ -59,6 +59,8 @@ bool family_reap(struct mps_process *p);
 void family_reap_all(void);
 /* As exit(3) does: daemons are terminated, the others waited for. */
 void family_end(void);
+/* What is called before that, so that nobody goes on starting children. One function. */
+void family_before_end(void (*function)(void));
 /* Who we are to our children; "" = the first. */
 /* They stay: nothing is copied. */
 void family_set_identity(const char *identity);

@@ -81,6 +81,11 @@ int futex_or_wake(_Atomic uint32_t *w, unsigned bits, uint32_t n)
 	return wake_op(w, FUTEX_OP_OR, bits, n);
 }
 
+int futex_clear_wake(_Atomic uint32_t *w, unsigned bits, uint32_t n)
+{
+	return wake_op(w, FUTEX_OP_ANDN, bits, n);
+}
+
 static int wait_slice(const struct futex_seen *words, size_t n, struct mps_time until)
 {
 	int64_t slice = mps_now().ns + FUTEX_SLICE_NS;

@@ -26,14 +26,15 @@ struct mps_time until_of(int64_t timeout);
 
 /* Sleeps while *w is `seen`: 0 (look again: it may still be), -ETIMEDOUT. */
 int futex_wait(const _Atomic uint32_t *w, uint32_t seen, struct mps_time until);
-/* Wakes up to n, UINT32_MAX = all: how many. Async-signal-safe as the next two. */
+/* Wakes up to n, UINT32_MAX = all: how many. Async-signal-safe as the next three. */
 int futex_wake(_Atomic uint32_t *w, uint32_t n);
 /*
- * *w += add (-2048 to 2047), or *w |= bits (0 to 2047), and the wake-up of up to n who sleep on it, in one system call: who is
+ * *w += add (-2048 to 2047), *w |= bits or *w &= ~bits (0 to 2047), and the wake-up of up to n who sleep on it, in one system call: who is
  * killed has done both or nothing (FUTEX_WAKE_OP). In a rare case one more is woken.
  */
 int futex_add_wake(_Atomic uint32_t *w, int add, uint32_t n);
 int futex_or_wake(_Atomic uint32_t *w, unsigned bits, uint32_t n);
+int futex_clear_wake(_Atomic uint32_t *w, unsigned bits, uint32_t n);
 
 /*
  * Sleeps while all words are as they were seen. FUTEX_WAITV, Linux 5.16; without it on the first word alone, and the

@@ -166,6 +166,7 @@ void scan_found(struct keeper *k, const struct sender *maker, enum track_type ty
 		track_drop(t);
 		return;
 	}
+	r->found = true;
 	r->identity = identity_of(st);
 	track_journal_add(&t->journal, r);
 }

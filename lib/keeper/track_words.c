@@ -209,6 +209,13 @@ static bool stands(struct tracker *t, struct track_record *r)
 	return stands;
 }
 
+/* It was found before he was heard, who is about to have made it. */
+static bool is_found(const struct sender *s, const struct track_record *r)
+{
+	return r->found && holding_of(r) == s->holding &&
+	       r->identity.born_ns >= s->sent_ns - MPS_COARSE_LAG_NS;
+}
+
 /* What is on record and stands stays as it is: who fails says so, and who does not is there when it goes. */
 static void on_attempt(struct keeper *k, const struct sender *s, const struct track_word *w)
 {
@@ -220,7 +227,7 @@ static void on_attempt(struct keeper *k, const struct sender *s, const struct tr
 		leak_forget(t, r);
 	if (r == NULL)
 		begin_record(t, s, w);
-	else if (add(t, s, w->type, w->name, w->name_length, r) == NULL)
+	else if (!is_found(s, r) && add(t, s, w->type, w->name, w->name_length, r) == NULL)
 		track_drop(t);
 }
 

@@ -41,9 +41,14 @@ void mps_child_fail(int error_fd, enum mps_step step, int error, const char *tex
 		raw1(SYS_exit_group, 127);
 }
 
-static void fail(int error_fd, enum mps_step step, long error) __attribute__((noreturn));
-static void fail(int error_fd, enum mps_step step, long error)
+static void fail(const struct mps_spawn *s, int error_fd, enum mps_step step, long error)
+	__attribute__((noreturn));
+static void fail(const struct mps_spawn *s, int error_fd, enum mps_step step, long error)
 {
+	if (s->failure != NULL) {
+		s->failure->step = (int32_t)step;
+		s->failure->error = (int32_t)-error;
+	}
 	mps_child_fail(error_fd, step, (int)-error, NULL);
 }
 
@@ -306,9 +311,9 @@ void mps_child_run(const struct mps_spawn *s, const struct mps_birth *birth)
 	if (birth->announces)
 		announce(error_fd);
 	if (r < 0)
-		fail(error_fd, step, r);
+		fail(s, error_fd, step, r);
 	if (s->cwd != NULL && (r = raw1(SYS_chdir, RAW(s->cwd))) < 0)
-		fail(error_fd, MPS_STEP_CHDIR, r);
+		fail(s, error_fd, MPS_STEP_CHDIR, r);
 	if (s->umask >= 0)
 		raw1(SYS_umask, s->umask);
 	ignore_signals(s->ignored);
@@ -317,5 +322,5 @@ void mps_child_run(const struct mps_spawn *s, const struct mps_birth *birth)
 		call_entry(s, error_fd);
 	r = s->symbol != NULL ? exec_host(s, error_fd)
 			      : raw3(SYS_execve, RAW(s->path), RAW(s->argv), RAW(s->envp));
-	fail(error_fd, MPS_STEP_EXEC, r);
+	fail(s, error_fd, MPS_STEP_EXEC, r);
 }

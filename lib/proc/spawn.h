@@ -47,6 +47,8 @@ enum mps_spawn_method {
 	MPS_METHOD_FORKSERVER, /* a copy of a process that has loaded what is needed */
 };
 
+struct mps_failure;
+
 struct mps_spawn {
 	/* What is executed: absolute, or relative to the starter's directory. With `symbol`: a shared object. */
 	const char *path;
@@ -85,6 +87,11 @@ struct mps_spawn {
 	int pdeathsig; /* signal when the starting thread dies, 0 = none; prctl(2) PR_SET_PDEATHSIG */
 	uint64_t tag; /* mark of lineage, 0 = none; see tag.h */
 	bool cannot_fail; /* once it is forked: so nobody tells and nobody listens, there is no exec_fd */
+	/*
+	 * With cannot_fail, which then means: no exec_fd. Where it tells why it ends all the same, once it has ended. Zeroed
+	 * by the starter, in memory that the two share (MAP_SHARED).
+	 */
+	struct mps_failure *failure;
 	bool signals_are_default; /* the starter promises that it ignores and catches nothing: 64 system calls less */
 };
 

@@ -19,6 +19,9 @@
 #include "proc/tree.h"
 #include "track/look.h"
 
+/* From what was said to the object, or to the word that there is none. */
+#define ATTEMPT_NS (5 * MPS_NS_PER_S)
+
 #define MQUEUE_MAGIC 0x19800202 /* ipc/mqueue.c */
 
 static int look(enum track_type type, const char *name, struct look *ret)
@@ -121,12 +124,16 @@ bool object_stands(struct track_record *record)
 
 bool object_succeeds(struct track_record *record, const struct track_identity *was)
 {
-	struct track_identity now;
+	AUTO_LOOK now = LOOK_INIT;
+	int64_t end = record->told_ns + ATTEMPT_NS;
 
-	if (is_set(was) && object_identify(record->type, record->name, &now) &&
-	    now.ino == was->ino && now.born_ns == was->born_ns)
+	if (look(record->type, record->name, &now) < 0)
+		return mps_wall().ns <= end;
+	if (!may_be(record, &now) || now.not_before_ns > end ||
+	    (is_set(was) && now.identity.ino == was->ino && now.identity.born_ns == was->born_ns))
 		return false;
-	return object_begin(record);
+	record->identity = now.identity;
+	return true;
 }
 
 bool object_has_creator(const struct track_record *record)

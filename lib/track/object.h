@@ -42,8 +42,9 @@ bool object_begin(struct track_record *record);
 bool object_stands(struct track_record *record);
 
 /*
- * For an attempt that has taken the place of a record, which was of `was` (all 0: of nothing). False: it can only fail, since
- * that is still there, or what was there before it.
+ * For an attempt that has taken the place of a record, which was of `was` (all 0: of nothing). False: it has failed or will,
+ * since that is still there, or what was there before it, or nothing has come of it for long: so it is not said of what
+ * somebody makes later.
  */
 bool object_succeeds(struct track_record *record, const struct track_identity *was);
 

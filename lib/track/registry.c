@@ -256,7 +256,7 @@ static struct track_record *set_up(struct track_record *record, struct track_own
 	record->creator = *creator;
 	record->identity = (struct track_identity){ 0 };
 	record->told_ns = mps_wall().ns;
-	record->used = record->attempt = false;
+	record->used = record->attempt = record->found = false;
 	return record;
 }
 

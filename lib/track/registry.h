@@ -25,6 +25,7 @@ struct track_record {
 	bool used : 1;	  /* when its owner had ended somebody else still used it */
 	bool attempt : 1; /* .. to make it, of which nobody has said that it has failed */
 	bool waits : 1;	  /* .. while another record stands for that name: track_wait() */
+	bool found : 1;	  /* nobody has told of it */
 	char name[];	  /* NUL-terminated */
 };
 

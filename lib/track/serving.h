@@ -58,7 +58,7 @@ struct serve {
 	int64_t took; /* since there was nothing to be asked */
 	bool rest_due, journal_more;
 	struct object_walk walk; /* one that is being unlinked */
-	char *text;		   /* TRACK_MSG_MAX */
+	char *text;		 /* TRACK_MSG_MAX */
 };
 
 /* ------------------------------------------------------------------------------------------------------ serve.c */

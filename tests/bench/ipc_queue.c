@@ -1,6 +1,6 @@
 /*
  * What a queue costs, beside the bare thing that does no more than it must: a ring for one producer and one consumer with
- * a futex at each end, two futex words, a slab that is used again and again. All contenders have their turns one after
+ * a futex at each end, two futex words, two slabs that are used again and again. All contenders have their turns one after
  * the other, so that whatever else the machine does hits them alike; the medians are shown, and the ratio to the bare one.
  * ipc_queue [-r ROUNDS] [-p PART] [-o NAME]: PART of the items that a row has; only rows with NAME in theirs
  */
@@ -127,9 +127,17 @@ static void bare_get(struct bare *b, void *p, size_t n, uint32_t slots)
 	advance(&b->head);
 }
 
+static void word_get(struct bare *b)
+{
+	while (atomic_load_explicit(&b->tail.n, memory_order_acquire) == b->got_seen)
+		await_other(&b->tail, b->got_seen);
+	b->got_seen++;
+}
+
 /* ---------------------------------------------------------------------------------------------- the contenders */
 
-enum kind { QUEUE, BARE };
+/* WORDS: two futex words that go up in turn, and nothing else. Of round trips alone. */
+enum kind { QUEUE, BARE, WORDS, N_KINDS };
 
 struct turn {
 	enum kind kind;
@@ -157,6 +165,8 @@ static void put(const struct turn *t, const void *p)
 {
 	if (t->kind == QUEUE)
 		must(mps_queue_put(t->q, p, t->item, MPS_FOREVER), "put");
+	else if (t->kind == WORDS)
+		advance(&t->bare->tail);
 	else
 		bare_put(t->bare, p, t->item, t->slots);
 }
@@ -167,6 +177,8 @@ static void get(const struct turn *t, void *p)
 
 	if (t->kind == QUEUE)
 		must(mps_queue_get(t->q, p, t->item, &n, MPS_FOREVER), "get");
+	else if (t->kind == WORDS)
+		word_get(t->bare);
 	else
 		bare_get(t->bare, p, t->item, t->slots);
 }
@@ -293,31 +305,38 @@ static const struct row {
 	{ "round trip, one core", 1, 1, 8, 20000, 910, true, { 0, 0 }, true, false },
 };
 
+static bool takes_part(const struct row *row, enum kind k)
+{
+	return k == QUEUE || (row->bare && (k == BARE || row->ping));
+}
+
 /* The medians, and the best ones, which other programs on the machine have disturbed the least. */
-static void show(const struct row *row, struct samples s[2])
+static void show(const struct row *row, struct samples s[N_KINDS])
 {
 	double best = row->ping ? 0 : 1;
 
 	printf("%-22s %-4s queue %7.3f best %7.3f", row->name, row->ping ? "us" : "M/s",
 	       samples_quantile(&s[QUEUE], 0.5), samples_quantile(&s[QUEUE], best));
-	if (row->bare)
-		printf("  bare %7.3f best %7.3f  ratio %5.2f best %5.2f",
-		       samples_quantile(&s[BARE], 0.5), samples_quantile(&s[BARE], best),
-		       samples_quantile(&s[QUEUE], 0.5) / samples_quantile(&s[BARE], 0.5),
-		       samples_quantile(&s[QUEUE], best) / samples_quantile(&s[BARE], best));
+	for (int k = BARE; k < N_KINDS; k++)
+		if (takes_part(row, k))
+			printf("  %s %7.3f best %7.3f  ratio %5.2f best %5.2f",
+			       k == BARE ? "bare" : "words", samples_quantile(&s[k], 0.5),
+			       samples_quantile(&s[k], best),
+			       samples_quantile(&s[QUEUE], 0.5) / samples_quantile(&s[k], 0.5),
+			       samples_quantile(&s[QUEUE], best) / samples_quantile(&s[k], best));
 	printf("\n");
 	fflush(stdout);
 }
 
 static void run_row(const struct row *row, int rounds, double share_of)
 {
-	struct samples s[2] = { 0 };
+	struct samples s[N_KINDS] = { 0 };
 	size_t total = (size_t)((double)row->total * share_of);
 
 	spins = row->spins;
 	total -= total % (row->producers * row->consumers);
-	for (int k = 0; k < 2 * rounds; k++) {
-		struct turn t = { .kind = k % 2,
+	for (int k = 0; k < N_KINDS * rounds; k++) {
+		struct turn t = { .kind = k % N_KINDS,
 				  .producers = row->producers,
 				  .consumers = row->consumers,
 				  .item = row->item,
@@ -326,9 +345,9 @@ static void run_row(const struct row *row, int rounds, double share_of)
 		size_t bytes = sizeof(struct bare) + (row->item + 8) * (row->slots + 1);
 		double seconds;
 
-		if (t.kind == BARE && !row->bare)
+		if (!takes_part(row, t.kind))
 			continue;
-		if (t.kind == BARE) {
+		if (t.kind != QUEUE) {
 			t.bare = share(bytes);
 			t.bare_back = share(bytes);
 		} else {
@@ -340,7 +359,7 @@ static void run_row(const struct row *row, int rounds, double share_of)
 					       row->consumers, row->cpus);
 		samples_add(&s[t.kind], row->ping ? seconds / (double)total * 1e6
 						  : (double)total / seconds / 1e6);
-		if (t.kind == BARE) {
+		if (t.kind != QUEUE) {
 			munmap(t.bare, bytes);
 			munmap(t.bare_back, bytes);
 		} else {
@@ -349,8 +368,8 @@ static void run_row(const struct row *row, int rounds, double share_of)
 		}
 	}
 	show(row, s);
-	samples_free(&s[0]);
-	samples_free(&s[1]);
+	for (int k = 0; k < N_KINDS; k++)
+		samples_free(&s[k]);
 }
 
 int main(int argc, char **argv)

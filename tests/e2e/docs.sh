@@ -93,6 +93,13 @@ if command -v mandoc >/dev/null; then
   done
 fi
 
+say "the help fits a terminal of 80 columns"
+for verb in "" $("$MPSUP" help | sed -n '/^verbs:/,/^$/s/^  \([a-z]*\) .*/\1/p'); do
+  expect 0 "$MPSUP" ${verb:+"$verb"} --help
+  [ -s "$T/out" ] || fail "there is no help for '$verb'"
+  ! grep '.\{80\}' "$T/out" || fail "a line of mpsup $verb --help is longer"
+done
+
 say "every verb is in the README, and what it links to is there"
 while read -r verb; do
   contains "$here/README.md" "\`(mpsup )?${verb}[^a-z]" || fail "$verb is not in README.md"

@@ -120,3 +120,11 @@ expect 0 "$T/bin/counters" 4 1000
 [ "$(cat "$T/out")" = "3501 twice, 1 killed" ] || fail "counters: $(cat "$T/out")"
 expect 0 "$T/bin/preload" 3
 [ "$(xargs <"$T/out")" = "made process-1: it is there process-2: it is there process-3: it is there" ] || fail "preload: $(cat "$T/out")"
+
+say "what README shows of libmpsup"
+# shellcheck disable=SC2016 # the marks of Markdown
+sed -n '/^```c$/,/^```$/{/^```/!p}' "$here/README.md" >"$T/readme.c"
+expect 0 "${CC:-cc}" -std=gnu11 -Wall -Wextra -Werror -O2 -I"$here/lib" ${SAN:+-fsanitize="$SAN"} -o "$T/bin/readme" \
+  "$T/readme.c" -L"$B" -Wl,-rpath,"$B" -lmpsup
+expect 0 "$T/bin/readme"
+[ "$(cat "$T/out")" = 'done' ] || fail "it prints $(cat "$T/out")"

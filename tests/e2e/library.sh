@@ -35,6 +35,24 @@ comm -23 "$T/said" "$T/names" | grep -vE '^mps_[a-z]+_$|^MPS_[A-Z_]+_$' >"$T/unk
 grep -E '^MPS_' "$T/names" | comm -23 - "$T/said" >"$T/untold"
 [ ! -s "$T/untold" ] || fail "in mpsup.h, but in no manual page: $(tr '\n' ' ' <"$T/untold")"
 
+say "each name of Python's multiprocessing is in mpsup(7)"
+if command -v python3 >/dev/null; then
+  python3 - "$here/man/mpsup.7" >"$T/out" 2>"$T/err" <<'PY' || fail "python3"
+import re, sys
+import multiprocessing as mp
+from multiprocessing import connection, queues, shared_memory, sharedctypes, synchronize
+page = open(sys.argv[1]).read().split("FROM PYTHON")[1]
+names = {n for m in (mp, connection, shared_memory, sharedctypes) for n in m.__all__}
+for c in (mp.Process, connection.Connection, connection.Listener, queues.JoinableQueue, queues.SimpleQueue, synchronize.Lock,
+          synchronize.Semaphore, synchronize.Condition, synchronize.Event, synchronize.Barrier,
+          shared_memory.SharedMemory, sharedctypes.Synchronized):
+    names |= {n for n in dir(c) if n[0] != "_"}
+assert len(names) > 80
+print(*(n for n in sorted(names) if not re.search(rf"\b{n}\b", page)))
+PY
+  [ -z "$(xargs <"$T/out")" ] || fail "not in mpsup(7): $(cat "$T/out")"
+fi
+
 say "installed, programs build with what pkg-config says, and run"
 command -v pkg-config >/dev/null || exit 0
 [ -z "${SAN:-}" ] || exit 0 # a program without sanitizers cannot load it

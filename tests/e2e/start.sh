@@ -40,6 +40,11 @@ sed "s,logfile=.*,logfile=$T/other.log," "$CONF" >"$T/other.conf"
 expect 1 "$MPSUP" run -c "$T/other.conf"
 contains "$T/err" "already running.*$ID.*pid $keeper" || fail "it says '$(cat "$T/err")'"
 
+mps_expect 0 start
+[ ! -s "$T/err" ] || fail "of its own file it says '$(cat "$T/err")'"
+expect 0 "$MPSUP" start -c "$T/other.conf"
+contains "$T/err" "is that of $CONF, not of $T/other.conf$" || fail "it says '$(cat "$T/err")'"
+
 say "a name that is no UTF-8 is an unknown name, not none"
 for verb in status:4 stop:1 start:1 restart:1 pid:1; do
   mps_expect "${verb#*:}" "${verb%:*}" $'a\xff'

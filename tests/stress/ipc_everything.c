@@ -6,56 +6,35 @@
  * STRESS_KILLS=60 (three a round), STRESS_SEED.
  */
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <mqueue.h>
 #include <poll.h>
 #include <semaphore.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/ipc.h>
 #include <sys/msg.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/sem.h>
 #include <sys/shm.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
+#include "../find_host.h"
 #include "base/cleanup.h"
 #include "base/mtime.h"
 #include "base/runtime.h"
 #include "mpsup.h"
 #include "proc/pidfd.h"
 #include "proc/tree.h"
+#include "stress.h"
 #include "track/sweep.h"
 
 enum { PATIENCE_S = 60, WORKERS = 3, LARGE = 1 << 20, PROGRESS_FD = 3, MOMENTS = 400 };
 
-static uint64_t seed;
-
-static _Noreturn void die(const char *what, int error)
-{
-	fprintf(stderr, "ipc_everything: %s: %s\n", what, strerror(error < 0 ? -error : error));
-	exit(1);
-}
-
 static void must(const char *what, int r)
 {
 	if (r < 0)
-		die(what, r);
-}
-
-static uint64_t draw(uint64_t below)
-{
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	seed ^= seed << 17;
-	return seed % below;
+		fail("%s: %s", what, strerror(-r));
 }
 
 /* -------------------------------------------------------------------------------------------------- the objects */
@@ -85,11 +64,11 @@ struct all {
 
 static void use_locks(struct shared *s)
 {
-	int64_t moment = (int64_t)draw(2) * MPS_MILLISECOND;
+	int64_t moment = (int64_t)dice(2) * MPS_MILLISECOND;
 
 	if (mps_lock_acquire(&s->lock, PATIENCE_S * MPS_SECOND) < 0)
-		die("lock", ETIMEDOUT);
-	if (draw(4) == 0)
+		fail("the lock is not to be had");
+	if (dice(4) == 0)
 		mps_condition_wait(&s->condition, &s->lock, moment);
 	mps_condition_notify(&s->condition, 1);
 	must("release", mps_lock_release(&s->lock));
@@ -102,7 +81,7 @@ static void use_locks(struct shared *s)
 		mps_semaphore_release(&s->semaphore, 1);
 	if (mps_barrier_wait(&s->barrier, moment) < 0)
 		mps_barrier_reset(&s->barrier);
-	draw(2) ? mps_event_set(&s->event) : mps_event_clear(&s->event);
+	dice(2) ? mps_event_set(&s->event) : mps_event_clear(&s->event);
 	mps_event_wait(&s->event, moment);
 }
 
@@ -113,17 +92,17 @@ static void use_memory(struct all *a)
 	uint64_t block;
 	int r;
 
-	mps_array_add(a->array, draw(10), 1, NULL);
+	mps_array_add(a->array, dice(10), 1, NULL);
 	mps_value_set_double(a->value, 1.5);
-	if (mps_arena_alloc(a->arena, draw(4096) + 1, &block) == 0) {
-		if (draw(8) == 0)
+	if (mps_arena_alloc(a->arena, dice(4096) + 1, &block) == 0) {
+		if (dice(8) == 0)
 			mps_arena_keep(a->arena, block);
-		else if (draw(2))
+		else if (dice(2))
 			mps_arena_free(a->arena, block);
 	} else {
 		mps_arena_sweep(a->arena);
 	}
-	snprintf(name, sizeof(name), "/%s-%d-%d", a->mark, (int)getpid(), (int)draw(4));
+	snprintf(name, sizeof(name), "/%s-%d-%d", a->mark, (int)getpid(), (int)dice(4));
 	r = mps_shm_create(name, 8192, &shm);
 	if (r == 0)
 		mps_shm_close(shm);
@@ -138,14 +117,14 @@ static void use_queue(struct all *a)
 	void *p;
 	size_t n;
 
-	mps_queue_put(a->queue, a->large, draw(2) ? LARGE : draw(100), MPS_MILLISECOND);
-	if (draw(3) == 0 && mps_queue_get_new(a->queue, &p, &n, MPS_MILLISECOND) == 0)
+	mps_queue_put(a->queue, a->large, dice(2) ? LARGE : dice(100), MPS_MILLISECOND);
+	if (dice(3) == 0 && mps_queue_get_new(a->queue, &p, &n, MPS_MILLISECOND) == 0)
 		free(p);
 }
 
 static void use(struct all *a)
 {
-	switch (draw(4)) {
+	switch (dice(4)) {
 	case 0:
 		use_locks(a->s);
 		break;
@@ -156,7 +135,7 @@ static void use(struct all *a)
 		use_queue(a);
 		break;
 	default:
-		mps_send(a->connection, a->large, draw(1000), 0);
+		mps_send(a->connection, a->large, dice(1000), 0);
 	}
 }
 
@@ -168,7 +147,7 @@ static int work(struct mps_args *args)
 			 .connection = mps_args_connection(args, 2),
 			 .large = calloc(1, LARGE) };
 
-	seed = (uint64_t)mps_args_int(args, 6) | 1;
+	chance = (uint64_t)mps_args_int(args, 6);
 	snprintf(a.mark, sizeof(a.mark), "%s", mps_args_text(args, 7));
 	a.shm = mps_args_shm(args, 0);
 	if (a.shm == NULL || a.large == NULL || a.queue == NULL || a.connection == NULL)
@@ -195,10 +174,10 @@ static void set_limit(uint64_t value)
 	struct rlimit r;
 
 	if (getrlimit(RLIMIT_RTTIME, &r) < 0)
-		die("getrlimit", errno);
+		fail("getrlimit: %s", strerror(errno));
 	r.rlim_cur = value;
 	if (setrlimit(RLIMIT_RTTIME, &r) < 0)
-		die("setrlimit", errno);
+		fail("setrlimit: %s", strerror(errno));
 }
 
 /* Nobody unlinks anything of this but the tracker. */
@@ -212,17 +191,17 @@ static void make_foreign(const char *mark, struct ready *ret)
 	snprintf(name, sizeof(name), "/%s-sem", mark);
 	must("register", mps_track_register("semaphore", name));
 	if (sem_open(name, O_CREAT | O_EXCL, 0600, 1) == SEM_FAILED)
-		die("sem_open", errno);
+		fail("sem_open: %s", strerror(errno));
 	must("register", mps_track_register("mqueue", name));
 	if (mq_open(name, O_CREAT | O_EXCL | O_RDWR, 0600, &small) < 0 && errno != ENOSYS)
-		die("mq_open", errno);
+		fail("mq_open: %s", strerror(errno));
 	snprintf(path, sizeof(path), "%s/file", tmp);
 	must("register", mps_track_register("file", path));
 	f = fopen(path, "we");
 	snprintf(path, sizeof(path), "%s/folder", tmp);
 	must("register", mps_track_register("folder", path));
 	if (f == NULL || fclose(f) != 0 || mkdir(path, 0700) < 0)
-		die(path, errno);
+		fail("%s: %s", path, strerror(errno));
 	ret->sysv_shm = shmget(IPC_PRIVATE, 4096, 0600);
 	ret->sysv_sem = semget(IPC_PRIVATE, 1, 0600);
 	ret->sysv_msg = msgget(IPC_PRIVATE, 0600);
@@ -279,14 +258,13 @@ static pid_t start_worker(const struct all *a, enum mps_start_method method,
 	must("args", mps_args_add_shm(o.args, mps_array_shm(a->array)));
 	must("args", mps_args_add_shm(o.args, mps_value_shm(a->value)));
 	must("args", mps_args_add_shm(o.args, mps_arena_shm(a->arena)));
-	must("args", mps_args_add_int(o.args, (int64_t)draw(INT64_MAX)));
+	must("args", mps_args_add_int(o.args, (int64_t)chance));
 	must("args", mps_args_add_text(o.args, a->mark));
 	o.target = work;
 	o.method = method;
-	o.daemon = draw(2);
+	o.daemon = dice(2);
 	if (mps_process_start(&o, &p) < 0) {
-		fprintf(stderr, "ipc_everything: %s\n", mps_process_failure());
-		exit(1);
+		fail("%s", mps_process_failure());
 	}
 	mps_args_free(o.args);
 	return mps_process_pid(p);
@@ -295,7 +273,7 @@ static pid_t start_worker(const struct all *a, enum mps_start_method method,
 static void tell(const void *p, size_t n)
 {
 	if (write(PROGRESS_FD, p, n) != (ssize_t)n)
-		die("the killer is gone", errno);
+		fail("the killer is gone: %s", strerror(errno));
 }
 
 /* argv: the limit, the mark, the seed. */
@@ -309,9 +287,9 @@ static int program(char **argv)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	set_limit(strtoull(argv[0], NULL, 10));
 	snprintf(a.mark, sizeof(a.mark), "%s", argv[1]);
-	seed = strtoull(argv[2], NULL, 10) | 1;
+	chance = strtoull(argv[2], NULL, 10);
 	if (a.large == NULL)
-		die("memory", ENOMEM);
+		fail("memory");
 	make_foreign(a.mark, &ready);
 	make_objects(&a);
 	must("pipe", mps_pipe(true, &a.connection, &theirs));
@@ -355,7 +333,7 @@ static void await_end(uint64_t limit)
 				snprintf(command, sizeof(command), "ps -o pid,ppid,args -p %d >&2",
 					 list.p[i]);
 				if (system(command) >= 0)
-					die("a process is left", ETIMEDOUT);
+					fail("a process is left");
 			}
 			if (p.fd >= 0)
 				close(p.fd);
@@ -389,43 +367,72 @@ static void await_moment(int progress)
 {
 	char byte;
 
-	for (uint64_t n = draw(MOMENTS); n > 0 && read(progress, &byte, 1) == 1; n--)
+	for (uint64_t n = dice(MOMENTS); n > 0 && read(progress, &byte, 1) == 1; n--)
 		;
 }
 
-static void expect_empty(const char *folder, const char *prefix)
+/* What is there that begins so; "" = nothing. */
+static const char *find_in(const char *folder, const char *prefix)
 {
-	AUTO_FREE char *base = runtime_base();
-	DIR *d = opendir(folder != NULL ? folder : base);
+	static char found[PATH_MAX + NAME_MAX];
+	DIR *d = opendir(folder);
 	const struct dirent *e;
 
-	while (d != NULL && (e = readdir(d)) != NULL)
-		if (e->d_name[0] != '.' && strncmp(e->d_name, prefix, strlen(prefix)) == 0) {
-			fprintf(stderr, "ipc_everything: %s/%s is left\n",
-				folder != NULL ? folder : base, e->d_name);
-			exit(1);
-		}
+	found[0] = '\0';
+	while (d != NULL && found[0] == '\0' && (e = readdir(d)) != NULL)
+		if (e->d_name[0] != '.' && strncmp(e->d_name, prefix, strlen(prefix)) == 0)
+			snprintf(found, sizeof(found), "%s/%s", folder, e->d_name);
 	if (d != NULL)
 		closedir(d);
+	return found;
 }
 
-static void expect_nothing(const struct ready *r, pid_t pid, const char *mark)
+/* The first thing that is left of it, or "". */
+static const char *find_left(const struct ready *r, pid_t pid, const char *mark)
 {
-	char text[100];
+	AUTO_FREE char *base = runtime_base();
+	char sem[80], track[32], queue[80];
+	const char *const places[][2] = {
+		{ "/dev/shm", mark },	  { "/dev/shm", sem }, { "/dev/mqueue", mark },
+		{ getenv("TMPDIR"), "" }, { base, track },
+	};
 	struct shmid_ds shm;
 	struct msqid_ds msg;
 
-	expect_empty("/dev/shm", mark);
-	snprintf(text, sizeof(text), "sem.%s", mark);
-	expect_empty("/dev/shm", text);
-	expect_empty("/dev/mqueue", mark);
-	expect_empty(getenv("TMPDIR"), "");
-	snprintf(text, sizeof(text), "track-%d.", pid);
-	expect_empty(NULL, text);
-	snprintf(text, sizeof(text), "/%s-sem", mark);
-	if (mq_open(text, O_RDONLY) >= 0 || shmctl(r->sysv_shm, IPC_STAT, &shm) == 0 ||
-	    semctl(r->sysv_sem, 0, GETVAL) >= 0 || msgctl(r->sysv_msg, IPC_STAT, &msg) == 0)
-		die("a queue or a SysV object is left", EEXIST);
+	snprintf(sem, sizeof(sem), "sem.%.64s", mark);
+	snprintf(track, sizeof(track), "track-%d.", pid);
+	snprintf(queue, sizeof(queue), "/%.64s-sem", mark);
+	for (size_t i = 0; i < ARRAY_SIZE(places); i++)
+		if (find_in(places[i][0], places[i][1])[0] != '\0')
+			return find_in(places[i][0], places[i][1]);
+	if (mq_open(queue, O_RDONLY) >= 0)
+		return "a message queue";
+	if (shmctl(r->sysv_shm, IPC_STAT, &shm) == 0)
+		return "a SysV segment";
+	if (semctl(r->sysv_sem, 0, GETVAL) >= 0)
+		return "a SysV semaphore";
+	return msgctl(r->sysv_msg, IPC_STAT, &msg) == 0 ? "a SysV queue" : "";
+}
+
+/*
+ * All processes have ended. If the tracker was killed with them nobody is left to start it again: the next start of anything
+ * sweeps, but leaves alone what the sweep of somebody else is at.
+ */
+static void expect_nothing(const struct ready *r, pid_t pid, const char *mark, bool is_orphaned)
+{
+	int64_t until = mps_now().ns + PATIENCE_S * MPS_NS_PER_S;
+	AUTO_FREE char *base = runtime_base();
+	const char *left;
+
+	if (is_orphaned)
+		track_sweep_all(base, &(struct track_sweep){ 0 });
+	while ((left = find_left(r, pid, mark))[0] != '\0') {
+		if (!is_orphaned || mps_now().ns > until) {
+			fail("%s is left%s", left, is_orphaned ? ", the tracker was killed" : "");
+		}
+		poll(NULL, 0, 10);
+		track_sweep_all(base, &(struct track_sweep){ 0 });
+	}
 }
 
 static pid_t start_program(uint64_t limit, const char *mark, int *ret_progress)
@@ -438,14 +445,16 @@ static pid_t start_program(uint64_t limit, const char *mark, int *ret_progress)
 	pid_t pid;
 
 	snprintf(number, sizeof(number), "%llu", (unsigned long long)limit);
-	snprintf(random, sizeof(random), "%llu", (unsigned long long)draw(INT64_MAX));
+	snprintf(random, sizeof(random), "%llu", (unsigned long long)chance);
 	if (pipe2(ends, O_CLOEXEC) < 0 || (pid = fork()) < 0)
-		die("fork", errno);
+		fail("fork: %s", strerror(errno));
 	if (pid == 0) {
 		if (ends[1] == PROGRESS_FD)
 			fcntl(PROGRESS_FD, F_SETFD, 0);
 		else
 			dup2(ends[1], PROGRESS_FD);
+		/* Who is killed in the middle of looking for leaks says so. */
+		setenv("LSAN_OPTIONS", "detect_leaks=0", 1);
 		execv("/proc/self/exe", argv);
 		_exit(127);
 	}
@@ -459,7 +468,7 @@ enum victim { PROGRAM, WORKER, TRACKER, N_VICTIMS };
 static void shuffle(enum victim *order)
 {
 	for (unsigned i = 0; i < N_VICTIMS; i++) {
-		unsigned k = (unsigned)draw(i + 1);
+		unsigned k = (unsigned)dice(i + 1);
 
 		order[i] = order[k];
 		order[k] = (enum victim)i;
@@ -469,7 +478,6 @@ static void shuffle(enum victim *order)
 /* How many were killed. */
 static unsigned play(uint64_t limit, const char *mark)
 {
-	AUTO_FREE char *base = runtime_base();
 	AUTO_CLOSE int progress = -1, worker = -1;
 	enum victim order[N_VICTIMS];
 	pid_t pid = start_program(limit, mark, &progress);
@@ -478,8 +486,8 @@ static unsigned play(uint64_t limit, const char *mark)
 	unsigned kills = 0;
 
 	if (read(progress, &ready, sizeof(ready)) != sizeof(ready))
-		die("the program has failed", EPIPE);
-	worker = pidfd_open_checked(ready.workers[draw(WORKERS)]);
+		fail("the program has failed");
+	worker = pidfd_open_checked(ready.workers[dice(WORKERS)]);
 	shuffle(order);
 	for (unsigned i = 0; i < N_VICTIMS; i++) {
 		AUTO_CLOSE int tracker = order[i] == TRACKER ? find_tracker(limit) : -1;
@@ -494,51 +502,33 @@ static unsigned play(uint64_t limit, const char *mark)
 		}
 	}
 	if (waitpid(pid, NULL, 0) != pid)
-		die("waitpid", errno);
+		fail("waitpid: %s", strerror(errno));
 	await_end(limit);
-	/* With the program its tracker is nobody's to start again: the next start of anything sweeps. */
-	if (is_orphaned)
-		track_sweep_all(base, &(struct track_sweep){ 0 });
-	expect_nothing(&ready, pid, mark);
+	expect_nothing(&ready, pid, mark, is_orphaned);
 	return kills;
 }
 
 static void set_up(char folder[PATH_MAX])
 {
-	char self[PATH_MAX] = "", host[PATH_MAX + 32];
-
-	if (readlink("/proc/self/exe", self, sizeof(self) - 1) <= 0)
-		die("/proc/self/exe", errno);
-	*strrchr(self, '/') = '\0';
-	snprintf(host, sizeof(host), "%s/../mpsup-host", self);
-	setenv("MPSUP_HOST", host, 0);
+	find_host();
 	unsetenv("MPSUP_TRACKER");
 	snprintf(folder, PATH_MAX, "%s/everything-XXXXXX",
 		 getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp");
 	if (mkdtemp(folder) == NULL)
-		die(folder, errno);
+		fail("%s: %s", folder, strerror(errno));
 	setenv("TMPDIR", folder, 1);
-}
-
-static unsigned number(const char *name, unsigned otherwise)
-{
-	const char *text = getenv(name);
-
-	return text != NULL ? (unsigned)strtoul(text, NULL, 10) : otherwise;
 }
 
 int main(int argc, char **argv)
 {
-	unsigned wanted = number("STRESS_KILLS", 60), kills = 0;
+	unsigned wanted = (unsigned)number_of("STRESS_KILLS", 60), kills = 0;
 	char folder[PATH_MAX], mark[64];
 
 	if (mps_init(&argc, &argv) < 0)
 		return 1;
 	if (argc == 5)
 		return program(argv + 2);
-	seed = number("STRESS_SEED", (unsigned)mps_now().ns) | 1;
-	printf("STRESS_SEED=%llu\n", (unsigned long long)seed);
-	fflush(stdout);
+	take_seed();
 	set_up(folder);
 	snprintf(mark, sizeof(mark), "stress-everything-%d", (int)getpid());
 	for (unsigned n = 0; kills < wanted; n++)

@@ -229,6 +229,9 @@ Test(listener, the_path_of_a_socket_may_be_long)
 	cr_assert_eq(mkdir(deep, 0700), 0);
 	snprintf(deep, sizeof(deep), "unix:%s/%s/socket", folder, name);
 	serve_one(deep, &keyed);
+	/* Also where nobody has chosen it. */
+	cr_assert_eq(setenv("TMPDIR", in_folder("", name), 1), 0);
+	serve_one(NULL, NULL);
 	cr_assert_eq(rmdir(address_path(in_folder("unix:", name))), 0);
 	cr_assert_eq(rmdir(folder), 0);
 }

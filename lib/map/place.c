@@ -1,0 +1,495 @@
+/*
+ * The places for processes: a start, what it writes, its end, and that of what it has left. Nothing is made anew for a task
+ * that can serve for the next: the stack that a child begins on, the pipes, the memory of its command line.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/fd.h"
+#include "base/limits.h"
+#include "base/xalloc.h"
+#include "map/internal.h"
+#include "proc/find.h"
+#include "proc/tag.h"
+
+enum { READ_SIZE = 64 << 10, SPARE_FDS = 64, PLACE_FDS = 5 };
+
+/* A stack, and where the child says why it could not begin; the children have this in common with us. */
+#define ROOM_SIZE (MPS_STACK_SIZE + 4096)
+
+int places_init(struct map *m, struct err *err)
+{
+	m->n_places = m->o->jobs;
+	m->stacks_size = (size_t)m->n_places * ROOM_SIZE;
+	m->stacks = mmap(NULL, m->stacks_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+			 -1, 0);
+	if (m->stacks == MAP_FAILED) {
+		m->stacks = NULL;
+		return err_set(err, -errno, "no memory for %u tasks at a time", m->n_places);
+	}
+	m->places = xcalloc(m->n_places, sizeof(*m->places));
+	for (unsigned i = 0; i < m->n_places; i++) {
+		struct place *s = &m->places[i];
+
+		s->number = i + 1;
+		s->in = s->out = s->err = s->child_out = s->child_err = -1;
+		s->stack = (char *)m->stacks + i * ROOM_SIZE;
+		s->failure = (struct mps_failure *)((char *)s->stack + MPS_STACK_SIZE);
+	}
+	fd_raise_limit((size_t)m->n_places * PLACE_FDS + SPARE_FDS);
+	return 0;
+}
+
+static void drop_pipes(struct map *m, struct place *s)
+{
+	int *const all[] = { &s->in, &s->out, &s->err };
+
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+		if (*all[i] >= 0)
+			map_unwatch(m, *all[i]);
+		fd_close(all[i]);
+	}
+	fd_close(&s->child_out);
+	fd_close(&s->child_err);
+}
+
+void places_fini(struct map *m)
+{
+	for (unsigned i = 0; m->places != NULL && i < m->n_places; i++) {
+		struct place *s = &m->places[i];
+
+		drop_pipes(m, s);
+		template_room_fini(&s->command);
+		lines_fini(&s->said);
+		buf_fini(&s->answers);
+		pids_fini(&s->told);
+		free(s->found);
+	}
+	free(m->places);
+	if (m->stacks != NULL)
+		munmap(m->stacks, m->stacks_size);
+}
+
+/* --------------------------------------------------------------------------------------------------- start */
+
+/* Ours does not block, the child's does. 0 or -errno. */
+static int make_pipe(int *ret_ours, int *ret_childs, bool we_write)
+{
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return -errno;
+	*ret_ours = ends[we_write];
+	*ret_childs = ends[!we_write];
+	return fd_set_nonblock(*ret_ours, true);
+}
+
+static int make_pipes(struct map *m, struct place *s, int *ret_child_in)
+{
+	int r = 0;
+
+	*ret_child_in = m->no_input;
+	if (!m->per_task) {
+		*ret_child_in = -1;
+		r = make_pipe(&s->in, ret_child_in, true);
+	}
+	if (r == 0 && s->out < 0)
+		r = make_pipe(&s->out, &s->child_out, false);
+	if (r == 0 && s->err < 0) {
+		r = make_pipe(&s->err, &s->child_err, false);
+		if (r == 0)
+			r = map_watch(m, s->out, EPOLLIN, WATCH_OUT, s->number);
+		if (r == 0)
+			r = map_watch(m, s->err, EPOLLIN, WATCH_ERR, s->number);
+	}
+	return r;
+}
+
+/* What the one before has set is not for the next. */
+static void restore_pipes(struct place *s)
+{
+	const int fds[] = { s->child_out, s->child_err };
+
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		int flags = fcntl(fds[i], F_GETFL);
+
+		if (flags >= 0 && flags & O_NONBLOCK)
+			fcntl(fds[i], F_SETFL, flags & ~O_NONBLOCK);
+	}
+}
+
+static void give_to_shell(struct place *s, char *path)
+{
+	size_t n = 0;
+
+	while (s->command.argv[n] != NULL)
+		n++;
+	s->command.cap = n + 2;
+	s->command.argv = xrealloc(s->command.argv, s->command.cap * sizeof(char *));
+	memmove(s->command.argv + 1, s->command.argv, (n + 1) * sizeof(char *));
+	s->command.argv[0] = (char *)"/bin/sh";
+	s->command.argv[1] = path;
+}
+
+static void make_command(struct map *m, struct place *s, struct batch *b)
+{
+	struct template_task task = { .seq = b->seq, .place = s->number };
+
+	task.p = batch_task(m, b, b->answered, &task.n);
+	template_expand(m->o->argv, &task, &s->command);
+	s->spawn = m->spawn;
+	s->spawn.path = m->o->path;
+	if (m->o->path == NULL) {
+		free(TAKE_PTR(s->found));
+		/* Where there is none the exec says what is wrong. */
+		s->spawn.path = proc_find_command(s->command.argv[0], &s->found) == 0
+					? s->found
+					: s->command.argv[0];
+	}
+	s->by_shell = m->by_shell;
+	if (s->by_shell) {
+		give_to_shell(s, (char *)s->spawn.path);
+		s->spawn.path = s->command.argv[0];
+	}
+}
+
+static void begin(struct map *m, struct place *s, pid_t pid)
+{
+	s->pid = pid;
+	s->state = PLACE_RUNNING;
+	s->kill_at.ns = s->deadline.ns = 0;
+	s->killed = s->timed_out = s->closing = s->is_full = false;
+	s->closed = s->too_much = s->too_long = false;
+	s->asked = s->got = s->fed = 0;
+	s->pace = 0;
+	s->told.n = 0;
+	s->n_flight = 0;
+	s->since = mps_now();
+	s->started_wall = mps_wall();
+	m->n_running++;
+}
+
+/* 0 or -errno. */
+static int spawn(struct map *m, struct place *s, int in)
+{
+	struct mps_child child = MPS_CHILD_INIT;
+	enum mps_step step;
+	int r;
+
+	s->gen++;
+	*s->failure = (struct mps_failure){ .step = MPS_STEP_NONE };
+	s->fds[0] = (struct mps_fd){ .child = STDIN_FILENO, .fd = in };
+	s->fds[1] = (struct mps_fd){ .child = STDOUT_FILENO, .fd = s->child_out };
+	s->fds[2] = (struct mps_fd){ .child = STDERR_FILENO, .fd = s->child_err };
+	s->spawn.argv = s->command.argv;
+	s->spawn.fds = s->fds;
+	s->spawn.n_fds = ARRAY_SIZE(s->fds);
+	s->spawn.mark = tag_make(m->id, s->number, s->gen);
+	s->spawn.failure = s->failure;
+	/* A worker's descriptors are closed here at once: it gets a copy. */
+	r = mps_spawn_start(&s->spawn, m->per_task ? s->stack : NULL, &child, &step);
+	fd_close(&child.pidfd);
+	if (r == 0)
+		begin(m, s, child.pid);
+	return r;
+}
+
+int place_start(struct map *m, struct place *s, struct batch *b)
+{
+	int in, r = make_pipes(m, s, &in);
+
+	if (r == 0) {
+		make_command(m, s, b);
+		r = spawn(m, s, in);
+	}
+	if (!m->per_task) {
+		fd_close(&in);
+		fd_close(&s->child_out);
+		fd_close(&s->child_err);
+		if (r < 0)
+			drop_pipes(m, s);
+		return r;
+	}
+	if (r < 0)
+		return r;
+	s->flight[s->n_flight++] = b;
+	if (m->o->timeout.ns != 0)
+		s->deadline.ns = s->since.ns + m->o->timeout.ns;
+	return 0;
+}
+
+/* -------------------------------------------------------------------------------------------------- output */
+
+struct speaker {
+	struct map *m;
+	struct place *s;
+};
+
+static void on_said(const char *line, size_t n, void *user)
+{
+	struct speaker *who = user;
+	struct buf *to = &who->m->err.b;
+	const struct place *s = who->s;
+
+	if (s->n_flight > 0)
+		buf_addf(to, "[%llu] ",
+			 (unsigned long long)(s->flight[0]->seq + s->flight[0]->answered));
+	else
+		buf_addf(to, "[worker %u] ", s->number);
+	buf_add(to, line, n);
+	buf_addc(to, '\n');
+}
+
+void place_read_err(struct map *m, struct place *s)
+{
+	struct speaker who = { m, s };
+	char in[READ_SIZE / 4];
+	ssize_t n;
+
+	while (s->err >= 0 && (n = read(s->err, in, sizeof(in))) >= 0) {
+		if (n == 0) {
+			map_unwatch(m, s->err);
+			fd_close(&s->err);
+			break;
+		}
+		lines_feed(&s->said, in, (size_t)n, on_said, &who);
+		if ((size_t)n < sizeof(in))
+			break;
+	}
+}
+
+/* A worker's; false when there is no more for now. */
+static bool read_answers(struct map *m, struct place *s)
+{
+	char *p = buf_reserve(&s->answers, READ_SIZE);
+	ssize_t n = p != NULL ? read(s->out, p, READ_SIZE) : -1;
+
+	if (n > 0) {
+		s->answers.len += (size_t)n;
+		worker_on_answers(m, s);
+		return n == READ_SIZE;
+	}
+	if (n == 0) {
+		map_unwatch(m, s->out);
+		fd_close(&s->out);
+		s->closed = true;
+		if (!s->closing && s->kill_at.ns == 0)
+			s->kill_at.ns = mps_now().ns + m->o->grace.ns;
+	}
+	return false;
+}
+
+void place_read_out(struct map *m, struct place *s)
+{
+	static char in[READ_SIZE];
+	ssize_t n = READ_SIZE;
+
+	if (!m->per_task) {
+		while (s->out >= 0 && read_answers(m, s))
+			;
+		return;
+	}
+	while (n == READ_SIZE && (n = read(s->out, in, sizeof(in))) > 0)
+		if (s->n_flight > 0)
+			batch_add(m, s->flight[0], in, (size_t)n);
+}
+
+/* ----------------------------------------------------------------------------------------------------- end */
+
+/* Its process is reaped, and nothing of it is left. */
+static void on_over(struct map *m, struct place *s)
+{
+	struct speaker who = { m, s };
+
+	place_read_out(m, s);
+	place_read_err(m, s);
+	lines_end(&s->said, on_said, &who);
+	m->n_left--;
+	s->state = PLACE_FREE;
+	s->deadline.ns = s->kill_at.ns = 0;
+	m->starved = false;
+	if (s->number - 1 < m->hint)
+		m->hint = s->number - 1;
+	if (m->per_task) {
+		restore_pipes(s);
+		settle_process(m, s);
+		return;
+	}
+	worker_on_over(m, s);
+	drop_pipes(m, s);
+	buf_reset(&s->answers);
+	s->looked = 0;
+}
+
+static struct place *place_of(struct map *m, pid_t pid)
+{
+	for (unsigned i = 0; i < m->n_places; i++)
+		if (m->places[i].state == PLACE_RUNNING && m->places[i].pid == pid)
+			return &m->places[i];
+	return NULL;
+}
+
+/* By its mark; where it has another by now, by its group or session. NULL = nobody's. */
+static struct place *owner_of(struct map *m, pid_t pid)
+{
+	uint32_t id, number, gen;
+	pid_t group = getpgid(pid), session = getsid(pid);
+
+	if (tag_parse(mark_get(pid), &id, &number, &gen) && id == m->id && number >= 1 &&
+	    number <= m->n_places) {
+		struct place *s = &m->places[number - 1];
+
+		return (s->gen & 0x3fff) == gen ? s : NULL;
+	}
+	for (unsigned i = 0; i < m->n_places; i++)
+		if (m->places[i].state != PLACE_FREE &&
+		    (m->places[i].pid == group || m->places[i].pid == session))
+			return &m->places[i];
+	return NULL;
+}
+
+static bool was_told(const struct place *s, pid_t pid)
+{
+	for (size_t i = 0; i < s->told.n; i++)
+		if (s->told.p[i] == pid)
+			return true;
+	return false;
+}
+
+/* Its children fall to us when it is gone, and are ended then. */
+static void end_orphan(struct map *m, struct place *s, pid_t pid)
+{
+	struct mps_time now = mps_now();
+	int sig;
+
+	if (s->kill_at.ns == 0)
+		s->kill_at.ns = now.ns + m->o->grace.ns;
+	s->killed |= m->hard || now.ns >= s->kill_at.ns;
+	sig = s->killed ? SIGKILL : SIGTERM;
+	s->orphans = true;
+	if (!s->killed && was_told(s, pid))
+		return;
+	if (kill(pid, sig) < 0)
+		s->orphans = errno != EPERM; /* it has become another user's */
+	if (!s->killed) {
+		pids_add(&s->told, pid);
+		kill(pid, SIGCONT);
+	}
+}
+
+/*
+ * We are a subreaper: what a task leaves when it ends is our child then. Mostly there is nothing, and our children are as
+ * many as run.
+ */
+static void sweep(struct map *m)
+{
+	struct pids *all = &m->orphans;
+
+	if (m->n_left == 0)
+		return;
+	for (unsigned i = 0; i < m->n_places; i++)
+		m->places[i].orphans = false;
+	if (children_read(m->children, getpid(), all) == 0 && all->n != m->n_running)
+		for (size_t i = 0; i < all->n; i++) {
+			struct place *s =
+				place_of(m, all->p[i]) == NULL ? owner_of(m, all->p[i]) : NULL;
+
+			if (s != NULL && s->state == PLACE_LEFT)
+				end_orphan(m, s, all->p[i]);
+		}
+	for (unsigned i = 0; i < m->n_places; i++)
+		if (m->places[i].state == PLACE_LEFT && !m->places[i].orphans)
+			on_over(m, &m->places[i]);
+}
+
+void places_reap(struct map *m)
+{
+	siginfo_t si = { 0 };
+
+	while (waitid(P_ALL, 0, &si, WEXITED | WNOHANG) == 0 && si.si_pid != 0) {
+		struct place *s = place_of(m, si.si_pid);
+
+		if (s != NULL) {
+			s->end = si;
+			s->state = PLACE_LEFT;
+			s->deadline.ns = 0;
+			m->n_running--;
+			m->n_left++;
+		}
+		si.si_pid = 0;
+	}
+	sweep(m);
+}
+
+static void signal_tree(const struct place *s, int sig)
+{
+	/* Before it has made its group it is alone. */
+	if (kill(-s->pid, sig) < 0)
+		kill(s->pid, sig);
+}
+
+void place_end(struct map *m, struct place *s, bool hard)
+{
+	if (s->state != PLACE_RUNNING)
+		return;
+	if (hard) {
+		s->killed = true;
+		signal_tree(s, SIGKILL);
+		return;
+	}
+	if (s->kill_at.ns != 0)
+		return;
+	s->kill_at.ns = mps_now().ns + m->o->grace.ns;
+	signal_tree(s, SIGTERM);
+	signal_tree(s, SIGCONT);
+}
+
+void places_signal(struct map *m, int sig)
+{
+	for (unsigned i = 0; i < m->n_places; i++)
+		if (m->places[i].state == PLACE_RUNNING)
+			signal_tree(&m->places[i], sig);
+}
+
+static void earliest(struct mps_time *at, struct mps_time t)
+{
+	if (t.ns != 0 && (at->ns == 0 || t.ns < at->ns))
+		*at = t;
+}
+
+struct mps_time places_on_time(struct map *m, struct mps_time now)
+{
+	struct mps_time next = { 0 };
+	bool again = false;
+
+	if (m->n_running == 0 && m->n_left == 0)
+		return next;
+	for (unsigned i = 0; i < m->n_places; i++) {
+		struct place *s = &m->places[i];
+
+		if (s->state == PLACE_FREE)
+			continue;
+		if (s->deadline.ns != 0 && now.ns >= s->deadline.ns) {
+			s->deadline.ns = 0;
+			s->timed_out = true;
+			place_end(m, s, false);
+		}
+		if (s->kill_at.ns != 0 && now.ns >= s->kill_at.ns && !s->killed) {
+			again |= s->state == PLACE_LEFT;
+			place_end(m, s, true);
+		}
+		earliest(&next, s->deadline);
+		if (!s->killed)
+			earliest(&next, s->kill_at);
+	}
+	if (again)
+		sweep(m);
+	return next;
+}
