@@ -59,12 +59,13 @@ int robust_lock(pthread_mutex_t *m, struct mps_time until)
 	int r = pthread_mutex_trylock(m);
 
 	while (r == EBUSY && until.ns > 0) {
-		int64_t slice = mps_now().ns + ROBUST_SLICE_NS;
+		struct mps_time slice = { mps_now().ns + ROBUST_SLICE_NS };
 
-		r = lock_until(m, until.ns < slice ? until : (struct mps_time){ slice });
+		slice = futex_slice(until.ns < slice.ns ? until : slice);
+		r = lock_until(m, slice);
 		if (r != ETIMEDOUT)
 			break;
-		if (until.ns < slice)
+		if (!futex_goes_on(slice, until))
 			return -ETIMEDOUT;
 		r = EBUSY;
 	}

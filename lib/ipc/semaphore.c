@@ -11,6 +11,7 @@
 
 #include "ipc/futex.h"
 #include "ipc/robust.h"
+#include "ipc/sound.h"
 #include "mpsup.h"
 
 enum { MAGIC = 0x616d6573, SLEEPS = 1, HOLDERS = MPS_SEMAPHORE_HOLDERS_MAX };
@@ -75,6 +76,18 @@ int mps_semaphore_init(struct mps_semaphore *p, uint32_t value, unsigned flags)
 	s->flags = flags;
 	s->magic = MAGIC;
 	return 0;
+}
+
+bool semaphore_is_sound(struct mps_semaphore *p)
+{
+	struct semaphore *s = semaphore_of(p);
+	int kind = lock_kind(PTHREAD_MUTEX_ERRORCHECK);
+	bool good = s != NULL && lock_has_kind(&s->guard, kind) && lock_has_kind(&s->turn, kind);
+
+	good = good && atomic_load(&s->used) <= HOLDERS;
+	for (uint32_t i = 0; good && has_owners(s) && i < HOLDERS; i++)
+		good = lock_has_kind(&s->slots[i].held, kind);
+	return good;
 }
 
 /* Before there are more units free. Who is woken looks when we let go of the guard, or die. */
