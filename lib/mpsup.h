@@ -741,7 +741,7 @@ struct mps_manager_options {
 	size_t authkey_size;
 	/* Of a server: dicts, lists and queues with names are kept in this file over a restart; NULL = not. */
 	const char *snapshot;
-	/* Of a server: is told what a person should know, in a line without its end: that the snapshot cannot be written ... */
+	/* Of mps_manager_serve(): is told what a person should know, in a line without its end: that the snapshot cannot be written ... */
 	void (*say)(const char *text);
 	int64_t handshake;   /* at most, ns; 0 = 5 s */
 	size_t objects_max;  /* of one client; 0 = 10,000 */

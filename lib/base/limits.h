@@ -83,13 +83,16 @@
 /* The manager's server. */
 #define MANAGER_FRAME_MAX (64 << 20) /* one request or answer */
 #define MANAGER_READ_MAX (256 << 10) /* at once, of one client */
-#define MANAGER_OUT_HIGH (1 << 20)   /* answers not yet read by a client; more and it is not read from */
-#define MANAGER_OUT_MAX ((size_t)128 << 20) /* .. and so much only parked calls can make: it is dropped */
-#define MANAGER_IN_ALL_MAX ((size_t)1 << 30) /* requests of all clients that have not come to their end */
-#define MANAGER_NAME_MAX 255		     /* the name of an object or type */
-#define MANAGER_PENDING_MAX 64		     /* peers that have not shown the key */
-#define MANAGER_KEPT_MAX 100000		     /* objects that stay without references */
-#define MANAGER_LEASES_MAX 65536	     /* tokens lent and not taken */
+#define MANAGER_OUT_HIGH                                                                           \
+	(1 << 20) /* answers not yet read by a client; more and it is not read from */
+#define MANAGER_OUT_MAX                                                                            \
+	((size_t)128 << 20) /* .. and so much only parked calls can make: it is dropped */
+#define MANAGER_IN_ALL_MAX                                                                         \
+	((size_t)1 << 30)	 /* requests of all clients that have not come to their end */
+#define MANAGER_NAME_MAX 255	 /* the name of an object or type */
+#define MANAGER_PENDING_MAX 64	 /* peers that have not shown the key */
+#define MANAGER_KEPT_MAX 100000	 /* objects that stay without references */
+#define MANAGER_LEASES_MAX 65536 /* tokens lent and not taken */
 #define MANAGER_SNAPSHOT_MAX ((size_t)1 << 40)
 
 /* mpsup logs. */

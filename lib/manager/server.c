@@ -1,7 +1,6 @@
 /*
  * The life of the server, and what is due.
  */
-#include "manager/life.h"
 #include "manager/server.h"
 
 #include <errno.h>
@@ -11,6 +10,7 @@
 #include <sys/random.h>
 
 #include "base/fd.h"
+#include "manager/life.h"
 
 enum { OBJECTS_MAX = 10000, REQUESTS_MAX = 1024 };
 #define BYTES_MAX ((size_t)1 << 30)
@@ -26,13 +26,11 @@ int server_init(struct server *v, const struct mps_manager_options *o)
 		.since = mps_wall().ns,
 		.keeps = o->snapshot != NULL,
 	};
+	if (getrandom(v->epoch, sizeof(v->epoch), 0) != (ssize_t)sizeof(v->epoch))
+		return -EIO;
 	v->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (v->bell < 0)
 		return -errno;
-	if (getrandom(v->epoch, sizeof(v->epoch), 0) != (ssize_t)sizeof(v->epoch)) {
-		fd_close(&v->bell);
-		return -EIO;
-	}
 	r = life_begin(&v->life);
 	if (r < 0)
 		fd_close(&v->bell);

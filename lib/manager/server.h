@@ -45,7 +45,7 @@ struct server {
 	size_t objects_max, bytes_max, requests_max;
 	uint8_t epoch[16];
 	int64_t since;	      /* wall clock, ns */
-	int bell;	      /* an eventfd; -1 = none: nothing is shared */
+	int bell;	      /* an eventfd */
 	struct mps_shm *life; /* life.h */
 
 	struct session *sessions;
@@ -88,7 +88,7 @@ void server_bell(struct server *v);
 /* With the bytes before this one of the answers an object's descriptors go. */
 struct passing {
 	size_t at;
-	struct object *object; /* NULL = the bell, and our life */
+	struct object *object; /* NULL = the bell and the life */
 };
 
 struct slot {

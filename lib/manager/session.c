@@ -400,7 +400,7 @@ struct session *session_new(struct server *v, bool can_share)
 		return NULL;
 	s->v = v;
 	s->id = ++v->last_session;
-	s->can_share = can_share && v->bell >= 0;
+	s->can_share = can_share;
 	s->next = v->sessions;
 	if (v->sessions != NULL)
 		v->sessions->prev = s;
