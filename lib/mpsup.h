@@ -593,8 +593,8 @@ struct mps_pool_options {
 	uint32_t init_retries; /* in a row, of a worker that does not get through it */
 	/* A worker's own loop, with the arguments of the initializer: see mps_worker_next(). */
 	mps_target *worker;
-	uint32_t max_tasks; /* after which a worker is replaced; 0 = never */
-	uint32_t retries;   /* of a task whose worker has died; not after task_timeout */
+	uint32_t max_tasks;   /* after which a worker is replaced; 0 = never */
+	uint32_t retries;     /* of a task whose worker has died; not after task_timeout */
 	int64_t task_timeout; /* of each task, ns; 0 = none */
 	size_t ring_size; /* of each direction of each worker, bytes, 4 KiB to 64 MiB; 0 = 64 KiB */
 };
@@ -622,8 +622,8 @@ int mps_pool_apply_async(struct mps_pool *pool, mps_target *function, const stru
 			 size_t arity, struct mps_future **ret);
 
 struct mps_map_options {
-	size_t arity; /* items of each task, which lie one after the other; 0 = 1 */
-	size_t chunk; /* tasks that a worker gets at a time; 0 = n / (4 * workers), rounded up */
+	size_t arity;	/* items of each task, which lie one after the other; 0 = 1 */
+	size_t chunk;	/* tasks that a worker gets at a time; 0 = n / (4 * workers), rounded up */
 	bool fail_fast; /* when one fails those that no worker has are cancelled */
 };
 #define MPS_MAP_OPTIONS_INIT                                                                       \
@@ -669,8 +669,8 @@ void mps_future_free(struct mps_future *f);
 struct mps_imap_options {
 	int (*input)(void *user, struct mps_item *items);
 	void *user;
-	size_t arity;	/* items of each task; 0 = 1 */
-	size_t chunk;	/* tasks that a worker gets at a time; 0 = 1 */
+	size_t arity;	 /* items of each task; 0 = 1 */
+	size_t chunk;	 /* tasks that a worker gets at a time; 0 = 1 */
 	size_t prefetch; /* 0 = 64 chunks for each worker */
 	bool unordered;	 /* as they are done, not as they came */
 };

@@ -178,7 +178,8 @@ static inline struct mps_future *async(struct mps_pool *p, mps_target *function,
 {
 	struct mps_future *f;
 
-	cr_assert_eq(mps_pool_apply_async(p, function, &(struct mps_item){ &v, sizeof(v) }, 1, &f), 0);
+	cr_assert_eq(mps_pool_apply_async(p, function, &(struct mps_item){ &v, sizeof(v) }, 1, &f),
+		     0);
 	return f;
 }
 

@@ -112,11 +112,11 @@ static int give_to_shell(struct front *f)
 
 /* -------------------------------------------------------------------------------------------------- keeper */
 
-static const char *verb;
+static const char *keeper_verb;
 
 static void note(const char *text)
 {
-	fprintf(stderr, "mpsup: %s: %s\n", verb, text);
+	fprintf(stderr, "mpsup: %s: %s\n", keeper_verb, text);
 }
 
 static void be_keeper(const struct front *f, int sock, pid_t pid) __attribute__((noreturn));
@@ -139,7 +139,7 @@ static void be_keeper(const struct front *f, int sock, pid_t pid)
 		.note = note,
 	};
 
-	verb = f->options->verb;
+	keeper_verb = f->options->verb;
 	_exit(keeper_run(&o));
 }
 

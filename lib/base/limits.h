@@ -68,18 +68,6 @@
 #define LISTENER_GRACE_MS                                                                          \
 	200 /* so long one of them is safe from having to make room for the next */
 
-/* mpsup map. */
-#define MAP_TASK_MAX (16 << 20)	    /* one task, one answer of a worker; in --json what is shown of an output */
-#define MAP_JOBS_MAX 10000	    /* at a time */
-#define MAP_AHEAD_MAX 4096	    /* handed portions of the input before the first that is not over */
-#define MAP_HELD_MAX (32 << 20)	    /* output kept in memory until its turn; more goes to a file .. */
-#define MAP_SPILL_MIN (64 << 10)    /* .. in pieces of at least this */
-#define MAP_OUT_MAX (1 << 20)	    /* not taken by standard output; more and nothing new begins */
-#define MAP_BATCH_BYTES (64 << 10)  /* one portion, but for one longer task */
-#define MAP_BATCH_TASKS 4096	    /* tasks in a portion that adapts */
-#define MAP_FAILURES_MAX 1000	    /* listed at the end */
-#define MAP_JOBLOG_LINE_MAX 4096    /* so much of a command stands in a joblog */
-
 /* The manager's server. */
 #define MANAGER_FRAME_MAX (64 << 20) /* one request or answer */
 #define MANAGER_READ_MAX (256 << 10) /* at once, of one client */
@@ -94,6 +82,19 @@
 #define MANAGER_KEPT_MAX 100000	 /* objects that stay without references */
 #define MANAGER_LEASES_MAX 65536 /* tokens lent and not taken */
 #define MANAGER_SNAPSHOT_MAX ((size_t)1 << 40)
+
+/* mpsup map. */
+#define MAP_TASK_MAX                                                                               \
+	(16 << 20) /* one task, one answer of a worker; in --json what is shown of an output */
+#define MAP_JOBS_MAX 10000	/* at a time */
+#define MAP_AHEAD_MAX 4096	/* handed portions of the input before the first that is not over */
+#define MAP_HELD_MAX (32 << 20) /* output kept in memory until its turn; more goes to a file .. */
+#define MAP_SPILL_MIN (64 << 10)   /* .. in pieces of at least this */
+#define MAP_OUT_MAX (1 << 20)	   /* not taken by standard output; more and nothing new begins */
+#define MAP_BATCH_BYTES (64 << 10) /* one portion, but for one longer task */
+#define MAP_BATCH_TASKS 4096	   /* tasks in a portion that adapts */
+#define MAP_FAILURES_MAX 1000	   /* listed at the end */
+#define MAP_JOBLOG_LINE_MAX 4096   /* so much of a command stands in a joblog */
 
 /* mpsup logs. */
 #define LINE_HELD_MAX (1 << 20) /* of a line until its end comes; a longer one is shown in pieces */

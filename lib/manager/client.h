@@ -67,7 +67,16 @@ struct mps_time manager_until(int64_t timeout);
  * The view of now: 0 with *ret; of a new server it is attached by its name, -ESTALE: it has none there. What object_send()
  * gives is of that view.
  */
-int object_view(struct mps_object *o, struct mps_time until, struct view **ret);
+int object_view_anew(struct mps_object *o, int64_t timeout, struct view **ret);
+static inline int object_view(struct mps_object *o, int64_t timeout, struct view **ret)
+{
+	struct view *v = atomic_load_explicit(&o->view, memory_order_acquire);
+
+	if (manager_check(o->m) < 0 || !link_is_alive(v->link))
+		return object_view_anew(o, timeout, ret);
+	*ret = v;
+	return 0;
+}
 /* The place of a method; -ENOSYS. */
 int object_method(const struct mps_object *o, const char *name);
 /* One in shared memory by this thread: its outcome; -ECONNRESET: the server died meanwhile. */

@@ -140,9 +140,8 @@ static int add(void *self, struct mps_call *call)
 
 static int popitem(void *self, struct mps_call *call)
 {
-	struct packed none[1];
 	struct store_entry *e = store_last(self);
-	int r = served_args(call, 0, 0, none);
+	int r = served_none(call);
 
 	if (r < 0)
 		return r;
@@ -159,8 +158,7 @@ static int popitem(void *self, struct mps_call *call)
 
 static int size(void *self, struct mps_call *call)
 {
-	struct packed none[1];
-	int r = served_args(call, 0, 0, none);
+	int r = served_none(call);
 
 	return r < 0 ? r : served_reply_int(call, (int64_t)((struct store *)self)->n);
 }
@@ -175,7 +173,10 @@ static int keys(void *self, struct mps_call *call)
 {
 	msgpack_packer k = value_packer(call->reply);
 	const struct store *s = self;
+	int r = served_none(call);
 
+	if (r < 0)
+		return r;
 	msgpack_pack_array(&k, s->n);
 	STORE_EACH(s, e)
 	buf_add(call->reply, e->p, e->n_key);
@@ -186,7 +187,10 @@ static int values(void *self, struct mps_call *call)
 {
 	msgpack_packer k = value_packer(call->reply);
 	const struct store *s = self;
+	int r = served_none(call);
 
+	if (r < 0)
+		return r;
 	msgpack_pack_array(&k, s->n);
 	STORE_EACH(s, e)
 	buf_add(call->reply, store_value(e), e->n_value);
@@ -197,7 +201,10 @@ static int items(void *self, struct mps_call *call)
 {
 	msgpack_packer k = value_packer(call->reply);
 	const struct store *s = self;
+	int r = served_none(call);
 
+	if (r < 0)
+		return r;
 	msgpack_pack_array(&k, s->n);
 	STORE_EACH(s, e)
 	{
@@ -211,7 +218,10 @@ static int copy(void *self, struct mps_call *call)
 {
 	msgpack_packer k = value_packer(call->reply);
 	const struct store *s = self;
+	int r = served_none(call);
 
+	if (r < 0)
+		return r;
 	msgpack_pack_map(&k, s->n);
 	put_pairs(s, call->reply);
 	return call->reply->failed ? -ENOMEM : 0;
@@ -219,9 +229,11 @@ static int copy(void *self, struct mps_call *call)
 
 static int clear(void *self, struct mps_call *call)
 {
-	(void)call;
-	store_clear(self);
-	return 0;
+	int r = served_none(call);
+
+	if (r == 0)
+		store_clear(self);
+	return r;
 }
 
 static bool is_text(const struct packed *k)

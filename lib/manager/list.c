@@ -342,8 +342,7 @@ static int count(void *self, struct mps_call *call)
 
 static int size(void *self, struct mps_call *call)
 {
-	struct packed none[1];
-	int r = served_args(call, 0, 0, none);
+	int r = served_none(call);
 
 	return r < 0 ? r : served_reply_int(call, (int64_t)((struct list *)self)->n);
 }
@@ -377,8 +376,10 @@ static int slice(void *self, struct mps_call *call)
 static int clear(void *self, struct mps_call *call)
 {
 	struct list *l = self;
+	int r = served_none(call);
 
-	(void)call;
+	if (r < 0)
+		return r;
 	remove_all(l);
 	free(l->items);
 	l->items = NULL;
@@ -389,8 +390,10 @@ static int clear(void *self, struct mps_call *call)
 static int reverse(void *self, struct mps_call *call)
 {
 	struct list *l = self;
+	int r = served_none(call);
 
-	(void)call;
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < l->n / 2; i++) {
 		struct item item = l->items[i];
 

@@ -366,7 +366,7 @@ static void (*const methods[N_WIRE_SERVER])(const struct request *q) = {
 	[WIRE_INFO] = info,	     [WIRE_SHUTDOWN] = end,
 };
 
-void method_run(struct session *s, const struct wire_request *head, const void *args, size_t n)
+void manager_method(struct session *s, const struct wire_request *head, const void *args, size_t n)
 {
 	const struct request q = { s, head, args, n };
 

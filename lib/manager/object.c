@@ -176,7 +176,7 @@ static int make(struct server *v, struct object *o, struct account *a, uint64_t 
 		return -EDQUOT;
 	if (o->shared != NULL)
 		return make_shared(o, &call);
-	if (o->served != NULL && weight(args, n) > call.room)
+	if (o->served != NULL && o->bytes + weight(args, n) > call.room)
 		return -EDQUOT;
 	r = o->type->create(&call, &o->self);
 	if (r == 0 && o->served != NULL)

@@ -122,7 +122,7 @@ static int call_at(struct mps_object *o, int method, const void *args, size_t n,
 {
 	struct link_pending *p;
 	struct view *v;
-	int r = object_view(o, manager_until(timeout), &v);
+	int r = object_view(o, timeout, &v);
 
 	if (r < 0)
 		return r;
@@ -187,7 +187,7 @@ int mps_object_send(struct mps_object *o, const char *method, const void *args, 
 	struct view *v;
 
 	if (r == 0)
-		r = object_view(o, manager_until(timeout), &v);
+		r = object_view(o, timeout, &v);
 	if (r < 0)
 		return r;
 	s = calloc(1, sizeof(*s));
@@ -244,7 +244,7 @@ static int verb(struct mps_object *o, int method, int64_t timeout)
 
 	if (o->row == NULL || method == 0)
 		return -ENOSYS;
-	r = object_view(o, manager_until(timeout), &v);
+	r = object_view(o, timeout, &v);
 	if (r < 0)
 		return r;
 	return v->self != NULL ? object_local(v, method, &call)
@@ -281,13 +281,13 @@ int mps_object_put(struct mps_object *o, const void *value, size_t n, int64_t ti
 {
 	AUTO_BUF args = BUF_INIT;
 	struct view *v;
-	int r = is_queue(o) ? object_view(o, manager_until(timeout), &v) : -ENOSYS;
+	int r = is_queue(o) ? object_view(o, timeout, &v) : -ENOSYS;
 
 	if (r < 0)
 		return r;
 	if (v->self != NULL) {
 		local_begin(v, timeout > 0);
-		r = shared_put(v->self, value, n, until_of(timeout));
+		r = shared_put(v->self, value, n, timeout);
 		futex_watch(NULL);
 		return local_end(v, r);
 	}
@@ -302,14 +302,14 @@ int mps_object_put(struct mps_object *o, const void *value, size_t n, int64_t ti
 int mps_object_get(struct mps_object *o, void **ret_value, size_t *ret_n, int64_t timeout)
 {
 	struct view *v;
-	int r = is_queue(o) ? object_view(o, manager_until(timeout), &v) : -ENOSYS;
+	int r = is_queue(o) ? object_view(o, timeout, &v) : -ENOSYS;
 
 	if (r < 0)
 		return r;
 	if (v->self == NULL)
 		return call_at(o, object_method(o, "get"), NULL, 0, ret_value, ret_n, timeout);
 	local_begin(v, timeout > 0);
-	r = shared_get(v->self, ret_value, ret_n, until_of(timeout));
+	r = shared_get(v->self, ret_value, ret_n, timeout);
 	futex_watch(NULL);
 	return local_end(v, r);
 }
@@ -338,7 +338,7 @@ int mps_object_add(struct mps_object *o, int64_t delta, int64_t *ret_new)
 	int r = -ENOSYS;
 
 	if (o->row != NULL && (o->row->kind == SHARED_COUNTER || o->row->kind == SHARED_VALUE))
-		r = object_view(o, (struct mps_time){ INT64_MAX }, &v);
+		r = object_view(o, MPS_FOREVER, &v);
 	if (r < 0)
 		return r;
 	return v->self != NULL ? shared_add(v->self, delta, ret_new)

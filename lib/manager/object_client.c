@@ -289,7 +289,7 @@ int mps_object_lend(struct mps_object *o, int64_t lease, char token[33], int64_t
 	struct view *v;
 	const char *text;
 	size_t n, n_answer, n_text;
-	int r = object_view(o, manager_until(timeout), &v);
+	int r = object_view(o, timeout, &v);
 
 	if (r == 0)
 		r = mps_pack(&args, &n, "[ii]", (int64_t)v->handle, lease);
@@ -348,8 +348,9 @@ static int attach_again(struct mps_object *o, struct view *old, struct link *l,
 	return 0;
 }
 
-int object_view(struct mps_object *o, struct mps_time until, struct view **ret)
+int object_view_anew(struct mps_object *o, int64_t timeout, struct view **ret)
 {
+	struct mps_time until = manager_until(timeout);
 	int r = manager_check(o->m);
 
 	while (r == 0) {

@@ -32,6 +32,13 @@ int served_args(const struct mps_call *call, size_t min, size_t max, struct pack
 	return n < min ? -EINVAL : (int)n;
 }
 
+int served_none(const struct mps_call *call)
+{
+	struct packed none[1];
+
+	return served_args(call, 0, 0, none);
+}
+
 int served_int(const struct packed *a, int64_t *ret)
 {
 	struct values v = { a->p, a->n };

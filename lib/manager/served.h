@@ -17,6 +17,8 @@ struct packed {
 
 /* How many arguments there are, the first of them in a[]; -EINVAL: fewer or more. */
 int served_args(const struct mps_call *call, size_t min, size_t max, struct packed *a);
+/* 0: there are none. -EINVAL. */
+int served_none(const struct mps_call *call);
 /* -EINVAL: it is no whole number. */
 int served_int(const struct packed *a, int64_t *ret);
 /* The values in it: how many in *ret_n. -EINVAL: it is none. */

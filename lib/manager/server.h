@@ -222,7 +222,7 @@ void leases_fini(struct server *v);
 /* ------------------------------------------------------------------------------------------------ methods: method.c */
 
 /* A request to the server itself; answers it. */
-void method_run(struct session *s, const struct wire_request *head, const void *args, size_t n);
+void manager_method(struct session *s, const struct wire_request *head, const void *args, size_t n);
 
 /* ------------------------------------------------------------------------------------------------- types: types.c */
 

@@ -224,7 +224,7 @@ static void request(struct session *s, const uint8_t *p, size_t n)
 	} else if (!s->greeted && (head.handle != 0 || head.method != WIRE_HELLO)) {
 		session_fail(s, -EPROTO);
 	} else if (head.handle == 0) {
-		method_run(s, &head, args->p, args->len);
+		manager_method(s, &head, args->p, args->len);
 	} else {
 		call(s, &head, args->p, args->len);
 	}

@@ -115,8 +115,8 @@ int shared_reply_bool(struct mps_call *call, bool value);
 	.size = size_
 
 /* What mps_object_put(), mps_object_get() and mps_object_add() do, of types that have that. */
-int shared_put(struct shared *s, const void *value, size_t n, struct mps_time until);
-int shared_get(struct shared *s, void **ret_value, size_t *ret_n, struct mps_time until);
+int shared_put(struct shared *s, const void *value, size_t n, int64_t timeout);
+int shared_get(struct shared *s, void **ret_value, size_t *ret_n, int64_t timeout);
 int shared_add(struct shared *s, int64_t delta, int64_t *ret_new);
 
 extern const struct shared_row shared_queue_rows[2], shared_lock_rows[3], shared_semaphore_rows[2],

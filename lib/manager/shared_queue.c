@@ -60,21 +60,18 @@ static int open_second(struct shared *s, int fd)
 
 /* ---------------------------------------------------------------------------------------------- methods */
 
-int shared_put(struct shared *s, const void *value, size_t n, struct mps_time until)
+int shared_put(struct shared *s, const void *value, size_t n, int64_t timeout)
 {
-	struct mps_call call = { .until = until };
 	int r = s->queue == NULL ? -ENOSYS : value_check(value, n);
 
-	return r < 0 ? r : mps_queue_put(s->queue, value, n, shared_left(&call));
+	return r < 0 ? r : mps_queue_put(s->queue, value, n, timeout);
 }
 
-int shared_get(struct shared *s, void **ret_value, size_t *ret_n, struct mps_time until)
+int shared_get(struct shared *s, void **ret_value, size_t *ret_n, int64_t timeout)
 {
-	struct mps_call call = { .until = until };
 	void *p;
 	size_t n;
-	int r = s->queue == NULL ? -ENOSYS
-				 : mps_queue_get_new(s->queue, &p, &n, shared_left(&call));
+	int r = s->queue == NULL ? -ENOSYS : mps_queue_get_new(s->queue, &p, &n, timeout);
 
 	if (r < 0)
 		return r;

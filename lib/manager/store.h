@@ -41,7 +41,8 @@ static inline const uint8_t *store_value(const struct store_entry *e)
 }
 
 #define STORE_EACH(s_, e_)                                                                         \
-	for (struct store_entry *e_ = (s_)->entries; e_ < (s_)->entries + (s_)->n_entries; e_++)   \
+	for (struct store_entry *e_ = (s_)->entries;                                               \
+	     e_ != NULL && e_ < (s_)->entries + (s_)->n_entries; e_++)                             \
 		if (e_->p != NULL)
 
 #endif

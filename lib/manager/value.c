@@ -148,8 +148,10 @@ static size_t children(const struct value *v)
 /* One value with all that is in it; each goes to `each`, which may be NULL. */
 static int walk(struct values *v, int (*each)(void *user, const struct value *value), void *user)
 {
-	size_t left[VALUE_DEPTH_MAX + 1] = { 1 };
+	size_t left[VALUE_DEPTH_MAX + 1];
 	unsigned depth = 0;
+
+	left[0] = 1;
 
 	for (;;) {
 		struct value got;

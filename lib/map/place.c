@@ -19,14 +19,22 @@
 #include "proc/find.h"
 #include "proc/tag.h"
 
-enum { READ_SIZE = 64 << 10, SPARE_FDS = 64, PLACE_FDS = 5 };
+enum { READ_SIZE = 64 << 10, SPARE_FDS = 20, PLACE_FDS = 5 };
 
 /* A stack, and where the child says why it could not begin; the children have this in common with us. */
 #define ROOM_SIZE (MPS_STACK_SIZE + 4096)
 
 int places_init(struct map *m, struct err *err)
 {
+	size_t limit = fd_raise_limit((size_t)m->o->jobs * PLACE_FDS + SPARE_FDS);
+	size_t room = limit > SPARE_FDS ? (limit - SPARE_FDS) / PLACE_FDS : 1;
+
 	m->n_places = m->o->jobs;
+	if (room < m->n_places) {
+		m->n_places = room > 0 ? (unsigned)room : 1;
+		map_say(m, "at most %u at a time: no more than %zu descriptors are allowed",
+			m->n_places, limit);
+	}
 	m->stacks_size = (size_t)m->n_places * ROOM_SIZE;
 	m->stacks = mmap(NULL, m->stacks_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
 			 -1, 0);
@@ -43,7 +51,6 @@ int places_init(struct map *m, struct err *err)
 		s->stack = (char *)m->stacks + i * ROOM_SIZE;
 		s->failure = (struct mps_failure *)((char *)s->stack + MPS_STACK_SIZE);
 	}
-	fd_raise_limit((size_t)m->n_places * PLACE_FDS + SPARE_FDS);
 	return 0;
 }
 

@@ -397,9 +397,9 @@ static void set_bell(struct mps_pool *p, enum bell_mode mode)
 
 void arm_bell(struct mps_pool *p)
 {
-	enum bell_mode mode = p->n_callbacks > 0     ? BELL_EACH
+	enum bell_mode mode = p->n_callbacks > 0   ? BELL_EACH
 			      : p->pending != NULL ? BELL_DRY
-						     : BELL_AWAKE;
+						   : BELL_AWAKE;
 
 	if (mode == BELL_AWAKE && p->bell_mode == BELL_AWAKE)
 		return;

@@ -250,7 +250,8 @@ static int exchange(struct mps_imap *im, struct mps_time until)
 	if (!pool_is_own_thread(p))
 		try_to_lead(p);
 	hand_over(im, list);
-	r = wait_for_job(&im->job, job_has_ready, im->ready != NULL ? (struct mps_time){ 0 } : until);
+	r = wait_for_job(&im->job, job_has_ready,
+			 im->ready != NULL ? (struct mps_time){ 0 } : until);
 	take_ready(im);
 	pool_unlock(p);
 	return im->ready != NULL ? 0 : r;

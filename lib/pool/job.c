@@ -235,10 +235,9 @@ static struct mps_future *future_new(size_t n, size_t arity, size_t chunk)
 		return NULL;
 	f->n = n;
 	f->chunk = chunk;
-	f->job = (struct job){ .refs = 1,
-			       .arity = (uint32_t)arity,
-			       .n_left = n,
-			       .first_failed = SIZE_MAX };
+	f->job = (struct job){
+		.refs = 1, .arity = (uint32_t)arity, .n_left = n, .first_failed = SIZE_MAX
+	};
 	return f;
 }
 
@@ -470,14 +469,15 @@ static int wait_until(struct mps_future *f, struct mps_time until)
 
 static const struct mps_result *result_at(const struct mps_future *f, size_t i)
 {
-	return f->only != NULL ? &f->only->results[i] : &f->works[i / f->chunk]->results[i % f->chunk];
+	return f->only != NULL ? &f->only->results[i]
+			       : &f->works[i / f->chunk]->results[i % f->chunk];
 }
 
 int mps_future_get(struct mps_future *f, struct mps_result *ret, int64_t timeout)
 {
 	struct mps_result result = { 0 };
-	int r = wait_until(f, timeout == MPS_FOREVER ? (struct mps_time){ INT64_MAX } :
-						       until_of(timeout));
+	int r = wait_until(f, timeout == MPS_FOREVER ? (struct mps_time){ INT64_MAX }
+						     : until_of(timeout));
 
 	if (r < 0)
 		return r;

@@ -35,8 +35,8 @@ enum {
 enum bell_mode {
 	BELL_AWAKE, /* somebody looks, or nobody needs to */
 	BELL_FUTEX, /* a thread sleeps on the word: it is woken by taking this bit away */
-	BELL_EACH, /* the pool's thread sleeps on the descriptor, and is told of each result */
-	BELL_DRY,  /* the same, but when a worker has no task left */
+	BELL_EACH,  /* the pool's thread sleeps on the descriptor, and is told of each result */
+	BELL_DRY,   /* the same, but when a worker has no task left */
 	BELL_MODES
 };
 

@@ -26,16 +26,16 @@ enum { POOL_WINDOW_MAX = 256, POOL_DEPTH_MAX = 8 };
 
 /* A chunk: what a worker gets at a time. */
 struct work {
-	struct work *next; /* of the queue, or of its lane */
+	struct work *next;   /* of the queue, or of its lane */
 	struct work *follow; /* of the same imap */
 	struct job *job;
-	size_t first;	    /* index of its first task */
-	uint32_t n, done;   /* tasks; how many have an outcome, the first ones */
-	uint32_t tries;	    /* so often the next one was begun in vain */
-	uint32_t given;	    /* results that mps_imap_next() has given out */
-	size_t size;	    /* of its items, as a message has them */
-	char *bytes;	    /* those */
-	char *room;	    /* for results; n_room bytes are free */
+	size_t first;	  /* index of its first task */
+	uint32_t n, done; /* tasks; how many have an outcome, the first ones */
+	uint32_t tries;	  /* so often the next one was begun in vain */
+	uint32_t given;	  /* results that mps_imap_next() has given out */
+	size_t size;	  /* of its items, as a message has them */
+	char *bytes;	  /* those */
+	char *room;	  /* for results; n_room bytes are free */
 	size_t n_room;
 	struct slab *slabs; /* more of it */
 	struct mps_result results[];
@@ -130,7 +130,7 @@ struct mps_pool {
 	enum pool_state state;
 	bool broken;
 	char failure[512];
-	uint32_t want; /* workers */
+	_Atomic uint32_t want; /* workers */
 	_Atomic uint32_t ended;
 	uint32_t spare_deaths; /* of workers that had nothing to do, lately */
 	int64_t spare_death_at;
@@ -153,7 +153,8 @@ struct mps_pool {
 
 	struct work *pending, **pending_end;
 	struct seat **seats; /* MPS_POOL_WORKERS_MAX of them; NULL = none yet */
-	uint32_t n_seats, n_words;
+	uint32_t n_seats;
+	_Atomic uint32_t n_words; /* of the bell */
 	struct pool_target *targets;
 	uint32_t n_targets;
 	size_t n_callbacks; /* callbacks that somebody waits for */

@@ -64,7 +64,8 @@ static void start_failed(struct mps_pool *p, struct seat *s, int error, const ch
 	s->state = SEAT_WANTED;
 	s->start_at = mps_now().ns + START_PAUSE;
 	if (!p->has_thread || ++s->failures > START_TRIES) {
-		snprintf(text, sizeof(text), "start of a worker: %.250s: %s", what, strerror(-error));
+		snprintf(text, sizeof(text), "start of a worker: %.250s: %s", what,
+			 strerror(-error));
 		pool_break(p, text);
 	}
 }
@@ -75,7 +76,9 @@ static void start_one(struct mps_pool *p, struct seat *s)
 	const char *what;
 	int r;
 
-	*s = (struct seat){ .index = index, .failures = failures, .window = 1, .state = SEAT_EMPTY };
+	*s = (struct seat){
+		.index = index, .failures = failures, .window = 1, .state = SEAT_EMPTY
+	};
 	pool_unlock(p);
 	r = seat_start(p, s, &what);
 	pool_lock(p);
@@ -151,9 +154,9 @@ static void settle(struct mps_pool *p, struct seat *s, int code)
 		return;
 	s->first = s->last = NULL;
 	if (atomic_load(&s->lane.s->claim) > s->n_done) {
-		struct mps_result result = { .outcome = s->reason == SEAT_TIMEOUT ?
-								MPS_POOL_E_TIMEOUT :
-								MPS_POOL_E_WORKER_DIED,
+		struct mps_result result = { .outcome = s->reason == SEAT_TIMEOUT
+								? MPS_POOL_E_TIMEOUT
+								: MPS_POOL_E_WORKER_DIED,
 					     .code = code,
 					     .pid = s->pid,
 					     .tries = ++w->tries };

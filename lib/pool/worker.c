@@ -354,7 +354,8 @@ static int run_tasks(void)
 
 static int set_up(struct mps_args *args)
 {
-	struct mps_shm *lane = mps_args_shm(args, WORKER_LANE), *bell = mps_args_shm(args, WORKER_BELL);
+	struct mps_shm *lane = mps_args_shm(args, WORKER_LANE),
+		       *bell = mps_args_shm(args, WORKER_BELL);
 
 	if (lane == NULL || bell == NULL ||
 	    lane_map(lane, (size_t)mps_args_int(args, WORKER_RING), &self.lane) < 0)

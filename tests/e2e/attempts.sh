@@ -23,11 +23,10 @@ while True:
         os.close(fd)
     except FileExistsError:
         pass
-    for name in [name for name in held if random.random() < 0.2]:
-        if not os.path.exists(name) or os.stat(name).st_ino != held.pop(name):
+    for name, inode in held.items():
+        if not os.path.exists(name) or os.stat(name).st_ino != inode:
             print("LOST", name, flush=True)
             sys.exit(3)
-        os.unlink(name)
     n += 1
     if n == 500:
         print("busy", os.getpid(), flush=True)
@@ -35,7 +34,8 @@ X2
 theirs() { find /dev/shm -maxdepth 1 -name "${N##*/}-n*"; }
 none_left() { [ -z "$(theirs)" ]; }
 inodes() { stat -c %i "$N"-s?; }
-moment() { read -rt "$(printf '0.%03d' $((RANDOM % 60)))" <>"$T/never"; }
+busy() { contains "$T/$1.out" "^busy $(pid_of "$1")\$"; } # program
+moment() { read -rt "$(printf '0.%03d' $((RANDOM % 100)))" <>"$T/never"; }
 mkfifo "$T/never"
 
 for i in 0 1 2 3; do : >"$N-s$i"; done
@@ -43,7 +43,7 @@ before=$(inodes)
 {
   for p in a b c; do
     printf '%s\n' "[program:$p]" "command=$python $T/attempt.py $N" "stdout_logfile=$T/$p.out" startsecs=0 \
-      autorestart=true startretries=infinite restart_delay=0
+      autorestart=true startretries=infinite restart_delay=0 restart_limit=off
   done
 } | config_with track=preload
 start_mpsup
@@ -56,7 +56,7 @@ for ((i = 0; i < KILLS; i++)); do
   [ "${pid:-0}" -le 1 ] || kill -9 "$pid" 2>/dev/null
 done
 for p in a b c; do
-  must contains "$T/$p.out" "^busy $(pid_of $p)\$"
+  must busy "$p"
   contains "$T/$p.out" LOST && fail "$(cat "$T/$p.out")"
 done
 

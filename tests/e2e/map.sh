@@ -129,7 +129,7 @@ say "--timeout: the whole tree of the task ends; KILL for what ignores TERM"
 map 1 -j 2 --timeout 0.2 -- sh -c '[ {} = 2 ] || { echo {}; exit; }; sleep 1000 & setsid sleep 1000 & sleep 1000' < <(seq 3)
 out_is $'1\n3'
 err_has '^  task 2: not over after 0.2 s: 2$'
-map 1 -j 1 --timeout 0.1 --grace 0.1 -- "$W" ignore TERM sleep 1000 {} <<<1
+map 1 -j 1 --timeout 0.1 --grace 0.1 -- sh -c 'trap "" TERM; sleep 1000; sleep 1000; exit {}' <<<1
 map 1 -j 1 --timeout 0.2 -- sh -c 'while read -r x; do [ $x != 2 ] || sleep 1000; echo $x; done' < <(seq 4)
 out_is $'1\n3\n4'
 err_has '^  task 2: not over after 0.2 s: 2$'

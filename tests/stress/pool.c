@@ -108,8 +108,7 @@ static void check(struct user *u, uint32_t retries, const struct mps_result *r, 
 		n_done++;
 		break;
 	case MPS_POOL_E_WORKER_DIED:
-		if (r->code != -SIGKILL || s->begun > r->tries ||
-		    r->tries != retries + 1)
+		if (r->code != -SIGKILL || s->begun > r->tries || r->tries != retries + 1)
 			die("it has died otherwise", r->code, s->begun);
 		if (!was_killed[r->pid])
 			die("it was not killed", r->pid, 0);
@@ -131,9 +130,9 @@ static void prepare(struct user *u)
 		struct slot *s = &slots[u->first + i];
 
 		s->begun = s->done = 0;
-		u->orders[i] = (struct order){ u->first + i,
-					       times[draw(&u->state, ARRAY_SIZE(times))],
-					       4 + (uint32_t)draw(&u->state, 60) };
+		u->orders[i] =
+			(struct order){ u->first + i, times[draw(&u->state, ARRAY_SIZE(times))],
+					4 + (uint32_t)draw(&u->state, 60) };
 		if (draw(&u->state, 200) == 0)
 			u->orders[i].size = 4 + (uint32_t)draw(&u->state, 60000);
 		u->items[i] = (struct mps_item){ &u->orders[i], sizeof(u->orders[i]) };
@@ -215,9 +214,8 @@ static void use_apply(struct user *u, struct mps_pool *p, uint32_t retries)
 
 static void *use(void *user)
 {
-	static void (*const uses[])(struct user *, struct mps_pool *, uint32_t) = {
-		use_map, use_imap, use_apply
-	};
+	static void (*const uses[])(struct user *, struct mps_pool *,
+				    uint32_t) = { use_map, use_imap, use_apply };
 	struct user *u = user;
 
 	while (!stops) {

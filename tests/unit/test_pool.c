@@ -35,8 +35,9 @@ Test(pool, a_task_has_as_many_items_as_it_was_given)
 
 Test(pool, bytes_of_any_length_come_back)
 {
-	static const size_t sizes[] = { 0, 1, 7, 8, 9, 63, 64, 65, 1000, 4096, 16383, 16384, 16385, 40000,
-					65536, 1 << 20, 20 << 20 };
+	static const size_t sizes[] = { 0,     1,     7,     8,	      9,       63,
+					64,    65,    1000,  4096,    16383,   16384,
+					16385, 40000, 65536, 1 << 20, 20 << 20 };
 	struct mps_pool *p = pool_with((struct mps_pool_options){ 0 });
 
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
@@ -45,8 +46,8 @@ Test(pool, bytes_of_any_length_come_back)
 
 		for (size_t k = 0; k < sizes[i]; k++)
 			bytes[k] = (char)(k * 7 + i);
-		cr_assert_eq(mps_pool_apply(p, echo, &(struct mps_item){ bytes, sizes[i] }, 1, &result,
-					    LONG),
+		cr_assert_eq(mps_pool_apply(p, echo, &(struct mps_item){ bytes, sizes[i] }, 1,
+					    &result, LONG),
 			     0);
 		cr_assert_eq(result.n, sizes[i]);
 		cr_expect(sizes[i] == 0 || memcmp(result.p, bytes, sizes[i]) == 0);
@@ -258,8 +259,8 @@ Test(pool, a_failure_is_that_of_its_task_and_not_of_its_chunk)
 	in.v[0] = in.v[1] = in.v[2] = in.v[4] = 0;
 	for (int i = 8; i < 20; i++)
 		in.v[i] = 0;
-	cr_assert_eq(mps_pool_map(p, fail_with, in.items, 20, &(struct mps_map_options){ .chunk = 10 },
-				  &f, LONG),
+	cr_assert_eq(mps_pool_map(p, fail_with, in.items, 20,
+				  &(struct mps_map_options){ .chunk = 10 }, &f, LONG),
 		     MPS_POOL_E_FAILED);
 	cr_expect_eq(mps_future_get(f, &result, 0), MPS_POOL_E_FAILED);
 	cr_expect_eq(result.index, 3);
@@ -540,8 +541,8 @@ Test(pool, closed_it_ends_when_all_is_done)
 	struct mps_future *f, *g;
 	unsigned fds;
 
-	cr_assert_eq(mps_pool_map_async(p, add, in.items, 2000, &(struct mps_map_options){ .chunk = 1 },
-					&f),
+	cr_assert_eq(mps_pool_map_async(p, add, in.items, 2000,
+					&(struct mps_map_options){ .chunk = 1 }, &f),
 		     0);
 	cr_expect_eq(mps_pool_close(p), 0);
 	cr_expect_eq(mps_pool_apply_async(p, add, NULL, 0, &g), -EPIPE);

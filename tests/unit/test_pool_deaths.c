@@ -13,8 +13,8 @@ Test(pool_deaths, the_task_of_a_killed_worker_fails_at_once_with_who_and_why)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(methods); i++) {
 		struct scene s;
-		struct mps_pool *p = pool_with(scene_options(
-			&s, (struct mps_pool_options){ .method = methods[i] }));
+		struct mps_pool *p = pool_with(
+			scene_options(&s, (struct mps_pool_options){ .method = methods[i] }));
 		struct mps_future *f = async(p, hang, 0);
 		pid_t pid = scene_pid(&s);
 		struct mps_result result;
@@ -44,11 +44,11 @@ Test(pool_deaths, a_task_is_tried_again_as_often_as_asked)
 
 	for (int i = 0; i < 3; i++) {
 		pid = scene_pid(&s);
-		kill(pid, SIGSEGV);
+		kill(pid, SIGUSR2);
 	}
 	cr_expect_eq(mps_future_get(f, &result, LONG), MPS_POOL_E_WORKER_DIED);
 	cr_expect_eq(result.tries, 3);
-	cr_expect_eq(result.code, -SIGSEGV);
+	cr_expect_eq(result.code, -SIGUSR2);
 	cr_expect_eq(result.pid, pid);
 	mps_future_free(f);
 	mps_pool_free(p);
@@ -136,8 +136,8 @@ Test(pool_deaths, tasks_that_all_crash_have_an_outcome_each)
 
 	for (int i = 0; i < 150; i++)
 		in.v[i] = SIGABRT;
-	cr_assert_eq(mps_pool_map(p, die_by, in.items, 150, &(struct mps_map_options){ .chunk = 10 },
-				  &f, LONG),
+	cr_assert_eq(mps_pool_map(p, die_by, in.items, 150,
+				  &(struct mps_map_options){ .chunk = 10 }, &f, LONG),
 		     MPS_POOL_E_WORKER_DIED);
 	for (size_t i = 0; i < 150; i++) {
 		cr_expect_eq(mps_future_result(f, i, &result), MPS_POOL_E_WORKER_DIED);
@@ -308,7 +308,9 @@ MPS_TARGET(die_soon);
 
 Test(pool_deaths, workers_that_die_by_themselves_are_not_followed_without_end)
 {
-	struct mps_pool_options o = { .workers = 1, .initializer = die_soon, .init_retries = 1000000 };
+	struct mps_pool_options o = { .workers = 1,
+				      .initializer = die_soon,
+				      .init_retries = 1000000 };
 	struct mps_pool *p;
 	int r = mps_pool_new(&o, &p);
 
@@ -397,12 +399,12 @@ Test(pool_deaths, a_caller_that_is_killed_takes_its_workers_along)
 	}
 }
 
+static struct mps_future *volatile kept[10];
+
 static void exit_at_once(struct mps_pool *p)
 {
-	static struct mps_future *f[10];
-
 	for (int i = 0; i < 10; i++)
-		f[i] = async(p, hang, 0);
+		kept[i] = async(p, hang, 0);
 	exit(7);
 }
 
@@ -415,10 +417,8 @@ static void exit_from_callback(struct mps_future *f, void *user)
 
 static void exit_within_callback(struct mps_pool *p)
 {
-	static struct mps_future *f;
-
-	f = async(p, add, 1);
-	mps_future_callback(f, exit_from_callback, NULL);
+	kept[0] = async(p, add, 1);
+	mps_future_callback(kept[0], exit_from_callback, NULL);
 	rest(p);
 }
 
@@ -444,8 +444,8 @@ Test(pool_deaths, a_copy_of_the_caller_has_no_part_in_it)
 	if (pid == 0) {
 		alarm(20);
 		if (mps_pool_apply_async(p, add, NULL, 0, &g) != -ECHILD ||
-		    mps_pool_terminate(p, MPS_FOREVER) != -ECHILD ||
-		    mps_pool_close(p) != -ECHILD || mps_pool_pids(p, NULL, 0) != 0)
+		    mps_pool_terminate(p, MPS_FOREVER) != -ECHILD || mps_pool_close(p) != -ECHILD ||
+		    mps_pool_pids(p, NULL, 0) != 0)
 			_exit(1);
 		mps_future_free(f);
 		mps_pool_free(p);
