@@ -5,7 +5,7 @@
 #define CMD_MPSUP_PACKED_H
 
 #include <stdbool.h>
-#include <stdio.h>
+#include <stdint.h>
 
 #include "base/buf.h"
 
