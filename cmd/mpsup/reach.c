@@ -17,7 +17,6 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/fd.h"
-#include "base/str.h"
 #include "base/xalloc.h"
 #include "mpsup.h"
 #include "mpsup/cmd.h"
