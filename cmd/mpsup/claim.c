@@ -25,7 +25,11 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/mtime.h"
+#include "manager/client.h"
 #include "mpsup.h"
+#include "mpsup/cmd.h"
+#include "mpsup/packed.h"
+#include "mpsup/reach.h"
 #include "sup/client.h"
 #include "sup/rundir.h"
 
@@ -271,8 +275,63 @@ int claim_unit(struct claim *c, const char *name, uint32_t units, int64_t timeou
 			       : 0;
 }
 
+/* ------------------------------------------------------------------------------------------------- of a manager */
+
+#define ANSWER_NS (10 * MPS_NS_PER_S)
+
+/* It is there as long as somebody holds it or waits for it. */
+static int take_object(struct claim *c, const char *name, uint32_t units)
+{
+	AUTO_BUF args = BUF_INIT;
+
+	packed_add_array(&args, units > 0);
+	if (units > 0)
+		packed_add_int(&args, units);
+	if (args.failed)
+		return -ENOMEM;
+	return mps_object_create(c->manager, units > 0 ? "semaphore" : "lock", name,
+				 MPS_OBJECT_EXISTING, args.p, args.len, &c->object, ANSWER_NS);
+}
+
+int claim_object(struct claim *c, const struct reach *reach, const struct cmd_context *ctx,
+		 const char *name, uint32_t units, int64_t timeout,
+		 void (*on_wait)(const struct claim *c), struct err *err)
+{
+	int r = reach_manager(reach, ctx, ANSWER_NS, &c->manager, err);
+
+	if (r != 0)
+		return r;
+	r = take_object(c, name, units);
+	if (r == 0)
+		r = mps_object_acquire(c->object, 0);
+	if (r == -ETIMEDOUT && timeout > 0) {
+		on_wait(c);
+		r = mps_object_acquire(c->object, timeout);
+	}
+	if (r >= 0) {
+		c->fd = c->manager->link->s.fd;
+		return 0;
+	}
+	return r == -ETIMEDOUT ? err_set(err, EXIT_TIMEOUT, "not free in time")
+	       : r == -EEXIST || r == -EPROTOTYPE
+		       ? err_set(err, EXIT_USAGE, "that is another kind of object")
+	       : r == -EINVAL ? err_set(err, EXIT_USAGE, "that is no name of an object")
+			      : err_set(err, EXIT_UNREACHABLE, "%s", strerror(-r));
+}
+
+/* At the end of the process: of what it has open, the front has left the connection. */
+static void release_object(struct claim *c)
+{
+	mps_object_release(c->object);
+	c->fd = -1;
+}
+
 void claim_end(struct claim *c)
 {
+	if (c->object != NULL) {
+		release_object(c);
+		return;
+	}
 	if (c->semaphore != NULL)
 		mps_semaphore_release(&c->semaphore->s, 1);
 	/* Nobody else has it then, and who waits looks for the name again. */
@@ -316,7 +375,7 @@ void claim_holder(const struct claim *c, char *text, size_t size)
 	size_t len = 0;
 
 	text[0] = '\0';
-	if (pid == 0)
+	if (pid == 0 || c->object != NULL)
 		return;
 	snprintf(path, sizeof(path), "/proc/%d/cmdline", pid);
 	fd_read_file(path, 65536, &command, &len);

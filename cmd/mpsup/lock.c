@@ -11,19 +11,28 @@
 #include "mpsup/claim.h"
 #include "mpsup/cmd.h"
 #include "mpsup/command.h"
+#include "mpsup/reach.h"
 #include "mpsup/verbs.h"
 
 static int64_t timeout = INT64_MAX;
 static bool shared;
 
+static struct reach reach = { .remote = true };
+
 static const struct cmd_option options[] = {
 	{ 't', "timeout", "SECONDS", "wait so long at most, and exit with 124; 0 = do not wait" },
 	{ 's', "shared", NULL, "others may hold it with --shared at the same time" },
+	{ 'm', "manager", "NAME|ADDRESS", "of this manager: also on other machines" },
+	{ 0, "authkey-file", "FILE", "the key that this manager asks for" },
 	{ 0 },
 };
 
 static int on_option(const struct cmd_option *o, const char *value, struct err *err)
 {
+	if (strcmp(o->name, "manager") == 0 || strcmp(o->name, "authkey-file") == 0) {
+		*(o->name[0] == 'm' ? &reach.manager : &reach.key_file) = value;
+		return 0;
+	}
 	if (strcmp(o->name, "shared") == 0) {
 		shared = true;
 		return 0;
@@ -41,6 +50,19 @@ static void on_wait(const struct claim *c)
 	fprintf(stderr, "mpsup: lock: waiting%s\n", holder);
 }
 
+/* 0, or an exit code with err. */
+static int take(struct claim *claim, struct cmd_context *ctx, struct err *err)
+{
+	int r;
+
+	if (reach.manager != NULL && shared)
+		return err_set(err, EXIT_USAGE, "a manager's locks are not --shared");
+	if (reach.manager != NULL)
+		return claim_object(claim, &reach, ctx, ctx->argv[0], 0, timeout, on_wait, err);
+	r = claim_lock(claim, ctx->argv[0], shared, timeout, on_wait, err);
+	return r == -ETIMEDOUT ? EXIT_TIMEOUT : r == -EINVAL ? EXIT_USAGE : r < 0 ? EXEC_FAILED : 0;
+}
+
 static int run(struct cmd_context *ctx)
 {
 	struct front_options front = COMMAND_OPTIONS("lock");
@@ -55,13 +77,10 @@ static int run(struct cmd_context *ctx)
 		return cmd_fail(EXIT_USAGE, &err);
 	}
 	front_open_standard();
-	r = claim_lock(&claim, ctx->argv[0], shared, timeout, on_wait, &err);
-	if (r < 0) {
+	r = take(&claim, ctx, &err);
+	if (r != 0) {
 		err_prefix(&err, 0, "lock %s: ", ctx->argv[0]);
-		return cmd_fail(r == -ETIMEDOUT ? EXIT_TIMEOUT
-				: r == -EINVAL	? EXIT_USAGE
-						: EXEC_FAILED,
-				&err);
+		return cmd_fail(r, &err);
 	}
 	front.hold = claim.fd;
 	front.argv = ctx->argv + 1;
@@ -81,7 +100,7 @@ const struct cmd cmd_lock = {
 		"gone, whoever is killed. Exits "
 		"with\n"
 		"the command's status, 124 when the lock was not free in time, 125 to 127 as exec.",
-	.flags = CMD_NAMED,
+	.flags = CMD_NAMED | CMD_CONFIG,
 	.options = options,
 	.on_option = on_option,
 	.run = run,

@@ -32,6 +32,7 @@ extern char **environ;
 /* What was found; owned. */
 struct place {
 	char *address, *key_file;
+	bool is_supervised; /* it is there soon, or again */
 };
 
 int reach_read_key(const char *path, char **ret_key, size_t *ret_n, struct err *err)
@@ -76,6 +77,7 @@ static bool find_named(const char *name, struct place *ret)
 
 	if (address == NULL || *address == '\0')
 		return false;
+	ret->is_supervised = true;
 	ret->address = xstrdup(address);
 	ret->key_file = file != NULL ? xstrdup(file) : NULL;
 	return true;
@@ -130,6 +132,7 @@ static int choose(const json_t *managers, const char *name, struct place *ret, s
 			       names.p);
 	if (found == NULL)
 		return err_set(err, EXIT_USAGE, "which manager? --manager one of %s", names.p);
+	ret->is_supervised = true;
 	ret->address = text_of(found, "address");
 	ret->key_file = text_of(found, "authkey_file");
 	return 0;
@@ -193,7 +196,9 @@ static int connect_to(const char *address, const struct mps_manager_options *o, 
 	if (r == 0)
 		return 0;
 	if (r == -ETIMEDOUT)
-		return err_set(err, EXIT_TIMEOUT, "the manager at %s does not answer", address);
+		return err_set(err, EXIT_TIMEOUT, "the manager at %s %s", address,
+			       o->reconnect ? "is not there, or does not answer"
+					    : "does not answer");
 	if (r == -EINVAL)
 		return err_set(err, EXIT_USAGE,
 			       "'%s' is no address (such as unix:/run/jobs.sock or tcp:host:7000)",
@@ -206,7 +211,7 @@ int reach_manager(const struct reach *reach, const struct cmd_context *ctx, int6
 		  struct mps_manager **ret, struct err *err)
 {
 	struct mps_manager_options o = MPS_MANAGER_OPTIONS_INIT;
-	struct place place = { NULL, NULL };
+	struct place place = { 0 };
 	const char *file;
 	AUTO_FREE char *key = NULL;
 	int r = find(reach, ctx, &place, err);
@@ -216,6 +221,7 @@ int reach_manager(const struct reach *reach, const struct cmd_context *ctx, int6
 		r = EXIT_GENERIC;
 	o.authkey = key;
 	o.remote = reach->remote;
+	o.reconnect = place.is_supervised;
 	if (r == 0)
 		r = connect_to(place.address, &o, timeout, ret, err);
 	free(place.address);

@@ -12,19 +12,28 @@
 #include "mpsup/claim.h"
 #include "mpsup/cmd.h"
 #include "mpsup/command.h"
+#include "mpsup/reach.h"
 #include "mpsup/verbs.h"
 
 static int64_t timeout = INT64_MAX;
 static int64_t units;
 
+static struct reach reach = { .remote = true };
+
 static const struct cmd_option options[] = {
 	{ 'n', "units", "N", "so many commands run at a time (1 to 120)" },
 	{ 't', "timeout", "SECONDS", "wait so long at most, and exit with 124; 0 = do not wait" },
+	{ 'm', "manager", "NAME|ADDRESS", "of this manager: also on other machines" },
+	{ 0, "authkey-file", "FILE", "the key that this manager asks for" },
 	{ 0 },
 };
 
 static int on_option(const struct cmd_option *o, const char *value, struct err *err)
 {
+	if (strcmp(o->name, "manager") == 0 || strcmp(o->name, "authkey-file") == 0) {
+		*(o->name[0] == 'm' ? &reach.manager : &reach.key_file) = value;
+		return 0;
+	}
 	if (strcmp(o->name, "timeout") == 0)
 		return type_time(value, &timeout, err) < 0
 			       ? err_prefix(err, EXIT_USAGE, "--timeout: ")
@@ -42,6 +51,18 @@ static void on_wait(const struct claim *c)
 		fprintf(stderr, "mpsup: sem: waiting, all %d units are held\n", (int)units);
 }
 
+/* 0, or an exit code with err. */
+static int take(struct claim *claim, struct cmd_context *ctx, struct err *err)
+{
+	int r;
+
+	if (reach.manager != NULL)
+		return claim_object(claim, &reach, ctx, ctx->argv[0], (uint32_t)units, timeout,
+				    on_wait, err);
+	r = claim_unit(claim, ctx->argv[0], (uint32_t)units, timeout, on_wait, err);
+	return r == -ETIMEDOUT ? EXIT_TIMEOUT : r == -EINVAL ? EXIT_USAGE : r < 0 ? EXEC_FAILED : 0;
+}
+
 static int run(struct cmd_context *ctx)
 {
 	struct front_options front = COMMAND_OPTIONS("sem");
@@ -56,13 +77,10 @@ static int run(struct cmd_context *ctx)
 		return cmd_fail(EXIT_USAGE, &err);
 	}
 	front_open_standard();
-	r = claim_unit(&claim, ctx->argv[0], (uint32_t)units, timeout, on_wait, &err);
-	if (r < 0) {
+	r = take(&claim, ctx, &err);
+	if (r != 0) {
 		err_prefix(&err, 0, "sem %s: ", ctx->argv[0]);
-		return cmd_fail(r == -ETIMEDOUT ? EXIT_TIMEOUT
-				: r == -EINVAL	? EXIT_USAGE
-						: EXEC_FAILED,
-				&err);
+		return cmd_fail(r, &err);
 	}
 	front.hold = claim.fd;
 	front.argv = ctx->argv + 1;
@@ -83,7 +101,7 @@ const struct cmd cmd_sem = {
 		"whoever is\n"
 		"killed. Exits with the command's status, 124 when there was no place in time, 125 "
 		"to 127 as exec.",
-	.flags = CMD_NAMED,
+	.flags = CMD_NAMED | CMD_CONFIG,
 	.options = options,
 	.on_option = on_option,
 	.run = run,
