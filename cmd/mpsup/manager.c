@@ -272,7 +272,7 @@ static int run_question(struct cmd_context *ctx, struct err *err)
 	for (size_t i = 0; i < ARRAY_SIZE(questions) && ctx->argc == 1; i++)
 		if (strcmp(questions[i].name, ctx->argv[0]) == 0)
 			return ask(ctx, &questions[i], err);
-	return err_set(err, EXIT_USAGE, "'%s': one of ls, info, rm NAME...", ctx->argv[0]);
+	return err_set(err, EXIT_USAGE, "'%s': one of ls, info, rm OBJECT...", ctx->argv[0]);
 }
 
 static int run(struct cmd_context *ctx)
@@ -283,7 +283,7 @@ static int run(struct cmd_context *ctx)
 	if (ctx->argc == 0 && of_client == NULL && !ctx->json)
 		return serve();
 	r = ctx->argc > 0 ? run_question(ctx, &err)
-			  : err_set(&err, EXIT_USAGE, "what of it? ls, info or rm NAME...");
+			  : err_set(&err, EXIT_USAGE, "what of it? ls, info or rm OBJECT...");
 	if (r == 0)
 		return EXIT_OK;
 	err_prefix(&err, 0, "manager: ");
@@ -292,7 +292,7 @@ static int run(struct cmd_context *ctx)
 
 const struct cmd cmd_manager = {
 	.name = "manager",
-	.args = "[ls|info|rm NAME...]",
+	.args = "[ls|info|rm OBJECT...]",
 	.summary = "hold objects for everyone: dictionaries, queues, counters ...",
 	.help = "Without a word a server in the foreground, which prints its address when clients\n"
 		"can come, and ends by TERM or INT. Without --address it is a unix socket in a\n"

@@ -156,7 +156,7 @@ static int find_action(const char *type, const char *name, const struct action *
 
 static int wrong_number(const struct action *a, struct err *err)
 {
-	return err_set(err, EXIT_USAGE, "so it is used: mpsup %s NAME %s%s%s", a->type, a->name,
+	return err_set(err, EXIT_USAGE, "so it is used: mpsup %s OBJECT %s%s%s", a->type, a->name,
 		       *a->args ? " " : "", a->args);
 }
 
@@ -432,29 +432,29 @@ static int run_type(struct cmd_context *ctx, const char *type)
 		.run = run_##type,                                                                 \
 	};
 
-OBJECT(dict, "NAME get|set|del|has|keys|items|incr|pop|update|size|clear [ARGUMENT...]", options,
+OBJECT(dict, "OBJECT get|set|del|has|keys|items|incr|pop|update|size|clear [ARGUMENT...]", options,
        "a dictionary of a manager",
        "  get|del|has|pop KEY    set KEY VALUE    incr KEY [N]    update JSON-OBJECT\n"
        "  keys    items    size    clear\n"
        "A VALUE is text or a whole number, with --json any JSON. Exits with 1 where there\n"
        "is no such key; has says it by that alone.")
-OBJECT(list, "NAME append|get|set|insert|pop|slice|size|clear [ARGUMENT...]", options,
+OBJECT(list, "OBJECT append|get|set|insert|pop|slice|size|clear [ARGUMENT...]", options,
        "a list of a manager",
        "  append VALUE...|-    get PLACE    set|insert PLACE VALUE    pop [PLACE]\n"
        "  slice [FROM [TO]]    size    clear\n"
        "Places count from 0, those below 0 from the end. append - takes the lines of\n"
        "standard input. Exits with 1 where there is no such place.")
-OBJECT(queue, "NAME put|get|size|close [ARGUMENT...]", queue_options, "a queue of a manager",
+OBJECT(queue, "OBJECT put|get|size|close [ARGUMENT...]", queue_options, "a queue of a manager",
        "  put VALUE...|-    get    size    close\n"
        "put - takes the lines of standard input. get waits for one, and exits with 1 when\n"
        "the queue is closed and empty, or is empty and --timeout is 0.")
-OBJECT(counter, "NAME get|add|set [N]", options, "a counter of a manager",
+OBJECT(counter, "OBJECT get|add|set [N]", options, "a counter of a manager",
        "  get    add [N]    set N\n"
        "add prints what it is then.")
-OBJECT(event, "NAME set|clear|wait|is-set", options, "wait for others, or let them go on",
+OBJECT(event, "OBJECT set|clear|wait|is-set", options, "wait for others, or let them go on",
        "  set    clear    wait    is-set\n"
        "is-set exits with 1 if it is not.")
-OBJECT(barrier, "NAME wait|abort|reset", barrier_options, "wait until all are there",
+OBJECT(barrier, "OBJECT wait|abort|reset", barrier_options, "wait until all are there",
        "  wait -n N    abort    reset\n"
        "wait prints the place, from 0, of who came. Exits with 1 when it is broken: one\n"
        "of them did not wait long enough, was killed, or abort was said.")
