@@ -87,8 +87,8 @@ true
 0.1
 1e+300
 ""
-"\u0000 \" \\ \n \u001b"
-"\u00e4\u20ac"
+"\u0000 \" \\ \n \u001B"
+"ä€"
 []
 {}
 [[[[]]], {"a": {"b": null}}]
@@ -174,10 +174,14 @@ is true event e is-set --json
 silently 0 "$MPSUP" event e clear
 expect 2 "$MPSUP" barrier b wait
 contains "$T/err" 'no such barrier yet: -n' || fail "it says '$(cat "$T/err")'"
+parties=()
 for i in 1 2 3; do
   "$MPSUP" barrier b wait -n 3 >"$T/b$i" &
+  parties+=($!)
 done
-wait -n && wait -n && wait -n || fail "a barrier exits with $?"
+for i in "${parties[@]}"; do
+  wait "$i" || fail "a barrier exits with $?"
+done
 [ "$(sort "$T/b1" "$T/b2" "$T/b3" | xargs)" = '0 1 2' ] || fail "the places are $(sort "$T"/b[123] | xargs)"
 silently 124 "$MPSUP" barrier b wait --timeout 0.1
 expect 1 "$MPSUP" barrier b wait --timeout 1
@@ -193,7 +197,9 @@ for words in "dict" "dict d" "dict d gett k" "dict d get" "dict d get a b" "dict
 done
 expect 1 "$MPSUP" list d size
 contains "$T/err" "list d: it is no list but another kind of object" || fail "it says '$(cat "$T/err")'"
-expect 1 "$MPSUP" dict d incr text x
+silently 0 "$MPSUP" dict d set text word
+expect 1 "$MPSUP" dict d incr text
+contains "$T/err" 'it cannot be done with what is there' || fail "it says '$(cat "$T/err")'"
 expect 2 "$MPSUP" dict '' size
 
 say "manager ls, info, rm"
@@ -276,6 +282,25 @@ wait "$server" || fail "the server ends with $?"
 serve --address "$A" --snapshot "$T/snap"
 is 1 dict kept get a
 is x queue kept-queue get
+kill "$server"
+wait "$server"
+unset MPSUP_MANAGER_ONLY
+
+say "what README shows of it"
+serve --address "$A"
+export MPSUP_MANAGER_ONLY=$A PATH="$B:$PATH"
+for n in 1 2 3; do
+  sed -n '/^## State for scripts/,/^## Nothing/p' "$here/README.md" |
+    awk -v n="$n" '/^```sh$/ { k++; inside = 1; next } /^```$/ { inside = 0 } inside && k == n' >"$T/recipe$n"
+  n_lines "$T/recipe$n" 8 || fail "README has no recipe $n"
+  expect 0 bash "$T/recipe$n"
+  cp "$T/out" "$T/recipe$n.out"
+done
+[ "$(tail -n 1 "$T/recipe1.out")" = 100 ] || fail "the first says $(cat "$T/recipe1.out")"
+[ "$(grep -c '^worker [1-4]: https://example.org/[0-9]*$' "$T/recipe1.out")" = 100 ] || fail "the first says $(cat "$T/recipe1.out")"
+[ "$(head -n 2 "$T/recipe2.out")" = $'backup\tdone\nindex\tdone' ] || fail "the second says $(cat "$T/recipe2.out")"
+[ "$(xargs <"$T/recipe3.out")" = '1 2 3 4 5 6' ] || fail "the third says $(cat "$T/recipe3.out")"
+is 0 counter running get
 kill "$server"
 wait "$server"
 unset MPSUP_MANAGER_ONLY
