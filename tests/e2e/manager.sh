@@ -4,6 +4,7 @@
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
+here=$PWD
 unset "${!MPSUP_MANAGER_@}" "${!MPSUP_AUTHKEY_FILE_@}"
 A=unix:$T/m.sock
 serve() { # option...: $server, and its address in $T/address
