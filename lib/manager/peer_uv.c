@@ -93,7 +93,8 @@ static size_t send_some(struct peer *p)
 		memcpy(CMSG_DATA(c), fds, n_fds * sizeof(int));
 	}
 	do
-		r = sendmsg(p->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+		r = n_fds > 0 ? sendmsg(p->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT)
+			      : send(p->fd, iov.iov_base, iov.iov_len, MSG_NOSIGNAL | MSG_DONTWAIT);
 	while (r < 0 && errno == EINTR);
 	/* Too many descriptors of ours are on their way (ETOOMANYREFS): it has to read them. */
 	if (r < 0 && errno != EAGAIN && errno != ETOOMANYREFS)

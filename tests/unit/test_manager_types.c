@@ -263,3 +263,25 @@ Test(manager_types, every_method_refuses_what_are_no_arguments)
 	}
 	core_end(&c);
 }
+
+Test(manager_types, every_method_is_in_the_manual)
+{
+	char *page, word[64];
+	size_t n;
+
+	cr_assert_eq(fd_read_file("man/mpsup-manager.7", 1 << 20, &page, &n), 0);
+	for (size_t t = 0; served_types[t] != NULL; t++)
+		for (size_t m = 0; m < served_types[t]->n_methods; m++) {
+			snprintf(word, sizeof(word), "\n.It Ic %s",
+				 served_types[t]->methods[m].name);
+			cr_assert_not_null(strstr(page, word), "%s%s", served_types[t]->name, word);
+		}
+	for (size_t t = 0; shared_types[t] != NULL; t++)
+		for (size_t m = 0; m < shared_types[t]->type.n_methods; m++) {
+			snprintf(word, sizeof(word), "\n.It Ic %s",
+				 shared_types[t]->type.methods[m].name);
+			cr_assert_not_null(strstr(page, word), "%s%s", shared_types[t]->type.name,
+					   word);
+		}
+	free(page);
+}
