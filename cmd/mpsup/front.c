@@ -112,11 +112,11 @@ static int give_to_shell(struct front *f)
 
 /* -------------------------------------------------------------------------------------------------- keeper */
 
-static const char *keeper_verb;
+static const char *noting; /* the verb, for who has nothing but a text */
 
 static void note(const char *text)
 {
-	fprintf(stderr, "mpsup: %s: %s\n", keeper_verb, text);
+	fprintf(stderr, "mpsup: %s: %s\n", noting, text);
 }
 
 static void be_keeper(const struct front *f, int sock, pid_t pid) __attribute__((noreturn));
@@ -139,7 +139,6 @@ static void be_keeper(const struct front *f, int sock, pid_t pid)
 		.note = note,
 	};
 
-	keeper_verb = f->options->verb;
 	_exit(keeper_run(&o));
 }
 
@@ -551,6 +550,7 @@ int front_run(const struct front_options *options)
 	sigset_t all;
 	int r;
 
+	noting = options->verb;
 	close_prepare();
 	take_signals(&f);
 	raise_nofile(&f);

@@ -89,11 +89,11 @@
 #define MAP_JOBS_MAX 10000	/* at a time */
 #define MAP_AHEAD_MAX 4096	/* handed portions of the input before the first that is not over */
 #define MAP_HELD_MAX (32 << 20) /* output kept in memory until its turn; more goes to a file .. */
-#define MAP_SPILL_MIN (64 << 10)   /* .. in pieces of at least this */
-#define MAP_OUT_MAX (1 << 20)	   /* not taken by standard output; more and nothing new begins */
+#define MAP_SPILL_MIN (8 << 10) /* .. in pieces of at least this */
+#define MAP_OUT_MAX (1 << 20)	/* not taken by standard output; more and nothing new begins */
 #define MAP_BATCH_BYTES (64 << 10) /* one portion, but for one longer task */
 #define MAP_BATCH_TASKS 4096	   /* tasks in a portion that adapts */
-#define MAP_FAILURES_MAX 1000	   /* listed at the end */
+#define MAP_FAILURES_MAX 100	   /* listed at the end */
 #define MAP_JOBLOG_LINE_MAX 4096   /* so much of a command stands in a joblog */
 
 /* mpsup logs. */

@@ -16,6 +16,7 @@
 
 #include "base/cleanup.h"
 #include "base/fd.h"
+#include "base/limits.h"
 #include "map/internal.h"
 #include "proc/close.h"
 #include "proc/tag.h"
@@ -184,9 +185,11 @@ static void flush_joblog(struct map *m)
 
 static void flush(struct map *m)
 {
-	bool shows = (m->err.is_tty && drain_waiting(&m->err) > 0) || m->out.is_tty;
+	bool shows;
 
 	results_feed(m);
+	shows = (m->err.is_tty && drain_waiting(&m->err) > 0) ||
+		(m->out.is_tty && drain_waiting(&m->out) > 0);
 	if (m->o->wipe != NULL && shows)
 		m->o->wipe(m->o->user);
 	while (drain_waiting(&m->out) > 0 && !m->out.full && m->out.error == 0) {
@@ -199,6 +202,8 @@ static void flush(struct map *m)
 	if (drain_waiting(&m->err) > 0 && !m->err.full &&
 	    !(m->err_waits_for_out && drain_waiting(&m->out) > 0))
 		drain_flush(&m->err);
+	if (m->is_quiet != (drain_waiting(&m->err) > MAP_OUT_MAX))
+		places_hush(m, !m->is_quiet);
 	flush_joblog(m);
 }
 

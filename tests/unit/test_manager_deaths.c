@@ -88,6 +88,34 @@ Test(manager_deaths, a_killed_party_breaks_the_barrier_for_all)
 		killed_party(i & 1, i & 2);
 }
 
+static int make_and_die(void *arg)
+{
+	struct role *r = arg;
+
+	create(client(r->remote), "queue", r->name, NULL, 0);
+	kill(getpid(), SIGKILL);
+	return 2;
+}
+
+Test(manager_deaths, the_references_of_a_killed_client_are_gone_with_it)
+{
+	struct mps_manager *m = client(false);
+	struct mps_time until = until_of(LONG);
+	struct mps_object *o;
+
+	for (int i = 0; i < 2; i++) {
+		struct role role = { .remote = i, .name = "q" };
+
+		cr_expect_eq(scene_end(scene_child(make_and_die, &role)), -SIGKILL);
+		/* The server hears of it when the kernel has closed its end. */
+		while (mps_object_attach(m, NULL, "q", &o, LONG) == 0) {
+			mps_object_close(o);
+			cr_assert_lt(mps_now().ns, until.ns, "it stays");
+		}
+	}
+	mps_manager_close(m);
+}
+
 /* ---------------------------------------------------------------------------------------------- mixed waiters */
 
 static int add_one(void *arg)
