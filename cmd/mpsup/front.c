@@ -475,21 +475,14 @@ void front_show(const char *verb, char *const *argv)
 /* The command's environment: with the way to the tracker, and the shim where its loader can load it. */
 static char **make_environment(const struct front_options *o, const char *path, bool *ret_has_shim)
 {
-	static const char variable[] = "MPSUP_TRACKER=";
 	static struct elf_cache elves;
 	AUTO_FREE char *shim = o->preload ? shim_find() : NULL;
 	AUTO_FREE char *entry = NULL;
-	size_t n = strv_length(environ), at = 0;
-	AUTO_FREE char **v = calloc(n + 2, sizeof(*v));
 	char **packed, **with_shim = NULL;
 
-	if (v == NULL || asprintf(&entry, "%s%s/ipc.sock", variable, o->dir) < 0)
+	if (asprintf(&entry, "MPSUP_TRACKER=%s/ipc.sock", o->dir) < 0)
 		return NULL;
-	memcpy(v, environ, n * sizeof(*v));
-	while (at < n && strncmp(v[at], variable, strlen(variable)) != 0)
-		at++;
-	v[at] = entry;
-	packed = strv_pack(v);
+	packed = strv_with(environ, entry);
 	if (packed != NULL && shim != NULL && elf_can_preload(&elves, path, getenv("PATH")))
 		with_shim = shim_add(packed, shim);
 	*ret_has_shim = with_shim != NULL;
