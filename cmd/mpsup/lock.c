@@ -20,9 +20,9 @@ static bool shared;
 static struct reach reach = { .remote = true };
 
 static const struct cmd_option options[] = {
-	{ 't', "timeout", "SECONDS", "wait so long at most, and exit with 124; 0 = do not wait" },
+	{ 't', "timeout", "SECONDS", "wait so long, then exit with 124; 0 = do not wait" },
 	{ 's', "shared", NULL, "others may hold it with --shared at the same time" },
-	{ 'm', "manager", "NAME|ADDRESS", "of this manager: also on other machines" },
+	{ 'm', "manager", "NAME|ADDRESS", "of this manager: any client of it" },
 	{ 0, "authkey-file", "FILE", "the key that this manager asks for" },
 	{ 0 },
 };
@@ -93,13 +93,11 @@ const struct cmd cmd_lock = {
 	.name = "lock",
 	.args = "NAME [--] COMMAND [ARGUMENT...]",
 	.summary = "run one command while holding a lock",
-	.help = "Of all commands with a lock of this name, which are this user's on this machine, "
-		"one runs at a time. It is run "
-		"as by\n"
-		"`mpsup exec`, and the lock is free again when it and all that it has started is "
-		"gone, whoever is killed. Exits "
-		"with\n"
-		"the command's status, 124 when the lock was not free in time, 125 to 127 as exec.",
+	.help = "Of all commands with a lock of this name, which are this user's on this\n"
+		"machine, one runs at a time. It is run as by `mpsup exec`, and the lock is free\n"
+		"again when it and all that it has started is gone, whoever is killed. Exits\n"
+		"with the command's status, 124 when the lock was not free in time, 125 to 127\n"
+		"as exec.",
 	.flags = CMD_NAMED | CMD_CONFIG,
 	.options = options,
 	.on_option = on_option,

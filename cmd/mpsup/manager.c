@@ -33,10 +33,10 @@ static const char *address, *snapshot;
 static const char *of_server, *of_client;
 
 static const struct cmd_option options[] = {
-	{ 'a', "address", "ADDRESS", "be a server there: unix:PATH, tcp:HOST:PORT, abstract:NAME" },
-	{ 0, "authkey-file", "FILE", "the key that clients have to show, or that it asks for" },
-	{ 0, "snapshot", "FILE", "keep dictionaries, lists and queues there over a restart" },
-	{ 'm', "manager", "NAME|ADDRESS", "ask this manager (default: the only one there is)" },
+	{ 'a', "address", "ADDRESS", "be a server at unix:PATH, tcp:HOST:PORT .." },
+	{ 0, "authkey-file", "FILE", "the key that clients have to show" },
+	{ 0, "snapshot", "FILE", "keep dictionaries, lists, queues over a restart" },
+	{ 'm', "manager", "NAME|ADDRESS", "ask this one (default: the only one there is)" },
 	{ 0 },
 };
 
@@ -294,9 +294,10 @@ const struct cmd cmd_manager = {
 	.name = "manager",
 	.args = "[ls|info|rm OBJECT...]",
 	.summary = "hold objects for everyone: dictionaries, queues, counters ...",
-	.help = "Without a word a server in the foreground, which prints its address when clients\n"
-		"can come, and ends by TERM or INT. Without --address it is a unix socket in a\n"
-		"folder of its own. ls lists what a server has, rm takes names away. See\n"
+	.help = "Without a word a server in the foreground, which prints its address when\n"
+		"clients can come, and ends by TERM or INT. Without --address it is a unix\n"
+		"socket in a folder of its own. ls lists what a server has, rm takes names away. "
+		"See\n"
 		"mpsup-manager(7), and mpsup.conf(5) for [manager:NAME].",
 	.flags = CMD_CONFIG | CMD_SOCKET | CMD_JSON,
 	.options = options,

@@ -102,7 +102,7 @@ struct call {
 
 static const struct cmd_option options[] = { COMMON_OPTIONS, { 0 } };
 static const struct cmd_option queue_options[] = {
-	{ 0, "max", "N", "a new queue holds so many at most; who puts more waits" },
+	{ 0, "max", "N", "of a new queue: it holds so many at most" },
 	COMMON_OPTIONS,
 	{ 0 },
 };
@@ -432,22 +432,20 @@ static int run_type(struct cmd_context *ctx, const char *type)
 		.run = run_##type,                                                                 \
 	};
 
-OBJECT(dict, "OBJECT get|set|del|has|keys|items|incr|pop|update|size|clear [ARGUMENT...]", options,
-       "a dictionary of a manager",
+OBJECT(dict, "OBJECT WORD [ARGUMENT...]", options, "a dictionary of a manager",
        "  get|del|has|pop KEY    set KEY VALUE    incr KEY [N]    update JSON-OBJECT\n"
        "  keys    items    size    clear\n"
-       "A VALUE is text or a whole number, with --json any JSON. Exits with 1 where there\n"
-       "is no such key; has says it by that alone.")
-OBJECT(list, "OBJECT append|get|set|insert|pop|slice|size|clear [ARGUMENT...]", options,
-       "a list of a manager",
+       "A VALUE is text or a whole number, with --json any JSON. Exits with 1 where\n"
+       "there is no such key; has says it by that alone.")
+OBJECT(list, "OBJECT WORD [ARGUMENT...]", options, "a list of a manager",
        "  append VALUE...|-    get PLACE    set|insert PLACE VALUE    pop [PLACE]\n"
        "  slice [FROM [TO]]    size    clear\n"
        "Places count from 0, those below 0 from the end. append - takes the lines of\n"
        "standard input. Exits with 1 where there is no such place.")
-OBJECT(queue, "OBJECT put|get|size|close [ARGUMENT...]", queue_options, "a queue of a manager",
+OBJECT(queue, "OBJECT WORD [ARGUMENT...]", queue_options, "a queue of a manager",
        "  put VALUE...|-    get    size    close\n"
-       "put - takes the lines of standard input. get waits for one, and exits with 1 when\n"
-       "the queue is closed and empty, or is empty and --timeout is 0.")
+       "put - takes the lines of standard input. get waits for one, and exits with 1\n"
+       "when the queue is closed and empty, or is empty and --timeout is 0.")
 OBJECT(counter, "OBJECT get|add|set [N]", options, "a counter of a manager",
        "  get    add [N]    set N\n"
        "add prints what it is then.")

@@ -22,8 +22,8 @@ static struct reach reach = { .remote = true };
 
 static const struct cmd_option options[] = {
 	{ 'n', "units", "N", "so many commands run at a time (1 to 120)" },
-	{ 't', "timeout", "SECONDS", "wait so long at most, and exit with 124; 0 = do not wait" },
-	{ 'm', "manager", "NAME|ADDRESS", "of this manager: also on other machines" },
+	{ 't', "timeout", "SECONDS", "wait so long, then exit with 124; 0 = do not wait" },
+	{ 'm', "manager", "NAME|ADDRESS", "of this manager: any client of it" },
 	{ 0, "authkey-file", "FILE", "the key that this manager asks for" },
 	{ 0 },
 };
@@ -93,14 +93,11 @@ const struct cmd cmd_sem = {
 	.name = "sem",
 	.args = "NAME -n N [--] COMMAND [ARGUMENT...]",
 	.summary = "run one command when fewer than N of its kind run",
-	.help = "Of all commands with a semaphore of this name, which are this user's on this "
-		"machine, N run at a time; N is the "
-		"same\n"
-		"for all as long as one of them runs or waits. It is run as by `mpsup exec`; its "
-		"place is free when it ends, "
-		"whoever is\n"
-		"killed. Exits with the command's status, 124 when there was no place in time, 125 "
-		"to 127 as exec.",
+	.help = "Of all commands with a semaphore of this name, which are this user's on this\n"
+		"machine, N run at a time; N is the same for all as long as one of them runs or\n"
+		"waits. It is run as by `mpsup exec`; its place is free when it ends, whoever is\n"
+		"killed. Exits with the command's status, 124 when there was no place in time,\n"
+		"125 to 127 as exec.",
 	.flags = CMD_NAMED | CMD_CONFIG,
 	.options = options,
 	.on_option = on_option,

@@ -163,20 +163,24 @@ struct conf_proc {
 	int64_t watchdog;      /* ns; 0 = none */
 
 	/* fcgi-program: an address checked by conf ("tcp://host:port" or "unix:///path"), owner "user[:group]" */
-	char *socket;
-	char *socket_owner;
+	union {
+		char *socket;
+		char *address; /* of a manager, whose argv is without it; NULL = a socket beside that of the supervisor */
+	};
+	union {
+		char *socket_owner;
+		char *authkey_file; /* of a manager */
+	};
 	int socket_backlog; /* 0 = SOMAXCONN */
 	int socket_mode;
 
 	/* eventlistener */
 	char **events; /* NULL-terminated */
-	char *result_handler;
+	union {
+		char *result_handler;
+		char *snapshot; /* of a manager */
+	};
 	int buffer_size;
-
-	/* manager: argv is without the address */
-	char *address; /* NULL = a socket beside that of the supervisor */
-	char *authkey_file;
-	char *snapshot;
 
 	/* All that is yes or no, in one place: between others each would be as large as a pointer. */
 	bool autostart;

@@ -24,7 +24,7 @@ const struct section_kind section_kinds[] = {
 	{ SECTION_FORKSERVER, "forkserver", true, false, false,
 	  "a process that has loaded what programs need, and forks them" },
 	{ SECTION_MANAGER, "manager", true, false, false,
-	  "a server of dictionaries, queues, locks and so on that programs share" },
+	  "a server of dictionaries, queues and so on for all" },
 	{ SECTION_PIPE, "pipe", true, false, false,
 	  "a pipe between programs, which outlives them" },
 	{ SECTION_INCLUDE, "include", false, false, false, "further files" },
