@@ -296,9 +296,8 @@ const struct cmd cmd_manager = {
 	.summary = "hold objects for everyone: dictionaries, queues, counters ...",
 	.help = "Without a word a server in the foreground, which prints its address when\n"
 		"clients can come, and ends by TERM or INT. Without --address it is a unix\n"
-		"socket in a folder of its own. ls lists what a server has, rm takes names away. "
-		"See\n"
-		"mpsup-manager(7), and mpsup.conf(5) for [manager:NAME].",
+		"socket in a folder of its own. ls lists what a server has, rm takes names\n"
+		"away. See mpsup-manager(7), and mpsup.conf(5) for [manager:NAME].",
 	.flags = CMD_CONFIG | CMD_SOCKET | CMD_JSON,
 	.options = options,
 	.on_option = on_option,

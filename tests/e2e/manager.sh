@@ -21,7 +21,7 @@ is() { # what is to be printed, verb, word...
 }
 silently() { # exit status, verb, word...
   expect "$@"
-  [ ! -s "$T/out" ] && [ ! -s "$T/err" ] || fail "$*: it says '$(cat "$T/out" "$T/err")'"
+  [ "$(stat -c %s "$T/out" "$T/err" | xargs)" = '0 0' ] || fail "$*: it says '$(cat "$T/out" "$T/err")'"
 }
 holding() {
   [ -e "$1" ]
@@ -100,6 +100,7 @@ X
 expect 2 "$MPSUP" dict d --json set odd "{'no': json}"
 expect 2 "$MPSUP" dict d --json set odd '{"a": 1, "a": 2}'
 expect 2 "$MPSUP" dict d --json set odd 9223372036854775808
+# shellcheck disable=SC2016 # it is no variable
 expect 2 "$MPSUP" dict d --json set odd '{"$bytes": "no"}'
 expect 2 "$MPSUP" dict d --json set odd "$(printf '%070d' 0 | tr 0 '[')$(printf '%070d' 0 | tr 0 ']')"
 expect 2 "$MPSUP" dict d update '[1]'
