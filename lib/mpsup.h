@@ -747,7 +747,7 @@ struct mps_manager_options {
 	size_t objects_max;  /* of one client; 0 = 10,000 */
 	size_t bytes_max;    /* of values that one client has put there; 0 = 1 GiB */
 	size_t requests_max; /* of one client, not answered; 0 = 1,024 */
-	/* Of a client: when the server is gone, wait for the next one at the address, and attach by name again. */
+	/* Of a client: when the server is gone, or not there yet, wait for the next one at the address, and attach by name again. */
 	bool reconnect;
 	bool remote; /* of a client: no shared memory */
 };

@@ -1,5 +1,5 @@
 /*
- * The front of `mpsup exec` and `mpsup map`. It is what the command would be to whoever has started it: it shares its terminal and its
+ * The front of one command. It is what the command would be to whoever has started it: it shares its terminal and its
  * process group, passes signals on, stops when the command stops, and exits as it does. It makes the keeper, which is the
  * command's parent and ends its tree, also when the front is no more. The keeper is this image and needs no exec.
  */
@@ -190,15 +190,17 @@ static void pass_on(struct front *f, int sig)
 /* It has all descriptors now, and who waits for the end of a pipe waits for it alone. */
 static void on_started(struct front *f, const struct keeper_message *m)
 {
-	int lock = f->options->dir_lock;
 	/* In the order in which they were opened. */
-	const struct mps_fd keep[] = { { .child = STDERR_FILENO },
-				       { .child = lock >= 0 ? lock : f->signals },
-				       { .child = f->signals },
-				       { .child = f->sock } };
+	const int fds[] = { STDERR_FILENO, f->options->hold, f->options->dir_lock, f->signals,
+			    f->sock };
+	struct mps_fd keep[ARRAY_SIZE(fds)];
+	size_t n = 0;
 
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		if (fds[i] >= 0)
+			keep[n++] = (struct mps_fd){ .child = fds[i] };
 	f->command = m->pid;
-	close_all_but(keep, ARRAY_SIZE(keep), -1);
+	close_all_but(keep, n, -1);
 }
 
 static void on_message(struct front *f, const struct keeper_message *m)

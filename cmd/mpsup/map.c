@@ -319,6 +319,7 @@ static int run(struct cmd_context *ctx)
 		.function = engine,
 		.grace = map.grace,
 		.dir_lock = -1,
+		.hold = -1,
 		.argv = argv,
 	};
 	AUTO_FREE char *path = NULL;

@@ -60,6 +60,8 @@ static int new_manager(const char *address, const struct mps_manager_options *o,
 	return 0;
 }
 
+static int next_link(struct mps_manager *m, struct mps_time until, struct link **ret);
+
 int mps_manager_connect(const char *address, const struct mps_manager_options *options,
 			struct mps_manager **ret, int64_t timeout)
 {
@@ -73,7 +75,8 @@ int mps_manager_connect(const char *address, const struct mps_manager_options *o
 	r = new_manager(address, options, &m);
 	if (r < 0)
 		return r;
-	r = link_open(m->address, &m->options, until_of(timeout), &m->link);
+	r = m->options.reconnect ? next_link(m, until_of(timeout), &m->link)
+				 : link_open(m->address, &m->options, until_of(timeout), &m->link);
 	if (r < 0)
 		manager_unref(m);
 	else

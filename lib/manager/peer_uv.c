@@ -156,6 +156,11 @@ static void on_dead(uv_poll_t *poll, int status, int events)
 
 	(void)status;
 	(void)events;
+	/* What a connection holds without shared memory is held until its last copy is closed, by whatever process. */
+	if (p->session != NULL && !p->session->shares) {
+		uv_poll_stop(poll);
+		return;
+	}
 	peer_close(p);
 	/* What it held in shared memory is free now, and it may not have come so far as to ring. */
 	server_bell(&w->v);
