@@ -35,8 +35,7 @@ static char *make_dir_in(const char *base, int *ret_lock, struct err *err)
 	return NULL;
 }
 
-/* NULL: the command runs without. */
-static char *make_dir(const char *verb, int *ret_lock)
+char *command_make_dir(const char *verb, int *ret_lock)
 {
 	AUTO_FREE char *base = client_runtime_base();
 	AUTO_FREE char *spare = client_runtime_spare();
@@ -59,7 +58,7 @@ int command_run(struct front_options *front, bool tracks)
 
 	front_open_standard();
 	if (tracks)
-		dir = make_dir(front->verb, &front->dir_lock);
+		dir = command_make_dir(front->verb, &front->dir_lock);
 	front_show(front->verb, front->argv);
 	front->dir = dir;
 	return front_run(front);

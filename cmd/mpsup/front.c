@@ -122,7 +122,9 @@ static void note(const char *text)
 static void be_keeper(const struct front *f, int sock, pid_t pid) __attribute__((noreturn));
 static void be_keeper(const struct front *f, int sock, pid_t pid)
 {
-	const char *slash = strrchr(f->options->argv[0], '/');
+	const struct front_options *of = f->options;
+	const char *command = of->function != NULL ? of->verb : of->argv[0];
+	const char *slash = strrchr(command, '/');
 	const struct keeper_front front = {
 		.sock = sock,
 		.pid = pid,
@@ -132,7 +134,7 @@ static void be_keeper(const struct front *f, int sock, pid_t pid)
 		.scan = f->options->dir != NULL && !f->has_shim,
 	};
 	const struct keeper_options o = {
-		.name = slash != NULL ? slash + 1 : f->options->argv[0],
+		.name = slash != NULL ? slash + 1 : command,
 		.lock_fd = -1,
 		.ready_fd = -1,
 		.front = &front,
@@ -472,11 +474,11 @@ void front_show(const char *verb, char *const *argv)
 
 /* ------------------------------------------------------------------------------------------------- tracker */
 
-/* The command's environment: with the way to the tracker, and the shim where its loader can load it. */
+/* The command's environment: with the way to the tracker, and the shim where its loader can load it. No path: a function. */
 static char **make_environment(const struct front_options *o, const char *path, bool *ret_has_shim)
 {
 	static struct elf_cache elves;
-	AUTO_FREE char *shim = o->preload ? shim_find() : NULL;
+	AUTO_FREE char *shim = o->preload && path != NULL ? shim_find() : NULL;
 	AUTO_FREE char *entry = NULL;
 	char **packed, **with_shim = NULL;
 
@@ -485,7 +487,7 @@ static char **make_environment(const struct front_options *o, const char *path, 
 	packed = strv_with(environ, entry);
 	if (packed != NULL && shim != NULL && elf_can_preload(&elves, path, getenv("PATH")))
 		with_shim = shim_add(packed, shim);
-	*ret_has_shim = with_shim != NULL;
+	*ret_has_shim = path != NULL ? with_shim != NULL : o->preload;
 	if (with_shim == NULL)
 		return packed;
 	free(packed);

@@ -18,8 +18,8 @@ struct front_options {
 		*dir; /* the resource tracker's; NULL = nothing is tracked. Goes when all is over */
 	int dir_lock; /* held until it has gone; -1 = none */
 	int hold; /* stays open here and in the keeper, until nothing of the command is left; -1 = none */
-	bool preload; /* the command gets the shim */
-	char **argv;  /* the command; NULL-terminated, not empty */
+	bool preload; /* the command gets the shim; with `function`: its processes get it from that */
+	char **argv; /* the command; NULL-terminated, not empty */
 };
 
 /* Exit statuses of our own, as those of timeout(1) and env(1). */

@@ -20,6 +20,7 @@
 #include "map/map.h"
 #include "mpsup/bar.h"
 #include "mpsup/cmd.h"
+#include "mpsup/command.h"
 #include "mpsup/front.h"
 #include "mpsup/verbs.h"
 #include "proc/close.h"
@@ -31,6 +32,8 @@
 static struct map_options map = { .grace = { MPS_NS_PER_S / 2 } };
 static enum { BAR_AUTO, BAR_ALWAYS, BAR_NEVER } bar_when;
 static struct bar bar;
+/* TRACK_AUTO: workers are few and get the shim; to tasks it would cost a part of each start. */
+static enum { TRACK_AUTO, TRACK_PRELOAD, TRACK_SCAN, TRACK_OFF } track;
 
 static const struct cmd_option options[] = {
 	{ 'j', "jobs", "N", "tasks at a time; 0 = as there are CPUs (default)" },
@@ -50,6 +53,7 @@ static const struct cmd_option options[] = {
 	{ 'l', "joblog", "FILE", "write a line for each task, as GNU parallel" },
 	{ 0, "resume", NULL, "leave out what the joblog lists, and go on" },
 	{ 0, "resume-failed", NULL, "the same, but do again what has failed" },
+	{ 0, "track", "HOW", "find their IPC objects by preload, scan or off" },
 	{ 0 },
 };
 
@@ -113,6 +117,20 @@ static int set_flag(const char *name)
 	return 0;
 }
 
+static int set_track(const char *value, struct err *err)
+{
+	static const char *const words[] = {
+		[TRACK_PRELOAD] = "preload", [TRACK_SCAN] = "scan", [TRACK_OFF] = "off"
+	};
+
+	for (unsigned i = TRACK_PRELOAD; i <= TRACK_OFF; i++)
+		if (strcmp(words[i], value) == 0) {
+			track = i;
+			return 0;
+		}
+	return err_set(err, EXIT_USAGE, "--track '%s' is none of preload, scan, off", value);
+}
+
 static int on_option(const struct cmd_option *o, const char *value, struct err *err)
 {
 	struct mps_time *time = strcmp(o->name, "timeout") == 0 ? &map.timeout : &map.grace;
@@ -132,6 +150,8 @@ static int on_option(const struct cmd_option *o, const char *value, struct err *
 			return 0;
 		return err_set(err, EXIT_USAGE, "--frame '%s' is neither line nor len", value);
 	}
+	if (strcmp(o->name, "track") == 0)
+		return set_track(value, err);
 	r = type_time(value, &time->ns, err);
 	return r < 0 ? err_prefix(err, EXIT_USAGE, "--%s: ", o->name) : 0;
 }
@@ -261,6 +281,7 @@ static int engine(int argc, char **argv)
 
 	(void)argc;
 	(void)argv;
+	map.envp = environ; /* with what the front has added */
 	close_all_but((const struct mps_fd[]){ { .child = 0 }, { .child = 1 }, { .child = 2 } }, 3,
 		      -1);
 	r = map_run(&map, &outcome, &err);
@@ -290,31 +311,54 @@ static int find(char **ret, struct err *err)
 	return 0;
 }
 
-/*
- * Workers that answer lines are to do so line by line, although nobody has told them: Python and what uses the C library's
- * standard output, as sed and grep (lib/preload/lines.c). NULL: as ours.
- */
-static char **worker_environment(const char *path)
+/* NULL: it is not there, or the command's loader would not load it. */
+static char *find_shim(const char *path)
 {
 	static struct elf_cache elves;
 	AUTO_FREE char *shim = shim_find();
-	AUTO_FREE char **python = strv_with(environ, "PYTHONUNBUFFERED=1");
-	char **lines = strv_with(python != NULL ? python : environ, "MPSUP_LINES=1");
-	char **with_shim = NULL;
 
-	if (lines != NULL && shim != NULL && elf_can_preload(&elves, path, getenv("PATH")))
-		with_shim = shim_add(lines, shim);
-	if (with_shim == NULL)
-		return lines;
-	free(lines);
-	return with_shim;
+	return shim != NULL && elf_can_preload(&elves, path, getenv("PATH")) ? TAKE_PTR(shim)
+									     : NULL;
+}
+
+/* environ with one more, or without where there is no memory. */
+static void add_variable(const char *entry)
+{
+	char **with = strv_with(environ, entry);
+
+	if (with != NULL)
+		environ = with;
+}
+
+/*
+ * What the engine and all that it starts have. Workers that answer lines are to do so line by line, although nobody has told
+ * them: Python and what uses the C library's standard output, as sed and grep (lib/preload/lines.c). Returns whether they have
+ * the shim that tells the tracker what they make.
+ */
+static bool make_environment(const char *path)
+{
+	bool answers_lines = path != NULL && !map_is_per_task(map.argv) && !map.frame && !map.nul;
+	bool tells = track == TRACK_PRELOAD || (track == TRACK_AUTO && !map_is_per_task(map.argv));
+	AUTO_FREE char *shim = (answers_lines || tells) && path != NULL ? find_shim(path) : NULL;
+	char **with_shim;
+
+	if (answers_lines) {
+		add_variable("PYTHONUNBUFFERED=1");
+		add_variable("MPSUP_LINES=1");
+	}
+	if (shim == NULL)
+		return false;
+	with_shim = shim_add(environ, shim);
+	if (with_shim != NULL)
+		environ = with_shim;
+	return tells;
 }
 
 static int run(struct cmd_context *ctx)
 {
 	static char title[] = "mpsup: map engine";
 	char *argv[] = { title, NULL };
-	const struct front_options front = {
+	struct front_options front = {
 		.verb = "map",
 		.function = engine,
 		.grace = map.grace,
@@ -323,7 +367,7 @@ static int run(struct cmd_context *ctx)
 		.argv = argv,
 	};
 	AUTO_FREE char *path = NULL;
-	AUTO_FREE char **envp = NULL;
+	AUTO_FREE char *dir = NULL;
 	struct err err = ERR_INIT;
 	int r = check(ctx, &err);
 
@@ -333,9 +377,6 @@ static int run(struct cmd_context *ctx)
 	if (r != 0)
 		return cmd_fail(r, &err);
 	map.path = path;
-	if (path != NULL && !map.frame && !map.nul)
-		envp = worker_environment(path);
-	map.envp = envp != NULL ? envp : environ;
 	map.json = ctx->json;
 	if (map.jobs == 0)
 		map.jobs = allowed_cpus();
@@ -347,6 +388,9 @@ static int run(struct cmd_context *ctx)
 		map.user = &bar;
 	}
 	front_open_standard();
+	front.preload = make_environment(path);
+	if (track != TRACK_OFF)
+		front.dir = dir = command_make_dir("map", &front.dir_lock);
 	front_show("map", ctx->argv);
 	return front_run(&front);
 }

@@ -3,6 +3,7 @@
 # shellcheck source=tests/e2e/lib.sh
 # shellcheck disable=SC1083,SC2016 # braces are placeholders; dollars are the tasks' own
 . "$(dirname "$0")/lib.sh"
+cp -P "$B"/libmpsup-preload*.so "$T/bin/" || exit 1
 
 # In the background: $front is its pid. Its tasks write their pids to $T/pids.
 map_start() {
@@ -163,6 +164,50 @@ for kind in 'cat' 'echo {}'; do
   seq 10 | "$MPSUP" map -j 2 -- $kind >&- 2>"$T/err" || fail "it says '$(cat "$T/err")'"
 done
 expect 0 "$MPSUP" map -j 2 -- cat <&-
+
+say "shared memory that is left: unlinked at the end, but what others use, which is said"
+mine=/mps-map-$$
+objects() { find /dev/shm -maxdepth 1 -name "${mine#/}-*" | wc -l; }
+expect 0 "$MPSUP" map -j 2 -- sh -c "while read -r x; do '$B/e2e/ipc' shm:$mine-\$x; echo \$x; done" < <(seq 5)
+[ "$(wc -l <"$T/out")-$(objects)" = 5-0 ] || fail "of workers $(objects) are left"
+expect 0 "$MPSUP" map -j 2 -0 -- "$B/e2e/ipc" "shm:$mine-0" </dev/null
+expect 1 "$MPSUP" map -j 1 -0 -- "$B/e2e/ipc" "shm:$mine-0" <<<1
+[ "$(objects)" = 0 ] || fail "of a worker by -0 $(objects) are left"
+expect 0 "$MPSUP" map -j 2 --track preload -- "$B/e2e/ipc" "shm:$mine-{}" < <(seq 5)
+[ "$(objects)" = 0 ] || fail "of tasks $(objects) are left"
+expect 0 "$MPSUP" map -j 2 --track off -- "$B/e2e/ipc" "shm:$mine-{}" < <(seq 3)
+[ "$(objects)" = 3 ] || fail "with --track off $(objects) are left"
+rm -f /dev/shm"$mine"-*
+expect 2 "$MPSUP" map --track on -- true
+rm -f "$T/go" && mkfifo "$T/go"
+base=${XDG_RUNTIME_DIR:-/tmp}/mpsup
+[ "$(id -u)" != 0 ] || base=/run/mpsup
+for without in '' fanotify; do # it has noticed before they end
+  export MPSUP_NO=$without
+  map_start -j 2 -- "$B/e2e/ipc" "raw:$mine-{}" "hold:$mine-{}" "read:$T/go" < <(seq 2)
+  unset MPSUP_NO
+  journal=$base/exec-$front-0/ipc.journal
+  must contains "$journal" "$mine-1"
+  must contains "$journal" "$mine-2"
+  exec 8<>"$T/go"
+  printf '\n\n' >&8
+  ends_with 0
+  exec 8>&-
+  [ "$(objects)" = 0 ] || fail "of tasks that do not tell (without '$without') $(objects) are left"
+  [ ! -e "${journal%/*}" ] || fail "the tracker's folder is left"
+done
+map_start -j 1 -- sh -c "'$B/e2e/ipc' shm:$mine-u; read -r _ <'$T/go'; read -r x; echo \$x" <<<1
+must test -e "/dev/shm$mine-u"
+"$B/e2e/ipc" "hold:$mine-u" print:held wait >"$T/held" 2>&1 </dev/null &
+user=$!
+must contains "$T/held" '^held$'
+echo >"$T/go"
+wait "$front" || fail "ends with $?"
+contains "$T/err" "^mpsup: map: shared memory $mine-u \(program map, pid [0-9]+\) is not unlinked: it is in use by ipc \(pid $user\)$" || fail "it says '$(cat "$T/err")'"
+kill "$user"
+wait "$user" 2>/dev/null
+expect 0 "$MPSUP" map -- cat </dev/null
+[ "$(objects)" = 0 ] || fail "what was in use is left"
 
 say "100,000 tasks"
 seq 100000 | "$MPSUP" map -j 2 -- cat | cmp -s - <(seq 100000) || fail "100,000 answers"
