@@ -57,7 +57,7 @@ static size_t weight(const void *args, size_t n)
 	return n + (first.n + 1) * STORE_OVERHEAD;
 }
 
-static bool has_room(const struct server *v, const struct account *a, size_t more)
+bool account_has_room(const struct server *v, const struct account *a, size_t more)
 {
 	return a->bytes <= v->bytes_max && more <= v->bytes_max - a->bytes;
 }
@@ -285,7 +285,7 @@ int object_call(struct server *v, struct object *o, struct session *s, unsigned 
 	}
 	if (o->served == NULL)
 		return o->type->methods[method].call(o->self, &call);
-	if (has_bit(o->served->grows, method) && !has_room(v, o->account, weight(args, n)))
+	if (has_bit(o->served->grows, method) && !account_has_room(v, o->account, weight(args, n)))
 		return -EDQUOT;
 	r = o->type->methods[method].call(o->self, &call);
 	if (has_bit(o->served->writes, method)) {

@@ -45,6 +45,7 @@ static void link_in(struct parked *p)
 		s->parked->session_prev = p;
 	s->parked = p;
 	o->references++;
+	s->account.bytes += p->n;
 	s->n_parked++;
 	s->v->n_parked++;
 	set_waiting(s->v, o, true);
@@ -61,6 +62,7 @@ static void drop(struct server *v, struct parked *p)
 	*(p->session_prev != NULL ? &p->session_prev->session_next : &s->parked) = p->session_next;
 	if (p->session_next != NULL)
 		p->session_next->session_prev = p->session_prev;
+	s->account.bytes -= p->n;
 	s->n_parked--;
 	v->n_parked--;
 	set_waiting(v, o, false);

@@ -178,6 +178,8 @@ void object_unref(struct server *v, struct object *o);
 void object_remove(struct server *v, struct object *o);
 /* Opens what is in shared memory for the server itself. */
 int object_open(struct object *o);
+/* For so many bytes more. */
+bool account_has_room(const struct server *v, const struct account *a, size_t more);
 void object_account(struct object *o, struct account *to);
 /* -EAGAIN, what the method has answered, -ENOSYS, -EDQUOT. The value is in v->reply. */
 int object_call(struct server *v, struct object *o, struct session *s, unsigned method,
@@ -197,7 +199,7 @@ struct parked {
 	uint8_t args[];
 };
 
-/* 0, -ENOMEM. mark as the first call has left it. */
+/* 0, -ENOMEM. Its arguments count as bytes of the client. mark as the first call has left it. */
 int parked_add(struct session *s, struct object *o, const struct wire_request *head,
 	       const void *args, size_t n, uint64_t mark, struct mps_time until);
 /* Something of the object has been called. */

@@ -176,7 +176,8 @@ static void call(struct session *s, const struct wire_request *head, const void 
 {
 	struct object *o = session_object(s, head->handle);
 	struct server *v = s->v;
-	bool may_park = head->timeout > 0 && s->n_parked < v->requests_max;
+	bool may_park = head->timeout > 0 && s->n_parked < v->requests_max &&
+			account_has_room(v, &s->account, n);
 	struct mps_time until = { INT64_MAX };
 	uint64_t mark = 0;
 	int r;
@@ -189,9 +190,10 @@ static void call(struct session *s, const struct wire_request *head, const void 
 	if (r == -EAGAIN && may_park) {
 		if (head->timeout < INT64_MAX / 2)
 			until.ns = mps_now().ns + head->timeout;
-		r = parked_add(s, o, head, args, n, mark, until);
-		if (r == 0)
+		if (parked_add(s, o, head, args, n, mark, until) == 0)
 			return;
+		/* No memory: what it has noted down of this call it takes back. */
+		r = object_call(v, o, s, head->method, head->thread, args, n, &mark, true);
 	}
 	if (r == -EAGAIN)
 		r = head->timeout > 0 ? -EBUSY : -ETIMEDOUT;

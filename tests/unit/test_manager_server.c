@@ -395,6 +395,30 @@ Test(manager_server, bytes_of_one_client_have_a_limit)
 	end();
 }
 
+Test(manager_server, what_calls_wait_with_counts_as_bytes_of_their_client)
+{
+	struct mps_manager_options o = { .bytes_max = 10000 };
+	struct session *a;
+	char big[4200] = "[\"";
+	size_t n = strlen(big);
+	int64_t g;
+
+	begin_with(&o);
+	a = core_session(&c, false);
+	g = gate(a);
+	memset(big + n, 'x', 4000);
+	strcpy(big + n + 4000, "\"]");
+	core_send_json(&c, a, g, PASS, MPS_FOREVER, big);
+	core_send_json(&c, a, g, PASS, MPS_FOREVER, big);
+	cr_assert(is_silent(a));
+	cr_assert_eq(core_ask(&c, a, g, PASS, MPS_FOREVER, big, NULL), -EBUSY);
+	cr_assert_leq(a->account.bytes, 10000);
+	cr_assert_eq(core_ask(&c, a, g, OPEN, 0, "[1]", NULL), EOWNERDEAD);
+	session_free(a);
+	cr_assert_eq(c.v.n_parked, 0);
+	end();
+}
+
 Test(manager_server, what_a_gone_client_has_made_counts_for_it_no_more)
 {
 	struct session *a, *b;
