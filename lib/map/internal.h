@@ -143,6 +143,8 @@ struct batch *batch_new(struct map *m);
 void batch_link(struct map *m, struct batch *b, struct batch *before);
 /* It is to be handed out once more. */
 void batch_again(struct map *m, struct batch *b);
+/* Before all others. */
+void batch_first_again(struct map *m, struct batch *b);
 struct batch *batch_take_again(struct map *m);
 /* Bytes of its result, which may be written as soon as it is its turn. */
 void batch_add(struct map *m, struct batch *b, const void *p, size_t n);

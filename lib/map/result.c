@@ -73,6 +73,14 @@ void batch_again(struct map *m, struct batch *b)
 	m->last_again = b;
 }
 
+void batch_first_again(struct map *m, struct batch *b)
+{
+	b->next_again = m->again;
+	if (m->again == NULL)
+		m->last_again = b;
+	m->again = b;
+}
+
 struct batch *batch_take_again(struct map *m)
 {
 	struct batch *b = m->again;

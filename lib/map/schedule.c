@@ -92,10 +92,39 @@ static struct batch *read_batch(struct map *m, struct place *s, uint32_t want)
 	return b;
 }
 
+/* Tasks from..to of b as a batch behind it, to be handed out again. */
+static struct batch *split(struct map *m, struct batch *b, uint32_t from, uint32_t to)
+{
+	struct batch *new = batch_new(m);
+	size_t at = batch_offset(m, b, from);
+
+	new->seq = b->seq + from;
+	new->n = to - from;
+	buf_add(&new->in, b->in.p + at, batch_offset(m, b, to) - at);
+	return new;
+}
+
+/* What is handed out anew was another's portion: the rest of it is the next one's. */
+static void cut(struct map *m, struct batch *b, uint32_t want)
+{
+	struct batch *rest;
+
+	if (b->n <= want)
+		return;
+	rest = split(m, b, want, b->n);
+	b->in.len = batch_offset(m, b, want);
+	b->at = b->at_task = 0;
+	b->n = want;
+	batch_link(m, rest, b);
+	batch_first_again(m, rest);
+}
+
 static struct batch *next_batch(struct map *m, struct place *s, uint32_t want)
 {
 	struct batch *b = batch_take_again(m);
 
+	if (b != NULL && m->o->max_tasks > 0)
+		cut(m, b, want);
 	if (b != NULL)
 		return b;
 	if (m->n_batches >= MAP_AHEAD_MAX || drain_waiting(&m->out) >= MAP_OUT_MAX ||
@@ -108,10 +137,7 @@ static struct batch *next_batch(struct map *m, struct place *s, uint32_t want)
 /* Out of processes or descriptors: what has ended makes room. */
 static void on_no_start(struct map *m, struct batch *b, int error)
 {
-	b->next_again = m->again;
-	if (m->again == NULL)
-		m->last_again = b;
-	m->again = b;
+	batch_first_again(m, b);
 	if (mps_error_passes(-error) && m->n_running > 0) {
 		m->starved = true;
 		return;
@@ -291,18 +317,6 @@ void settle_task(struct map *m, struct place *s, struct batch *b, const struct v
 	m->outcome.done++;
 	if (v->failure != NULL && m->o->fail_fast)
 		map_end(m, false);
-}
-
-/* Tasks from..to of b as a batch behind it, to be handed out again. */
-static struct batch *split(struct map *m, struct batch *b, uint32_t from, uint32_t to)
-{
-	struct batch *new = batch_new(m);
-	size_t at = batch_offset(m, b, from);
-
-	new->seq = b->seq + from;
-	new->n = to - from;
-	buf_add(&new->in, b->in.p + at, batch_offset(m, b, to) - at);
-	return new;
 }
 
 void settle_broken(struct map *m, struct place *s, struct batch *b, struct map_failure *why)

@@ -178,6 +178,19 @@ err_has '^mpsup: map: sh exited with 3 before it read a task, 3 times in a row$'
 say "--max-tasks: a new worker after so many; --chunk: so many at a time"
 map 0 -j 1 --max-tasks 3 -- sh -c 'while read -r x; do echo $$; done' < <(seq 7)
 [ "$(uniq -c <"$T/out" | awk '{ print $1 }' | tr '\n' ' ')" = '3 3 1 ' ] || fail "$(uniq -c <"$T/out")"
+rm -f "$T/go" "$T/in" && mkfifo "$T/go" "$T/in"
+# What another has left, more than one may still have: here one with 7 of 10, and 6 that the second has left.
+"$MPSUP" map -j 2 --max-tasks 10 --chunk 7 -- sh -c 'while read -r x; do [ $x != 8 ] || [ -e "$0.was" ] || { : >"$0.was"; read -r _ <"$0"; kill -KILL $$; }; echo $$; done' "$T/go" <"$T/in" >"$T/out" 2>"$T/err" &
+exec 8>"$T/in"
+seq 14 >&8
+must n_lines "$T/out" 7
+echo >"$T/go"
+must n_lines "$T/out" 13
+seq 40 >&8
+exec 8>&-
+wait $! && fail "the killed one's task has not failed"
+[ "$(wc -l <"$T/out")" = 53 ] || fail "$(wc -l <"$T/out") answers"
+[ "$(sort "$T/out" | uniq -c | sort -n | awk 'END { print $1 }')" -le 10 ] || fail "$(sort "$T/out" | uniq -c)"
 map 0 -j 2 --chunk 5 -- sh -c 'while read -r x; do echo $x; done' < <(seq 23)
 cmp -s "$T/out" <(seq 23) || fail "with --chunk 5"
 
