@@ -317,7 +317,7 @@ static int create_named(const char *name, size_t size, struct mps_shm **ret)
 	path_of(name, path);
 	if (lstat(path, &st) == 0) /* what is there is not to be told of as ours */
 		return -EEXIST;
-	r = tracker_say(TRACK_REGISTER, TRACK_SHARED_MEMORY, name);
+	r = tracker_say(TRACK_ATTEMPT, TRACK_SHARED_MEMORY, name);
 	if (r < 0)
 		return r;
 	fd = r = create_file(path, size);
@@ -329,7 +329,8 @@ static int create_named(const char *name, size_t size, struct mps_shm **ret)
 		unlink(path);
 		close(fd);
 	}
-	tracker_say(TRACK_UNREGISTER, TRACK_SHARED_MEMORY, name);
+	/* By now it may be another's, who has told of it. */
+	tracker_say(TRACK_RETRACT, TRACK_SHARED_MEMORY, name);
 	return r;
 }
 

@@ -83,7 +83,7 @@ static int say_to(const char *socket, enum track_verb verb, enum track_type type
 		r = track_say(socket, verb, type, name, NULL);
 		if (!is_nobody_there(r))
 			return r;
-		if (verb == TRACK_UNREGISTER && !has_journal(socket))
+		if ((verb == TRACK_UNREGISTER || verb == TRACK_RETRACT) && !has_journal(socket))
 			return 0;
 		r = tracker_revive(socket);
 		if (r < 0 && !is_nobody_there(r))
