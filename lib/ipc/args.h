@@ -50,8 +50,8 @@ int args_append(struct mps_args *to, const struct mps_args *from);
 void args_close_object(struct arg *a);
 
 /*
- * Of a process that ends: closes all that it holds, but for segments, which stay mapped: that somebody has died holding a lock in one is told
- * by the kernel, which looks for the lock there when the thread ends.
+ * Of a process that ends: closes all that it holds, but for segments, which stay mapped: that somebody has died holding a
+ * lock in one is told by the kernel, which looks for the lock there when the thread ends.
  */
 void args_end(struct mps_args *args);
 /*
