@@ -361,7 +361,7 @@ static void remove_file(struct mps_listener *l)
 	    st.st_dev == l->device)
 		unlink(path);
 	if (l->folder != NULL && rmdir(l->folder) == 0)
-		tracker_say(TRACK_UNREGISTER, TRACK_FOLDER, l->folder);
+		tracker_say(TRACK_REMOVED, TRACK_FOLDER, l->folder);
 }
 
 void mps_listener_close(struct mps_listener *l)
@@ -400,7 +400,7 @@ static int make_folder(const char *path)
 		return 0;
 	}
 	r = -errno;
-	tracker_say(TRACK_UNREGISTER, TRACK_FOLDER, path);
+	tracker_say(TRACK_RETRACT, TRACK_FOLDER, path);
 	return r;
 }
 

@@ -82,7 +82,7 @@ void creation_begin(struct creation *c, const char *path, bool exclusive)
 void creation_end(struct creation *c, bool made)
 {
 	if (c->told && !made && (c->exclusive || errno != EEXIST))
-		tell(c->exclusive ? RETRACT : UNREGISTER, &c->object);
+		tell(RETRACT, &c->object);
 }
 
 void object_removed(const char *path)
@@ -90,7 +90,7 @@ void object_removed(const char *path)
 	struct object object;
 
 	if (object_at(path, &object))
-		tell(UNREGISTER, &object);
+		tell(REMOVED, &object);
 }
 
 static mode_t mode_of(int flags, va_list ap)

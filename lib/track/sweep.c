@@ -70,9 +70,7 @@ static void forget(struct sweep *s, struct track_record *record)
 	AUTO_BUF b = BUF_INIT;
 
 	begin_note(s, &b);
-	buf_addf(&b, "- %s ", track_type_word(record->type));
-	track_encode_name(record->name, record->name_length, &b);
-	buf_addc(&b, '\n');
+	track_journal_put_gone(&b, record);
 	note(s, &b); /* on a full disk it is asked for again by the next sweep, and absent then */
 	track_remove(&s->registry, record);
 }
