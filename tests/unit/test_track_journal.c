@@ -59,8 +59,10 @@ static struct track_record *add(struct track_owner *owner, enum track_type type,
 
 static void drop(enum track_type type, const char *name)
 {
-	track_journal_remove(&journal, type, name, strlen(name));
-	track_remove(&registry, track_find(&registry, type, name, strlen(name)));
+	struct track_record *r = track_find(&registry, type, name, strlen(name));
+
+	track_journal_remove(&journal, r);
+	track_remove(&registry, r);
 }
 
 static int flush(void)
