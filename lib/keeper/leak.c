@@ -163,17 +163,23 @@ static bool end_one(struct keeper *k, struct track_record *r)
 	struct holding *h = holding_of(r);
 	enum object_state state = OBJECT_ABSENT;
 
-	if (claim_learn(&t->claims, r) && !r->heard) { /* it may go by what is said */
-		r->heard = true;
+	switch (claim_end(&t->claims, r)) {
+	case CLAIM_HEAR: /* it may go by what is said */
 		track_hear_all(k);
 		return true;
-	}
-	if (claim_has_rival(&t->claims, r)) /* he says so soon if he has not */
+	case CLAIM_UNLINK:
+		if (!unlink_one(t, r, &state))
+			return false;
+		break;
+	case CLAIM_WAIT:
 		state = OBJECT_USED;
-	else if (r->heard && !unlink_one(t, r, &state))
-		return false;
-	else if (!r->heard && !r->gone) /* there is nothing, or it cannot be told */
-		state = object_ask(r) != OBJECT_UNKNOWN ? OBJECT_ABSENT : OBJECT_UNKNOWN;
+		break;
+	case CLAIM_UNKNOWN:
+		state = OBJECT_UNKNOWN;
+		break;
+	case CLAIM_NOTHING:
+		break;
+	}
 	switch (state) {
 	case OBJECT_FREE:
 		h->n_cleaned++;

@@ -304,14 +304,13 @@ bool claim_hand_over(const struct claims *c, const struct claim_name *name, pid_
 	return may;
 }
 
-bool claim_learn(const struct claims *c, struct track_record *r)
+void claim_learn(const struct claims *c, struct track_record *r)
 {
 	if (!track_knows(r) && object_settle(r) && track_knows(r))
 		become(c, r, r->identity, false);
-	return track_knows(r) && !r->gone;
 }
 
-bool claim_has_rival(const struct claims *c, const struct track_record *record)
+static bool has_rival(const struct claims *c, const struct track_record *record)
 {
 	const struct claim_name name = name_of(record);
 	const struct track_record *r = first_of(c, &name);
@@ -321,6 +320,20 @@ bool claim_has_rival(const struct claims *c, const struct track_record *record)
 		    (!track_knows(r) || r->identity.ino == record->identity.ino))
 			return true;
 	return false;
+}
+
+enum claim_end claim_end(const struct claims *c, struct track_record *r)
+{
+	claim_learn(c, r);
+	if (r->gone)
+		return CLAIM_NOTHING;
+	if (!track_knows(r))
+		return object_ask(r) == OBJECT_UNKNOWN ? CLAIM_UNKNOWN : CLAIM_NOTHING;
+	if (!r->heard) {
+		r->heard = true;
+		return CLAIM_HEAR;
+	}
+	return has_rival(c, r) ? CLAIM_WAIT : CLAIM_UNLINK;
 }
 
 /* It was said long ago, and nobody has seen its object: what has its name is another's, or there is nothing. */

@@ -60,11 +60,18 @@ bool claim_hand_over(const struct claims *c, const struct claim_name *name, pid_
 /* The object is that user's, or there is none. */
 bool claim_may_change(struct track_record *record, uid_t uid);
 
-/* Its process is gone: what is it of? False: it is not known, so it is of nothing. */
-bool claim_learn(const struct claims *c, struct track_record *record);
+/* What is to be done with a record whose process is gone. */
+enum claim_end {
+	CLAIM_HEAR, /* all that was said is to be read; then, if it is still there, it is to be asked again */
+	CLAIM_UNLINK,  /* it is of that object, should that still be there */
+	CLAIM_WAIT,    /* somebody who lives may have made that: he says so if he has not */
+	CLAIM_NOTHING, /* it is of nothing */
+	CLAIM_UNKNOWN, /* that cannot be told (errno) */
+};
+enum claim_end claim_end(const struct claims *c, struct track_record *record);
 
-/* Somebody who lives may have made what the record is of. */
-bool claim_has_rival(const struct claims *c, const struct track_record *record);
+/* As far as it can be told, what it is of is known. For the end of all, when nobody is heard any more. */
+void claim_learn(const struct claims *c, struct track_record *record);
 
 /* A few of those that are not young any more. True where one has gone: what waits for it is to be asked again. */
 bool claim_expire(const struct claims *c, struct mps_time now);

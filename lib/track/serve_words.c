@@ -43,19 +43,25 @@ static bool end_one(struct serve *s, struct track_record *r, struct mps_time unt
 	const struct claims c = claims_of(s);
 	enum object_state state = OBJECT_ABSENT;
 
-	if (claim_learn(&c, r) && !r->heard) { /* it may go by what is said */
-		r->heard = true;
+	switch (claim_end(&c, r)) {
+	case CLAIM_HEAR: /* it may go by what is said */
 		serve_hear_all(s);
 		return true;
-	}
-	serve_write_down(
-		s); /* before it has another name for a moment: who comes after us looks for it by what it is */
-	if (claim_has_rival(&c, r)) /* he says so soon if he has not */
+	case CLAIM_UNLINK:
+		/* Before it has another name for a moment: who comes after us looks for it by what it is. */
+		serve_write_down(s);
+		if (!object_unlink_some(r, &s->walk, until, &state))
+			return false;
+		break;
+	case CLAIM_WAIT:
 		state = OBJECT_USED;
-	else if (r->heard && !object_unlink_some(r, &s->walk, until, &state))
-		return false;
-	else if (!r->heard && !r->gone) /* there is nothing, or it cannot be told */
-		state = object_ask(r) != OBJECT_UNKNOWN ? OBJECT_ABSENT : OBJECT_UNKNOWN;
+		break;
+	case CLAIM_UNKNOWN:
+		state = OBJECT_UNKNOWN;
+		break;
+	case CLAIM_NOTHING:
+		break;
+	}
 	if (state == OBJECT_USED || state == OBJECT_UNKNOWN)
 		track_give(r, &s->rest);
 	else

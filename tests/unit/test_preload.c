@@ -338,11 +338,11 @@ static const struct row {
 			  U("#:sysv_sem") R("k!:sysv_msg") M("sysv_msg") U("#:sysv_msg") },
 	{ "files",
 	  R(SHM("/$.a")) AGAIN(SHM("/$.a")) R(SHM("/$.b")) R(SHM("/$.c")) R(SHM("/$.d"))
-		  R(SHM("/$.e")) R("/dev/shm/$.none/x:file") FAILED("/dev/shm/$.none/x:file")
-			  R(SHM("/$.f")) X(SHM("/$.a")) R(SHM("/$.f")) X(SHM("/$.b")) R(SHM("/$.g"))
-				  X(SHM("/$.g")) A(SHM("/$.h")) AGAIN(SHM("/$.i")) A(SHM("/$.j"))
-					  X(SHM("/$.f")) X(SHM("/$.c")) X(SHM("/$.d"))
-						  X(SHM("/$.e")) X(SHM("/$.h")) X(SHM("/$.j")) },
+		  R(SHM("/$.e")) R("/dev/shm/$.none/x:file") FAILED("/dev/shm/$.none/x:file") R(
+			  SHM("/$.f")) X(SHM("/$.a")) R(SHM("/$.f")) X(SHM("/$.b")) R(SHM("/$.g"))
+			  FAILED(SHM("/$.g")) A(SHM("/$.h")) AGAIN(SHM("/$.i")) A(SHM("/$.j"))
+				  X(SHM("/$.f")) X(SHM("/$.c")) X(SHM("/$.d")) X(SHM("/$.e"))
+					  X(SHM("/$.h")) X(SHM("/$.j")) },
 	{ "quiet", "" },
 	{ "close", R(SHM("/$.first")) X(SHM("/$.first")) R(SHM("/$.second")) X(SHM("/$.second"))
 			   R(SHM("/$.third")) X(SHM("/$.third")) },
@@ -380,7 +380,7 @@ Test(preload, one_with_address_sanitizer_too)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
 		try_row(&rows[i], "actor-asan");
-	try_row(&(struct row){ "one", R(SHM("/$.one")) U(SHM("/$.one")) }, "actor-asan-within");
+	try_row(&(struct row){ "one", R(SHM("/$.one")) X(SHM("/$.one")) }, "actor-asan-within");
 }
 
 Test(preload, a_static_one_tells_nothing)
@@ -441,7 +441,7 @@ Test(preload, few_descriptors_are_enough)
 	struct play p = { .scene = "narrow", .max_fds = 50 };
 
 	play(&p);
-	cr_expect_eq(count(p.told, "REGISTER:"), 2);
+	cr_expect_eq(count(p.told, "REGISTER:"), 1);
 	end(&p);
 	p = (struct play){ .scene = "narrow", .max_fds = 12 };
 	play(&p);

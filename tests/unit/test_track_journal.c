@@ -137,11 +137,15 @@ Test(track_journal, what_is_written_is_read, .init = init, .fini = fini)
 	drop(TRACK_SEMAPHORE, "/before");
 	cr_assert_eq(flush(), 0);
 	expect_same();
-	track_give(add(&web, TRACK_SYSV_SHM, "32770"), &odd); /* it is another's now */
+	track_give(track_find(&registry, TRACK_SYSV_SHM, "32770", 5),
+		   &odd); /* it is another's now */
 	track_journal_add(&journal, odd.first);
+	add(&web, TRACK_SEMAPHORE, "/many"); /* those of one name go one by one */
+	add(&web, TRACK_SEMAPHORE, "/many");
+	drop(TRACK_SEMAPHORE, "/many");
 	cr_assert_eq(flush(), 0);
 	expect_same();
-	cr_expect_eq(registry.n, 4);
+	cr_expect_eq(registry.n, 6);
 	track_registry_fini(&registry);
 }
 
