@@ -337,15 +337,14 @@ enum claim_end claim_end(const struct claims *c, struct track_record *r)
 }
 
 /* It was said long ago, and nobody has seen its object: what has its name is another's, or there is nothing. */
-static bool has_failed(const struct claims *c, const struct track_record *r)
+static bool has_failed(const struct track_record *r)
 {
 	const struct claim_name name = name_of(r);
 	struct sight s;
 	bool failed;
 
 	see(&s, &name);
-	failed = s.stands ? is_taken(c, &name, &s) || !object_may_be(r, &s.look)
-			  : r->attempt && !s.unknown;
+	failed = s.stands ? !object_may_be(r, &s.look) : r->attempt && !s.unknown;
 	look_fini(&s.look);
 	return failed;
 }
@@ -356,7 +355,7 @@ bool claim_expire(const struct claims *c, struct mps_time now)
 	bool any = false;
 
 	for (int i = 0; i < EXPIRE_MAX && (r = track_young_next(c->registry, now)) != NULL; i++)
-		if (r->gone || (!track_knows(r) && has_failed(c, r))) {
+		if (r->gone || (!track_knows(r) && has_failed(r))) {
 			c->forget(r, c->user);
 			any = true;
 		}

@@ -23,7 +23,7 @@ enum {
 	STRANGER_S = NAMES - 1,
 	QUEUE = 64,
 	STEPS = 3000,
-	RUNS = 40,
+	RUNS = 60,
 	NOBODY = 0,
 	STRANGER = -1,
 };
