@@ -63,7 +63,6 @@ static bool is_absent(const char *path)
 void creation_announce(struct creation *c, bool exclusive)
 {
 	c->told = true;
-	c->exclusive = exclusive;
 	tell(exclusive ? ATTEMPT : REGISTER, &c->object);
 }
 
@@ -78,10 +77,9 @@ void creation_begin(struct creation *c, const char *path, bool exclusive)
 		creation_announce(c, exclusive);
 }
 
-/* Where nobody was to be faster and somebody was, that one has told of it too, and it stays so. */
 void creation_end(struct creation *c, bool made)
 {
-	if (c->told && !made && (c->exclusive || errno != EEXIST))
+	if (c->told && !made)
 		tell(RETRACT, &c->object);
 }
 

@@ -357,3 +357,107 @@ Test(track_claim, whatever_is_said_in_whatever_order)
 		play(seed);
 	cr_expect_eq(unlink(path_of(STRANGER_S)), 0);
 }
+
+/* ------------------------------------------------------------------------------------------------ some by hand */
+
+static void attempt(struct process *p)
+{
+	say(p, TRACK_ATTEMPT, 0);
+	cr_assert(make(0, p->pid));
+}
+
+static void remove_own(struct process *p)
+{
+	cr_assert_eq(unlink(path_of(0)), 0);
+	w.maker[0] = NOBODY;
+	tell_event(0, false);
+	say(p, TRACK_REMOVED, 0);
+}
+
+static void end_process(struct process *p)
+{
+	p->dead = true;
+	bury(p);
+}
+
+static void expect_nothing_left(void)
+{
+	for (int i = 0; i < PROCESSES; i++)
+		end_process(&w.processes[i]);
+	cr_expect_not(exists(0));
+	cr_expect_eq(w.registry.n, 0);
+	track_registry_fini(&w.registry);
+}
+
+/* One has removed what he had made, and is heard after the other, who has made it since. */
+Test(track_claim, who_has_removed_his_own_takes_nothing_from_the_next)
+{
+	struct process *a = &w.processes[0], *b = &w.processes[1];
+
+	for (unsigned seed = 0; seed < 2; seed++) {
+		begin(seed);
+		attempt(a);
+		remove_own(a);
+		attempt(b);
+		hear(b, QUEUE);
+		hear(a, QUEUE);
+		expect_nothing_left();
+	}
+}
+
+/* Somebody who is not heard yet makes it and removes it, while another is about to. */
+Test(track_claim, what_has_gone_was_not_his_who_is_about_to_make_it)
+{
+	struct process *a = &w.processes[0], *b = &w.processes[1];
+
+	for (unsigned seed = 0; seed < 2; seed++) {
+		begin(seed);
+		say(b, TRACK_ATTEMPT, 0);
+		hear(b, QUEUE);
+		attempt(a);
+		read_events();
+		remove_own(a);
+		read_events();
+		hear(a, 1);
+		hear(a, 1);
+		cr_assert(make(0, b->pid));
+		expect_nothing_left();
+	}
+}
+
+/* Who was about to make it is killed, and another has made it, who is not heard yet. */
+Test(track_claim, it_stays_while_he_lives_who_has_made_it)
+{
+	struct process *a = &w.processes[0], *b = &w.processes[1];
+
+	for (unsigned seed = 0; seed < 2; seed++) {
+		begin(seed);
+		say(b, TRACK_ATTEMPT, 0);
+		hear(b, QUEUE);
+		attempt(a);
+		read_events();
+		end_process(b);
+		cr_expect(exists(0));
+		expect_nothing_left();
+	}
+}
+
+/* Two were about to make it; the one that has is dead when the other says that he has failed. */
+Test(track_claim, it_goes_when_the_other_has_failed)
+{
+	struct process *a = &w.processes[0], *b = &w.processes[1];
+
+	for (unsigned seed = 0; seed < 2; seed++) {
+		begin(seed);
+		say(a, TRACK_ATTEMPT, 0);
+		hear(a, QUEUE);
+		attempt(b);
+		end_process(b);
+		cr_expect(exists(0));
+		say(a, TRACK_RETRACT, 0);
+		hear(a, QUEUE);
+		ask_rest();
+		cr_expect_not(exists(0));
+		expect_nothing_left();
+	}
+}
