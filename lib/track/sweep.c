@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -154,7 +153,7 @@ static void tidy(struct sweep *s)
 
 	if (s->all) {
 		lock = openat(s->dir, "lock", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-		if (lock >= 0 && flock(lock, LOCK_EX | LOCK_NB) < 0)
+		if (lock >= 0 && fd_lock(lock) < 0)
 			return;
 	}
 	if (!is_current(s))
@@ -257,8 +256,7 @@ int track_sweep_all(const char *base, const struct track_sweep *s)
 		 * What cannot be read is not ours, or none: the others do not wait for it. And one sweep at a time: of two who
 		 * ask for an object one finds it gone, and the other in use by the first.
 		 */
-		if (dir < 0 || track_dir_is_held(dir) ||
-		    (!s->dry_run && flock(dir, LOCK_EX | LOCK_NB) < 0))
+		if (dir < 0 || track_dir_is_held(dir) || (!s->dry_run && fd_lock(dir) < 0))
 			continue;
 		n += sweep_at(dir, JOURNAL, s, true) == 0;
 		if (!s->dry_run && removes_itself(e->d_name) &&
