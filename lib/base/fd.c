@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,7 +64,7 @@ bool fd_is_locked(int dir, const char *name)
 
 int fd_lock(int fd)
 {
-	enum { LOOKS_MAX = 1000 };
+	enum { LOOKS_MAX = 100000 };
 
 	for (int i = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; i++) {
 		if (errno != EWOULDBLOCK && errno != EINTR)
@@ -72,6 +73,7 @@ int fd_lock(int fd)
 		if (i == LOOKS_MAX || flock(fd, LOCK_SH | LOCK_NB) < 0)
 			return -EWOULDBLOCK;
 		flock(fd, LOCK_UN);
+		sched_yield();
 	}
 	return 0;
 }
