@@ -55,6 +55,11 @@ static struct claim_name name_in(enum track_type type, const char *name)
 	return (struct claim_name){ type, name, strlen(name) };
 }
 
+static const struct inotify_event *next_of(const struct inotify_event *e)
+{
+	return (const void *)((const char *)(e + 1) + e->len);
+}
+
 /* The one that has got another name: of what is known to have gone, else the only one. NULL: nobody knows. */
 static struct track_record *moved_from(struct tracker *t, enum track_type type, const char *name)
 {
@@ -115,7 +120,27 @@ static void on_moved_to(struct tracker *t, enum track_type type, const char *nam
 		leak_forget(t, r);
 }
 
-static void on_event(struct tracker *t, const struct inotify_event *e)
+/* What the kernel tells next of that name is that it has gone. */
+static bool goes(const struct inotify_event *e, const char *end)
+{
+	const struct inotify_event *at = e;
+
+	while ((const char *)(at = next_of(at)) < end)
+		if (at->len == e->len && strcmp(at->name, e->name) == 0 &&
+		    (at->mask & (IN_DELETE | IN_MOVED_FROM)))
+			return true;
+	return false;
+}
+
+static enum claim_event event_of(const struct inotify_event *e, const char *end)
+{
+	if (!(e->mask & (IN_CREATE | IN_MOVED_TO)))
+		return CLAIM_GONE;
+	return goes(e, end) ? CLAIM_MADE_AND_GONE : CLAIM_MADE;
+}
+
+/* Behind it up to `end` are those that have been read with it. */
+static void on_event(struct tracker *t, const struct inotify_event *e, const char *end)
 {
 	AUTO_FREE char *name = NULL;
 	enum track_type type;
@@ -144,7 +169,7 @@ static void on_event(struct tracker *t, const struct inotify_event *e)
 	if (e->mask & IN_MOVED_FROM)
 		on_moved_from(t, type, name, e->cookie);
 	else
-		claim_update(&t->claims, &claim, e->mask & (IN_CREATE | IN_MOVED_TO));
+		claim_update(&t->claims, &claim, event_of(e, end));
 }
 
 int shm_queued(int fd)
@@ -165,12 +190,9 @@ static void read_some(struct keeper *k, int size)
 		n = read(t->inotify, events, sizeof(events));
 		if (n <= 0)
 			return;
-		for (const char *at = events; at < events + n;) {
-			const struct inotify_event *e = (const void *)at;
-
-			on_event(t, e);
-			at += sizeof(*e) + e->len;
-		}
+		for (const struct inotify_event *e = (const void *)events;
+		     (const char *)e < events + n; e = next_of(e))
+			on_event(t, e, events + n);
 	}
 }
 

@@ -116,30 +116,44 @@ static struct track_record *only_one(const struct claims *c, const struct claim_
 	return only;
 }
 
-static void settle(const struct claims *c, const struct claim_name *name, const struct sight *s,
-		   bool created)
+static void settle(const struct claims *c, const struct claim_name *name, const struct sight *s)
 {
 	struct track_record *r;
 
-	if (s->unknown || (!s->stands && !created) || is_taken(c, name, s))
+	if (!s->stands || is_taken(c, name, s))
 		return;
 	r = only_one(c, name, s);
-	if (r != NULL && s->stands)
+	if (r != NULL)
 		become(c, r, s->look.identity, false);
-	else if (r != NULL)
+}
+
+/* It has made that, and it has gone: what is there now came later. */
+static void settle_gone(const struct claims *c, const struct claim_name *name)
+{
+	static const struct sight nothing;
+	struct track_record *r = only_one(c, name, &nothing);
+
+	if (r != NULL)
 		become(c, r, (struct track_identity){ .born_ns = mps_wall().ns }, true);
 }
 
-void claim_update(const struct claims *c, const struct claim_name *name, bool created)
+static void update(const struct claims *c, const struct claim_name *name, enum claim_event event)
 {
 	struct sight s;
 
-	if (first_of(c, name) == NULL)
-		return;
 	see(&s, name);
 	lose_gone(c, name, &s);
-	settle(c, name, &s, created);
+	if (event == CLAIM_MADE_AND_GONE || (event == CLAIM_MADE && !s.stands && !s.unknown))
+		settle_gone(c, name);
+	else
+		settle(c, name, &s);
 	look_fini(&s.look);
+}
+
+void claim_update(const struct claims *c, const struct claim_name *name, enum claim_event event)
+{
+	if (first_of(c, name) != NULL)
+		update(c, name, event);
 }
 
 struct track_record *claim_standing(const struct claims *c, const struct claim_name *name)
@@ -151,7 +165,7 @@ struct track_record *claim_standing(const struct claims *c, const struct claim_n
 		return NULL;
 	see(&s, name);
 	lose_gone(c, name, &s);
-	settle(c, name, &s, false);
+	settle(c, name, &s);
 	r = first_of(c, name);
 	while (r != NULL && !is_of(r, &s))
 		r = track_next(r);
@@ -206,7 +220,7 @@ static bool begin(const struct claims *c, struct track_record *r)
 	lose_gone(c, &name, &s);
 	if (s.stands && is_anybody_s(r))
 		r->identity = s.look.identity;
-	settle(c, &name, &s, false);
+	settle(c, &name, &s);
 	was_there = s.stands && !track_knows(r) && !r->attempt && !object_may_be(r, &s.look);
 	look_fini(&s.look);
 	if (was_there)
@@ -250,7 +264,7 @@ bool claim_retract(const struct claims *c, const struct claim_name *name, pid_t 
 	if (last == NULL)
 		return false;
 	c->forget(last, c->user);
-	claim_update(c, name, false);
+	claim_update(c, name, CLAIM_GONE);
 	return true;
 }
 
@@ -268,7 +282,7 @@ void claim_removed(const struct claims *c, const struct claim_name *name, pid_t 
 		if (r->creator.pid == pid && (r->young || !is_of(r, &s)))
 			c->forget(r, c->user);
 	}
-	settle(c, name, &s, false);
+	settle(c, name, &s);
 	look_fini(&s.look);
 }
 

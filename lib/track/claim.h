@@ -45,8 +45,9 @@ bool claim_begin(const struct claims *c, struct track_record *record, bool attem
 /* The record of what has that name; NULL: there is none. What has gone is gone afterwards. */
 struct track_record *claim_standing(const struct claims *c, const struct claim_name *name);
 
-/* Something has happened to it. `created`: somebody has made something of that name, which may have gone again. */
-void claim_update(const struct claims *c, const struct claim_name *name, bool created);
+/* What the kernel has told of that name: that something of it has been made, and whether that is known to have gone again. */
+enum claim_event { CLAIM_MADE, CLAIM_MADE_AND_GONE, CLAIM_GONE };
+void claim_update(const struct claims *c, const struct claim_name *name, enum claim_event event);
 
 /* That process has failed to make it. False: it had not said that it would. */
 bool claim_retract(const struct claims *c, const struct claim_name *name, pid_t pid);

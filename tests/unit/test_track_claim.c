@@ -172,12 +172,22 @@ static struct claim_name name_of(const char *text)
 	return (struct claim_name){ TRACK_SHARED_MEMORY, text, strlen(text) };
 }
 
+static enum claim_event event_at(size_t i)
+{
+	if (!w.events[i].created)
+		return CLAIM_GONE;
+	for (size_t j = i + 1; j < w.n_events; j++)
+		if (w.events[j].name == w.events[i].name && !w.events[j].created)
+			return CLAIM_MADE_AND_GONE;
+	return CLAIM_MADE;
+}
+
 static void read_events(void)
 {
 	for (size_t i = 0; i < w.n_events; i++) {
 		struct claim_name name = name_of(text_of(w.events[i].name));
 
-		claim_update(&w.claims, &name, w.events[i].created);
+		claim_update(&w.claims, &name, event_at(i));
 	}
 	w.n_events = 0;
 }
