@@ -100,12 +100,23 @@ static enum object_state unlink_on_record(struct sweep *s, struct track_record *
 	return object_unlink(record);
 }
 
+/* Of those that have told of that name. */
+static bool any_lives(const struct sweep *s, const struct track_record *record)
+{
+	const struct track_record *r = track_find(&s->registry, (enum track_type)record->type,
+						  record->name, record->name_length);
+
+	while (r != NULL && !object_has_creator(r))
+		r = track_next(r);
+	return r != NULL;
+}
+
 static void sweep_record(struct sweep *s, struct track_record *record)
 {
 	enum object_state state;
 
 	/* A tracker that is killed is not the end of the program that it was started for. */
-	if (object_has_creator(record))
+	if (any_lives(s, record))
 		state = OBJECT_USED;
 	else
 		state = s->how->dry_run ? object_ask(record) : unlink_on_record(s, record);
