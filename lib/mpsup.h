@@ -723,6 +723,151 @@ int mps_worker_done(int code);
 int mps_track_register(const char *type, const char *name);
 int mps_track_unregister(const char *type, const char *name);
 
+/* -------------------------------------------------------------------------------------------------------- manager */
+
+/*
+ * A server process that holds objects for everyone: dict, list, namespace, queue, joinable_queue, lock, rlock, semaphore,
+ * bounded_semaphore, condition, event, barrier, value, array, counter, and types of the program's own. Clients are on this
+ * machine or others. What they pass and get are values: MessagePack (nil, bool, int, float, str, bin, array, map). Of clients of
+ * the same user on the same machine, all of these types but the first three and a program's own are in shared memory, and
+ * cost what the objects above cost; nothing else tells the difference.
+ */
+struct mps_manager; /* a connection of this process to a server; for all of its threads */
+struct mps_object;  /* a reference to an object; likewise */
+
+struct mps_manager_options {
+	const char *address; /* as of mps_listen(); NULL: a unix socket in a private folder */
+	const void *authkey; /* over TCP there has to be one */
+	size_t authkey_size;
+	/* Of a server: dicts, lists and queues with names are kept in this file over a restart; NULL = not. */
+	const char *snapshot;
+	/* Of mps_manager_serve(): is told what a person should know, in a line without its end: that the snapshot cannot be written ... */
+	void (*say)(const char *text);
+	int64_t handshake;   /* at most, ns; 0 = 5 s */
+	size_t objects_max;  /* of one client; 0 = 10,000 */
+	size_t bytes_max;    /* of values that one client has put there; 0 = 1 GiB */
+	size_t requests_max; /* of one client, not answered; 0 = 1,024 */
+	/* Of a client: when the server is gone, or not there yet, wait for the next one at the address, and attach by name again. */
+	bool reconnect;
+	bool remote; /* of a client: no shared memory */
+};
+#define MPS_MANAGER_OPTIONS_INIT                                                                   \
+	{                                                                                          \
+		0                                                                                  \
+	}
+
+/* Starts a server as a child of this process, which it ends with, and connects to it. -EPERM: mps_init() was not called. */
+int mps_manager_start(const struct mps_manager_options *options, struct mps_manager **ret);
+/*
+ * Is a server until SIGTERM or SIGINT, or mps_manager_shutdown() from a client: 0. A line "ready" and its address are written to ready_fd when clients can
+ * come (-1 = nobody wants to know). Single-threaded callers only. -errno with text in *ret_why, which stays this library's.
+ */
+int mps_manager_serve(const struct mps_manager_options *options, int ready_fd,
+		      const char **ret_why);
+/*
+ * One descriptor a process, however many threads call. -EBUSY: the server has no room; -EACCES: the key is wrong, theirs or ours; -ECONNREFUSED, -ENOENT ...
+ * A child by fork has to make its own: of its parent's managers and objects all calls but the closing ones are -EINVAL.
+ */
+int mps_manager_connect(const char *address, const struct mps_manager_options *options,
+			struct mps_manager **ret, int64_t timeout);
+const char *mps_manager_address(const struct mps_manager *m);
+/* The server ends; 0 when it has heard of it. */
+int mps_manager_shutdown(struct mps_manager *m, int64_t timeout);
+/* All references of this process to its objects are gone then; struct mps_object of it are only to be closed. NULL is allowed. */
+void mps_manager_close(struct mps_manager *m);
+
+enum {
+	MPS_OBJECT_KEEP = 1 << 0,     /* it stays without references, until mps_object_remove() */
+	MPS_OBJECT_EXISTING = 1 << 1, /* one of that name and type is taken as it is */
+};
+/*
+ * name NULL: none. args: what the type takes, packed (mps_pack()): a queue its max_items (and the bytes of its ring, 1 MiB), a semaphore its value (and MPS_SEMAPHORE_UNOWNED), a barrier its parties, a value its
+ * typecode and number, an array its typecode and length or numbers, the others nothing, or what is to be in them. -EEXIST, -EINVAL, -EDQUOT: more than this client may have.
+ */
+int mps_object_create(struct mps_manager *m, const char *type, const char *name, unsigned flags,
+		      const void *args, size_t n, struct mps_object **ret, int64_t timeout);
+/* -ENOENT. type may be NULL; -EPROTOTYPE: it is of another. */
+int mps_object_attach(struct mps_manager *m, const char *type, const char *name,
+		      struct mps_object **ret, int64_t timeout);
+/* Its name is free again; who has a reference keeps it. */
+int mps_object_remove(struct mps_manager *m, const char *name, int64_t timeout);
+/*
+ * For another process, which takes it up by mps_object_take() within `lease` ns: meanwhile it does not vanish, whatever happens to this one. token: 32 hexadecimal digits and NUL.
+ */
+int mps_object_lend(struct mps_object *o, int64_t lease, char token[33], int64_t timeout);
+int mps_object_take(struct mps_manager *m, const char *token, struct mps_object **ret,
+		    int64_t timeout);
+const char *mps_object_type(const struct mps_object *o);
+void mps_object_close(struct mps_object *o);
+
+/*
+ * Calls a method with its arguments, a packed array (NULL = none). *ret_p: the value that it returns, free(3). Methods are in
+ * mpsup-manager(7). Outcomes that are no values are as of the objects above: -ETIMEDOUT, EOWNERDEAD, -EPIPE, -EPERM ...
+ * -ENOENT: no such key, -ERANGE: no such place; -ENOSYS: no such method; -EINVAL: those are no arguments of it;
+ * -ECONNRESET: the server is gone (it may have been done); -ESTALE: it is another server now, that does not have the object;
+ * -EBUSY: the server has no room for more of us; -EDQUOT.
+ */
+int mps_object_call(struct mps_object *o, const char *method, const void *args, size_t n,
+		    void **ret_p, size_t *ret_n, int64_t timeout);
+/*
+ * Sends a call, and asks for its outcome later: many at a time in one message. The timeout is that of the call; of an object in shared memory
+ * what would have to wait is done when its outcome is asked for. mps_object_result() ends it, also with -ETIMEDOUT. The object is open until then.
+ */
+struct mps_pending;
+int mps_object_send(struct mps_object *o, const char *method, const void *args, size_t n,
+		    struct mps_pending **ret, int64_t timeout);
+int mps_object_result(struct mps_pending *pending, void **ret_p, size_t *ret_n, int64_t timeout);
+
+/*
+ * The same without packing, for what is called most: of the types that have such a method (-ENOSYS). Holders are threads, of remote clients, too.
+ * -ENOLCK, of a condition's wait: its time is over, and somebody else has the lock, so it is not held.
+ */
+int mps_object_acquire(struct mps_object *o, int64_t timeout); /* locks and semaphores, condition */
+int mps_object_release(struct mps_object *o);
+int mps_object_put(struct mps_object *o, const void *value, size_t n,
+		   int64_t timeout); /* queues: a packed value */
+int mps_object_get(struct mps_object *o, void **ret_value, size_t *ret_n,
+		   int64_t timeout); /* free(3) */
+int mps_object_wait(struct mps_object *o,
+		    int64_t timeout);	  /* event, barrier (its number), condition */
+int mps_object_set(struct mps_object *o); /* event */
+int mps_object_add(struct mps_object *o, int64_t delta, int64_t *ret_new); /* counter, value */
+
+/*
+ * Values from C and back. format, one letter a value: n nil, t bool (int), i int64_t, d double, s text (const char *), b bytes (const void *, size_t), v a packed
+ * value (const void *, size_t); [ ] and { } around the values of an array or map. "[" and "{" count for themselves. mps_pack(): *ret_p is the
+ * caller's, free(3). mps_unpack() with pointers to these types; text and bytes point into p (text with its size_t after it: it has no NUL); -EINVAL where
+ * what is there is something else.
+ */
+int mps_pack(void **ret_p, size_t *ret_n, const char *format, ...);
+int mps_unpack(const void *p, size_t n, const char *format, ...);
+
+/*
+ * A type of the program's own, registered in the server's image before it serves: methods run in the server, one at a time, and
+ * shall not wait. They return 0 or -errno, or a positive outcome; -EAGAIN: not now, ask me again when something of this object has been called or
+ * the time of the call is over.
+ */
+struct mps_call;
+struct mps_method {
+	const char *name;
+	int (*call)(void *self, struct mps_call *call);
+};
+struct mps_type {
+	const char *name;
+	int (*create)(struct mps_call *call, void **ret_self);
+	void (*destroy)(void *self);
+	const struct mps_method *methods;
+	size_t n_methods;
+	struct mps_type *next;
+};
+void mps_type_add(struct mps_type *type);
+/* The arguments: a packed array; mps_unpack() with its format. */
+const void *mps_call_args(const struct mps_call *call, size_t *ret_n);
+/* What the method returns: a packed value, copied. Without it: nil. */
+int mps_call_reply(struct mps_call *call, const void *value, size_t n);
+/* Who calls: a number for each connection, never the same again. */
+uint64_t mps_call_session(const struct mps_call *call);
+
 #pragma GCC visibility pop
 #ifdef __cplusplus
 }

@@ -85,8 +85,8 @@ static inline void scene_stop(pid_t pid)
 	cr_assert(WIFSTOPPED(status));
 }
 
-/* Until the thread sleeps on a futex: of a process its first, or any of ours. */
-static inline void scene_asleep(pid_t tid)
+/* Until the thread is within one of the calls: of a process its first, or any of ours. */
+static inline void scene_asleep_in(pid_t tid, long call, long other)
 {
 	struct mps_time until = until_of(LONG);
 	char path[64];
@@ -100,11 +100,17 @@ static inline void scene_asleep(pid_t tid)
 		if (fscanf(f, "%ld", &nr) != 1)
 			nr = -1;
 		fclose(f);
-		if (nr == SYS_futex || nr == SYS_futex_waitv)
+		if (nr == call || nr == other)
 			return;
 		cr_assert_lt(mps_now().ns, until.ns, "it does not sleep");
 		sched_yield();
 	}
+}
+
+/* On a futex. */
+static inline void scene_asleep(pid_t tid)
+{
+	scene_asleep_in(tid, SYS_futex, SYS_futex_waitv);
 }
 
 static inline void scene_until(const _Atomic uint32_t *w, uint32_t value)

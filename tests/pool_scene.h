@@ -25,7 +25,9 @@
 #include "mpsup.h"
 
 #define LONG (30 * MPS_SECOND)
+#define SHORT (30 * MPS_MILLISECOND)
 
+/* And fork, which wants a process with one thread: Criterion's has two. */
 static const enum mps_start_method methods[] = { MPS_START_SPAWN, MPS_START_FORKSERVER };
 
 /* --------------------------------------------------------------------------------------------------- targets */

@@ -15,6 +15,7 @@
 #include "base/cleanup.h"
 #include "base/limits.h"
 #include "base/sig.h"
+#include "base/strv.h"
 #include "conf/types.h"
 #include "map/map.h"
 #include "mpsup/bar.h"
@@ -22,7 +23,9 @@
 #include "mpsup/front.h"
 #include "mpsup/verbs.h"
 #include "proc/close.h"
+#include "proc/elf.h"
 #include "proc/find.h"
+#include "proc/shim.h"
 #include "proc/spawn.h"
 
 static struct map_options map = { .grace = { MPS_NS_PER_S / 2 } };
@@ -30,26 +33,22 @@ static enum { BAR_AUTO, BAR_ALWAYS, BAR_NEVER } bar_when;
 static struct bar bar;
 
 static const struct cmd_option options[] = {
-	{ 'j', "jobs", "N", "tasks at a time; 0 = as many as there are CPUs (default)" },
+	{ 'j', "jobs", "N", "tasks at a time; 0 = as there are CPUs (default)" },
 	{ 'o', "ordered", NULL, "results in the order of the input (default)" },
 	{ 'u', "unordered", NULL, "results as they come" },
-	{ 'n', "chunk", "N",
-	  "tasks handed to a worker at a time (default: as fast as it answers)" },
-	{ 'r', "retries", "N", "so often is a task tried again that has failed (default: 0)" },
-	{ 't', "timeout", "SECONDS", "for one task, which then has failed; 0 = none (default)" },
-	{ 'g', "grace", "SECONDS", "between TERM and KILL of what is to end (default: 0.5)" },
-	{ 'm', "max-tasks", "N", "a worker is replaced after so many; 0 = never (default)" },
+	{ 'n', "chunk", "N", "tasks that a worker gets at a time (default: by pace)" },
+	{ 'r', "retries", "N", "how often a failed task is tried again (default: 0)" },
+	{ 't', "timeout", "SECONDS", "for one task; 0 = none (default)" },
+	{ 'g', "grace", "SECONDS", "between TERM and KILL (default: 0.5)" },
+	{ 'm', "max-tasks", "N", "a worker is replaced after so many" },
 	{ 'f', "fail-fast", NULL, "the first task that fails ends all" },
 	{ 'k', "keep-going", NULL, "go on when a task has failed (default)" },
-	{ '0', "null", NULL,
-	  "tasks end with a NUL and not with a newline; a worker's answers too" },
-	{ 0, "frame", "HOW",
-	  "tasks and answers are lines, or with `len` have their length before them, 4 bytes, the "
-	  "highest first" },
-	{ 'p', "progress", NULL, "a bar, also when it takes less than a second" },
+	{ '0', "null", NULL, "tasks and answers end with a NUL" },
+	{ 0, "frame", "HOW", "line, or len: 4 bytes of length before each" },
+	{ 'p', "progress", NULL, "a bar at once, also without a terminal" },
 	{ 0, "no-progress", NULL, "no bar, also on a terminal" },
-	{ 'l', "joblog", "FILE", "write a line for each task, as GNU parallel does" },
-	{ 0, "resume", NULL, "leave out what the joblog lists, and go on behind it" },
+	{ 'l', "joblog", "FILE", "write a line for each task, as GNU parallel" },
+	{ 0, "resume", NULL, "leave out what the joblog lists, and go on" },
 	{ 0, "resume-failed", NULL, "the same, but do again what has failed" },
 	{ 0 },
 };
@@ -229,7 +228,7 @@ static void say_failures(const struct map_outcome *o)
 	for (size_t i = 0; i < o->n_failures; i++)
 		say_failure(&o->failures[i]);
 	if (o->failed > o->n_failures)
-		fprintf(stderr, "  and %llu more\n",
+		fprintf(stderr, "  and %llu more (--joblog lists all)\n",
 			(unsigned long long)(o->failed - o->n_failures));
 }
 
@@ -291,6 +290,26 @@ static int find(char **ret, struct err *err)
 	return 0;
 }
 
+/*
+ * Workers that answer lines are to do so line by line, although nobody has told them: Python and what uses the C library's
+ * standard output, as sed and grep (lib/preload/lines.c). NULL: as ours.
+ */
+static char **worker_environment(const char *path)
+{
+	static struct elf_cache elves;
+	AUTO_FREE char *shim = shim_find();
+	AUTO_FREE char **python = strv_with(environ, "PYTHONUNBUFFERED=1");
+	char **lines = strv_with(python != NULL ? python : environ, "MPSUP_LINES=1");
+	char **with_shim = NULL;
+
+	if (lines != NULL && shim != NULL && elf_can_preload(&elves, path, getenv("PATH")))
+		with_shim = shim_add(lines, shim);
+	if (with_shim == NULL)
+		return lines;
+	free(lines);
+	return with_shim;
+}
+
 static int run(struct cmd_context *ctx)
 {
 	static char title[] = "mpsup: map engine";
@@ -300,9 +319,11 @@ static int run(struct cmd_context *ctx)
 		.function = engine,
 		.grace = map.grace,
 		.dir_lock = -1,
+		.hold = -1,
 		.argv = argv,
 	};
 	AUTO_FREE char *path = NULL;
+	AUTO_FREE char **envp = NULL;
 	struct err err = ERR_INIT;
 	int r = check(ctx, &err);
 
@@ -312,7 +333,9 @@ static int run(struct cmd_context *ctx)
 	if (r != 0)
 		return cmd_fail(r, &err);
 	map.path = path;
-	map.envp = environ;
+	if (path != NULL && !map.frame && !map.nul)
+		envp = worker_environment(path);
+	map.envp = envp != NULL ? envp : environ;
 	map.json = ctx->json;
 	if (map.jobs == 0)
 		map.jobs = allowed_cpus();
@@ -332,15 +355,12 @@ const struct cmd cmd_map = {
 	.name = "map",
 	.args = "[--] COMMAND [ARGUMENT...]",
 	.summary = "run a command for each line of the input, several at a time",
-	.help = "With {} in COMMAND or an ARGUMENT each task is a process of its own, as with "
-		"xargs: {} is the line, {.} without its\n"
-		"suffix, {/} without its folders, {//} its folder, {/.} without both, {#} the "
-		"number "
-		"of the task, {%} of the place\n"
-		"where it runs. Without, N workers are started that each read a task a line and "
-		"answer a line. Results come in the\n"
-		"order of the input, whole tasks at a time. Exits with 1 when a task has failed; "
-		"those are listed.",
+	.help = "With {} in COMMAND or an ARGUMENT each task is a process of its own, as with\n"
+		"xargs: {} is the line, {.} without its suffix, {/} without its folders, {//}\n"
+		"its folder, {/.} without both, {#} the number of the task, {%} of the place\n"
+		"where it runs. Without, N workers are started that each read a task a line and\n"
+		"answer a line. Results come in the order of the input, whole tasks at a time.\n"
+		"Exits with 1 when a task has failed; those are listed.",
 	.flags = CMD_COMMAND | CMD_JSON,
 	.options = options,
 	.on_option = on_option,

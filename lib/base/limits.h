@@ -71,17 +71,32 @@
 #define LISTENER_GRACE_MS                                                                          \
 	200 /* so long one of them is safe from having to make room for the next */
 
+/* The manager's server. */
+#define MANAGER_FRAME_MAX (64 << 20) /* one request or answer */
+#define MANAGER_READ_MAX (256 << 10) /* at once, of one client */
+#define MANAGER_OUT_HIGH                                                                           \
+	(1 << 20) /* answers not yet read by a client; more and it is not read from */
+#define MANAGER_OUT_MAX                                                                            \
+	((size_t)128 << 20) /* .. and so much only parked calls can make: it is dropped */
+#define MANAGER_IN_ALL_MAX                                                                         \
+	((size_t)1 << 30)	 /* requests of all clients that have not come to their end */
+#define MANAGER_NAME_MAX 255	 /* the name of an object or type */
+#define MANAGER_PENDING_MAX 64	 /* peers that have not shown the key */
+#define MANAGER_KEPT_MAX 100000	 /* objects that stay without references */
+#define MANAGER_LEASES_MAX 65536 /* tokens lent and not taken */
+#define MANAGER_SNAPSHOT_MAX ((size_t)1 << 40)
+
 /* mpsup map. */
 #define MAP_TASK_MAX                                                                               \
 	(16 << 20) /* one task, one answer of a worker; in --json what is shown of an output */
 #define MAP_JOBS_MAX 10000	/* at a time */
 #define MAP_AHEAD_MAX 4096	/* handed portions of the input before the first that is not over */
 #define MAP_HELD_MAX (32 << 20) /* output kept in memory until its turn; more goes to a file .. */
-#define MAP_SPILL_MIN (64 << 10)   /* .. in pieces of at least this */
-#define MAP_OUT_MAX (1 << 20)	   /* not taken by standard output; more and nothing new begins */
+#define MAP_SPILL_MIN (8 << 10) /* .. in pieces of at least this */
+#define MAP_OUT_MAX (1 << 20)	/* not taken by standard output; more and nothing new begins */
 #define MAP_BATCH_BYTES (64 << 10) /* one portion, but for one longer task */
 #define MAP_BATCH_TASKS 4096	   /* tasks in a portion that adapts */
-#define MAP_FAILURES_MAX 1000	   /* listed at the end */
+#define MAP_FAILURES_MAX 100	   /* listed at the end */
 #define MAP_JOBLOG_LINE_MAX 4096   /* so much of a command stands in a joblog */
 
 /* mpsup logs. */

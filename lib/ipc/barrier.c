@@ -7,12 +7,14 @@
  *
  * Slots are taken and rounds ended with the guard held; there is nothing to repair behind it.
  */
+#include "ipc/barrier.h"
+
 #include <errno.h>
 #include <stdatomic.h>
 
 #include "ipc/futex.h"
 #include "ipc/robust.h"
-#include "mpsup.h"
+#include "ipc/sound.h"
 
 enum { MAGIC = 0x72726162, BROKEN = 1, ROUND = 2, PARTIES = MPS_BARRIER_PARTIES_MAX };
 
@@ -251,6 +253,64 @@ int mps_barrier_wait(struct mps_barrier *p, int64_t timeout)
 	r = wait_in(b, me, word, until);
 	if (r == 0)
 		r = atomic_load(&me->failed) ? -EPIPE : number;
+	atomic_store(&me->round, 0);
+	robust_unlock(&me->here);
+	return r;
+}
+
+/* ------------------------------------------------------------------------------------- for who must not wait */
+
+bool barrier_is_sound(struct mps_barrier *p)
+{
+	struct barrier *b = barrier_of(p);
+	int kind = lock_kind(PTHREAD_MUTEX_ERRORCHECK);
+	bool good = b != NULL && b->parties <= PARTIES && lock_has_kind(&b->guard, kind);
+
+	for (uint32_t i = 0; good && i < 2 * b->parties && i < 2 * PARTIES; i++)
+		good = lock_has_kind(&b->sets[i % 2][i / 2].here, kind);
+	return good;
+}
+
+int barrier_arrive(struct mps_barrier *p, struct barrier_seat *ret)
+{
+	struct barrier *b = barrier_of(p);
+	struct party *me = NULL;
+	uint32_t word = 0;
+	int r;
+
+	*ret = (struct barrier_seat){ 0 };
+	if (b == NULL)
+		return -EINVAL;
+	r = arrive(b, (struct mps_time){ 0 }, &me, &word);
+	if (r == -ETIMEDOUT)
+		return -EAGAIN;
+	if (r <= 0)
+		return r;
+	*ret = (struct barrier_seat){ word, (uint32_t)(me - set_of(b, word)), (uint32_t)r };
+	return -EAGAIN;
+}
+
+int barrier_ask(struct mps_barrier *p, const struct barrier_seat *seat, bool give_up)
+{
+	struct barrier *b = barrier_of(p);
+	struct party *me;
+	bool over;
+	int r = b != NULL && seat->place < PARTIES ? enter(b, forever) : -EINVAL;
+
+	if (r < 0)
+		return r;
+	me = &set_of(b, seat->word)[seat->place];
+	/* It ends the round if one of it has died. */
+	count(b);
+	over = atomic_load(&b->word) != seat->word;
+	r = !over ? -EAGAIN : atomic_load(&me->failed) ? -EPIPE : (int)seat->number;
+	if (!over && give_up) {
+		end_round(b, true, BROKEN);
+		r = -ETIMEDOUT;
+	}
+	leave(b);
+	if (r == -EAGAIN)
+		return r;
 	atomic_store(&me->round, 0);
 	robust_unlock(&me->here);
 	return r;

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/feature.h"
+#include "ipc/robust.h"
 
 #if FUTEX_TSAN
 void __tsan_release(void *p);
@@ -37,7 +38,26 @@ static long count_of(uint32_t n)
 	return n > INT32_MAX ? INT32_MAX : (long)n;
 }
 
-int futex_wait(const _Atomic uint32_t *w, uint32_t seen, struct mps_time until)
+static __thread const _Atomic uint32_t *watched;
+
+void futex_watch(const _Atomic uint32_t *holder)
+{
+	watched = holder;
+}
+
+struct mps_time futex_slice(struct mps_time until)
+{
+	struct mps_time slice = { watched != NULL ? mps_now().ns + FUTEX_WATCH_NS : INT64_MAX };
+
+	return until.ns < slice.ns ? until : slice;
+}
+
+bool futex_goes_on(struct mps_time slice, struct mps_time until)
+{
+	return slice.ns < until.ns && (watched == NULL || robust_is_held(atomic_load(watched)));
+}
+
+static int wait_once(const _Atomic uint32_t *w, uint32_t seen, struct mps_time until)
 {
 	struct timespec ts = timespec_of(until);
 
@@ -47,6 +67,18 @@ int futex_wait(const _Atomic uint32_t *w, uint32_t seen, struct mps_time until)
 	    errno == ETIMEDOUT)
 		return -ETIMEDOUT;
 	return 0;
+}
+
+int futex_wait(const _Atomic uint32_t *w, uint32_t seen, struct mps_time until)
+{
+	struct mps_time slice;
+	int r;
+
+	do {
+		slice = futex_slice(until);
+		r = wait_once(w, seen, slice);
+	} while (r < 0 && futex_goes_on(slice, until));
+	return r;
 }
 
 int futex_wake(_Atomic uint32_t *w, uint32_t n)
@@ -99,7 +131,7 @@ static int wait_slice(const struct futex_seen *words, size_t n, struct mps_time 
 	return 0;
 }
 
-int futex_wait_many(const struct futex_seen *words, size_t n, struct mps_time until)
+static int wait_many_once(const struct futex_seen *words, size_t n, struct mps_time until)
 {
 	static _Atomic int is_there; /* 0 = not known, 1, -1 */
 	struct timespec ts = timespec_of(until);
@@ -122,6 +154,18 @@ int futex_wait_many(const struct futex_seen *words, size_t n, struct mps_time un
 		return wait_slice(words, n, until);
 	}
 	return errno == ETIMEDOUT ? -ETIMEDOUT : 0;
+}
+
+int futex_wait_many(const struct futex_seen *words, size_t n, struct mps_time until)
+{
+	struct mps_time slice;
+	int r;
+
+	do {
+		slice = futex_slice(until);
+		r = wait_many_once(words, n, slice);
+	} while (r < 0 && futex_goes_on(slice, until));
+	return r;
 }
 
 /* How many CPUs this thread may use is asked once a second: it is a system call, and may change. */

@@ -26,6 +26,17 @@ struct mps_time until_of(int64_t timeout);
 
 /* Sleeps while *w is `seen`: 0 (look again: it may still be), -ETIMEDOUT. */
 int futex_wait(const _Atomic uint32_t *w, uint32_t seen, struct mps_time until);
+/*
+ * For this thread: while the robust mutex (robust.h) with this word is not held by anybody, because its holder has died, no
+ * call sleeps for more than FUTEX_WATCH_NS but ends with -ETIMEDOUT then; also within calls of mpsup.h. NULL: no more. No sleep can be for a word and the
+ * death of who would change it both, so it is looked at now and then.
+ */
+#define FUTEX_WATCH_NS (50 * MPS_NS_PER_MS)
+void futex_watch(const _Atomic uint32_t *holder);
+/* How long to sleep at once, of that time; and whether to go on afterwards. */
+struct mps_time futex_slice(struct mps_time until);
+bool futex_goes_on(struct mps_time slice, struct mps_time until);
+
 /* Wakes up to n, UINT32_MAX = all: how many. Async-signal-safe as the next three. */
 int futex_wake(_Atomic uint32_t *w, uint32_t n);
 /*

@@ -12,9 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/random.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -23,11 +21,11 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/limits.h"
+#include "ipc/place.h"
 #include "ipc/address.h"
 #include "ipc/auth.h"
 #include "ipc/connection.h"
 #include "ipc/futex.h"
-#include "ipc/tracker.h"
 
 #define HANDSHAKE (5 * MPS_SECOND)
 
@@ -39,15 +37,11 @@ struct peer {
 };
 
 struct mps_listener {
-	int fd, epoll, timer;
+	struct place place;
+	int epoll, timer;
 	int spare;   /* given up for a moment where no other is to be had; -1 */
 	bool parked; /* nobody is accepted: there is no room */
-	char *address;
-	char *last;   /* where the one is who came last; NULL: nobody has, or it is not known */
-	char *folder; /* ours alone, removed with the socket's file; NULL */
-	pid_t owner;  /* who made the file */
-	dev_t device;
-	ino_t inode; /* 0: there is no file */
+	char *last;  /* where the one is who came last; NULL: nobody has, or it is not known */
 	void *key;
 	size_t key_size;
 	bool allow_md5;
@@ -68,7 +62,8 @@ static int watch(struct mps_listener *l, int how, int fd, uint32_t events, void 
 
 static void park(struct mps_listener *l, bool on)
 {
-	if (l->parked != on && watch(l, EPOLL_CTL_MOD, l->fd, on ? 0 : EPOLLIN, &l->fd) == 0)
+	if (l->parked != on &&
+	    watch(l, EPOLL_CTL_MOD, l->place.fd, on ? 0 : EPOLLIN, &l->place.fd) == 0)
 		l->parked = on;
 }
 
@@ -201,13 +196,9 @@ static void drop_late(struct mps_listener *l)
 /* Who may come without a key: on a unix socket we ourselves and root. */
 static bool is_welcome(const struct mps_listener *l, int fd)
 {
-	struct ucred who;
-	socklen_t size = sizeof(who);
-
-	if (l->key != NULL || strncmp(l->address, "tcp:", 4) == 0)
+	if (l->key != NULL || strncmp(l->place.address, "tcp:", 4) == 0)
 		return true;
-	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0 &&
-	       (who.uid == geteuid() || who.uid == 0);
+	return place_is_welcome(fd);
 }
 
 /* 1: it may be used at once; 0; -errno */
@@ -238,7 +229,7 @@ static int refuse(struct mps_listener *l, int why)
 	int fd;
 
 	fd_close(&l->spare);
-	fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC);
+	fd = accept4(l->place.fd, NULL, NULL, SOCK_CLOEXEC);
 	fd_close(&fd);
 	l->spare = spare_open();
 	return why;
@@ -262,7 +253,7 @@ static int accept_one(struct mps_listener *l, struct mps_connection **ret)
 
 	if (l->n_peers >= LISTENER_PENDING_MAX)
 		return make_room(l, -EMFILE);
-	fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC);
+	fd = accept4(l->place.fd, NULL, NULL, SOCK_CLOEXEC);
 	if (fd >= 0)
 		return come(l, fd, ret);
 	switch (errno) {
@@ -294,7 +285,7 @@ static int turn(struct mps_listener *l, struct mps_connection **ret)
 	for (int i = 0; i < n && r == 0; i++) {
 		if (events[i].data.ptr == &l->timer)
 			is_late = true;
-		else if (events[i].data.ptr == &l->fd)
+		else if (events[i].data.ptr == &l->place.fd)
 			has_come = true;
 		else
 			r = peer_turn(l, events[i].data.ptr, ret);
@@ -337,7 +328,7 @@ int mps_listener_accept(struct mps_listener *l, struct mps_connection **ret, int
 
 const char *mps_listener_address(const struct mps_listener *l)
 {
-	return l->address;
+	return l->place.address;
 }
 
 const char *mps_listener_last_accepted(const struct mps_listener *l)
@@ -350,86 +341,21 @@ int mps_listener_fileno(const struct mps_listener *l)
 	return l->epoll;
 }
 
-static void remove_file(struct mps_listener *l)
-{
-	const char *path = l->address != NULL ? address_path(l->address) : NULL;
-	struct stat st;
-
-	if (l->owner != getpid())
-		return; /* a copy of it, by fork */
-	if (l->inode != 0 && lstat(path, &st) == 0 && st.st_ino == l->inode &&
-	    st.st_dev == l->device)
-		unlink(path);
-	if (l->folder != NULL && rmdir(l->folder) == 0)
-		tracker_say(TRACK_REMOVED, TRACK_FOLDER, l->folder);
-}
-
 void mps_listener_close(struct mps_listener *l)
 {
 	if (l == NULL)
 		return;
-	remove_file(l);
 	while (l->oldest != NULL)
 		peer_drop(l, l->oldest);
-	fd_close(&l->fd);
+	place_close(&l->place);
 	fd_close(&l->epoll);
 	fd_close(&l->timer);
 	fd_close(&l->spare);
 	if (l->key != NULL)
 		explicit_bzero(l->key, l->key_size);
 	free(l->key);
-	free(l->address);
 	free(l->last);
-	free(l->folder);
 	free(l);
-}
-
-/* -EEXIST: that name is taken. The tracker is told of it before; where there can be none it stays when we are killed. */
-static int make_folder(const char *path)
-{
-	struct stat st;
-	int r;
-
-	if (lstat(path, &st) == 0)
-		return -EEXIST;
-	r = tracker_say(TRACK_REGISTER, TRACK_FOLDER, path);
-	if (r < 0 && r != -ENOPKG)
-		return r;
-	if (mkdir(path, 0700) == 0) {
-		tracker_made(TRACK_FOLDER, path);
-		return 0;
-	}
-	r = -errno;
-	tracker_say(TRACK_RETRACT, TRACK_FOLDER, path);
-	return r;
-}
-
-/* A folder that only we may enter, and a socket in it. */
-static int private_address(struct mps_listener *l, char **ret)
-{
-	enum { TRIES = 100 };
-	const char *tmp = getenv("TMPDIR");
-	int r = -EEXIST;
-
-	for (int i = 0; r == -EEXIST && i < TRIES; i++) {
-		uint64_t name;
-
-		if (getrandom(&name, sizeof(name), 0) != sizeof(name))
-			return -EIO;
-		free(TAKE_PTR(l->folder));
-		if (asprintf(&l->folder, "%s/mpsup-%016llx",
-			     tmp != NULL && tmp[0] == '/' ? tmp : "/tmp",
-			     (unsigned long long)name) < 0) {
-			l->folder = NULL;
-			return -ENOMEM;
-		}
-		r = make_folder(l->folder);
-	}
-	if (r < 0) {
-		free(TAKE_PTR(l->folder));
-		return r;
-	}
-	return asprintf(ret, "unix:%s/socket", l->folder) < 0 ? -ENOMEM : 0;
 }
 
 static int take_options(struct mps_listener *l, const struct mps_address_options *o)
@@ -448,28 +374,6 @@ static int take_options(struct mps_listener *l, const struct mps_address_options
 	return 0;
 }
 
-static int open_socket(struct mps_listener *l, const char *address, int backlog)
-{
-	AUTO_FREE char *own = NULL;
-	struct stat st;
-	int r;
-
-	if (address == NULL) {
-		r = private_address(l, &own);
-		if (r < 0)
-			return r;
-		address = own;
-	}
-	l->fd = address_listen(address, backlog > 0 ? backlog : SOMAXCONN, &l->address);
-	if (l->fd < 0)
-		return l->fd;
-	if (address_path(l->address) != NULL && lstat(address_path(l->address), &st) == 0) {
-		l->device = st.st_dev;
-		l->inode = st.st_ino;
-	}
-	return fd_set_nonblock(l->fd, true);
-}
-
 static int open_set(struct mps_listener *l)
 {
 	int r;
@@ -482,7 +386,7 @@ static int open_set(struct mps_listener *l)
 		return -errno;
 	l->spare = spare_open();
 	r = watch(l, EPOLL_CTL_ADD, l->timer, EPOLLIN, &l->timer);
-	return r < 0 ? r : watch(l, EPOLL_CTL_ADD, l->fd, EPOLLIN, &l->fd);
+	return r < 0 ? r : watch(l, EPOLL_CTL_ADD, l->place.fd, EPOLLIN, &l->place.fd);
 }
 
 int mps_listen(const char *address, const struct mps_address_options *options,
@@ -494,13 +398,13 @@ int mps_listen(const char *address, const struct mps_address_options *options,
 
 	if (l == NULL)
 		return -ENOMEM;
-	l->fd = l->epoll = l->timer = l->spare = -1;
-	l->owner = getpid();
+	l->place.fd = l->epoll = l->timer = l->spare = -1;
+	l->place.owner = getpid();
 	if (options == NULL)
 		options = &plain;
 	r = take_options(l, options);
 	if (r == 0)
-		r = open_socket(l, address, options->backlog);
+		r = place_open(&l->place, address, options->backlog);
 	if (r == 0)
 		r = open_set(l);
 	if (r < 0)

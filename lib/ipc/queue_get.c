@@ -167,3 +167,57 @@ int mps_queue_get_new(struct mps_queue *q, void **ret_p, size_t *ret_n, int64_t 
 	*ret_n = item.n;
 	return 0;
 }
+
+/* ---------------------------------------------------------------------------------------------------- looking */
+
+/* With the lock, so that nothing that is there goes. */
+static int each_item(struct get *get, int (*each)(void *user, const void *p, size_t n), void *user)
+{
+	int r = queue_own(&get->q->s->head, &get->word, &get->at);
+
+	get->tail_word = atomic_load_explicit(&get->q->s->tail.word, memory_order_acquire);
+	if (r == 0 && n_left(get) > get->q->ring_size / QUEUE_RECORD)
+		r = -EBADMSG;
+	while (r == 0 && n_left(get) > 0) {
+		struct queue_record record;
+		char *p;
+
+		r = find_item(get, &p, &record);
+		if (r == 0)
+			r = each(user, p, record.n);
+		get->at += queue_is_long(get->q, record.n) ? QUEUE_RECORD
+							   : queue_record_size(record.n);
+		get->n++;
+	}
+	return r;
+}
+
+int queue_each(struct mps_queue *q, int (*each)(void *user, const void *p, size_t n), void *user)
+{
+	struct queue_shared *s = q->s;
+	struct get get = { .q = q };
+	int r = queue_lock(&s->consumers, &s->tail, (struct mps_time){ 0 });
+
+	/* Who has the turn and sleeps does so because there is nothing. */
+	if (r == -ETIMEDOUT && mps_queue_size(q) == 0)
+		return 0;
+	if (r < 0)
+		return r;
+	r = each_item(&get, each, user);
+	queue_unlock(&s->consumers, &q->get_turns);
+	return r;
+}
+
+uint64_t queue_version(const struct mps_queue *q)
+{
+	return (uint64_t)queue_count(atomic_load(&q->s->head.word)) << 32 |
+	       queue_count(atomic_load(&q->s->tail.word));
+}
+
+struct mps_queue_options queue_options(const struct mps_queue *q)
+{
+	return (struct mps_queue_options){ .max_items = q->max_items,
+					   .ring_size = q->ring_size,
+					   .max_item = q->max_item,
+					   .joinable = q->joinable };
+}

@@ -4,6 +4,8 @@
 #include "ipc/robust.h"
 
 #include <errno.h>
+#include <signal.h>
+#include <unistd.h>
 
 #include "ipc/futex.h"
 
@@ -59,12 +61,13 @@ int robust_lock(pthread_mutex_t *m, struct mps_time until)
 	int r = pthread_mutex_trylock(m);
 
 	while (r == EBUSY && until.ns > 0) {
-		int64_t slice = mps_now().ns + ROBUST_SLICE_NS;
+		struct mps_time slice = { mps_now().ns + ROBUST_SLICE_NS };
 
-		r = lock_until(m, until.ns < slice ? until : (struct mps_time){ slice });
+		slice = futex_slice(until.ns < slice.ns ? until : slice);
+		r = lock_until(m, slice);
 		if (r != ETIMEDOUT)
 			break;
-		if (until.ns < slice)
+		if (!futex_goes_on(slice, until))
 			return -ETIMEDOUT;
 		r = EBUSY;
 	}
@@ -96,4 +99,17 @@ uint32_t robust_watch(pthread_mutex_t *m)
 		if (atomic_compare_exchange_weak(w, &seen, seen | FUTEX_WAITERS))
 			return seen | FUTEX_WAITERS;
 	return seen;
+}
+
+bool robust_forsake(pthread_mutex_t *m)
+{
+	pid_t holder = (pid_t)(atomic_load(robust_word(m)) & FUTEX_TID_MASK);
+
+	if (holder == 0)
+		return true;
+	if (holder != gettid())
+		return tgkill(getpid(), holder, 0) < 0;
+	while (robust_unlock(m) == 0)
+		;
+	return true;
 }

@@ -8,9 +8,11 @@
  */
 #include <errno.h>
 #include <stdatomic.h>
+#include <unistd.h>
 
 #include "ipc/futex.h"
 #include "ipc/robust.h"
+#include "ipc/sound.h"
 #include "mpsup.h"
 
 enum { MAGIC = 0x616d6573, SLEEPS = 1, HOLDERS = MPS_SEMAPHORE_HOLDERS_MAX };
@@ -75,6 +77,18 @@ int mps_semaphore_init(struct mps_semaphore *p, uint32_t value, unsigned flags)
 	s->flags = flags;
 	s->magic = MAGIC;
 	return 0;
+}
+
+bool semaphore_is_sound(struct mps_semaphore *p)
+{
+	struct semaphore *s = semaphore_of(p);
+	int kind = lock_kind(PTHREAD_MUTEX_ERRORCHECK);
+	bool good = s != NULL && lock_has_kind(&s->guard, kind) && lock_has_kind(&s->turn, kind);
+
+	good = good && atomic_load(&s->used) <= HOLDERS;
+	for (uint32_t i = 0; good && has_owners(s) && i < HOLDERS; i++)
+		good = lock_has_kind(&s->slots[i].held, kind);
+	return good;
 }
 
 /* Before there are more units free. Who is woken looks when we let go of the guard, or die. */
@@ -293,4 +307,24 @@ uint32_t mps_semaphore_value(struct mps_semaphore *p)
 	n = atomic_load(&s->free);
 	leave(s);
 	return n;
+}
+
+bool semaphore_forsake(struct mps_semaphore *p)
+{
+	struct semaphore *s = semaphore_of(p);
+	bool is_free = true;
+
+	if (s == NULL || !has_owners(s) || enter(s, (struct mps_time){ 0 }) < 0)
+		return true;
+	for (uint32_t i = 0; i < HOLDERS && i < atomic_load(&s->used); i++) {
+		pid_t holder =
+			(pid_t)(atomic_load(robust_word(&s->slots[i].held)) & FUTEX_TID_MASK);
+
+		if (holder == gettid())
+			give_owned(s, atomic_load(&s->slots[i].units));
+		else
+			is_free &= robust_forsake(&s->slots[i].held);
+	}
+	leave(s);
+	return is_free;
 }

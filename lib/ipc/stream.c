@@ -91,8 +91,8 @@ int stream_open(struct stream *s, int fd)
 
 /* ---------------------------------------------------------------------------------------------------- reading */
 
-static ssize_t socket_read(struct stream *s, const struct iovec *iov, size_t n,
-			   struct stream_fds *fds, bool may_block)
+ssize_t stream_receive(struct stream *s, const struct iovec *iov, size_t n, struct stream_fds *fds,
+		       bool may_block)
 {
 	union {
 		char room[CMSG_SPACE(253 * sizeof(int))]; /* SCM_MAX_FD */
@@ -137,7 +137,7 @@ ssize_t stream_read(struct stream *s, const struct iovec *iov, size_t n, struct 
 	bool may_block = until.ns == forever.ns;
 
 	for (;;) {
-		ssize_t got = s->is_socket ? socket_read(s, iov, n, fds, may_block)
+		ssize_t got = s->is_socket ? stream_receive(s, iov, n, fds, may_block)
 					   : pipe_read(s, iov, n, may_block);
 		int r;
 

@@ -40,6 +40,9 @@ int stream_open(struct stream *s, int fd);
 /* What there is, at least one byte: how many; 0 = the end. -ETIMEDOUT, -errno. */
 ssize_t stream_read(struct stream *s, const struct iovec *iov, size_t n, struct stream_fds *fds,
 		    struct mps_time until);
+/* recvmsg(2) of a socket, once: how many bytes; -1 with errno. */
+ssize_t stream_receive(struct stream *s, const struct iovec *iov, size_t n, struct stream_fds *fds,
+		       bool may_block);
 /* All of them. On error *ret_done, which may be NULL, is how many bytes have gone. -EPIPE, -ETIMEDOUT, -errno. */
 int stream_write(struct stream *s, struct iovec *iov, size_t n, struct mps_time until,
 		 size_t *ret_done);

@@ -20,7 +20,8 @@
 /* Bytes that wait: those in `mem` come behind those in the file. */
 struct result {
 	struct buf mem;
-	size_t from; /* of mem: what was taken */
+	size_t from;   /* of mem: what was taken */
+	uint64_t size; /* of all that was ever added */
 	struct extent *parts;
 	size_t first, n_parts;
 };
@@ -100,7 +101,8 @@ struct map {
 	struct drain out, err;
 	bool err_waits_for_out;
 	struct joblog joblog;
-	bool joblog_said, different_said, spill_said;
+	bool joblog_said, different_said, spill_said, silence_said;
+	bool answered; /* a worker has */
 	struct spill spill;
 	size_t held; /* bytes of results in memory */
 
@@ -126,6 +128,7 @@ struct map {
 	bool idle_wanted; /* a place is free, for which nothing is there */
 	int epoll, signals, children;
 	bool watches_input, watches_out, watches_err;
+	bool is_quiet; /* nobody takes what tasks say: no more of it is read */
 	sigset_t taken;
 	uint32_t id; /* for marks */
 	struct pids orphans;
@@ -192,6 +195,8 @@ int place_start(struct map *m, struct place *s, struct batch *b);
 void place_read_out(struct map *m, struct place *s);
 void place_read_err(struct map *m, struct place *s);
 void places_reap(struct map *m);
+/* Does not read what they say on standard error, or does again. */
+void places_hush(struct map *m, bool hush);
 /* TERM, after the grace KILL; at once where it is `hard`. */
 void place_end(struct map *m, struct place *s, bool hard);
 void places_signal(struct map *m, int sig);

@@ -272,6 +272,18 @@ void place_read_err(struct map *m, struct place *s)
 	}
 }
 
+void places_hush(struct map *m, bool hush)
+{
+	m->is_quiet = hush;
+	for (unsigned i = 0; i < m->n_places; i++) {
+		struct epoll_event e = { .events = hush ? 0 : EPOLLIN,
+					 .data.u64 = (uint64_t)(i + 1) << 8 | WATCH_ERR };
+
+		if (m->places[i].err >= 0)
+			epoll_ctl(m->epoll, EPOLL_CTL_MOD, m->places[i].err, &e);
+	}
+}
+
 /* A worker's; false when there is no more for now. */
 static bool read_answers(struct map *m, struct place *s)
 {

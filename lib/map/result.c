@@ -132,6 +132,7 @@ void batch_add(struct map *m, struct batch *b, const void *p, size_t n)
 {
 	buf_add(&b->out.mem, p, n);
 	m->held += n;
+	b->out.size += n;
 	if (m->held > MAP_HELD_MAX && b->out.mem.len - b->out.from >= MAP_SPILL_MIN)
 		spill(m, b);
 }
@@ -194,6 +195,7 @@ void batch_forget_result(struct map *m, struct batch *b)
 	while (r->first < r->n_parts)
 		spill_drop(&m->spill, &r->parts[r->first++]);
 	r->first = r->n_parts = 0;
+	r->size = 0;
 	m->held -= r->mem.len - r->from;
 	r->from = 0;
 	buf_reset(&r->mem);

@@ -278,7 +278,9 @@ void settle_task(struct map *m, struct place *s, struct batch *b, const struct v
 {
 	if (m->joblog.fd >= 0)
 		log_task(m, s, b, v,
-			 v->answer != NULL ? v->n_answer : b->out.mem.len - b->out.from);
+			 v->answer != NULL ? v->n_answer
+			 : m->per_task	   ? b->out.size
+					   : 0);
 	if (m->o->json)
 		put_json(m, b, v);
 	else if (v->answer != NULL)

@@ -11,6 +11,8 @@
 
 /* So much work a worker has ahead. */
 #define AHEAD (150 * MPS_NS_PER_MS / 1000)
+/* What it takes to wake one that sleeps. */
+#define WAKING (50 * MPS_NS_PER_MS / 1000)
 
 /* ------------------------------------------------------------------------------------------------- into a lane */
 
@@ -125,12 +127,10 @@ static int give(struct mps_pool *p, struct seat *s, struct work *w)
 		return 0;
 	}
 	w->next = NULL;
-	if (s->first == NULL) {
+	if (s->first == NULL)
 		s->first = w;
-		s->busy_from = mps_now().ns;
-	} else {
+	else
 		s->last->next = w;
-	}
 	s->last = w;
 	s->n_works++;
 	s->n_tasks += w->n - w->done;
@@ -140,22 +140,38 @@ static int give(struct mps_pool *p, struct seat *s, struct work *w)
 	return 0;
 }
 
-/* Of those that may have it the one with the least to do. */
-static struct seat *choose(struct mps_pool *p, const struct work *w)
+/* How long it will take for what it has, about. */
+static int64_t busy_for(const struct seat *s)
 {
-	struct seat *best = NULL;
+	return (int64_t)s->n_tasks * s->each;
+}
 
+/*
+ * Of those that may have it the one with the least to do; but where as many are busy as there are CPUs, nobody is woken for
+ * what one of those comes to in less time than the waking takes. Then *ret_more: so it is with the next one.
+ */
+static struct seat *choose(struct mps_pool *p, const struct work *w, bool *ret_more)
+{
+	struct seat *best = NULL, *idle = NULL;
+	uint32_t n_busy = 0;
+
+	*ret_more = false;
 	for (uint32_t i = 0; i < p->n_seats; i++) {
 		struct seat *s = p->seats[i];
 
-		if (s == NULL || !may_have(p, s, w))
+		n_busy += s->n_works > 0;
+		if (!may_have(p, s, w))
 			continue;
 		if (s->n_works == 0)
-			return s;
-		if (best == NULL || s->n_tasks < best->n_tasks)
+			idle = idle == NULL ? s : idle;
+		else if (best == NULL || busy_for(s) < busy_for(best))
 			best = s;
+		if (idle != NULL && n_busy < p->cpus && i + 1 >= p->cpus)
+			return idle;
 	}
-	return best;
+	if (best != NULL && (idle == NULL || busy_for(best) < WAKING))
+		*ret_more = n_busy >= p->cpus;
+	return idle != NULL && !*ret_more ? idle : best;
 }
 
 /* ------------------------------------------------------------------------------------------------- the queue */
@@ -174,12 +190,14 @@ static void drop_first(struct mps_pool *p)
 		p->pending_end = &p->pending;
 }
 
-static void stop(struct seat *s)
+static void stop(struct mps_pool *p, struct seat *s)
 {
 	size_t n = sizeof(struct lane_message);
 
-	if (s->state != SEAT_READY || !has_room(s, n))
-		return; /* it is looked at again when it has done something */
+	if (!has_room(s, n)) {
+		p->has_unstopped = true; /* it is looked at again when it has done something */
+		return;
+	}
 	*message_at(s) = (struct lane_message){ .kind = LANE_STOP, .size = (uint32_t)n };
 	publish(s, n);
 	s->state = SEAT_STOPPING;
@@ -193,22 +211,34 @@ static void stop_some(struct mps_pool *p)
 		if (s != NULL && s->state == SEAT_READY &&
 		    (i >= p->want || (p->state == POOL_CLOSED && p->pending == NULL) ||
 		     (p->max_tasks != 0 && s->n_given >= p->max_tasks)))
-			stop(s);
+			stop(p, s);
 	}
+}
+
+/* The first one that waits is nobody's any more. */
+static bool drop_cancelled(struct mps_pool *p)
+{
+	struct work *w = p->pending;
+
+	if (!w->job->cancelled && !p->broken && p->state != POOL_TERMINATED)
+		return false;
+	drop_first(p);
+	work_abandon(w, p->broken ? MPS_POOL_E_BROKEN : MPS_POOL_E_CANCELLED);
+	return true;
 }
 
 void dispatch_pending(struct mps_pool *p)
 {
+	struct seat *s = NULL;
+	bool more = false;
+
 	while (p->pending != NULL) {
 		struct work *w = p->pending;
-		struct seat *s;
 
-		if (w->job->cancelled || p->broken || p->state == POOL_TERMINATED) {
-			drop_first(p);
-			work_abandon(w, p->broken ? MPS_POOL_E_BROKEN : MPS_POOL_E_CANCELLED);
+		if (drop_cancelled(p))
 			continue;
-		}
-		s = choose(p, w);
+		if (!more || !may_have(p, s, w) || busy_for(s) > WAKING)
+			s = choose(p, w, &more);
 		if (s == NULL)
 			break;
 		drop_first(p);
@@ -217,6 +247,7 @@ void dispatch_pending(struct mps_pool *p)
 			break;
 		}
 	}
+	p->has_unstopped = false;
 	if (p->max_tasks != 0 || p->state != POOL_OPEN || p->want < p->n_seats)
 		stop_some(p);
 }
@@ -308,20 +339,16 @@ static void take_result(struct seat *s, const struct lane_result *r)
 	}
 }
 
-/* The worker's time for a task, and with it how many it may have ahead: up at once, down by and by. */
-static void measure(struct seat *s, uint64_t n)
+/* How many it may have ahead; not many more at once. */
+static void widen(struct seat *s, uint64_t n)
 {
-	int64_t now = mps_now().ns, each = (now - s->busy_from) / (int64_t)n;
-	uint64_t window, most = 2 * (uint64_t)s->window + n;
+	int64_t each = atomic_load_explicit(&s->lane.s->each, memory_order_relaxed);
+	uint64_t window = (uint64_t)(AHEAD / (each > 0 ? each : 1));
 
-	s->busy_from = now;
-	if (s->each == 0)
-		s->each = each;
-	s->each = each < s->each ? (each + s->each) / 2 : s->each + (each - s->each) / 8;
-	window = (uint64_t)(AHEAD / (s->each > 0 ? s->each : 1));
-	if (window > most)
-		window = most;
+	if (window > 2 * (uint64_t)s->window + n)
+		window = 2 * (uint64_t)s->window + n;
 	s->window = window < 1 ? 1 : window > 65536 ? 65536 : (uint32_t)window;
+	s->each = each;
 }
 
 void collect_seat(struct mps_pool *p, struct seat *s)
@@ -353,7 +380,7 @@ void collect_seat(struct mps_pool *p, struct seat *s)
 		atomic_store(&l->wants_room, 0);
 		futex_wake(&l->wants_room, 1);
 	}
-	measure(s, s->n_done - n);
+	widen(s, s->n_done - n);
 }
 
 static bool any_dirty(const struct mps_pool *p)
@@ -397,9 +424,9 @@ static void set_bell(struct mps_pool *p, enum bell_mode mode)
 
 void arm_bell(struct mps_pool *p)
 {
-	enum bell_mode mode = p->n_callbacks > 0   ? BELL_EACH
-			      : p->pending != NULL ? BELL_DRY
-						   : BELL_AWAKE;
+	enum bell_mode mode = p->n_callbacks > 0 || p->has_unstopped ? BELL_EACH
+			      : p->pending != NULL		     ? BELL_DRY
+								     : BELL_AWAKE;
 
 	if (mode == BELL_AWAKE && p->bell_mode == BELL_AWAKE)
 		return;

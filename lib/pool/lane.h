@@ -60,6 +60,7 @@ struct lane_shared {
 	_Atomic uint64_t claim __attribute__((aligned(LANE_LINE)));
 	_Atomic int64_t claimed_at;
 	_Atomic uint64_t result_tail;
+	_Atomic int64_t each; /* ns for a task, lately */
 	/* By the pool: */
 	_Atomic uint64_t task_tail __attribute__((aligned(LANE_LINE)));
 	_Atomic uint64_t result_head __attribute__((aligned(LANE_LINE)));

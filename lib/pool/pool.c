@@ -98,9 +98,9 @@ bool pool_is_own_thread(const struct mps_pool *p)
 
 void pool_destroy(struct mps_pool *p)
 {
+	template_stop(p);
 	for (uint32_t i = 0; i < p->n_seats; i++) {
-		if (p->seats[i]->shm != NULL || p->seats[i]->process != NULL)
-			seat_clear(p->seats[i]);
+		seat_clear(p->seats[i]);
 		free(p->seats[i]);
 	}
 	fd_close(&p->event);
@@ -186,7 +186,6 @@ static struct mps_pool *pool_of(const struct mps_pool_options *o)
 	if (p == NULL)
 		return NULL;
 	p->refs = 1;
-	p->has_handle = true;
 	p->epoll = p->event = p->timer = -1;
 	p->timer_at = INT64_MAX;
 	p->pending_end = &p->pending;
@@ -194,13 +193,14 @@ static struct mps_pool *pool_of(const struct mps_pool_options *o)
 	p->birth = (struct job){ .pool = p };
 	p->initializer = o->initializer;
 	p->worker = o->worker;
-	p->method = o->method;
+	p->method = o->method != MPS_START_DEFAULT ? o->method : mps_get_start_method();
 	p->init_retries = o->init_retries;
 	p->max_tasks = o->max_tasks;
 	p->retries = o->retries;
 	p->task_timeout = o->task_timeout;
 	p->ring = ring_size(o->ring_size);
-	p->want = o->workers != 0 ? o->workers : cpus_count();
+	p->cpus = cpus_count();
+	p->want = o->workers != 0 ? o->workers : p->cpus;
 	pthread_mutex_init(&p->lock, NULL);
 	return p;
 }
@@ -239,6 +239,10 @@ static int bring_up(struct mps_pool *p)
 {
 	int r = 0;
 
+	if (p->method == MPS_START_FORK && (r = template_start(p)) < 0) {
+		snprintf(failure_text, sizeof(failure_text), "%s", mps_process_failure());
+		return r;
+	}
 	pool_lock(p);
 	pool_start_wanted(p);
 	if (p->broken)
@@ -258,8 +262,7 @@ static int bring_up(struct mps_pool *p)
 static void end_workers(struct mps_pool *p)
 {
 	for (uint32_t i = 0; !p->has_thread && i < p->n_seats; i++)
-		if (p->seats[i]->process != NULL)
-			mps_process_kill(p->seats[i]->process, MPS_FOREVER);
+		seat_end_tree(p->seats[i]);
 }
 
 int mps_pool_new(const struct mps_pool_options *options, struct mps_pool **ret)

@@ -19,6 +19,7 @@
 #include "base/mtime.h"
 #include "mpsup.h"
 #include "pool/lane.h"
+#include "pool/template.h"
 
 enum { POOL_WINDOW_MAX = 256, POOL_DEPTH_MAX = 8 };
 
@@ -90,8 +91,9 @@ struct seat {
 	struct lane_map lane;
 	struct mps_shm *shm;
 	struct mps_queue *long_tasks, *long_results;
-	struct mps_process *process;
+	struct mps_process *process; /* NULL: it is the template's child */
 	pid_t pid;
+	int pidfd; /* then */
 	/* What it has. */
 	struct work *first, *last;
 	uint32_t n_works;
@@ -103,8 +105,7 @@ struct seat {
 	uint64_t result_head;
 	/* How much it gets ahead: as much as takes a while. */
 	uint32_t window;
-	int64_t each; /* ns for a task, about */
-	int64_t busy_from;
+	int64_t each; /* ns for a task, as it has measured */
 };
 
 enum pool_state { POOL_OPEN, POOL_CLOSED, POOL_TERMINATED };
@@ -131,10 +132,12 @@ struct mps_pool {
 	bool broken;
 	char failure[512];
 	_Atomic uint32_t want; /* workers */
+	uint32_t cpus;
 	_Atomic uint32_t ended;
 	uint32_t spare_deaths; /* of workers that had nothing to do, lately */
 	int64_t spare_death_at;
 
+	struct template template;
 	struct mps_shm *bell_shm;
 	struct bell *bell;
 	uint32_t bell_number;
@@ -145,7 +148,7 @@ struct mps_pool {
 	int64_t timer_at; /* INT64_MAX = not set */
 
 	pthread_t thread;
-	bool has_thread, frees_itself, has_handle;
+	bool has_thread, frees_itself;
 	struct job birth; /* what the one who makes it waits for */
 	bool leads;
 	pthread_t leader;
@@ -157,6 +160,7 @@ struct mps_pool {
 	_Atomic uint32_t n_words; /* of the bell */
 	struct pool_target *targets;
 	uint32_t n_targets;
+	bool has_unstopped; /* a worker that is to end has no room to be told so */
 	size_t n_callbacks; /* callbacks that somebody waits for */
 	struct mps_future *callbacks, **callbacks_end;
 };
@@ -193,8 +197,21 @@ void pool_set_timer(struct mps_pool *p, int64_t at);
 
 /* A lane and a process for an empty seat, without the lock. 0, or -errno, when *ret_what tells what has failed. */
 int seat_start(struct mps_pool *p, struct seat *seat, const char **ret_what);
+/* Its process alone, of which these are the descriptors. */
+struct worker_fds {
+	int lane, bell, event, tasks, results;
+};
+int seat_start_process(const struct mps_pool *p, uint32_t index, const struct worker_fds *fds,
+		       const struct mps_args *rest, struct mps_process **ret);
 /* What that has made, without the lock. */
 void seat_clear(struct seat *seat);
+/* Readable when it has ended. */
+int seat_sentinel(const struct seat *s);
+void seat_kill(struct seat *s);
+/* Of one that has ended: exit status, -N for signal N, INT_MIN: it cannot be known. */
+int seat_code(struct mps_pool *p, struct seat *s);
+/* What it has started is killed, without the lock. */
+void seat_end_tree(struct seat *s);
 
 /* ---------------------------------------------------------------------------------------- thread.c */
 

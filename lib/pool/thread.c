@@ -18,7 +18,6 @@ enum { EVENTS = 32, START_TRIES = 10, KILLED_TRIES = 16, SPARE_DEATHS = 64 };
 
 /* A start that has failed for want of something is tried again so much later. */
 #define START_PAUSE (100 * MPS_NS_PER_MS)
-#define END_PATIENCE (5 * MPS_NS_PER_S)
 
 /* ---------------------------------------------------------------------------------------------------- starting */
 
@@ -32,6 +31,7 @@ int pool_make_seats(struct mps_pool *p, uint32_t n)
 			if (s == NULL)
 				return -ENOMEM;
 			s->index = i;
+			s->pidfd = -1;
 			p->seats[i] = s;
 			p->n_seats = i + 1 > p->n_seats ? i + 1 : p->n_seats;
 		}
@@ -54,7 +54,7 @@ static void watch(struct mps_pool *p, struct seat *s)
 {
 	struct epoll_event e = { .events = EPOLLIN, .data.ptr = s };
 
-	epoll_ctl(p->epoll, EPOLL_CTL_ADD, mps_process_sentinel(s->process), &e);
+	epoll_ctl(p->epoll, EPOLL_CTL_ADD, seat_sentinel(s), &e);
 }
 
 static void start_failed(struct mps_pool *p, struct seat *s, int error, const char *what)
@@ -63,6 +63,7 @@ static void start_failed(struct mps_pool *p, struct seat *s, int error, const ch
 
 	s->state = SEAT_WANTED;
 	s->start_at = mps_now().ns + START_PAUSE;
+	pool_set_timer(p, s->start_at);
 	if (!p->has_thread || ++s->failures > START_TRIES) {
 		snprintf(text, sizeof(text), "start of a worker: %.250s: %s", what,
 			 strerror(-error));
@@ -72,25 +73,25 @@ static void start_failed(struct mps_pool *p, struct seat *s, int error, const ch
 
 static void start_one(struct mps_pool *p, struct seat *s)
 {
-	uint32_t index = s->index, failures = s->failures;
+	struct seat fresh = {
+		.index = s->index, .failures = s->failures, .window = 1, .pidfd = -1
+	};
 	const char *what;
 	int r;
 
-	*s = (struct seat){
-		.index = index, .failures = failures, .window = 1, .state = SEAT_EMPTY
-	};
+	s->state = SEAT_EMPTY;
 	pool_unlock(p);
-	r = seat_start(p, s, &what);
+	r = seat_start(p, &fresh, &what);
 	pool_lock(p);
 	if (r < 0) {
 		start_failed(p, s, r, what);
 		return;
 	}
-	s->pid = mps_process_pid(s->process);
+	*s = fresh;
 	s->state = SEAT_STARTS;
 	watch(p, s);
 	if (is_over(p))
-		mps_process_signal(s->process, SIGKILL);
+		seat_kill(s);
 	collect_seat(p, s); /* what it has said until now nobody has looked at */
 	dispatch_pending(p);
 }
@@ -192,13 +193,8 @@ static void count_spare_death(struct mps_pool *p, int code)
 
 static int end_process(struct mps_pool *p, struct seat *s)
 {
-	int code = INT_MIN;
-
-	epoll_ctl(p->epoll, EPOLL_CTL_DEL, mps_process_sentinel(s->process), NULL);
-	mps_process_join(s->process, END_PATIENCE);
-	if (mps_process_exitcode(s->process, &code) < 0)
-		code = INT_MIN;
-	return code;
+	epoll_ctl(p->epoll, EPOLL_CTL_DEL, seat_sentinel(s), NULL);
+	return seat_code(p, s);
 }
 
 /* What it has started ends with it. */
@@ -206,7 +202,7 @@ static void end_tree(struct mps_pool *p, struct seat *s, int code)
 {
 	pool_unlock(p);
 	if (code != 0 || s->reason != SEAT_DIED)
-		mps_process_kill(s->process, END_PATIENCE);
+		seat_end_tree(s);
 	seat_clear(s);
 	pool_lock(p);
 }
@@ -251,7 +247,7 @@ static int64_t check_task(struct mps_pool *p, struct seat *s, int64_t now)
 	if (end > now)
 		return end;
 	s->reason = SEAT_TIMEOUT;
-	mps_process_signal(s->process, SIGKILL);
+	seat_kill(s);
 	return INT64_MAX;
 }
 
@@ -285,7 +281,7 @@ static void kill_all(struct mps_pool *p)
 		if (s->state < SEAT_STARTS || s->reason == SEAT_ENDED)
 			continue;
 		s->reason = SEAT_ENDED;
-		mps_process_signal(s->process, SIGKILL);
+		seat_kill(s);
 	}
 }
 
@@ -366,6 +362,9 @@ void *pool_thread(void *user)
 		for (int i = 0; i < n; i++)
 			on_event(p, &events[i]);
 	}
+	pool_unlock(p);
+	template_stop(p);
+	pool_lock(p);
 	atomic_store(&p->ended, 1);
 	futex_wake(&p->ended, UINT32_MAX);
 	kick_leader(p);

@@ -14,6 +14,8 @@
 #include "ipc/futex.h"
 #include "pool/lane.h"
 
+enum { LONG_TASK = 10000, SAMPLE = 16 };
+
 static struct worker {
 	struct mps_args task; /* a view of the one that it is at */
 	size_t cap;
@@ -33,6 +35,10 @@ static struct worker {
 	const char *at;
 	uint64_t head, next_head;
 	void *long_task;
+	uint32_t n_tasks; /* of it */
+	/* How long tasks take: each message is timed where they are long, and of short ones a few. */
+	int64_t each, begun_at;
+	uint32_t n_messages;
 	/* Results. */
 	uint64_t tail, claim;
 	uint64_t room_head; /* results up to here have been read, at least */
@@ -171,7 +177,9 @@ static int begin(const struct lane_message *m)
 	int r = m->arity != self.arity ? make_room_for(m->arity) : 0;
 
 	self.function = m->target < self.n_targets ? self.targets[m->target] : NULL;
-	self.left = m->n;
+	self.left = self.n_tasks = m->n;
+	self.begun_at =
+		self.each >= LONG_TASK || self.n_messages++ % SAMPLE == 0 ? mps_now().ns : 0;
 	self.at = (const char *)(m + 1);
 	if (r == 0 && m->kind == LANE_RUN_LONG) {
 		r = mps_queue_get_new(self.long_tasks, &self.long_task, &n, MPS_FOREVER);
@@ -313,6 +321,10 @@ int mps_worker_done(int code)
 	*result = (struct lane_result){ self.n, code };
 	self.tail += lane_item_size(n);
 	self.in_task = false;
+	if (is_last && self.begun_at != 0) {
+		self.each = (mps_now().ns - self.begun_at) / self.n_tasks;
+		atomic_store_explicit(&self.lane.s->each, self.each, memory_order_relaxed);
+	}
 	if (!is_last) {
 		atomic_store_explicit(&self.lane.s->result_tail, self.tail, memory_order_release);
 		return 0;

@@ -41,7 +41,7 @@ struct mps_fd {
 enum mps_session { MPS_SESSION_NEW, MPS_SESSION_GROUP, MPS_SESSION_KEEP };
 
 /* How the process comes to be. What it then is, is the same for all. */
-enum mps_method {
+enum mps_spawn_method {
 	MPS_METHOD_SPAWN,      /* a fresh image */
 	MPS_METHOD_FORK,       /* an entry: a copy of the starter */
 	MPS_METHOD_FORKSERVER, /* a copy of a process that has loaded what is needed */
@@ -79,7 +79,7 @@ struct mps_spawn {
 	const gid_t *groups;
 	size_t n_groups;
 	uint64_t nofile; /* soft RLIMIT_NOFILE of the child, 0 = inherit */
-	enum mps_method method;
+	enum mps_spawn_method method;
 	/* Of the forkserver: its name, the objects that it has loaded, and whether they must be those on disk now. */
 	const char *server;
 	char **preload;

@@ -58,6 +58,7 @@ static int parse_stat(char *text, struct proc_stat *ret)
 	ret->ppid = (pid_t)f[0];
 	ret->pgrp = (pid_t)f[1];
 	ret->session = (pid_t)f[2];
+	ret->flags = f[5];
 	ret->utime_ticks = f[10];
 	ret->stime_ticks = f[11];
 	ret->start_ticks = f[18];
@@ -65,14 +66,12 @@ static int parse_stat(char *text, struct proc_stat *ret)
 	return 0;
 }
 
-int proc_stat_read(pid_t pid, struct proc_stat *ret)
+static int read_stat(const char *path, struct proc_stat *ret)
 {
-	char path[32], text[1024];
+	char text[1024];
 	ssize_t n;
-	int fd;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return errno == ENOENT ? -ESRCH : -errno;
 	n = read(fd, text, sizeof(text) - 1);
@@ -81,6 +80,34 @@ int proc_stat_read(pid_t pid, struct proc_stat *ret)
 		return -ESRCH;
 	text[n] = '\0';
 	return parse_stat(text, ret);
+}
+
+int proc_stat_read(pid_t pid, struct proc_stat *ret)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	return read_stat(path, ret);
+}
+
+bool process_is_ending(pid_t pid)
+{
+	enum { PF_EXITING = 4 };
+	char path[64];
+	struct dirent *d;
+	struct proc_stat st;
+	bool ending = true;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	dir = opendir(path);
+	while (dir != NULL && ending && (d = readdir(dir)) != NULL) {
+		snprintf(path, sizeof(path), "/proc/%d/task/%.10s/stat", pid, d->d_name);
+		ending = d->d_name[0] == '.' || read_stat(path, &st) < 0 || (st.flags & PF_EXITING);
+	}
+	if (dir != NULL)
+		closedir(dir);
+	return ending;
 }
 
 int children_open(pid_t pid, pid_t tid)
@@ -185,7 +212,7 @@ static int add_if_tagged(pid_t pid, void *user)
 
 	if (!tag_parse(tag_get(pid), &keeper, &instance, &gen) || keeper != s->keeper)
 		return 0;
-	if (pid == getpid() || proc_stat_read(pid, &st) < 0 || st.state == 'Z')
+	if (pid == getpid() || proc_stat_read(pid, &st) < 0 || !process_runs(pid, &st))
 		return 0;
 	return pids_add(s->list, pid);
 }
@@ -210,7 +237,7 @@ static int add_if_meant(pid_t pid, void *user)
 	struct proc_stat st;
 
 	if (pid == getpid() || !l->is_meant(pid, l->user) || proc_stat_read(pid, &st) < 0 ||
-	    st.state == 'Z')
+	    !process_runs(pid, &st))
 		return 0;
 	return pids_add(l->list, pid);
 }
@@ -247,7 +274,7 @@ static int kill_if_meant(pid_t pid, void *user)
 	/* Still the one that bore the tag, now that the pidfd holds it. */
 	if (pid == getpid())
 		return 0;
-	if (!c->is_meant(pid, c->user) || proc_stat_read(pid, &st) < 0 || st.state == 'Z') {
+	if (!c->is_meant(pid, c->user) || proc_stat_read(pid, &st) < 0 || !process_runs(pid, &st)) {
 		c->vanished++;
 		return 0;
 	}

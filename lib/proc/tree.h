@@ -14,6 +14,7 @@ struct proc_stat {
 	pid_t ppid;
 	pid_t pgrp;
 	pid_t session;
+	uint64_t flags;	      /* PF_* of the first thread, linux/sched.h */
 	uint64_t utime_ticks; /* sysconf(_SC_CLK_TCK) a second */
 	uint64_t stime_ticks;
 	uint64_t start_ticks; /* since boot */
@@ -23,6 +24,12 @@ struct proc_stat {
 
 /* One open, one read. 0, -ESRCH when there is no such process, other -errno. proc_pid_stat(5). */
 int proc_stat_read(pid_t pid, struct proc_stat *ret);
+
+/*
+ * True when all of its threads are ending, or there is no such process: its descriptors are closed or will be, and it makes
+ * nothing any more, but it is not dead yet (pidfd_open(2)).
+ */
+bool process_is_ending(pid_t pid);
 
 /* A growing list of process numbers; zeroed is empty. */
 struct pids {

@@ -36,7 +36,8 @@ void ipc_on_unlinked(struct sup *s, const struct keeper_message *m)
 	log_object(s, SVC_LOG_INFO, "leaked ", (enum track_type)m->object, m->text, "unlinked",
 		   m->program, m->pid);
 	events_ipc(s, u, m);
-	link_send(s, &heard, NULL, NULL, 0); /* the line goes out at the end of this turn, too */
+	keeper_link_send(s, &heard, NULL, NULL,
+			 0); /* the line goes out at the end of this turn, too */
 }
 
 void ipc_on_objects(struct sup *s, const struct keeper_message *m)

@@ -118,7 +118,7 @@ static void flush(struct link *l)
 	unit_start_waiting(l->poll.data);
 }
 
-static int link_put(struct link *l, const struct buf *b, const int *fds, size_t n_fds)
+static int keeper_link_put(struct link *l, const struct buf *b, const int *fds, size_t n_fds)
 {
 	struct iovec iov = { b->p, b->len };
 	int r = -EAGAIN;
@@ -139,7 +139,7 @@ static void send_batch(struct link *l)
 {
 	if (l->batch.len == 0 || l->fd < 0)
 		return;
-	link_put(l, &l->batch, NULL, 0);
+	keeper_link_put(l, &l->batch, NULL, 0);
 	buf_reset(&l->batch);
 }
 
@@ -151,8 +151,8 @@ static void on_prepare(uv_prepare_t *prepare)
 	activity_flush(&s->log);
 }
 
-int link_send(struct sup *s, const struct keeper_message *m, const struct buf *rest, const int *fds,
-	      size_t n_fds)
+int keeper_link_send(struct sup *s, const struct keeper_message *m, const struct buf *rest,
+		     const int *fds, size_t n_fds)
 {
 	struct keeper_message head = *m;
 	AUTO_CLOSE int memfd = -1;
@@ -183,13 +183,13 @@ int link_send(struct sup *s, const struct keeper_message *m, const struct buf *r
 	}
 	if (rest != NULL)
 		buf_add(&b, rest->p, rest->len);
-	return link_put(&s->link, &b, all, n_fds);
+	return keeper_link_put(&s->link, &b, all, n_fds);
 }
 
 static void on_keeper_lost(struct sup *s)
 {
 	s->keeper_lost = true;
-	link_close(s);
+	keeper_link_close(s);
 	uv_stop(&s->loop);
 }
 
@@ -228,7 +228,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 	}
 }
 
-int link_open(struct sup *s, int fd)
+int keeper_link_open(struct sup *s, int fd)
 {
 	int r, size = 1 << 20;
 
@@ -256,13 +256,13 @@ static void drain(struct link *l)
 		flush(l);
 }
 
-void link_flush(struct sup *s)
+void keeper_link_flush(struct sup *s)
 {
 	send_batch(&s->link);
 	drain(&s->link);
 }
 
-void link_close(struct sup *s)
+void keeper_link_close(struct sup *s)
 {
 	struct link *l = &s->link;
 

@@ -79,10 +79,10 @@ static int keep(struct sup *s, struct pipe *p)
 	int r;
 
 	save(s, p);
-	r = link_send(s, &m, NULL, fds, p->ends[0] >= 0 || p->ends[1] >= 0 ? 2 : 0);
+	r = keeper_link_send(s, &m, NULL, fds, p->ends[0] >= 0 || p->ends[1] >= 0 ? 2 : 0);
 	p->is_kept = r == 0;
 	if (r < 0)
-		link_send(s, &m, NULL, NULL, 0);
+		keeper_link_send(s, &m, NULL, NULL, 0);
 	return r;
 }
 

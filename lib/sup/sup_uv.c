@@ -74,7 +74,7 @@ static void finish(struct sup *s)
 		return;
 	}
 	s->phase = SUP_DONE;
-	link_send(s, &m, NULL, NULL, 0);
+	keeper_link_send(s, &m, NULL, NULL, 0);
 	uv_stop(&s->loop);
 }
 
@@ -276,8 +276,8 @@ void sup_tell_log(struct sup *s)
 
 	/* As long as somebody waits to hear that we are ready the keeper must not let go of him. */
 	if (!s->options->foreground && (s->options->ready_fd < 0 || s->told_ready))
-		link_send(s, &m, NULL, k != NULL ? &k->fd : NULL,
-			  k != NULL && k->kind == SINK_FILE && k->fd >= 0);
+		keeper_link_send(s, &m, NULL, k != NULL ? &k->fd : NULL,
+				 k != NULL && k->kind == SINK_FILE && k->fd >= 0);
 }
 
 static void be_ready(struct sup *s)
@@ -362,7 +362,7 @@ void sup_say_hello(struct sup *s)
 	AUTO_BUF rest = BUF_INIT;
 
 	wire_put_strv(&rest, files);
-	link_send(s, &hello, &rest, NULL, 0);
+	keeper_link_send(s, &hello, &rest, NULL, 0);
 }
 
 static int go_to_directory(struct sup *s, struct err *err)
@@ -446,7 +446,7 @@ static int open_all(struct sup *s, struct err *err)
 		return r;
 	if (!c->nocleanup && !follows_another(s))
 		files_clean_auto(s->conf);
-	r = link_open(s, s->options->keeper_fd);
+	r = keeper_link_open(s, s->options->keeper_fd);
 	if (r < 0)
 		return err_set(err, r, "keeper: %s", strerror(-r));
 	return follows_another(s) ? 0 : open_new(s, err);
@@ -508,7 +508,7 @@ static void close_all(struct sup *s)
 	uv_close((uv_handle_t *)&s->later, NULL);
 	uv_close((uv_handle_t *)&s->report, NULL);
 	uv_close((uv_handle_t *)&s->trim, NULL);
-	link_close(s);
+	keeper_link_close(s);
 	uv_run(&s->loop, UV_RUN_DEFAULT);
 	uv_loop_close(&s->loop);
 }

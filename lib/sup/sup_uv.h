@@ -292,13 +292,13 @@ void ipc_on_unlinked(struct sup *s, const struct keeper_message *m);
 void ipc_on_objects(struct sup *s, const struct keeper_message *m);
 
 /* keeper_uv.c */
-int link_open(struct sup *s, int fd);
+int keeper_link_open(struct sup *s, int fd);
 /* 0, or -errno when the message could neither be sent nor kept (one with descriptors or a long rest only). */
-int link_send(struct sup *s, const struct keeper_message *m, const struct buf *rest, const int *fds,
-	      size_t n_fds);
+int keeper_link_send(struct sup *s, const struct keeper_message *m, const struct buf *rest,
+		     const int *fds, size_t n_fds);
 /* What is said and not sent yet goes out, and waits for it. */
-void link_flush(struct sup *s);
-void link_close(struct sup *s);
+void keeper_link_flush(struct sup *s);
+void keeper_link_close(struct sup *s);
 
 /* capture_uv.c */
 /*

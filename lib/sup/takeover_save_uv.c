@@ -154,7 +154,7 @@ static void send_fds(struct sup *s, const int *fds, size_t n, size_t first)
 {
 	struct keeper_message m = { .type = KEEPER_KEEP, .first = (uint32_t)first };
 
-	link_send(s, &m, NULL, fds, n);
+	keeper_link_send(s, &m, NULL, fds, n);
 }
 
 void takeover_keep(struct sup *s)

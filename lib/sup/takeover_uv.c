@@ -213,7 +213,7 @@ void takeover_on_unknown(struct sup *s, const struct keeper_message *m)
 {
 	struct keeper_message forget = { .type = KEEPER_FORGET, .instance = m->instance };
 
-	link_send(s, &forget, NULL, NULL, 0);
+	keeper_link_send(s, &forget, NULL, NULL, 0);
 	free_id(s, m->instance, m->gen);
 }
 
@@ -331,7 +331,7 @@ static void end_unknown(struct sup *s, const struct keeper_message *m)
 		return;
 	}
 	activity_log(&s->log, SVC_LOG_WARN, "pid %d is of no program any more: killing it", m->pid);
-	link_send(s, &kill, NULL, NULL, 0);
+	keeper_link_send(s, &kill, NULL, NULL, 0);
 }
 
 /* Its record was refused, but the keeper has started it: it goes on as what the keeper says that it is. */

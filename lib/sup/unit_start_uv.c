@@ -122,7 +122,7 @@ static void keep_pipes(struct unit *u)
 	}
 	if (u->channel != NULL)
 		fds[n++] = channel_fd(u->channel);
-	link_send(u->sup, &m, NULL, fds, n);
+	keeper_link_send(u->sup, &m, NULL, fds, n);
 }
 
 static bool is_terminal(const struct unit *u, const struct conf_log *log)
@@ -313,7 +313,7 @@ static int send_start(struct unit *u, const struct mps_spawn *spawn, const struc
 	mps_spawn_encode(spawn, &rest);
 	if (rest.failed)
 		abort();
-	return link_send(u->sup, &m, &rest, t->fds, t->n_fds);
+	return keeper_link_send(u->sup, &m, &rest, t->fds, t->n_fds);
 }
 
 static void start_now(struct unit *u)

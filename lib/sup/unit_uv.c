@@ -40,7 +40,7 @@ static void on_signal(struct svc *svc, int sig, enum svc_scope scope)
 		.scope = scopes[scope],
 	};
 
-	link_send(u->sup, &m, NULL, NULL, 0);
+	keeper_link_send(u->sup, &m, NULL, NULL, 0);
 }
 
 void unit_name_main(struct unit *u, pid_t pid)
@@ -52,8 +52,8 @@ void unit_name_main(struct unit *u, pid_t pid)
 		.pid = pid,
 	};
 
-	link_send(u->sup, &m, NULL, NULL, 0);
-	link_flush(
+	keeper_link_send(u->sup, &m, NULL, NULL, 0);
+	keeper_link_flush(
 		u->sup); /* the one that was started may wait only for its word to be read, and then exit */
 }
 
@@ -410,7 +410,7 @@ void unit_close_logs(struct unit *u)
 	if (u->err != NULL)
 		capture_close(TAKE_PTR(u->err));
 	channel_close(u);
-	link_send(u->sup, &m, NULL, NULL, 0);
+	keeper_link_send(u->sup, &m, NULL, NULL, 0);
 }
 
 void unit_use_conf(struct unit *u, const struct conf_proc *conf)

@@ -59,7 +59,7 @@ void units_free_id(struct sup *s, uint32_t id, uint32_t gen)
 {
 	struct keeper_message forget = { .type = KEEPER_FORGET, .instance = id };
 
-	link_send(s, &forget, NULL, NULL, 0);
+	keeper_link_send(s, &forget, NULL, NULL, 0);
 	takeover_save_gone(s, id, gen);
 	events_forget(s, id);
 	put_free_id(s, id, gen);
@@ -71,7 +71,7 @@ void units_drop_server(struct sup *s, const char *name)
 	const struct keeper_message drop = { .type = KEEPER_DROP_SERVER, .text = name };
 
 	if (!servers_is_used(s->conf, name))
-		link_send(s, &drop, NULL, NULL, 0);
+		keeper_link_send(s, &drop, NULL, NULL, 0);
 }
 
 static struct unit *add(struct sup *s, const struct conf_proc *conf, struct free_id id)
@@ -143,9 +143,9 @@ static bool is_left_over(struct unit *u)
 		     "%s is gone, and %zu bytes of its output wait until its log takes them",
 		     u->svc.name, n);
 	channel_close(u);
-	link_send(s, &none, NULL, NULL, 0);
+	keeper_link_send(s, &none, NULL, NULL, 0);
 	none.type = KEEPER_FORGET;
-	link_send(s, &none, NULL, NULL, 0);
+	keeper_link_send(s, &none, NULL, NULL, 0);
 	takeover_save_gone(s, u->svc.id, u->svc.gen);
 	return true;
 }

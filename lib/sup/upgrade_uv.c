@@ -20,7 +20,7 @@
 void upgrade_retire(struct sup *s)
 {
 	/* Its successor reads what is written here, and the keeper what is in the socket. */
-	link_flush(s);
+	keeper_link_flush(s);
 	activity_flush(&s->log);
 	_exit(0);
 }
@@ -84,7 +84,7 @@ int upgrade_begin(struct sup *s, struct request *r)
 		return -errno;
 	out = ends[1];
 	fd_set_nonblock(ends[0], true);
-	error = link_send(s, &m, NULL, &out, 1);
+	error = keeper_link_send(s, &m, NULL, &out, 1);
 	if (error < 0) {
 		close(ends[0]);
 		return error;

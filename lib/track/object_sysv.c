@@ -118,13 +118,16 @@ int sysv_look(enum track_type type, const char *name, struct look *ret)
 	return 0;
 }
 
-/* Its number may have been given to another since: then it is taken for one that lives, which does no harm. */
+/*
+ * Its number may have been given to another since: then it is taken for one that lives, which does no harm. One that is dying
+ * may have told us so already, by the end of its connection.
+ */
 static bool lives(pid_t pid, uint64_t start)
 {
 	struct proc_stat st;
 
-	return pid > 0 && proc_stat_read(pid, &st) == 0 && st.state != 'Z' && st.state != 'X' &&
-	       (start == 0 || st.start_ticks == start);
+	return pid > 0 && proc_stat_read(pid, &st) == 0 &&
+	       (start == 0 || st.start_ticks == start) && !process_is_ending(pid);
 }
 
 /* 1 in use, 0, or -errno. Each semaphore knows who changed it last, and how many wait. */

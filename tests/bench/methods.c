@@ -256,7 +256,7 @@ static void by_keeper(void)
 	} while (m.type != KEEPER_EXITED);
 }
 
-static void ask_for(enum mps_method method, const char *object, char **preload)
+static void ask_for(enum mps_spawn_method method, const char *object, char **preload)
 {
 	static char *room[MPS_ENTRY_ROOM + 2];
 

@@ -338,8 +338,9 @@ static int body(int argc, char **argv)
 		if (s[k].n > 0)
 			printf("%-26s %8.0f ns  %10.0f /s  %5.2f x bare\n", rows[k].name, own,
 			       1e9 / own, bare > 0 ? own / bare : 0);
-		samples_free(&s[k]);
 	}
+	for (size_t k = 0; k < ARRAY_SIZE(rows); k++)
+		samples_free(&s[k]);
 	return 0;
 }
 

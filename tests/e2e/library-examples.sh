@@ -55,7 +55,7 @@ static void *shared_memory(size_t n)
 }'
 
 say "programs"
-for page in mps_init.3 mps_args.3 mps_queue.3 mpsup.7; do
+for page in mps_init.3 mps_args.3 mps_queue.3 mps_pool.3 mpsup.7; do
   build "$page" <<<@
 done
 prints "hello from process-1" mps_init
@@ -63,6 +63,7 @@ prints "first: sweep" mps_args
 expect 0 "$T/bin/mps_queue"
 [ "$(sed 's/.*: //' "$T/out" | sort -n | xargs)" = "0 1 4 9 16 25 36 49 64 81" ] || fail "mps_queue prints: $(cat "$T/out")"
 prints "" mpsup
+prints 144 mps_pool
 
 say "pieces: processes, connections"
 build mps_process.3 <<X
@@ -417,6 +418,59 @@ X
 expect 137 "$T/bin/mps_track"
 [ "$(cat "$T/out")" = "0 0" ] || fail "mps_track prints: $(cat "$T/out")"
 must [ ! -e "$T/work.sock" ]
+
+say "pieces: pools"
+build mps_future.3 <<X
+$headers
+static int square(struct mps_args *task)
+{
+	int v = *(const int *)mps_args_bytes(task, 0, NULL);
+
+	v *= v;
+	return mps_args_reply(task, &v, sizeof(v));
+}
+MPS_TARGET(square);
+int main(int argc, char **argv)
+{
+	int v[] = { 1, 2, 3 };
+	struct mps_item items[] = { { &v[0], sizeof(int) }, { &v[1], sizeof(int) }, { &v[2], sizeof(int) } };
+	struct mps_pool *pool;
+	size_t n = 3;
+
+	if (mps_init(&argc, &argv) < 0 || shared_memory(1) == NULL || mps_pool_new(NULL, &pool) < 0)
+		return 2;
+@
+	mps_pool_free(pool);
+	return 0;
+}
+X
+prints $'1\n4\n9' mps_future
+build mps_imap.3 <<X
+$headers
+@1
+static int parse(struct mps_args *task)
+{
+	size_t n;
+	const void *p = mps_args_bytes(task, 0, &n);
+
+	return mps_args_reply(task, p, n);
+}
+MPS_TARGET(parse);
+int main(int argc, char **argv)
+{
+	struct mps_result result;
+	struct mps_pool *pool;
+	struct mps_imap *im;
+
+	if (mps_init(&argc, &argv) < 0 || shared_memory(1) == NULL || mps_pool_new(NULL, &pool) < 0)
+		return 2;
+@2
+	mps_pool_free(pool);
+	return 0;
+}
+X
+expect 0 "$T/bin/mps_imap" <"$here/LICENSE"
+cmp -s "$T/out" "$here/LICENSE" || fail "mps_imap prints: $(cat "$T/out")"
 
 say "no page is left out"
 for page in "$here"/man/mps_*.3; do

@@ -84,8 +84,11 @@ done
 
 say "workers killed at any moment: each task is answered or listed"
 map_start -j 3 --retries 100 -- sh -c 'echo $$ >>"$0"; while read -r x; do echo $x; done' "$T/pids" < <(seq 200000)
+started_or_over() { # workers
+  n_lines "$T/pids" "$1" || ! alive "$front"
+}
 for i in $(seq 60); do
-  must n_lines "$T/pids" "$i"
+  must started_or_over "$i"
   kill -KILL "$(shuf -n 1 "$T/pids")" "$(tail -n 1 "$T/pids")" 2>/dev/null
   alive "$front" || break
 done
@@ -121,6 +124,18 @@ must is_blocked
 [ "$(map_rss)" -lt $((80000 * SLOW * SLOW)) ] || fail "$(map_rss) kB"
 exec 8>&-
 wait
+must -t 2 nothing_left
+
+say "nor where tasks say much that nobody reads"
+rm -f "$T/slow" && mkfifo "$T/slow"
+exec 8<>"$T/slow"
+{ "$MPSUP" map -j 2 -- sh -c 'yes >&2; exit {}' 2>"$T/slow" >"$T/out" < <(seq 2); } 8>&- &
+must has_engine
+must is_blocked
+[ "$(map_rss)" -lt $((80000 * SLOW * SLOW)) ] || fail "$(map_rss) kB"
+kill "$e"
+wait
+exec 8>&-
 must -t 2 nothing_left
 
 say ".. nor where the first of an ordered lot is slow: some thousand are done ahead, and outputs go to a file"

@@ -251,20 +251,25 @@ static void kill_some(uint64_t *state, long kills)
 	}
 }
 
+/* Without a word the first is of copies of this process, which has one thread until then (with ThreadSanitizer two). */
+static enum mps_start_method method_of(const char *name, int i)
+{
+	if (name == NULL)
+		return i == 0 && !FUTEX_TSAN ? MPS_START_FORK : MPS_START_FORKSERVER;
+	return strcmp(name, "spawn") == 0 ? MPS_START_SPAWN : MPS_START_FORKSERVER;
+}
+
 static void make_pools(struct mps_shm *shm)
 {
 	const char *method = getenv("STRESS_METHOD");
 	struct mps_pool_options o = { .workers = WORKERS, .initializer = have_slots };
 
-	if (method != NULL)
-		o.method = strcmp(method, "spawn") == 0 ? MPS_START_SPAWN : MPS_START_FORKSERVER;
-	else
-		o.method = MPS_START_FORKSERVER;
 	mps_args_new(&o.args);
 	mps_args_add_shm(o.args, shm);
 	for (int i = 0; i < 2; i++) {
 		int r;
 
+		o.method = method_of(method, i);
 		o.retries = i ? RETRIES : 0;
 		o.ring_size = i ? 4096 : 0;
 		r = mps_pool_new(&o, &pools[i]);

@@ -93,7 +93,7 @@ static const struct row {
 };
 
 static void ask(struct scene *s, const struct files *f, const struct row *row, bool entry,
-		enum mps_method method, uint32_t gen)
+		enum mps_spawn_method method, uint32_t gen)
 {
 	static char *no_env[] = { NULL };
 	const struct mps_fd fds[] = { { 0, MPS_FD_NULL, MPS_FD_ROLE }, { 1, 0, 0 }, { 2, 0, 0 } };
@@ -188,7 +188,7 @@ static void walk(const struct files *f, const struct kernel *kernel)
 			 entry ? "an entry" : "a command", methods[method], kernel->name);
 		if (!entry && row->symbol != NULL)
 			continue;
-		ask(&s, f, row, entry, (enum mps_method)method, ++gen);
+		ask(&s, f, row, entry, (enum mps_spawn_method)method, ++gen);
 		if (row->text != NULL)
 			fails(&s, row, entry, what);
 		else

@@ -532,34 +532,7 @@ Test(pool, has_as_many_workers_as_cpus)
 	mps_pool_free(p);
 }
 
-/* -------------------------------------------------------------------------------------------------- the end */
-
-Test(pool, closed_it_ends_when_all_is_done)
-{
-	struct mps_pool *p = pool_with((struct mps_pool_options){ 0 });
-	struct numbers in = numbers_up_to(2000);
-	struct mps_future *f, *g;
-	unsigned fds;
-
-	cr_assert_eq(mps_pool_map_async(p, add, in.items, 2000,
-					&(struct mps_map_options){ .chunk = 1 }, &f),
-		     0);
-	cr_expect_eq(mps_pool_close(p), 0);
-	cr_expect_eq(mps_pool_apply_async(p, add, NULL, 0, &g), -EPIPE);
-	cr_expect_eq(mps_pool_join(p, LONG), 0);
-	cr_expect_eq(mps_pool_pids(p, NULL, 0), 0);
-	cr_expect_eq(mps_future_get(f, NULL, 0), 0);
-	mps_future_free(f);
-	mps_pool_free(p);
-	numbers_free(&in);
-	fds = count_fds(getpid());
-	for (int i = 0; i < 3; i++) {
-		p = pool_with((struct mps_pool_options){ 0 });
-		apply_value(p, add, 1);
-		mps_pool_free(p);
-	}
-	cr_expect_eq(count_fds(getpid()), fds, "nothing stays open");
-}
+/* --------------------------------------------------------------------------------------------- used together */
 
 #define THREADS 4
 

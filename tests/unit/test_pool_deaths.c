@@ -1,8 +1,9 @@
 /*
- * What becomes of a pool when its workers die, hang or do not come up, when its caller does, and when it is ended from
- * everywhere. Each test is named by what it claims.
+ * What becomes of a pool when its workers die, hang or do not come up, and when its caller does. Each test is named by what
+ * it claims.
  */
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/time.h>
 
 #include "../pool_scene.h"
@@ -296,6 +297,24 @@ Test(pool_deaths, a_pool_that_cannot_go_on_tells_all_who_wait)
 	scene_free(&s);
 }
 
+Test(pool_deaths, a_pool_that_can_start_no_more_workers_says_so)
+{
+	struct mps_pool *p = pool_with((struct mps_pool_options){ .workers = 1 });
+	struct rlimit before, none = { 0 };
+	struct mps_result result;
+	int64_t v = 0;
+
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none.rlim_max = before.rlim_max;
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+	cr_expect_eq(apply(p, exit_with, 1, &result), MPS_POOL_E_WORKER_DIED);
+	cr_expect_eq(apply(p, add, v, &result), MPS_POOL_E_BROKEN);
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+	cr_expect(strstr(mps_pool_failure(p), "Too many open files") != NULL, "%s",
+		  mps_pool_failure(p));
+	mps_pool_free(p);
+}
+
 /* Its worker dies soon, whatever it does then. */
 static int die_soon(struct mps_args *args)
 {
@@ -333,7 +352,8 @@ Test(pool_deaths, workers_that_die_by_themselves_are_not_followed_without_end)
 /* -------------------------------------------------------------------------------------------------- the caller */
 
 /* A process of its own with a pool: the pids of its workers. */
-static pid_t caller(pid_t *workers, size_t n, void (*then)(struct mps_pool *p))
+static pid_t caller(enum mps_start_method method, pid_t *workers, size_t n,
+		    void (*then)(struct mps_pool *p))
 {
 	int ends[2];
 	pid_t pid;
@@ -341,7 +361,7 @@ static pid_t caller(pid_t *workers, size_t n, void (*then)(struct mps_pool *p))
 	cr_assert_eq(pipe2(ends, O_CLOEXEC), 0);
 	pid = fork();
 	if (pid == 0) {
-		struct mps_pool_options o = { .workers = (uint32_t)n };
+		struct mps_pool_options o = { .workers = (uint32_t)n, .method = method };
 		struct mps_pool *p;
 
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -390,8 +410,9 @@ Test(pool_deaths, a_caller_that_is_killed_takes_its_workers_along)
 {
 	pid_t workers[4], pid;
 
-	for (int i = 0; i < 2; i++) {
-		pid = caller(workers, 4, i == 0 ? rest : give_work_and_rest);
+	for (int i = 0; i < 6; i++) {
+		pid = caller((enum mps_start_method)(i / 2 + 1), workers, 4,
+			     i % 2 == 0 ? rest : give_work_and_rest);
 		kill(pid, SIGKILL);
 		cr_expect_eq(end_of(pid), -SIGKILL);
 		for (int k = 0; k < 4; k++)
@@ -424,15 +445,107 @@ static void exit_within_callback(struct mps_pool *p)
 
 Test(pool_deaths, the_exit_of_a_caller_ends_its_workers_from_anywhere)
 {
-	pid_t workers[2], pid = caller(workers, 2, exit_at_once);
+	pid_t workers[2], pid;
 
-	cr_expect_eq(end_of(pid), 7);
-	for (int k = 0; k < 2; k++)
-		await_gone(workers[k]);
-	pid = caller(workers, 2, exit_within_callback);
-	cr_expect_eq(end_of(pid), 8);
-	for (int k = 0; k < 2; k++)
-		await_gone(workers[k]);
+	for (enum mps_start_method m = MPS_START_SPAWN; m <= MPS_START_FORKSERVER; m++) {
+		pid = caller(m, workers, 2, exit_at_once);
+		cr_expect_eq(end_of(pid), 7);
+		for (int k = 0; k < 2; k++)
+			await_gone(workers[k]);
+		pid = caller(m, workers, 2, exit_within_callback);
+		cr_expect_eq(end_of(pid), 8);
+		for (int k = 0; k < 2; k++)
+			await_gone(workers[k]);
+	}
+}
+
+static int setting;
+
+static int tell_setting(struct mps_args *task)
+{
+	return reply_number(task, setting);
+}
+MPS_TARGET(tell_setting);
+
+#define CHECK(condition)                                                                           \
+	do {                                                                                       \
+		if (!(condition))                                                                  \
+			_exit(__LINE__ % 256);                                                     \
+	} while (0)
+
+/* In a process with one thread. */
+static void use_copies(void)
+{
+	struct mps_pool_options o = { .workers = 2, .method = MPS_START_FORK };
+	struct mps_result result;
+	struct mps_pool *p, *q;
+	pid_t pids[2];
+
+	setting = 55;
+	CHECK(mps_pool_new(&o, &p) == 0);
+	CHECK(mps_pool_new(&o, &q) == -EBUSY);
+	CHECK(strstr(mps_pool_failure(NULL), "threads") != NULL);
+	setting = 66;
+	for (int i = 0; i < 20; i++) {
+		CHECK(apply_value(p, tell_setting, 0) == 55);
+		CHECK(apply(p, exit_with, i, &result) == MPS_POOL_E_WORKER_DIED);
+		CHECK(result.code == i);
+		CHECK(apply(p, die_by, SIGKILL, &result) == MPS_POOL_E_WORKER_DIED);
+		CHECK(result.code == -SIGKILL);
+		if (i % 4 == 0 && mps_pool_pids(p, pids, 2) > 0)
+			kill(pids[0], SIGKILL);
+	}
+	CHECK(mps_pool_resize(p, 4) == 0 && mps_pool_resize(p, 1) == 0);
+	for (int i = 0; i < 100; i++)
+		CHECK(apply_value(p, add, i) == i);
+	CHECK(mps_pool_close(p) == 0 && mps_pool_join(p, LONG) == 0);
+	mps_pool_free(p);
+	CHECK(mps_active_children(NULL, 0) == 0);
+	exit(0);
+}
+
+/* The process that makes the copies is killed: then there can be no workers any more. */
+static void kill_the_template(void)
+{
+	struct mps_pool_options o = { .workers = 2, .method = MPS_START_FORK };
+	struct mps_process *template;
+	struct mps_result result;
+	struct mps_future *f;
+	struct mps_pool *p;
+	int r;
+
+	CHECK(mps_pool_new(&o, &p) == 0);
+	f = async(p, hang, 0);
+	CHECK(mps_active_children(&template, 1) == 1);
+	kill(mps_process_pid(template), SIGKILL);
+	r = mps_future_get(f, &result, LONG);
+	CHECK(r == MPS_POOL_E_WORKER_DIED || r == MPS_POOL_E_BROKEN);
+	mps_future_free(f);
+	do {
+		int64_t v = 1;
+
+		r = mps_pool_apply(p, add, &(struct mps_item){ &v, 8 }, 1, NULL, LONG);
+	} while (r == 0 || r == MPS_POOL_E_WORKER_DIED);
+	CHECK(r == MPS_POOL_E_BROKEN || r == -ECANCELED);
+	CHECK(mps_pool_failure(p)[0] != '\0');
+	mps_pool_free(p);
+	CHECK(mps_active_children(NULL, 0) == 0);
+	exit(0);
+}
+
+Test(pool_deaths, by_fork_workers_are_copies_also_those_that_follow)
+{
+	static void (*const bodies[])(void) = { use_copies, kill_the_template };
+
+	for (size_t i = 0; i < ARRAY_SIZE(bodies); i++) {
+		pid_t pid = fork();
+
+		if (pid == 0) {
+			alarm(60);
+			bodies[i]();
+		}
+		cr_expect_eq(end_of(pid), 0);
+	}
 }
 
 Test(pool_deaths, a_copy_of_the_caller_has_no_part_in_it)
@@ -456,118 +569,6 @@ Test(pool_deaths, a_copy_of_the_caller_has_no_part_in_it)
 	cr_expect_eq(apply_value(p, add, 2), 2);
 	mps_future_free(f);
 	mps_pool_free(p);
-}
-
-/* ------------------------------------------------------------------------------------- ended from everywhere */
-
-static _Atomic uint32_t called;
-static _Atomic int waited;
-
-static void tell(void)
-{
-	atomic_fetch_add(&called, 1);
-	futex_wake(&called, 1);
-}
-
-static void await_call(void)
-{
-	cr_expect_eq(futex_wait(&called, 0, until_of(LONG)), 0);
-	cr_assert_eq(called, 1);
-}
-
-static void wait_in_callback(struct mps_future *f, void *user)
-{
-	struct mps_future *g = async(user, hang, 0);
-	struct mps_result result;
-	int64_t v = 1;
-
-	waited = mps_future_get(g, NULL, MPS_FOREVER) == -EDEADLK &&
-		 mps_pool_join(user, MPS_FOREVER) == -EDEADLK &&
-		 mps_pool_apply(user, add, &(struct mps_item){ &v, 8 }, 1, &result, MPS_FOREVER) ==
-			 -EDEADLK;
-	mps_future_free(g);
-	mps_future_free(f);
-	tell();
-}
-
-Test(pool_deaths, a_callback_that_would_wait_is_told_so)
-{
-	struct mps_pool *p = pool_with((struct mps_pool_options){ 0 });
-
-	called = 0;
-	cr_assert_eq(mps_future_callback(async(p, add, 1), wait_in_callback, p), 0);
-	await_call();
-	cr_expect(waited);
-	mps_pool_free(p);
-}
-
-static void terminate_in_callback(struct mps_future *f, void *user)
-{
-	mps_future_free(f);
-	waited = mps_pool_terminate(user, MPS_FOREVER) == 0;
-	tell();
-}
-
-static void free_in_callback(struct mps_future *f, void *user)
-{
-	mps_future_free(f);
-	mps_pool_free(user);
-	tell();
-}
-
-Test(pool_deaths, a_callback_may_end_and_free_its_pool)
-{
-	struct mps_pool *p = pool_with((struct mps_pool_options){ 0 });
-	struct mps_future *f = async(p, hang, 0);
-	pid_t pids[2];
-
-	called = 0;
-	cr_assert_eq(mps_future_callback(async(p, add, 1), terminate_in_callback, p), 0);
-	cr_expect_eq(mps_future_get(f, NULL, LONG), MPS_POOL_E_CANCELLED);
-	await_call();
-	cr_expect_eq(mps_pool_join(p, LONG), 0);
-	mps_future_free(f);
-	mps_pool_free(p);
-	called = 0;
-	p = pool_with((struct mps_pool_options){ 0 });
-	cr_assert_eq(mps_pool_pids(p, pids, 2), 2);
-	cr_assert_eq(mps_future_callback(async(p, add, 1), free_in_callback, p), 0);
-	await_call();
-	await_gone(pids[0]);
-	await_gone(pids[1]);
-}
-
-static void *wait_for_hanging(void *user)
-{
-	struct mps_result result;
-	int64_t v = 0;
-	int r = mps_pool_apply(user, hang, &(struct mps_item){ &v, 8 }, 1, &result, LONG);
-
-	return r == MPS_POOL_E_CANCELLED || r == -EPIPE ? NULL : user;
-}
-
-static void *terminate(void *user)
-{
-	return mps_pool_terminate(user, LONG) == 0 && mps_pool_join(user, LONG) == 0 ? NULL : user;
-}
-
-Test(pool_deaths, several_threads_may_end_it_while_others_wait)
-{
-	for (int round = 0; round < 10; round++) {
-		struct mps_pool *p = pool_with((struct mps_pool_options){ 0 });
-		pthread_t threads[8];
-		void *r;
-
-		for (int i = 0; i < 8; i++)
-			cr_assert_eq(pthread_create(&threads[i], NULL,
-						    i < 4 ? wait_for_hanging : terminate, p),
-				     0);
-		for (int i = 0; i < 8; i++) {
-			pthread_join(threads[i], &r);
-			cr_expect_eq(r, NULL);
-		}
-		mps_pool_free(p);
-	}
 }
 
 /* Images of this program, for workers. */

@@ -171,7 +171,7 @@ Test(spawn_code, a_command_without_words_or_path_is_refused)
 		{ .path = "x", .argv = argv_, .envp = none, .umask = -2 },
 		{ .path = "x", .argv = argv_, .envp = none, .pdeathsig = 65 },
 		{ .path = "x", .argv = argv_, .envp = none, .session = (enum mps_session)3 },
-		{ .path = "x", .argv = argv_, .envp = none, .method = (enum mps_method)3 },
+		{ .path = "x", .argv = argv_, .envp = none, .method = (enum mps_spawn_method)3 },
 		{ .path = "x", .argv = argv_, .envp = none, .method = MPS_METHOD_FORKSERVER },
 		{ .path = "x", .argv = argv_, .envp = none, .server = "one" },
 	};

@@ -6,11 +6,14 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -152,5 +155,61 @@ Test(tree, kills_all_that_bear_the_mark_but_those_that_are_spared)
 	waitpid(two, NULL, 0);
 	kill(other, SIGKILL);
 	waitpid(other, NULL, 0);
+	pids_fini(&list);
+}
+
+static bool is_this(pid_t pid, void *user)
+{
+	return pid == *(pid_t *)user;
+}
+
+static void *go_on(void *end)
+{
+	char c;
+	pid_t leader = getpid();
+	struct proc_stat st;
+
+	/* The first thread's end is seen in its state alone. */
+	do
+		sched_yield();
+	while (proc_stat_read(leader, &st) == 0 && st.state != 'Z');
+	if (write(*(int *)end, "", 1) == 1 && read(*(int *)end, &c, 1) == 0)
+		_exit(0);
+	return NULL;
+}
+
+Test(tree, a_process_whose_first_thread_has_ended_is_none_that_has)
+{
+	struct pids list = { 0 };
+	struct proc_stat st;
+	pid_t pid;
+	int ends[2];
+	size_t n;
+	char c;
+
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+	pid = fork();
+	if (pid == 0) {
+		pthread_t other;
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close(ends[0]);
+		if (pthread_create(&other, NULL, go_on, &ends[1]) != 0)
+			_exit(1);
+		syscall(SYS_exit, 0);
+	}
+	close(ends[1]);
+	cr_assert_eq(read(ends[0], &c, 1), 1);
+	cr_assert_eq(proc_stat_read(pid, &st), 0);
+	cr_expect_eq(st.state, 'Z');
+	cr_expect(!process_is_ending(pid));
+	cr_assert_eq(processes_list(is_this, &pid, &list), 0);
+	cr_expect_eq(list.n, 1);
+	cr_assert_eq(processes_kill(is_this, &pid, 5 * MPS_NS_PER_S, &n), 0);
+	cr_expect_eq(n, 1);
+	cr_expect(process_is_ending(pid));
+	cr_expect_eq(read(ends[0], &c, 1), 0);
+	waitpid(pid, NULL, 0);
+	cr_expect(process_is_ending(pid), "nobody is");
 	pids_fini(&list);
 }
