@@ -307,7 +307,7 @@ static int create_named(const char *name, size_t size, struct mps_shm **ret)
 	path_of(name, path);
 	if (lstat(path, &st) == 0) /* what is there is not to be told of as ours */
 		return -EEXIST;
-	r = tracker_say(TRACK_REGISTER, TRACK_SHARED_MEMORY, name);
+	r = tracker_say(TRACK_ATTEMPT, TRACK_SHARED_MEMORY, name);
 	if (r < 0)
 		return r;
 	fd = r = create_file(path, size);
@@ -319,7 +319,7 @@ static int create_named(const char *name, size_t size, struct mps_shm **ret)
 		unlink(path);
 		close(fd);
 	}
-	tracker_say(TRACK_UNREGISTER, TRACK_SHARED_MEMORY, name);
+	tracker_say(TRACK_RETRACT, TRACK_SHARED_MEMORY, name);
 	return r;
 }
 
@@ -386,7 +386,7 @@ int mps_shm_unlink(const char *name)
 	if (unlink(path) < 0)
 		return -errno;
 	/* Should it not be told: who is told of what is not there forgets it. */
-	tracker_say(TRACK_UNREGISTER, TRACK_SHARED_MEMORY, checked);
+	tracker_say(TRACK_REMOVED, TRACK_SHARED_MEMORY, checked);
 	return 0;
 }
 
