@@ -753,7 +753,7 @@ struct mps_manager_options {
 	size_t objects_max;  /* of one client; 0 = 10,000 */
 	size_t bytes_max;    /* of values that one client has put there; 0 = 1 GiB */
 	size_t requests_max; /* of one client, not answered; 0 = 1,024 */
-	/* Of a client: when the server is gone, wait for the next one at the address, and attach by name again. */
+	/* Of a client: when the server is gone, or not there yet, wait for the next one at the address, and attach by name again. */
 	bool reconnect;
 	bool remote; /* of a client: no shared memory */
 };
@@ -770,12 +770,16 @@ int mps_manager_start(const struct mps_manager_options *options, struct mps_mana
  */
 int mps_manager_serve(const struct mps_manager_options *options, int ready_fd,
 		      const char **ret_why);
+/*
+ * One descriptor a process, however many threads call. -EBUSY: the server has no room; -EACCES: the key is wrong, theirs or ours; -ECONNREFUSED, -ENOENT ...
+ * A child by fork has to make its own: of its parent's managers and objects all calls but the closing ones are -EINVAL.
+ */
 int mps_manager_connect(const char *address, const struct mps_manager_options *options,
 			struct mps_manager **ret, int64_t timeout);
 const char *mps_manager_address(const struct mps_manager *m);
-/* Readable when the server is gone. */
+/* The server ends; 0 when it has heard of it. */
 int mps_manager_shutdown(struct mps_manager *m, int64_t timeout);
-/* All references of this process to its objects are gone then; struct mps_object of it are only to be closed. */
+/* All references of this process to its objects are gone then; struct mps_object of it are only to be closed. NULL is allowed. */
 void mps_manager_close(struct mps_manager *m);
 
 enum {
@@ -783,7 +787,7 @@ enum {
 	MPS_OBJECT_EXISTING = 1 << 1, /* one of that name and type is taken as it is */
 };
 /*
- * name NULL: none. args: what the type takes, packed (mps_pack()): a queue its max_items, a semaphore its value, a barrier its parties, a value its
+ * name NULL: none. args: what the type takes, packed (mps_pack()): a queue its max_items (and the bytes of its ring, 1 MiB), a semaphore its value (and MPS_SEMAPHORE_UNOWNED), a barrier its parties, a value its
  * typecode and number, an array its typecode and length or numbers, the others nothing, or what is to be in them. -EEXIST, -EINVAL, -EDQUOT: more than this client may have.
  */
 int mps_object_create(struct mps_manager *m, const char *type, const char *name, unsigned flags,
@@ -811,21 +815,28 @@ void mps_object_close(struct mps_object *o);
  */
 int mps_object_call(struct mps_object *o, const char *method, const void *args, size_t n,
 		    void **ret_p, size_t *ret_n, int64_t timeout);
-/* Sends a call, and asks for its outcome later: many at a time in one message. */
+/*
+ * Sends a call, and asks for its outcome later: many at a time in one message. The timeout is that of the call; of an object in shared memory
+ * what would have to wait is done when its outcome is asked for. mps_object_result() ends it, also with -ETIMEDOUT. The object is open until then.
+ */
 struct mps_pending;
 int mps_object_send(struct mps_object *o, const char *method, const void *args, size_t n,
 		    struct mps_pending **ret, int64_t timeout);
 int mps_object_result(struct mps_pending *pending, void **ret_p, size_t *ret_n, int64_t timeout);
 
-/* The same without packing, for what is called most: of the types that have such a method (-ENOSYS). */
+/*
+ * The same without packing, for what is called most: of the types that have such a method (-ENOSYS). Holders are threads, of remote clients, too.
+ * -ENOLCK, of a condition's wait: its time is over, and somebody else has the lock, so it is not held.
+ */
 int mps_object_acquire(struct mps_object *o, int64_t timeout); /* locks and semaphores, condition */
 int mps_object_release(struct mps_object *o);
 int mps_object_put(struct mps_object *o, const void *value, size_t n,
 		   int64_t timeout); /* queues: a packed value */
 int mps_object_get(struct mps_object *o, void **ret_value, size_t *ret_n,
-		   int64_t timeout);			    /* free(3) */
-int mps_object_wait(struct mps_object *o, int64_t timeout); /* event, barrier, condition */
-int mps_object_set(struct mps_object *o);		    /* event */
+		   int64_t timeout); /* free(3) */
+int mps_object_wait(struct mps_object *o,
+		    int64_t timeout);	  /* event, barrier (its number), condition */
+int mps_object_set(struct mps_object *o); /* event */
 int mps_object_add(struct mps_object *o, int64_t delta, int64_t *ret_new); /* counter, value */
 
 /*

@@ -21,13 +21,12 @@ struct manager_scene {
 
 static struct manager_scene scene;
 
-/* A server at the address; it is there when this returns. */
-static inline pid_t server_start(const char *address)
+/* A server; it is there when this returns, at the address that is in the line. */
+static inline pid_t server_start_with(struct mps_manager_options o, char line[PATH_MAX])
 {
-	struct mps_manager_options o = { .address = address };
-	char line[PATH_MAX];
 	const char *why;
 	int ready[2];
+	ssize_t n;
 	pid_t pid;
 
 	cr_assert_eq(pipe(ready), 0);
@@ -38,9 +37,18 @@ static inline pid_t server_start(const char *address)
 		_exit(mps_manager_serve(&o, ready[1], &why) < 0);
 	}
 	close(ready[1]);
-	cr_assert_gt(read(ready[0], line, sizeof(line)), 0, "no server");
+	n = read(ready[0], line, PATH_MAX - 1);
+	cr_assert_gt(n, 1, "no server");
+	line[n - 1] = '\0';
 	close(ready[0]);
 	return pid;
+}
+
+static inline pid_t server_start(const char *address)
+{
+	char line[PATH_MAX];
+
+	return server_start_with((struct mps_manager_options){ .address = address }, line);
 }
 
 static inline void scene_begin(void)

@@ -15,11 +15,13 @@
 #include "mpsup/verbs.h"
 
 const struct cmd *const cmds[] = {
-	&cmd_run,    &cmd_exec,	   &cmd_map,	   &cmd_start,	    &cmd_stop,	  &cmd_restart,
-	&cmd_reload, &cmd_status,  &cmd_top,	   &cmd_signal,	    &cmd_send,	  &cmd_tell,
-	&cmd_pid,    &cmd_wait,	   &cmd_logs,	   &cmd_events,	    &cmd_upgrade, &cmd_shutdown,
-	&cmd_ls,     &cmd_ipc,	   &cmd_pipes,	   &cmd_graph,	    &cmd_check,	  &cmd_keys,
-	&cmd_help,   &cmd_version, &cmd_supervise, &cmd_completion, NULL,
+	&cmd_run,	 &cmd_exec,    &cmd_map,      &cmd_lock,    &cmd_sem,	  &cmd_manager,
+	&cmd_dict,	 &cmd_list,    &cmd_queue,    &cmd_counter, &cmd_event,	  &cmd_barrier,
+	&cmd_start,	 &cmd_stop,    &cmd_restart,  &cmd_reload,  &cmd_status,  &cmd_top,
+	&cmd_signal,	 &cmd_send,    &cmd_tell,     &cmd_pid,	    &cmd_wait,	  &cmd_logs,
+	&cmd_events,	 &cmd_upgrade, &cmd_shutdown, &cmd_ls,	    &cmd_ipc,	  &cmd_pipes,
+	&cmd_graph,	 &cmd_check,   &cmd_keys,     &cmd_help,    &cmd_version, &cmd_supervise,
+	&cmd_completion, NULL,
 };
 
 /* The options that several verbs share; a verb takes those that its flags name. */
@@ -158,32 +160,79 @@ static bool is_own(const struct option_set *set, const struct cmd_option *o)
 	return false;
 }
 
-int cmd_options(const struct cmd *cmd, int argc, char **argv, struct cmd_context *ctx,
-		struct err *err)
+/*
+ * Numbers below 0 among the words of such a verb are none of getopt's business: a mark hides them from it. It stands as well before
+ * words that begin with it anyway.
+ */
+#define MARK '\1'
+
+static void mark_numbers(int argc, char **argv)
 {
-	struct option_set set;
+	for (int i = 1; i < argc; i++)
+		if (argv[i][0] == MARK ||
+		    (argv[i][0] == '-' && argv[i][1] >= '0' && argv[i][1] <= '9'))
+			argv[i] = xasprintf("%c%s", MARK, argv[i]);
+}
+
+static char *without_mark(char *word)
+{
+	return word != NULL && word[0] == MARK ? word + 1 : word;
+}
+
+/* Up to the first word, or the end of the options: 0 with optind, CMD_DONE or EXIT_USAGE. */
+static int read_options(const struct cmd *cmd, const struct option_set *set, int argc, char **argv,
+			struct cmd_context *ctx, struct err *err)
+{
 	int c, r;
 
-	set_fill(&set, cmd);
-	set_for_getopt(&set, cmd == NULL || (cmd->flags & CMD_COMMAND));
 	opterr = 0;
 	optind = 0; /* glibc: start anew, with this string's own way of ordering */
-	while ((c = getopt_long(argc, argv, set.shorts, set.longs, NULL)) != -1) {
-		const struct cmd_option *o = set_lookup(&set, c == ':' ? optopt : c);
+	while ((c = getopt_long(argc, argv, set->shorts, set->longs, NULL)) != -1) {
+		const struct cmd_option *o = set_lookup(set, c == ':' ? optopt : c);
 
 		if (c == ':')
 			return err_set(err, EXIT_USAGE, "--%s needs a value: %s", o->name, o->arg);
 		if (c == '?')
-			return unknown_option(&set, argv, err);
-		if (is_own(&set, o))
+			return unknown_option(set, argv, err);
+		if (cmd != NULL && (cmd->flags & CMD_VALUES))
+			optarg = without_mark(optarg);
+		if (is_own(set, o))
 			r = cmd->on_option(o, optarg, err);
 		else
 			r = apply_common(cmd, o, ctx);
 		if (r != 0)
 			return r;
 	}
+	return 0;
+}
+
+int cmd_options(const struct cmd *cmd, int argc, char **argv, struct cmd_context *ctx,
+		struct err *err)
+{
+	bool is_named = cmd != NULL && (cmd->flags & CMD_NAMED);
+	struct option_set set;
+	char *name;
+	int r;
+
+	set_fill(&set, cmd);
+	if (cmd != NULL && (cmd->flags & CMD_VALUES))
+		mark_numbers(argc, argv);
+	set_for_getopt(&set, cmd == NULL || (cmd->flags & (CMD_COMMAND | CMD_NAMED)));
+	r = read_options(cmd, &set, argc, argv, ctx, err);
+	if (r == 0 && is_named && optind < argc) {
+		/* The name takes the place of the verb, and in the end that of the last option. */
+		argv += optind;
+		argc -= optind;
+		name = argv[0];
+		r = read_options(cmd, &set, argc, argv, ctx, err);
+		argv[--optind] = name;
+	}
+	if (r != 0)
+		return r;
 	ctx->argc = argc - optind;
 	ctx->argv = argv + optind;
+	for (int i = 0; cmd != NULL && (cmd->flags & CMD_VALUES) && i < ctx->argc; i++)
+		ctx->argv[i] = without_mark(ctx->argv[i]);
 	return cmd ? check_common(cmd, ctx, err) : 0;
 }
 

@@ -43,6 +43,8 @@ enum {
 	CMD_JSON = 1 << 2,    /* --json */
 	CMD_HIDDEN = 1 << 3,  /* not in help: for mpsup itself */
 	CMD_COMMAND = 1 << 4, /* a command line follows: options end at its first word */
+	CMD_VALUES = 1 << 6,  /* words such as -1 are no options */
+	CMD_NAMED = 1 << 5,   /* the same after a name, which options may stand before and behind */
 };
 
 struct cmd {

@@ -1,29 +1,15 @@
 /*
- * mpsup exec: one command under a keeper of its own. What it does is front.c's: here are the options.
+ * mpsup exec: one command under a keeper of its own. What it does is command.c's and front.c's: here are the options.
  */
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "base/buf.h"
 #include "base/cleanup.h"
-#include "base/title.h"
-#include "base/xalloc.h"
 #include "conf/types.h"
 #include "mpsup/cmd.h"
-#include "mpsup/front.h"
+#include "mpsup/command.h"
 #include "mpsup/verbs.h"
-#include "sup/client.h"
-#include "sup/rundir.h"
-#include "track/sweep.h"
 
-enum { DIR_TRIES = 100 };
-
-static struct front_options front = {
-	.verb = "exec", .grace = { MPS_NS_PER_S / 2 }, .preload = true, .dir_lock = -1
-};
+static struct front_options front = COMMAND_OPTIONS("exec");
 static bool tracks = true;
 
 static const struct cmd_option options[] = {
@@ -57,59 +43,16 @@ static int on_option(const struct cmd_option *o, const char *value, struct err *
 	return r < 0 ? err_prefix(err, EXIT_USAGE, "--%s: ", o->name) : 0;
 }
 
-/*
- * The tracker's, locked: so it is told from what is left of one that was killed, and from that of a command in another PID
- * namespace, which may have the same number. First goes what others have left that are no more.
- */
-static char *make_dir_in(const char *base, int *ret_lock, struct err *err)
-{
-	int r = -EWOULDBLOCK;
-
-	track_sweep_all(base, &(struct track_sweep){ 0 });
-	for (int i = 0; i < DIR_TRIES && (r == -ENOENT || r == -EWOULDBLOCK); i++) {
-		AUTO_FREE char *dir = xasprintf("%s/exec-%d-%d", base, (int)getpid(), i);
-
-		r = rundir_make(dir, geteuid(), getegid(), err);
-		if (r == 0 && (r = rundir_lock_itself(dir, ret_lock, err)) == 0)
-			return TAKE_PTR(dir);
-	}
-	return NULL;
-}
-
-/* NULL: the command runs without. */
-static char *make_dir(int *ret_lock)
-{
-	AUTO_FREE char *base = client_runtime_base();
-	AUTO_FREE char *spare = client_runtime_spare();
-	struct err err = ERR_INIT, unused = ERR_INIT;
-	char *dir = make_dir_in(base, ret_lock, &err);
-
-	if (dir == NULL)
-		dir = make_dir_in(spare, ret_lock, &unused);
-	if (dir == NULL)
-		fprintf(stderr,
-			"mpsup: exec: what the command leaves in shared memory will stay there: "
-			"%s\n",
-			err.text);
-	return dir;
-}
-
 static int run(struct cmd_context *ctx)
 {
-	AUTO_FREE char *dir = NULL;
 	struct err err = ERR_INIT;
 
 	if (ctx->argc == 0) {
 		err_set(&err, 0, "exec needs a command (such as: mpsup exec -- make test)");
 		return cmd_fail(EXIT_USAGE, &err);
 	}
-	front_open_standard();
-	if (tracks)
-		dir = make_dir(&front.dir_lock);
-	front_show("exec", ctx->argv);
-	front.dir = dir;
 	front.argv = ctx->argv;
-	return front_run(&front);
+	return command_run(&front, tracks);
 }
 
 const struct cmd cmd_exec = {

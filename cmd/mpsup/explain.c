@@ -205,6 +205,11 @@ static void set_kind(json_t *o, const struct conf_proc *p)
 		set_int(o, "buffer_size", p->buffer_size);
 		set_string(o, "result_handler", p->result_handler);
 		break;
+	case CONF_MANAGER:
+		set_string(o, "address", p->address);
+		set_string(o, "authkey_file", p->authkey_file);
+		set_string(o, "snapshot", p->snapshot);
+		break;
 	}
 }
 

@@ -1,5 +1,5 @@
 /*
- * The front of `mpsup exec` and `mpsup map`. It is what the command would be to whoever has started it: it shares its terminal and its
+ * The front of one command. It is what the command would be to whoever has started it: it shares its terminal and its
  * process group, passes signals on, stops when the command stops, and exits as it does. It makes the keeper, which is the
  * command's parent and ends its tree, also when the front is no more. The keeper is this image and needs no exec.
  */
@@ -190,15 +190,17 @@ static void pass_on(struct front *f, int sig)
 /* It has all descriptors now, and who waits for the end of a pipe waits for it alone. */
 static void on_started(struct front *f, const struct keeper_message *m)
 {
-	int lock = f->options->dir_lock;
 	/* In the order in which they were opened. */
-	const struct mps_fd keep[] = { { .child = STDERR_FILENO },
-				       { .child = lock >= 0 ? lock : f->signals },
-				       { .child = f->signals },
-				       { .child = f->sock } };
+	const int fds[] = { STDERR_FILENO, f->options->hold, f->options->dir_lock, f->signals,
+			    f->sock };
+	struct mps_fd keep[ARRAY_SIZE(fds)];
+	size_t n = 0;
 
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		if (fds[i] >= 0)
+			keep[n++] = (struct mps_fd){ .child = fds[i] };
 	f->command = m->pid;
-	close_all_but(keep, ARRAY_SIZE(keep), -1);
+	close_all_but(keep, n, -1);
 }
 
 static void on_message(struct front *f, const struct keeper_message *m)
@@ -473,21 +475,14 @@ void front_show(const char *verb, char *const *argv)
 /* The command's environment: with the way to the tracker, and the shim where its loader can load it. */
 static char **make_environment(const struct front_options *o, const char *path, bool *ret_has_shim)
 {
-	static const char variable[] = "MPSUP_TRACKER=";
 	static struct elf_cache elves;
 	AUTO_FREE char *shim = o->preload ? shim_find() : NULL;
 	AUTO_FREE char *entry = NULL;
-	size_t n = strv_length(environ), at = 0;
-	AUTO_FREE char **v = calloc(n + 2, sizeof(*v));
 	char **packed, **with_shim = NULL;
 
-	if (v == NULL || asprintf(&entry, "%s%s/ipc.sock", variable, o->dir) < 0)
+	if (asprintf(&entry, "MPSUP_TRACKER=%s/ipc.sock", o->dir) < 0)
 		return NULL;
-	memcpy(v, environ, n * sizeof(*v));
-	while (at < n && strncmp(v[at], variable, strlen(variable)) != 0)
-		at++;
-	v[at] = entry;
-	packed = strv_pack(v);
+	packed = strv_with(environ, entry);
 	if (packed != NULL && shim != NULL && elf_can_preload(&elves, path, getenv("PATH")))
 		with_shim = shim_add(packed, shim);
 	*ret_has_shim = with_shim != NULL;

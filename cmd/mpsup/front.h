@@ -1,5 +1,5 @@
 /*
- * The front of `mpsup exec` and `mpsup map`: the process that a person has started, above a private keeper and one command.
+ * The front of one command (exec, map, lock, sem): the process that a person has started, above a private keeper.
  */
 #ifndef CMD_MPSUP_FRONT_H
 #define CMD_MPSUP_FRONT_H
@@ -17,6 +17,7 @@ struct front_options {
 	const char
 		*dir; /* the resource tracker's; NULL = nothing is tracked. Goes when all is over */
 	int dir_lock; /* held until it has gone; -1 = none */
+	int hold; /* stays open here and in the keeper, until nothing of the command is left; -1 = none */
 	bool preload; /* the command gets the shim */
 	char **argv;  /* the command; NULL-terminated, not empty */
 };

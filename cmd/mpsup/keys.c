@@ -179,7 +179,9 @@ static const struct {
 	const char *value;
 	bool alternative; /* does not go with the others: stays a comment when the ; is removed */
 } examples[] = {
+	{ "address", "unix:/run/jobs.sock", false },
 	{ "args", "--verbose", true },
+	{ "authkey_file", "/etc/jobs.key", true },
 	{ "childlogdir", "/tmp", false },
 	{ "chown", "root", false },
 	{ "command", "/bin/cat", false },
@@ -200,6 +202,7 @@ static const struct {
 	{ "preload", "/usr/lib/libmodels.so", false },
 	{ "programs", "web", false },
 	{ "serverurl", "AUTO", false },
+	{ "snapshot", "/var/lib/jobs.snapshot", false },
 	{ "socket", "unix:///run/web.sock", false },
 	{ "socket_backlog", "128", false },
 	{ "socket_owner", "root", false },
@@ -247,6 +250,8 @@ static const char *example_name(const struct section_kind *kind)
 		return ":plugin";
 	case SECTION_PIPE:
 		return ":frames";
+	case SECTION_MANAGER:
+		return ":jobs";
 	case SECTION_PROGRAM:
 		return ":web";
 	case SECTION_SUPERVISORD:
@@ -268,7 +273,7 @@ static void print_example(const struct section_kind *only)
 		if (only && k != only)
 			continue;
 		printf("\n# %s\n;[%s%s]\n", k->doc, k->name, example_name(k));
-		if (k->kind & SECTION_PROC & ~SECTION_PROGRAM)
+		if (k->kind & SECTION_COMMAND & ~SECTION_PROGRAM)
 			printf("# (all keys of a program, and)\n;command=/bin/cat\n");
 		for (size_t i = 0; i < n_keys; i++)
 			if (is_listed(&keys[i], k))

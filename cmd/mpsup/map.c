@@ -15,6 +15,7 @@
 #include "base/cleanup.h"
 #include "base/limits.h"
 #include "base/sig.h"
+#include "base/strv.h"
 #include "conf/types.h"
 #include "map/map.h"
 #include "mpsup/bar.h"
@@ -22,7 +23,9 @@
 #include "mpsup/front.h"
 #include "mpsup/verbs.h"
 #include "proc/close.h"
+#include "proc/elf.h"
 #include "proc/find.h"
+#include "proc/shim.h"
 #include "proc/spawn.h"
 
 static struct map_options map = { .grace = { MPS_NS_PER_S / 2 } };
@@ -287,6 +290,26 @@ static int find(char **ret, struct err *err)
 	return 0;
 }
 
+/*
+ * Workers that answer lines are to do so line by line, although nobody has told them: Python and what uses the C library's
+ * standard output, as sed and grep (lib/preload/lines.c). NULL: as ours.
+ */
+static char **worker_environment(const char *path)
+{
+	static struct elf_cache elves;
+	AUTO_FREE char *shim = shim_find();
+	AUTO_FREE char **python = strv_with(environ, "PYTHONUNBUFFERED=1");
+	char **lines = strv_with(python != NULL ? python : environ, "MPSUP_LINES=1");
+	char **with_shim = NULL;
+
+	if (lines != NULL && shim != NULL && elf_can_preload(&elves, path, getenv("PATH")))
+		with_shim = shim_add(lines, shim);
+	if (with_shim == NULL)
+		return lines;
+	free(lines);
+	return with_shim;
+}
+
 static int run(struct cmd_context *ctx)
 {
 	static char title[] = "mpsup: map engine";
@@ -296,9 +319,11 @@ static int run(struct cmd_context *ctx)
 		.function = engine,
 		.grace = map.grace,
 		.dir_lock = -1,
+		.hold = -1,
 		.argv = argv,
 	};
 	AUTO_FREE char *path = NULL;
+	AUTO_FREE char **envp = NULL;
 	struct err err = ERR_INIT;
 	int r = check(ctx, &err);
 
@@ -308,7 +333,9 @@ static int run(struct cmd_context *ctx)
 	if (r != 0)
 		return cmd_fail(r, &err);
 	map.path = path;
-	map.envp = environ;
+	if (path != NULL && !map.frame && !map.nul)
+		envp = worker_environment(path);
+	map.envp = envp != NULL ? envp : environ;
 	map.json = ctx->json;
 	if (map.jobs == 0)
 		map.jobs = allowed_cpus();

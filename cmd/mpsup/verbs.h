@@ -8,6 +8,15 @@
 
 extern const struct cmd cmd_run;
 extern const struct cmd cmd_exec;
+extern const struct cmd cmd_lock;
+extern const struct cmd cmd_sem;
+extern const struct cmd cmd_manager;
+extern const struct cmd cmd_dict;
+extern const struct cmd cmd_list;
+extern const struct cmd cmd_queue;
+extern const struct cmd cmd_counter;
+extern const struct cmd cmd_event;
+extern const struct cmd cmd_barrier;
 extern const struct cmd cmd_map;
 extern const struct cmd cmd_start;
 extern const struct cmd cmd_stop;

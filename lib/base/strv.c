@@ -66,3 +66,20 @@ char **strv_pack(char *const *v)
 	copy[n] = NULL;
 	return copy;
 }
+
+char **strv_with(char *const *v, const char *entry)
+{
+	size_t n = strv_length(v), at = 0, name = (size_t)(strchrnul(entry, '=') - entry) + 1;
+	char **list = calloc(n + 2, sizeof(*list)), **packed = NULL;
+
+	if (list == NULL)
+		return NULL;
+	if (n > 0)
+		memcpy(list, v, n * sizeof(*list));
+	while (at < n && strncmp(v[at], entry, name) != 0)
+		at++;
+	list[at] = (char *)entry;
+	packed = strv_pack(list);
+	free(list);
+	return packed;
+}

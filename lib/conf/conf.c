@@ -145,6 +145,7 @@ static void load_other(struct loader *l, struct ini_section *sec, const struct s
 	case SECTION_GROUP:
 	case SECTION_FORKSERVER:
 	case SECTION_PIPE:
+	case SECTION_MANAGER:
 		break;
 	}
 }
@@ -255,8 +256,6 @@ static struct conf *loader_fini(struct loader *l)
 	ini_fini(&l->ini);
 	free(l->node);
 	store_seal(conf->store);
-	if (conf->n_procs > 0)
-		conf->procs = xrealloc(conf->procs, conf->n_procs * sizeof(*conf->procs));
 	return conf;
 }
 
@@ -273,6 +272,7 @@ struct conf *conf_load(const char *path, const struct conf_options *options)
 	load_programs(&l);
 	load_rotation(&l);
 	load_pipes(&l);
+	load_managers(&l);
 	load_others(&l);
 	check_defaults(&l);
 	check_exit_on(&l);
@@ -327,7 +327,8 @@ int conf_peek_identifier(const char *path, char **ret_identifier, struct err *er
 
 const char *conf_kind_word(enum conf_kind kind)
 {
-	static const char *const words[] = { "program", "fcgi-program", "eventlistener" };
+	static const char *const words[] = { "program", "fcgi-program", "eventlistener",
+					     "manager" };
 
 	return words[kind];
 }

@@ -20,7 +20,7 @@ struct conf_place {
 	int line;
 };
 
-enum conf_kind { CONF_PROGRAM, CONF_FCGI_PROGRAM, CONF_EVENTLISTENER };
+enum conf_kind { CONF_PROGRAM, CONF_FCGI_PROGRAM, CONF_EVENTLISTENER, CONF_MANAGER };
 enum conf_autorestart { CONF_RESTART_FALSE, CONF_RESTART_TRUE, CONF_RESTART_UNEXPECTED };
 enum conf_log_kind { CONF_LOG_NONE, CONF_LOG_AUTO, CONF_LOG_SYSLOG, CONF_LOG_FILE };
 enum conf_kill_mode { CONF_KILL_TREE, CONF_KILL_GROUP, CONF_KILL_PROCESS };
@@ -163,14 +163,23 @@ struct conf_proc {
 	int64_t watchdog;      /* ns; 0 = none */
 
 	/* fcgi-program: an address checked by conf ("tcp://host:port" or "unix:///path"), owner "user[:group]" */
-	char *socket;
-	char *socket_owner;
+	union {
+		char *socket;
+		char *address; /* of a manager, whose argv is without it; NULL = a socket beside that of the supervisor */
+	};
+	union {
+		char *socket_owner;
+		char *authkey_file; /* of a manager */
+	};
 	int socket_backlog; /* 0 = SOMAXCONN */
 	int socket_mode;
 
 	/* eventlistener */
 	char **events; /* NULL-terminated */
-	char *result_handler;
+	union {
+		char *result_handler;
+		char *snapshot; /* of a manager */
+	};
 	int buffer_size;
 
 	/* All that is yes or no, in one place: between others each would be as large as a pointer. */
@@ -181,6 +190,13 @@ struct conf_proc {
 	bool daemon; /* default yes; no = mpsup run waits for it */
 	bool log_timestamp;
 	bool env_file_optional; /* it had the leading "-" */
+};
+
+/* [manager:NAME], for all others. */
+struct conf_manager {
+	const struct conf_proc *proc;
+	char *variable;	    /* MPSUP_MANAGER_NAME: tells a process the address */
+	char *key_variable; /* MPSUP_AUTHKEY_FILE_NAME */
 };
 
 struct conf_supervisord {
@@ -234,6 +250,8 @@ struct conf {
 	size_t n_procs;
 	struct conf_pipe *pipes; /* in the order of the file; owned */
 	size_t n_pipes;
+	struct conf_manager *managers; /* in the order of the file */
+	size_t n_managers;
 	struct conf_message *messages; /* by file and line */
 	size_t n_messages;
 	size_t n_errors;

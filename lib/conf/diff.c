@@ -147,15 +147,17 @@ struct found {
 	size_t n;
 };
 
-static void compare(unsigned sections, const void *a, const void *b, struct found *f)
+/* The keys that both kinds of sections have. */
+static void compare(unsigned sections, unsigned others, const void *a, const void *b,
+		    struct found *f)
 {
 	for (size_t i = 0; i < n_keys; i++) {
 		const struct key *key = &keys[i];
 		struct pair p = { (const char *)a + key->offset, (const char *)b + key->offset, a,
 				  b };
 
-		if ((key->sections & sections) && !(key->flags & KEY_ELSEWHERE) &&
-		    !same[key->type](&p))
+		if ((key->sections & sections) && (key->sections & others) &&
+		    !(key->flags & KEY_ELSEWHERE) && !same[key->type](&p))
 			f->keys[f->n++] = key;
 	}
 }
@@ -219,11 +221,24 @@ static void compare_wires(const struct conf_proc *a, const struct conf_proc *b, 
 	}
 }
 
+/* A field may be that of a key of another kind, too. */
+static unsigned sections_of(const struct conf_proc *p)
+{
+	static const unsigned sections[] = {
+		[CONF_PROGRAM] = SECTION_PROGRAM,
+		[CONF_FCGI_PROGRAM] = SECTION_FCGI,
+		[CONF_EVENTLISTENER] = SECTION_LISTENER,
+		[CONF_MANAGER] = SECTION_MANAGER,
+	};
+
+	return sections[p->kind] | SECTION_FORKSERVER;
+}
+
 static void compare_procs(struct diff_row *row)
 {
 	struct found f = { .n = 0 };
 
-	compare(SECTION_PROC | SECTION_FORKSERVER, row->from, row->to, &f);
+	compare(sections_of(row->from), sections_of(row->to), row->from, row->to, &f);
 	compare_group_priority(row->from, row->to, &f);
 	compare_wires(row->from, row->to, &f);
 	row->kind = f.n > 0 ? DIFF_LIVE : DIFF_SAME;
@@ -273,7 +288,7 @@ static void compare_pipe(struct diff_pipe *row)
 {
 	struct found f = { .n = 0 };
 
-	compare(SECTION_PIPE, row->from, row->to, &f);
+	compare(SECTION_PIPE, SECTION_PIPE, row->from, row->to, &f);
 	row->kind = f.n == 0			       ? DIFF_SAME
 		    : row->from->mode != row->to->mode ? DIFF_RESTART
 						       : DIFF_LIVE;
@@ -320,7 +335,8 @@ struct diff *diff_new(const struct conf *from, const struct conf *to)
 		row->to = &to->procs[i];
 		compare_procs(row);
 	}
-	compare(SECTION_SUPERVISORD, &from->supervisord, &to->supervisord, &own);
+	compare(SECTION_SUPERVISORD, SECTION_SUPERVISORD, &from->supervisord, &to->supervisord,
+		&own);
 	compare_pipes(from, to, d);
 	d->own = take(&own);
 	d->n_own = own.n;

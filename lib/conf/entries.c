@@ -94,6 +94,8 @@ int entries_check(struct scope *s, const struct slots *slots, struct conf_proc *
 	const struct ini_entry *server = slot_of(slots, s, "forkserver");
 	int errors = 0;
 
+	if (p->kind == CONF_MANAGER)
+		return manager_check(s, slots, p);
 	if (command == NULL && entry == NULL) {
 		section_say(s, CONF_ERROR, NULL, NULL, "command= is missing: %s (or entry=)",
 			    key_find(s->kind->kind, "command")->doc);

@@ -23,6 +23,8 @@ const struct section_kind section_kinds[] = {
 	{ SECTION_GROUP, "group", true, false, false, "programs that are handled together" },
 	{ SECTION_FORKSERVER, "forkserver", true, false, false,
 	  "a process that has loaded what programs need, and forks them" },
+	{ SECTION_MANAGER, "manager", true, false, false,
+	  "a server of dictionaries, queues and so on for all" },
 	{ SECTION_PIPE, "pipe", true, false, false,
 	  "a pipe between programs, which outlives them" },
 	{ SECTION_INCLUDE, "include", false, false, false, "further files" },
@@ -82,6 +84,9 @@ const struct section_kind section_kinds[] = {
 #define PROC(name, type, field, def, lo, hi, words, bits, doc)                                     \
 	ROW(SECTION_PROC, struct conf_proc, name, type, field, def, lo, hi, words,                 \
 	    (bits) | KEY_EXPAND, doc)
+#define COMMAND(name, type, field, def, lo, hi, words, bits, doc)                                  \
+	ROW(SECTION_COMMAND, struct conf_proc, name, type, field, def, lo, hi, words,              \
+	    (bits) | KEY_EXPAND, doc)
 #define ONLY(sects, name, type, field, def, lo, hi, bits, doc)                                     \
 	ROW(sects, struct conf_proc, name, type, field, def, lo, hi, NULL, (bits) | KEY_EXPAND, doc)
 #define OTHER(sects, name, type, field, def, bits, doc)                                            \
@@ -125,16 +130,16 @@ const struct key keys[] = {
 	SUPER("on_crash", KEY_CHOICE, on_crash, "restart", 0, 0, "stop|restart", OWN | LIVE, "the supervisor has crashed: stop all programs, or start another supervisor, which takes them over"),
 	SUPER("orphan_grace", KEY_TIME, orphan_grace, "0.5", 0, 0, NULL, OWN | LIVE, "time between TERM and KILL when the supervisor is gone"),
 
-	PROC("command", KEY_STRING, command, NULL, 0, 0, NULL, EACH, "the command line; quotes as in a shell, no shell"),
-	PROC("entry", KEY_ENTRY, entry, NULL, 0, 0, NULL, OWN | EACH, "in place of a command: FILE.so:FUNCTION, an int f(int argc, char **argv)"),
-	PROC("args", KEY_STRING, args, NULL, 0, 0, NULL, OWN | EACH, "what the entry gets as arguments; quotes as in a shell"),
-	PROC("start_method", KEY_CHOICE, start_method, NULL, 0, 0, METHODS, OWN, "how it is started (default: that of [supervisord])"),
-	PROC("forkserver", KEY_NAME, forkserver, NULL, 0, 0, NULL, OWN, "which forkserver starts it (default: one of its own for all that name none)"),
-	PROC("track", KEY_CHOICE, track, NULL, 0, 0, TRACKS, OWN, "how it is known which semaphores, shared memory and queues it makes (default: that of [supervisord])"),
-	PROC("ipc_cleanup", KEY_CHOICE, ipc_cleanup, NULL, 0, 0, CLEANUPS, OWN, "when those that it leaves behind are unlinked (default: that of [supervisord])"),
-	PROC("process_name", KEY_NAME, name, "%(program_name)s", 0, 0, NULL, EACH | LIVE | KEY_ELSEWHERE, "name of each process"),
-	PROC("numprocs", KEY_INT, numprocs, "1", INT_MIN, CONF_PROGRAMS_MAX, NULL, LIVE | KEY_ELSEWHERE, "how many processes"),
-	PROC("numprocs_start", KEY_INT, numprocs_start, "0", 0, 0, NULL, LIVE | KEY_ELSEWHERE, "the first process_num"),
+	COMMAND("command", KEY_STRING, command, NULL, 0, 0, NULL, EACH, "the command line; quotes as in a shell, no shell"),
+	COMMAND("entry", KEY_ENTRY, entry, NULL, 0, 0, NULL, OWN | EACH, "in place of a command: FILE.so:FUNCTION, an int f(int argc, char **argv)"),
+	COMMAND("args", KEY_STRING, args, NULL, 0, 0, NULL, OWN | EACH, "what the entry gets as arguments; quotes as in a shell"),
+	COMMAND("start_method", KEY_CHOICE, start_method, NULL, 0, 0, METHODS, OWN, "how it is started (default: that of [supervisord])"),
+	COMMAND("forkserver", KEY_NAME, forkserver, NULL, 0, 0, NULL, OWN, "which forkserver starts it (default: one of its own for all that name none)"),
+	COMMAND("track", KEY_CHOICE, track, NULL, 0, 0, TRACKS, OWN, "how it is known which semaphores, shared memory and queues it makes (default: that of [supervisord])"),
+	COMMAND("ipc_cleanup", KEY_CHOICE, ipc_cleanup, NULL, 0, 0, CLEANUPS, OWN, "when those that it leaves behind are unlinked (default: that of [supervisord])"),
+	COMMAND("process_name", KEY_NAME, name, "%(program_name)s", 0, 0, NULL, EACH | LIVE | KEY_ELSEWHERE, "name of each process"),
+	COMMAND("numprocs", KEY_INT, numprocs, "1", INT_MIN, CONF_PROGRAMS_MAX, NULL, LIVE | KEY_ELSEWHERE, "how many processes"),
+	COMMAND("numprocs_start", KEY_INT, numprocs_start, "0", 0, 0, NULL, LIVE | KEY_ELSEWHERE, "the first process_num"),
 	PROC("priority", KEY_INT, priority, "999", 0, 0, NULL, LIVE, "lower starts first and stops last"),
 	PROC("autostart", KEY_BOOL, autostart, "true", 0, 0, NULL, LIVE, "start with the supervisor"),
 	PROC("autorestart", KEY_AUTORESTART, autorestart, "unexpected", 0, 0, "false|true|unexpected", LIVE, "restart after an exit from RUNNING"),
@@ -154,7 +159,7 @@ const struct key keys[] = {
 	PROC("umask", KEY_OCTAL, umask, NULL, 0, 0777, NULL, 0, "umask (default: the supervisor's)"),
 	PROC("environment", KEY_ENVIRONMENT, environment, NULL, 0, 0, NULL, EACH, "variables: A=\"1\",B=\"2\""),
 	PROC("env_file", KEY_ENV_FILE, env_file, NULL, 0, 0, NULL, OWN | EACH, "file of variables, read at each start; -PATH = may be missing"),
-	PROC("stdin", KEY_CHOICE, stdin_mode, "pipe", 0, 0, "pipe|null", OWN, "standard input: a pipe that stays open, or /dev/null"),
+	COMMAND("stdin", KEY_CHOICE, stdin_mode, "pipe", 0, 0, "pipe|null", OWN, "standard input: a pipe that stays open, or /dev/null"),
 	PROC("redirect_stderr", KEY_BOOL, redirect_stderr, "false", 0, 0, NULL, 0, "standard error goes where standard output goes"),
 	PROC("stdout_logfile", KEY_LOGFILE, out, "AUTO", 0, 0, NULL, EACH, "log of standard output: path, AUTO, NONE"),
 	PROC("stdout_logfile_maxbytes", KEY_BYTES, out.maxbytes, "50MB", 0, 0, NULL, EACH, "size at which it is rotated; 0 = never"),
@@ -172,13 +177,13 @@ const struct key keys[] = {
 	PROC("stderr_syslog", KEY_BOOL, err.syslog, "false", 0, 0, NULL, EACH, "send lines to syslog too"),
 	PROC("log_prefix", KEY_STRING, log_prefix, NULL, 0, 0, NULL, OWN | EACH, "text before each line: auto, none, or any (default: auto)"),
 	PROC("log_timestamp", KEY_BOOL, log_timestamp, "false", 0, 0, NULL, OWN, "the time before each line"),
-	PROC("control", KEY_CHOICE, control, "notify", 0, 0, "off|notify|self|group|all", OWN, "what it may tell the supervisor: nothing, of itself, or to restart itself, its group, all"),
-	PROC("ready", KEY_CHOICE, ready, "time", 0, 0, "time|notify", OWN, "it is RUNNING after startsecs, or when it says READY=1"),
+	COMMAND("control", KEY_CHOICE, control, "notify", 0, 0, "off|notify|self|group|all", OWN, "what it may tell the supervisor: nothing, of itself, or to restart itself, its group, all"),
+	COMMAND("ready", KEY_CHOICE, ready, "time", 0, 0, "time|notify", OWN, "it is RUNNING after startsecs, or when it says READY=1"),
 	PROC("start_timeout", KEY_TIME, start_timeout, "90", 0, 0, NULL, OWN | LIVE, "how long READY=1, or a forkserver, may take; 0 = for ever"),
-	PROC("watchdog_sec", KEY_TIME, watchdog, "0", 0, 0, NULL, OWN, "killed when it says no WATCHDOG=1 for so long; 0 = never"),
-	PROC("stop_method", KEY_CHOICE, stop_method, "signal", 0, 0, "signal|message", OWN, "stopped by stopsignal, or asked by STOP=1 first"),
+	COMMAND("watchdog_sec", KEY_TIME, watchdog, "0", 0, 0, NULL, OWN, "killed when it says no WATCHDOG=1 for so long; 0 = never"),
+	COMMAND("stop_method", KEY_CHOICE, stop_method, "signal", 0, 0, "signal|message", OWN, "stopped by stopsignal, or asked by STOP=1 first"),
 	PROC("daemon", KEY_BOOL, daemon, "yes", 0, 0, NULL, OWN | LIVE, "no = mpsup run waits for it to end"),
-	PROC("serverurl", KEY_URL, serverurl, NULL, 0, 0, NULL, 0, "value of SUPERVISOR_SERVER_URL (default: AUTO)"),
+	COMMAND("serverurl", KEY_URL, serverurl, NULL, 0, 0, NULL, 0, "value of SUPERVISOR_SERVER_URL (default: AUTO)"),
 
 	ONLY(SECTION_FCGI, "socket", KEY_SOCKET, socket, NULL, 0, 0, KEY_REQUIRED, "tcp://host:port or unix:///path"),
 	ONLY(SECTION_FCGI, "socket_backlog", KEY_INT, socket_backlog, NULL, 1, 65535, LIVE, "length of the listen queue (default: the system's)"),
@@ -193,6 +198,10 @@ const struct key keys[] = {
 	OTHER(SECTION_GROUP, "priority", KEY_INT, priority, "999", LIVE, "lower starts first and stops last"),
 
 	ONLY(SECTION_FORKSERVER, "preload", KEY_LIST, preload, NULL, 0, 0, OWN, "shared objects that it loads, with commas"),
+
+	ONLY(SECTION_MANAGER, "address", KEY_STRING, address, NULL, 0, 0, OWN, "unix:PATH, tcp:HOST:PORT or abstract:NAME (default: a socket in the runtime directory)"),
+	ONLY(SECTION_MANAGER, "authkey_file", KEY_PATH, authkey_file, NULL, 0, 0, OWN, "file with the key that clients have to show"),
+	ONLY(SECTION_MANAGER, "snapshot", KEY_PATH, snapshot, NULL, 0, 0, OWN, "file that keeps dictionaries, lists and queues over a restart"),
 
 	PIPE("from", KEY_LIST, texts[CONF_FROM], NULL, NULL, KEY_REQUIRED, "programs that write into it: PROGRAM[:FD], with commas; FD: a number or none (default: 1)"),
 	PIPE("to", KEY_LIST, texts[CONF_TO], NULL, NULL, KEY_REQUIRED, "programs that read from it: PROGRAM[:FD], with commas (default FD: 0)"),

@@ -24,8 +24,11 @@ enum conf_section {
 	SECTION_CTLPLUGIN = 1 << 10,
 	SECTION_FORKSERVER = 1 << 11,
 	SECTION_PIPE = 1 << 12,
+	SECTION_MANAGER = 1 << 13,
 };
-#define SECTION_PROC (SECTION_PROGRAM | SECTION_FCGI | SECTION_LISTENER)
+/* What has a command of its own; what becomes processes. */
+#define SECTION_COMMAND (SECTION_PROGRAM | SECTION_FCGI | SECTION_LISTENER)
+#define SECTION_PROC (SECTION_COMMAND | SECTION_MANAGER)
 
 struct section_kind {
 	enum conf_section kind;

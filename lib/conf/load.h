@@ -26,7 +26,7 @@ struct loader {
 	const char *last_user;
 	struct group_member *members;	   /* uthash: program -> the groups that name it */
 	struct forkserver_of *forkservers; /* list, in the order of the file */
-	struct conf_proc defaults[3];	   /* by enum conf_kind */
+	struct conf_proc defaults[4];	   /* by enum conf_kind */
 	size_t cap_procs;
 	const char *last_command; /* many processes share a command: its argv is made once */
 	char **last_argv;
@@ -90,6 +90,12 @@ int section_require(struct scope *s, const struct slots *slots);
 
 /* pipes.c: after the programs. */
 void load_pipes(struct loader *l);
+
+/* managers.c: what its section says as arguments of its command; and, after all, the list of them. */
+int manager_check(struct scope *s, const struct slots *slots,
+		  struct conf_proc *p); /* as entries_check() */
+void manager_make_argv(struct scope *s, struct conf_proc *p);
+void load_managers(struct loader *l);
 
 /* rotation.c: after the programs. Streams that share a file have one rotation. */
 void load_rotation(struct loader *l);

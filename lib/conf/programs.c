@@ -30,6 +30,7 @@ static const struct {
 	{ SECTION_PROGRAM, CONF_PROGRAM },
 	{ SECTION_FCGI, CONF_FCGI_PROGRAM },
 	{ SECTION_LISTENER, CONF_EVENTLISTENER },
+	{ SECTION_MANAGER, CONF_MANAGER },
 };
 
 /* Blanks around a name are no part of it ([program: web]); NULL after a message. */
@@ -222,7 +223,9 @@ static void finish_process(struct scope *s, const struct slots *slots, struct co
 	p->environment = merge_environment(s->l, s->own_env);
 	if (p->log_prefix && strcasecmp(p->log_prefix, "auto") == 0)
 		p->log_prefix = NULL;
-	if (p->entry != NULL)
+	if (p->kind == CONF_MANAGER)
+		manager_make_argv(s, p);
+	else if (p->entry != NULL)
 		entries_make_argv(s, p);
 	else
 		share_argv(s, p);
@@ -407,7 +410,7 @@ static void load_program(struct loader *l, struct ini_section *sec, const struct
 	section_collect(&s, &slots);
 	if (program == NULL)
 		return;
-	if (proc_kind != CONF_EVENTLISTENER)
+	if (proc_kind == CONF_PROGRAM || proc_kind == CONF_FCGI_PROGRAM)
 		HASH_FIND_STR(l->members, program, m);
 	s.program = program;
 	s.group = m ? m->group : program;
@@ -436,8 +439,10 @@ static void load_program(struct loader *l, struct ini_section *sec, const struct
 	}
 	if (m == NULL) {
 		all.group_priority = all.priority;
-		if (proc_kind == CONF_EVENTLISTENER && slot_of(&slots, &s, "priority") == NULL)
-			all.group_priority = -1; /* listeners start first and stop last */
+		/* Those that others need start first and stop last. */
+		if ((proc_kind == CONF_EVENTLISTENER || proc_kind == CONF_MANAGER) &&
+		    slot_of(&slots, &s, "priority") == NULL)
+			all.group_priority = -1;
 		add_processes(&s, &slots, &all);
 	}
 	for (; m; m = m->next) {
@@ -498,6 +503,7 @@ static void set_defaults(struct loader *l, enum conf_kind kind, enum conf_sectio
 
 	*p = (struct conf_proc){
 		.kind = kind,
+		.numprocs = 1,
 		.umask = CONF_UNSET,
 		.restart_delay = CONF_UNSET,
 		.restart_delay_max = CONF_UNSET,

@@ -4,6 +4,8 @@
 #include "ipc/robust.h"
 
 #include <errno.h>
+#include <signal.h>
+#include <unistd.h>
 
 #include "ipc/futex.h"
 
@@ -97,4 +99,17 @@ uint32_t robust_watch(pthread_mutex_t *m)
 		if (atomic_compare_exchange_weak(w, &seen, seen | FUTEX_WAITERS))
 			return seen | FUTEX_WAITERS;
 	return seen;
+}
+
+bool robust_forsake(pthread_mutex_t *m)
+{
+	pid_t holder = (pid_t)(atomic_load(robust_word(m)) & FUTEX_TID_MASK);
+
+	if (holder == 0)
+		return true;
+	if (holder != gettid())
+		return tgkill(getpid(), holder, 0) < 0;
+	while (robust_unlock(m) == 0)
+		;
+	return true;
 }

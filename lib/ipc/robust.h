@@ -34,6 +34,12 @@ int robust_lock_brief(pthread_mutex_t *m, struct mps_time until);
 int robust_unlock(pthread_mutex_t *m);
 
 /*
+ * Before the memory is unmapped: what this thread holds is unlocked, as the C library and the kernel keep a list of it. False:
+ * another thread of this process holds it, and it has to stay mapped.
+ */
+bool robust_forsake(pthread_mutex_t *m);
+
+/*
  * The word that the kernel knows the mutex by, the first of it in the C library: the thread, FUTEX_WAITERS (the kernel, and who
  * unlocks, wake one who sleeps on the word), FUTEX_OWNER_DIED. One that waits for a holder's death sets FUTEX_WAITERS
  * (robust_watch()), and sleeps on the word beside others (futex_wait_many()).

@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <stdatomic.h>
+#include <unistd.h>
 
 #include "ipc/futex.h"
 #include "ipc/robust.h"
@@ -306,4 +307,24 @@ uint32_t mps_semaphore_value(struct mps_semaphore *p)
 	n = atomic_load(&s->free);
 	leave(s);
 	return n;
+}
+
+bool semaphore_forsake(struct mps_semaphore *p)
+{
+	struct semaphore *s = semaphore_of(p);
+	bool is_free = true;
+
+	if (s == NULL || !has_owners(s) || enter(s, (struct mps_time){ 0 }) < 0)
+		return true;
+	for (uint32_t i = 0; i < HOLDERS && i < atomic_load(&s->used); i++) {
+		pid_t holder =
+			(pid_t)(atomic_load(robust_word(&s->slots[i].held)) & FUTEX_TID_MASK);
+
+		if (holder == gettid())
+			give_owned(s, atomic_load(&s->slots[i].units));
+		else
+			is_free &= robust_forsake(&s->slots[i].held);
+	}
+	leave(s);
+	return is_free;
 }

@@ -397,7 +397,7 @@ int mps_shm_unlink(const char *name)
 	if (unlink(path) < 0)
 		return -errno;
 	/* Should it not be told: who is told of what is not there forgets it. */
-	tracker_say(TRACK_UNREGISTER, TRACK_SHARED_MEMORY, checked);
+	tracker_say(TRACK_REMOVED, TRACK_SHARED_MEMORY, checked);
 	return 0;
 }
 

@@ -16,6 +16,8 @@ bool lock_is_sound(pthread_mutex_t *m, int type);
 /* Of all the mutexes of a semaphore; and its numbers lead nowhere else. */
 struct mps_semaphore;
 bool semaphore_is_sound(struct mps_semaphore *s);
+/* robust_forsake() of the units: this thread's are given back. */
+bool semaphore_forsake(struct mps_semaphore *s);
 
 /* The first half of it in an instant: `kind` is lock_kind() of the type, -errno where there is none. */
 int lock_kind(int type);

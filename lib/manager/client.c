@@ -60,6 +60,8 @@ static int new_manager(const char *address, const struct mps_manager_options *o,
 	return 0;
 }
 
+static int next_link(struct mps_manager *m, struct mps_time until, struct link **ret);
+
 int mps_manager_connect(const char *address, const struct mps_manager_options *options,
 			struct mps_manager **ret, int64_t timeout)
 {
@@ -73,7 +75,8 @@ int mps_manager_connect(const char *address, const struct mps_manager_options *o
 	r = new_manager(address, options, &m);
 	if (r < 0)
 		return r;
-	r = link_open(m->address, &m->options, until_of(timeout), &m->link);
+	r = m->options.reconnect ? next_link(m, until_of(timeout), &m->link)
+				 : link_open(m->address, &m->options, until_of(timeout), &m->link);
 	if (r < 0)
 		manager_unref(m);
 	else
@@ -162,10 +165,15 @@ static bool may_come(int r)
  */
 static int next_link(struct mps_manager *m, struct mps_time until, struct link **ret)
 {
-	AUTO_CLOSE int watch = watch_folder(m->address);
+	AUTO_CLOSE int watch = -1;
 	int64_t backoff = BACKOFF_FIRST;
 	int r;
 
+	r = link_open(m->address, &m->options, until, ret);
+	if (!may_come(r))
+		return r;
+	/* Not before it is needed: to be rid of it takes the kernel up to 10 ms. */
+	watch = watch_folder(m->address);
 	while (may_come(r = link_open(m->address, &m->options, until, ret)) &&
 	       (until.ns == INT64_MAX || mps_now().ns < until.ns)) {
 		struct mps_time again = { mps_now().ns + backoff };

@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 
 #include "base/buf.h"
+#include "ipc/robust.h"
 #include "ipc/stream.h"
 #include "manager/type.h"
 #include "manager/wire.h"
@@ -62,7 +63,7 @@ struct link {
 	struct stream s;
 	bool shares; /* memory of its objects comes */
 	int bell;
-	/* The server's, which its thread holds (base/robust.h): the kernel tells of its death. NULL = there is none. */
+	/* The server's, which its thread holds (ipc/robust.h): the kernel tells of its death. NULL = there is none. */
 	struct mps_shm *life;
 	_Atomic uint32_t *alive;
 
@@ -92,7 +93,12 @@ int link_open(const char *address, const struct mps_manager_options *o, struct m
 struct link *link_ref(struct link *l);
 /* Of the last the descriptor is closed. NULL is allowed. */
 void link_unref(struct link *l);
-bool link_is_alive(const struct link *l);
+static inline bool link_is_alive(const struct link *l)
+{
+	return atomic_load_explicit(&l->dead, memory_order_relaxed) == 0 &&
+	       (l->alive == NULL ||
+		robust_is_held(atomic_load_explicit(l->alive, memory_order_relaxed)));
+}
 /* All who wait get the error. */
 void link_kill(struct link *l, int why);
 /* So often this process is a fork of that which has loaded the library. A child uses nothing of its parent's links. */

@@ -12,7 +12,6 @@
 #include "ipc/auth.h"
 #include "ipc/connection.h"
 #include "ipc/futex.h"
-#include "ipc/robust.h"
 #include "manager/life.h"
 #include "manager/link.h"
 #include "manager/value.h"
@@ -56,13 +55,6 @@ void link_unref(struct link *l)
 {
 	if (l != NULL && atomic_fetch_sub(&l->references, 1) == 1)
 		free_link(l);
-}
-
-bool link_is_alive(const struct link *l)
-{
-	return atomic_load_explicit(&l->dead, memory_order_relaxed) == 0 &&
-	       (l->alive == NULL ||
-		robust_is_held(atomic_load_explicit(l->alive, memory_order_relaxed)));
 }
 
 /* ---------------------------------------------------------------------------------------------- the key */

@@ -24,6 +24,7 @@ struct peer {
 	struct auth auth;
 	struct buf in; /* of the handshake */
 	struct mps_time since;
+	_Atomic uint32_t budget; /* of looking for its next request (ipc/futex.h) */
 };
 
 struct peers {
@@ -47,7 +48,8 @@ struct service {
 	bool is_parked;	   /* nobody is accepted */
 	int spare;
 	struct peers pending, peers;
-	uint8_t *room; /* what is read */
+	const struct peer *latest; /* that has sent something: compared only */
+	uint8_t *room;		   /* what is read */
 	char pid_namespace[64];
 	struct {
 		uv_work_t work;

@@ -108,6 +108,15 @@ int shared_open(const struct shared_row *row, const int *fds, size_t n, void **r
 	return 0;
 }
 
+/* True: nobody here holds anything in it any more. */
+static bool forsake(struct shared *s)
+{
+	bool is_free = s->row->forsake == NULL || s->row->forsake(s);
+
+	shared_ring(s);
+	return is_free;
+}
+
 void shared_destroy(void *self)
 {
 	struct shared *s = self;
@@ -117,7 +126,8 @@ void shared_destroy(void *self)
 	mps_queue_free(s->queue);
 	mps_array_free(s->array);
 	mps_shm_close(s->shm);
-	if (s->head != NULL)
+	/* What another thread holds stays: the C library has a list of it. */
+	if (s->head != NULL && forsake(s))
 		shared_unmap(s->row, s->head);
 	free(s);
 }

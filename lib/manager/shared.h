@@ -56,6 +56,8 @@ struct shared_row {
 	size_t size; /* of the first segment */
 	/* The second one, whose descriptor it takes over if it is 0; NULL = there is none. */
 	int (*open)(struct shared *s, int fd);
+	/* robust_forsake() of what may be held in it; NULL = nothing. */
+	bool (*forsake)(struct shared *s);
 	/* Places of the methods behind mps_object_acquire() and others, and one more; 0 = it has none. */
 	uint8_t acquire, release, wait, set;
 	/* Others may wait for what its methods do. */

@@ -126,6 +126,13 @@ static void leave(void *self, uint64_t session)
 	robust_unlock(&m->mutex);
 }
 
+static bool forsake(struct shared *s)
+{
+	struct memory *m = memory_of(s);
+
+	return m == NULL || robust_forsake(&m->mutex);
+}
+
 static int locked(void *self, struct mps_call *call)
 {
 	struct memory *m = memory_of(self);
@@ -253,7 +260,8 @@ SHARED_TYPE(condition, &shared_lock_rows[2])
 
 #define ROW(name_, kind_, methods_)                                                                \
 	SHARED_ROW(name_, kind_, methods_, sizeof(struct memory)),                                 \
-		.t.leave = leave, .acquire = 1, .release = 2, .is_waited_for = true
+		.t.leave = leave, .forsake = forsake, .acquire = 1, .release = 2,                  \
+		.is_waited_for = true
 const struct shared_row shared_lock_rows[3] = {
 	{ ROW(lock, SHARED_LOCK, lock_methods) },
 	{ ROW(rlock, SHARED_RLOCK, lock_methods) },

@@ -110,6 +110,12 @@ static void leave(void *self, uint64_t session)
 			shared_let_go(s, h, UINT32_MAX);
 }
 
+static bool forsake(struct shared *s)
+{
+	return !has_owners(s) ||
+	       (semaphore_is_sound(semaphore_of(s)) && semaphore_forsake(semaphore_of(s)));
+}
+
 static int value(void *self, struct mps_call *call)
 {
 	if (!is_sound(self, call))
@@ -128,7 +134,8 @@ SHARED_TYPE(bounded_semaphore, &shared_semaphore_rows[1])
 
 #define ROW(name_, kind_)                                                                          \
 	SHARED_ROW(name_, kind_, methods, sizeof(struct memory)),                                  \
-		.t.leave = leave, .acquire = 1, .release = 2, .is_waited_for = true
+		.t.leave = leave, .forsake = forsake, .acquire = 1, .release = 2,                  \
+		.is_waited_for = true
 const struct shared_row shared_semaphore_rows[2] = {
 	{ ROW(semaphore, SHARED_SEMAPHORE) },
 	{ ROW(bounded_semaphore, SHARED_BOUNDED_SEMAPHORE) },

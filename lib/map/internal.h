@@ -101,7 +101,8 @@ struct map {
 	struct drain out, err;
 	bool err_waits_for_out;
 	struct joblog joblog;
-	bool joblog_said, different_said, spill_said;
+	bool joblog_said, different_said, spill_said, silence_said;
+	bool answered; /* a worker has */
 	struct spill spill;
 	size_t held; /* bytes of results in memory */
 

@@ -24,6 +24,8 @@
 enum { EVENTS = 64 };
 #define DRAW_NS (100 * MPS_NS_PER_MS)
 #define DRAW_FROM_NS MPS_NS_PER_S
+/* So long no worker has answered anything. */
+#define SILENCE_NS (10 * MPS_NS_PER_S)
 
 bool map_is_per_task(char *const *argv)
 {
@@ -235,10 +237,37 @@ static struct mps_time draw(struct map *m, struct mps_time now)
 	return (struct mps_time){ now.ns + DRAW_NS };
 }
 
+/* A worker that has its answers behind a buffer is not given what would fill it. It may just be slow: so this is said, once. */
+static struct mps_time warn_of_silence(struct map *m, struct mps_time now)
+{
+	struct mps_time first = { INT64_MAX };
+
+	if (m->per_task || m->silence_said || m->answered || m->ending)
+		return (struct mps_time){ 0 };
+	for (unsigned i = 0; i < m->n_places; i++)
+		if (m->places[i].state == PLACE_RUNNING && m->places[i].n_flight > 0 &&
+		    m->places[i].since.ns < first.ns)
+			first = m->places[i].since;
+	if (first.ns == INT64_MAX)
+		return (struct mps_time){ 0 };
+	if (now.ns < first.ns + SILENCE_NS)
+		return (struct mps_time){ first.ns + SILENCE_NS };
+	map_say(m, "no worker has answered yet; does it write out each answer at once, as with "
+		   "perl -e '$|=1', mawk -W interactive, jq --unbuffered?");
+	m->silence_said = true;
+	return (struct mps_time){ 0 };
+}
+
+static struct mps_time earlier(struct mps_time a, struct mps_time b)
+{
+	return a.ns == 0 || (b.ns != 0 && b.ns < a.ns) ? b : a;
+}
+
 static int timeout_ms(struct map *m)
 {
-	struct mps_time now = mps_now(), a = places_on_time(m, now), b = draw(m, now);
-	struct mps_time next = a.ns == 0 || (b.ns != 0 && b.ns < a.ns) ? b : a;
+	struct mps_time now = mps_now();
+	struct mps_time next =
+		earlier(earlier(places_on_time(m, now), draw(m, now)), warn_of_silence(m, now));
 	int64_t ms = (next.ns - now.ns) / MPS_NS_PER_MS + 1;
 
 	if (next.ns == 0)

@@ -192,6 +192,7 @@ void worker_on_answers(struct map *m, struct place *s)
 			if (used == 0)
 				break;
 			m->unstarted = 0;
+			m->answered = true;
 			batch_ready(m, b);
 			if (b->answered == b->n)
 				on_batch(m, s, b, now);

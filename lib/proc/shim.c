@@ -13,8 +13,6 @@
 #include "base/strv.h"
 #include "proc/elf.h"
 
-static const char variable[] = "LD_PRELOAD=";
-
 /* The shim in that folder, absolute: programs stand elsewhere. Its own name is kept, which is a link's (ELF_SHIM). */
 static char *look_in(const char *folder)
 {
@@ -58,20 +56,12 @@ char *shim_find(void)
 
 char **shim_add(char *const *envp, const char *shim)
 {
-	size_t n = strv_length(envp), at = 0;
-	AUTO_FREE char **v = calloc(n + 2, sizeof(*v));
+	const char *old = strv_value(envp, "LD_PRELOAD", strlen("LD_PRELOAD"));
 	AUTO_FREE char *entry = NULL;
-	const char *old;
 
-	if (v == NULL)
-		return NULL;
-	memcpy(v, envp, n * sizeof(*v));
-	while (at < n && strncmp(v[at], variable, strlen(variable)) != 0)
-		at++;
-	old = at < n ? v[at] + strlen(variable) : "";
+	old = old != NULL ? old : "";
 	if (strncmp(old, shim, strlen(shim)) == 0 ||
-	    asprintf(&entry, "%s%s%s%s", variable, shim, old[0] != '\0' ? ":" : "", old) < 0)
+	    asprintf(&entry, "LD_PRELOAD=%s%s%s", shim, old[0] != '\0' ? ":" : "", old) < 0)
 		return NULL;
-	v[at] = entry;
-	return strv_pack(v);
+	return strv_with(envp, entry);
 }

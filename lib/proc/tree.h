@@ -14,7 +14,7 @@ struct proc_stat {
 	pid_t ppid;
 	pid_t pgrp;
 	pid_t session;
-	uint64_t flags; /* PF_* of the first thread, linux/sched.h */
+	uint64_t flags;	      /* PF_* of the first thread, linux/sched.h */
 	uint64_t utime_ticks; /* sysconf(_SC_CLK_TCK) a second */
 	uint64_t stime_ticks;
 	uint64_t start_ticks; /* since boot */

@@ -126,20 +126,37 @@ static void method_upgrade(struct request *r)
 	request_end(r);
 }
 
+static json_t *list_managers(const struct sup *s)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < s->conf->n_managers; i++) {
+		const struct conf_proc *p = s->conf->managers[i].proc;
+		AUTO_FREE char *address = worker_manager_address(&s->base, p);
+
+		json_array_append_new(list,
+				      json_pack("{s:o, s:o, s:o}", "name", method_text(p->program),
+						"address", method_text(address), "authkey_file",
+						method_text(p->authkey_file)));
+	}
+	return list;
+}
+
 static void method_info(struct request *r)
 {
 	const struct sup *s = r->sup;
 	json_t *info = json_pack(
-		"{s:s, s:i, s:o, s:o, s:o, s:s, s:i, s:i, s:f, s:f, s:I, s:I, s:o, s:o}", "version",
-		MPSUP_VERSION, "protocol", 1, "name", method_text(s->options->name), "identifier",
-		method_text(s->conf->supervisord.identifier), "config", method_text(s->conf->path),
-		"state", s->phase == SUP_STOPPING ? "STOPPING" : "RUNNING", "keeper_pid",
-		s->keeper_pid, "supervisor_pid", (int)getpid(), "started",
-		method_seconds(s->started_wall), "uptime",
-		method_seconds((struct mps_time){ mps_now().ns - s->started.ns }), "programs",
-		(json_int_t)s->n_units, "strangers", (json_int_t)notify_strangers(s), "runtime_dir",
-		method_text(s->options->dir), "logfile",
-		status_path(s, activity_path(&s->conf->supervisord, s->options->foreground)));
+		"{s:s, s:i, s:o, s:o, s:o, s:s, s:i, s:i, s:f, s:f, s:I, s:I, s:o, s:o, s:o}",
+		"version", MPSUP_VERSION, "protocol", 1, "name", method_text(s->options->name),
+		"identifier", method_text(s->conf->supervisord.identifier), "config",
+		method_text(s->conf->path), "state",
+		s->phase == SUP_STOPPING ? "STOPPING" : "RUNNING", "keeper_pid", s->keeper_pid,
+		"supervisor_pid", (int)getpid(), "started", method_seconds(s->started_wall),
+		"uptime", method_seconds((struct mps_time){ mps_now().ns - s->started.ns }),
+		"programs", (json_int_t)s->n_units, "strangers", (json_int_t)notify_strangers(s),
+		"runtime_dir", method_text(s->options->dir), "logfile",
+		status_path(s, activity_path(&s->conf->supervisord, s->options->foreground)),
+		"managers", list_managers(s));
 
 	request_answer(r, info);
 	request_end(r);

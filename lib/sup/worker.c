@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <limits.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -195,6 +196,27 @@ static void add_dialogue(struct buf *b, const struct worker_base *base,
 	}
 }
 
+char *worker_manager_address(const struct worker_base *base, const struct conf_proc *proc)
+{
+	int folder = (int)(strrchr(base->socket, '/') + 1 - base->socket);
+
+	return proc->address != NULL
+		       ? xstrdup(proc->address)
+		       : xasprintf("unix:%.*smanager-%s.sock", folder, base->socket, proc->program);
+}
+
+static void add_managers(struct buf *b, const struct worker_base *base)
+{
+	for (size_t i = 0; i < base->conf->n_managers; i++) {
+		const struct conf_manager *m = &base->conf->managers[i];
+		AUTO_FREE char *address = worker_manager_address(base, m->proc);
+
+		add_variable(b, m->variable, address);
+		if (m->proc->authkey_file != NULL)
+			add_variable(b, m->key_variable, m->proc->authkey_file);
+	}
+}
+
 static char *own_variables(const struct worker_base *base, const struct conf_proc *proc,
 			   const char *display, uint32_t gen, const struct worker_user *user)
 {
@@ -215,6 +237,7 @@ static char *own_variables(const struct worker_base *base, const struct conf_pro
 	add_variable(&b, "MPSUP_SOCKET", base->socket);
 	for (size_t i = 0; i < proc->n_wires; i++)
 		buf_add(&b, proc->wires[i].variable, strlen(proc->wires[i].variable) + 1);
+	add_managers(&b, base);
 	add_dialogue(&b, base, proc);
 	if (proc->track != CONF_TRACK_OFF)
 		add_variable(&b, "MPSUP_TRACKER", base->tracker);
@@ -229,7 +252,7 @@ static bool is_not_theirs(const struct conf_proc *proc, const char *entry)
 	static const char *const names[] = { "NOTIFY_SOCKET=", "WATCHDOG_USEC=", "WATCHDOG_PID=" };
 
 	if (str_is_prefix("MPSUP_TRACKER=", entry) || str_is_prefix("MPSUP_CONTROL_FD=", entry) ||
-	    str_is_prefix("MPSUP_PIPE_", entry))
+	    str_is_prefix("MPSUP_PIPE_", entry) || str_is_prefix("MPSUP_MANAGER_", entry))
 		return true; /* another's */
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		if (str_is_prefix(names[i], entry))
@@ -394,11 +417,40 @@ static enum mps_spawn_method method_of(const struct conf_proc *proc)
 	return MPS_METHOD_SPAWN;
 }
 
+/* A manager is what we are. */
+static int find_self(char **ret, struct err *err)
+{
+	char path[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+
+	if (n < 0)
+		return err_set(err, -errno, "/proc/self/exe: %s", strerror(errno));
+	path[n] = '\0';
+	*ret = xstrdup(path);
+	return 0;
+}
+
+static void make_argv(const struct worker_base *base, const struct conf_proc *proc,
+		      struct worker_spawn *w)
+{
+	size_t n = strv_length(proc->argv);
+
+	if (proc->kind != CONF_MANAGER)
+		return;
+	w->address = worker_manager_address(base, proc);
+	w->argv = xcalloc(n + 3, sizeof(*w->argv));
+	memcpy(w->argv, proc->argv, n * sizeof(*w->argv));
+	w->argv[n] = (char *)"--address";
+	w->argv[n + 1] = w->address;
+}
+
 static int find_path(struct worker_base *base, const struct conf_proc *proc, struct worker_spawn *w,
 		     struct err *err)
 {
 	AUTO_FREE char *object = NULL;
 
+	if (proc->kind == CONF_MANAGER)
+		return find_self(&w->path, err);
 	if (proc->entry == NULL)
 		return find_executable(base, proc->argv[0], w->envp, &w->path, err);
 	object = xstrndup(proc->entry, worker_object_length(proc));
@@ -444,6 +496,7 @@ int worker_prepare(struct worker_base *base, const struct conf_proc *proc, const
 		return worker_fail_at(base, &proc->place_command, r, err);
 	}
 	put_shim(base, proc, &w);
+	make_argv(base, proc, &w);
 	w.cwd = working_directory(base, proc);
 	if (proc->start_method == CONF_METHOD_FORKSERVER)
 		w.preload = find_objects(base, proc->preload);
@@ -453,7 +506,7 @@ int worker_prepare(struct worker_base *base, const struct conf_proc *proc, const
 		.method = method_of(proc),
 		.server = proc->start_method == CONF_METHOD_FORKSERVER ? proc->forkserver : NULL,
 		.preload = w.preload,
-		.argv = proc->argv,
+		.argv = w.argv != NULL ? w.argv : proc->argv,
 		.envp = w.envp,
 		.cwd = w.cwd,
 		.session = MPS_SESSION_NEW,
@@ -471,6 +524,8 @@ void worker_spawn_fini(struct worker_spawn *w)
 	for (char **p = w->preload; p != NULL && *p != NULL; p++)
 		free(*p);
 	free(w->preload);
+	free(w->argv);
+	free(w->address);
 	free(w->envp);
 	free(w->path);
 	free(w->cwd);

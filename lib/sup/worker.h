@@ -37,6 +37,9 @@ void worker_base_init(struct worker_base *base, const struct conf *conf, const c
 void worker_base_use_conf(struct worker_base *base, const struct conf *conf);
 void worker_base_fini(struct worker_base *base);
 
+/* Where a manager listens. Heap string. */
+char *worker_manager_address(const struct worker_base *base, const struct conf_proc *proc);
+
 bool worker_has_channel(const struct conf_proc *proc);
 /* Where it finds it: the lowest number from 3 on that no pipe has. */
 int worker_channel_fd(const struct conf_proc *proc);
@@ -47,6 +50,8 @@ struct worker_spawn {
 	char **envp;
 	char *path;
 	char *cwd;
+	char **argv; /* NULL: the configuration's */
+	char *address;
 	char **preload; /* and what it points to */
 };
 

@@ -107,8 +107,9 @@ X
 unshare -m bash "$T/leaks" >"$T/out" 2>"$T/err" || fail "$(cat "$T/err")"
 [ "$(grep -v '^unlinked' "$T/out" | xargs)" = '15 0 137 0' ] || fail "it shows $(cat "$T/out")"
 
-say "libmpsup: a calculator that ends when nobody asks any more, workers at a queue and in a pool, counters of which one is killed, a preload"
-for f in calculator workers counters preload pool; do
+say "libmpsup: a calculator that ends when nobody asks any more, workers at a queue, counters of which one is killed, a preload,"
+say "a pool of which one crashes, a manager"
+for f in calculator workers counters preload pool manager; do
   expect 0 "${CC:-cc}" -std=gnu11 -Wall -Wextra -Werror -O2 -I"$here/lib" ${SAN:+-fsanitize="$SAN"} -o "$T/bin/$f" \
     "$here/tests/examples/$f.c" -L"$B" -Wl,-rpath,"$B" -lmpsup
 done
@@ -120,6 +121,8 @@ expect 0 "$T/bin/counters" 4 1000
 [ "$(cat "$T/out")" = "3501 twice, 1 killed" ] || fail "counters: $(cat "$T/out")"
 expect 0 "$T/bin/preload" 3
 [ "$(xargs <"$T/out")" = "made process-1: it is there process-2: it is there process-3: it is there" ] || fail "preload: $(cat "$T/out")"
+expect 0 "$T/bin/manager" to be or not to be
+[ "$(xargs <"$T/out")" = "to 2 be 2 or 1 not 1 to 2 be 2 6 in all" ] || fail "manager: $(cat "$T/out")"
 expect 0 "$T/bin/pool" 1000
 [ "$(xargs <"$T/out")" = "task 666: its worker has died (signal 6) 999 done, sum 332389944" ] || fail "pool: $(cat "$T/out")"
 

@@ -3,6 +3,7 @@
 # shellcheck source=tests/e2e/lib.sh
 # shellcheck disable=SC1083,SC2016 # braces are placeholders; dollars are the tasks' own
 . "$(dirname "$0")/lib.sh"
+cp -P "$B"/libmpsup-preload*.so "$T/bin/" || exit 1
 
 map() { # status, arguments: standard input is that of the call
   local want=$1
@@ -55,6 +56,17 @@ out_is $'+1\n+2\n+3'
 say "what a task finds: no input, no other descriptors, a group of its own, no signals blocked or ignored"
 map 0 -j 1 -- sh -c 'cat; ls /proc/self/fd | tr "\n" " "; ps -o pgid= -p $$ | grep -qx " *$$" && echo group; grep -E "SigBlk|SigIgn" /proc/self/status; ulimit -n; exit 0 {}' 9</dev/null <<<x
 out_is "$(printf '0 1 2 3 group\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n%s' "$(ulimit -n)")"
+
+say "workers that would keep their answers back are made to write them out"
+map 0 -j 2 -- sed 's/$/!/' < <(seq 3)
+out_is $'1!\n2!\n3!'
+map 0 -j 2 -- sh -c 'grep . | sed "s/^/-/"' < <(seq 3)
+out_is $'-1\n-2\n-3'
+PYTHONUNBUFFERED='' map 0 -j 2 -- python3 -c 'import sys
+for l in sys.stdin: print(int(l) * 2)' < <(seq 3)
+out_is $'2\n4\n6'
+map 0 -j 1 --frame len -- sh -c 'printf "\0\0\0\001%s" "${MPSUP_LINES:-0}"; cat >/dev/null' < <(printf '\0\0\0\001x')
+[ "$(tail -c 1 "$T/out")" = 0 ] || fail "frames are no lines"
 
 say "workers: a task a line, an answer a line, in order"
 map 0 -j 3 -- sed -u 's/$/!/' < <(seq 20000)

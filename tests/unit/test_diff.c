@@ -191,6 +191,10 @@ static void put(const struct key *key, bool second, struct conf *conf)
 	void *base = key->sections & SECTION_SUPERVISORD ? (void *)&conf->supervisord : conf->procs;
 	struct err err = ERR_INIT;
 
+	conf->procs->kind = key->sections & SECTION_PROGRAM    ? CONF_PROGRAM
+			    : key->sections & SECTION_FCGI     ? CONF_FCGI_PROGRAM
+			    : key->sections & SECTION_LISTENER ? CONF_EVENTLISTENER
+							       : CONF_MANAGER;
 	cr_assert_eq(type_parse(key, value_of(key, second), base, &tc, &err), 0, "%s: %s",
 		     key->name, err.text);
 }

@@ -1,6 +1,8 @@
 /*
  * Clients of a real server: each type local and remote, threads that share a connection, deaths on both sides.
  */
+#include <fcntl.h>
+
 #include "../manager_scene.h"
 
 TestSuite(manager_client, .init = scene_begin, .fini = scene_finish);
@@ -287,4 +289,66 @@ Test(manager_client, names)
 	cr_expect_eq(mps_object_put(x, "\x01", 1, 0), 0);
 	mps_object_close(x);
 	mps_manager_close(a);
+}
+
+Test(manager_client, over_tcp_both_show_the_key)
+{
+	struct mps_manager_options o = { .address = "tcp:127.0.0.1:0",
+					 .authkey = "secret",
+					 .authkey_size = 6 };
+	struct mps_manager *m = NULL;
+	struct mps_object *x;
+	char line[PATH_MAX];
+	pid_t server = server_start_with(o, line);
+
+	cr_assert_eq(mps_manager_connect(line + strlen("ready "), &o, &m, LONG), 0);
+	x = create(m, "counter", "x", NULL, 0);
+	cr_expect_eq(mps_object_add(x, 4, NULL), 0);
+	cr_expect_eq(number(x, "get"), 4);
+	mps_object_close(x);
+	mps_manager_close(m);
+	o.authkey = "sesame";
+	cr_expect_eq(mps_manager_connect(line + strlen("ready "), &o, &m, LONG), -EACCES);
+	kill(server, SIGTERM);
+	cr_expect_eq(scene_end(server), 0);
+}
+
+/* ---------------------------------------------------------------------------------------------- what is left */
+
+static int n_fds(void)
+{
+	int n = 0;
+
+	for (int fd = 0; fd < 1024; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+static void *call_often(void *arg)
+{
+	for (int i = 0; i < 50; i++)
+		if (mps_object_add(arg, 1, NULL) < 0)
+			return arg;
+	return NULL;
+}
+
+Test(manager_client, a_process_has_one_descriptor_however_many_threads_call)
+{
+	int before = n_fds();
+	struct mps_manager *m = client(true);
+	struct mps_object *x = create(m, "counter", NULL, NULL, 0);
+	pthread_t threads[32];
+	void *failed;
+
+	for (int i = 0; i < 32; i++)
+		cr_assert_eq(pthread_create(&threads[i], NULL, call_often, x), 0);
+	for (int i = 0; i < 32; i++) {
+		pthread_join(threads[i], &failed);
+		cr_expect_null(failed);
+	}
+	cr_expect_eq(number(x, "get"), 32 * 50);
+	cr_expect_eq(n_fds(), before + 1);
+	mps_object_close(x);
+	mps_manager_close(m);
+	cr_expect_eq(n_fds(), before);
 }

@@ -48,6 +48,47 @@ Test(manager_deaths, a_killed_client_releases_its_locks_and_units)
 	}
 }
 
+static void *acquire_and_end(void *o)
+{
+	cr_expect_eq(mps_object_acquire(o, LONG), 0);
+	return NULL;
+}
+
+/* The C library and the kernel keep lists of what a thread holds, which run through that memory. */
+static void closed_while_held(const char *type, const void *args, size_t n)
+{
+	struct mps_manager *m = client(false), *other = client(false);
+	struct mps_object *o = create(m, type, "held", args, n), *theirs;
+	pthread_t thread;
+	int r;
+
+	theirs = attach(other, "held");
+	cr_expect_eq(mps_object_acquire(o, LONG), 0);
+	mps_object_close(o);
+	cr_expect_eq(mps_object_acquire(theirs, LONG), 0, "%s: it was released", type);
+	cr_expect_eq(mps_object_release(theirs), 0);
+	o = attach(m, "held");
+	cr_assert_eq(pthread_create(&thread, NULL, acquire_and_end, o), 0);
+	cr_assert_eq(pthread_join(thread, NULL), 0);
+	mps_object_close(o);
+	r = mps_object_acquire(theirs, LONG);
+	cr_expect(r == EOWNERDEAD || (r == 0 && strcmp(type, "semaphore") == 0), "%s: %d", type, r);
+	/* The server that holds it goes, and we with what we hold. */
+	scene_kill(scene.server);
+	mps_object_close(theirs);
+	mps_manager_close(other);
+	mps_manager_close(m);
+	scene.server = server_start(scene.address);
+}
+
+Test(manager_deaths, what_is_closed_while_it_is_held_is_released)
+{
+	closed_while_held("lock", NULL, 0);
+	closed_while_held("rlock", NULL, 0);
+	closed_while_held("condition", NULL, 0);
+	closed_while_held("semaphore", "\x91\x01", 2);
+}
+
 static int wait_long(void *arg)
 {
 	struct role *r = arg;
@@ -86,6 +127,34 @@ Test(manager_deaths, a_killed_party_breaks_the_barrier_for_all)
 {
 	for (int i = 0; i < 4; i++)
 		killed_party(i & 1, i & 2);
+}
+
+static int make_and_die(void *arg)
+{
+	struct role *r = arg;
+
+	create(client(r->remote), "queue", r->name, NULL, 0);
+	kill(getpid(), SIGKILL);
+	return 2;
+}
+
+Test(manager_deaths, the_references_of_a_killed_client_are_gone_with_it)
+{
+	struct mps_manager *m = client(false);
+	struct mps_time until = until_of(LONG);
+	struct mps_object *o;
+
+	for (int i = 0; i < 2; i++) {
+		struct role role = { .remote = i, .name = "q" };
+
+		cr_expect_eq(scene_end(scene_child(make_and_die, &role)), -SIGKILL);
+		/* The server hears of it when the kernel has closed its end. */
+		while (mps_object_attach(m, NULL, "q", &o, LONG) == 0) {
+			mps_object_close(o);
+			cr_assert_lt(mps_now().ns, until.ns, "it stays");
+		}
+	}
+	mps_manager_close(m);
 }
 
 /* ---------------------------------------------------------------------------------------------- mixed waiters */
