@@ -58,7 +58,7 @@ const char *target_name(mps_target *function)
 {
 	for (const struct mps_target_row *row = rows; row != NULL; row = row->next)
 		if (row->function == function)
-			return row->name;
+			return target_find(row->name) == function ? row->name : NULL;
 	return NULL;
 }
 
