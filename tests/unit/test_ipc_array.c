@@ -240,9 +240,15 @@ static int add_by_name(const char *name, int64_t delta)
 	struct mps_shm *shm;
 	int r = mps_shm_open(name, true, &shm);
 
-	if (r == 0)
-		r = mps_value_open(shm, &value);
-	return r == 0 ? mps_value_add(value, delta, NULL) : r;
+	if (r < 0)
+		return r;
+	r = mps_value_open(shm, &value);
+	if (r == 0) {
+		r = mps_value_add(value, delta, NULL);
+		mps_value_free(value);
+	}
+	mps_shm_close(shm);
+	return r;
 }
 
 Test(ipc_array, by_its_name)

@@ -124,6 +124,7 @@ static bool is_our_guard(pid_t pid, void *user)
 static int start_three_unheard(struct mps_args *args)
 {
 	struct pids guards = { 0 };
+	int n;
 
 	(void)args;
 	signal(SIGCHLD, SIG_IGN);
@@ -138,7 +139,9 @@ static int start_three_unheard(struct mps_args *args)
 			return 100;
 	}
 	processes_list(is_our_guard, NULL, &guards);
-	return (int)guards.n;
+	n = (int)guards.n;
+	pids_fini(&guards);
+	return n;
 }
 MPS_TARGET(start_three_unheard);
 

@@ -126,8 +126,8 @@ static int hold_all_and_end(struct mps_args *args)
 {
 	struct lying *l = mps_shm_data(mps_args_shm(args, 0));
 	struct mps_queue *queue = mps_args_queue(args, 1);
-	struct mps_array *array;
-	struct mps_arena *arena;
+	static struct mps_array *array; /* no leaks */
+	static struct mps_arena *arena;
 	uint64_t at;
 
 	if (mps_lock_acquire(&l->lock, 0) != 0 || mps_rlock_acquire(&l->rlock, 0) != 0 ||
