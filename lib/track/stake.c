@@ -9,7 +9,7 @@
 #include "track/look.h"
 #include "track/object.h"
 
-enum { EXPIRE_MAX = 8 };
+enum { EXPIRE_MAX = 64 };
 
 /* What there is now. */
 struct sight {
