@@ -413,11 +413,11 @@ int mps_process_start(const struct mps_process_options *o, struct mps_process **
 	if (r < 0)
 		return r;
 	family_reap_all();
-	family_lock();
+	servers_lock();
 	st.p->mark = lineage_mark(number.n, o->outlives);
 	if (!o->outlives)
 		guard_ensure();
-	family_unlock();
+	servers_unlock();
 	r = prepare(&st, &number);
 	if (r == 0)
 		r = run(&st);
