@@ -113,6 +113,7 @@ extern const char forker_role[];
 extern const char target_role[];
 /* By name; NULL = not registered. */
 mps_target *target_find(const char *name);
+/* NULL: not registered, or another one has its name, and would be run in its place. */
 const char *target_name(mps_target *function);
 /* What a process that was made for a target does; argv: program, role, number of the note's descriptor, name. */
 int target_run(int argc, char **argv);

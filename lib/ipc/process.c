@@ -223,7 +223,9 @@ static int prepare_target(struct start *st, const struct birth_number *number)
 	int r;
 
 	if (note.target == NULL)
-		return fail("the target is not registered by MPS_TARGET", -ENOENT);
+		return fail(
+			"the target is not registered by MPS_TARGET, or another one by its name",
+			-ENOENT);
 	if (!forks && !target_is_ready())
 		return fail("mps_init() has not been called", -EPERM);
 	r = add_rows(st);
