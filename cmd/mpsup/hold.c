@@ -198,7 +198,7 @@ static int take_file(struct hold *c, int how, struct mps_time until,
 /* ------------------------------------------------------------------------------------------------------ the two */
 
 int hold_lock(struct hold *c, const char *name, bool shared, int64_t timeout,
-	       void (*on_wait)(const struct hold *c), struct err *err)
+	      void (*on_wait)(const struct hold *c), struct err *err)
 {
 	int r = set_path(c, name, "lock", err);
 
@@ -223,22 +223,26 @@ static int map_semaphore(struct hold *c, struct err *err)
 }
 
 /*
- * Who is alone with the file sets it up; the others use it as it is. With the file's lock, shared, in the end: that is taken
- * anew, not changed, and who comes in between finds what we have set up, or sets it up himself.
+ * Who is alone with the file sets it up, also where a killed one has left it; the others use it as it is. With the file's lock,
+ * shared, in the end: that is taken anew, not changed, and who comes in between finds what we have set up, or sets it up
+ * himself. 0, also if it is of another number of units.
  */
 static int open_semaphore(struct hold *c, uint32_t units, struct err *err)
 {
 	const struct mps_time forever = { INT64_MAX };
+	uint32_t there;
 	int r;
 
 	for (;;) {
 		r = take_file(c, LOCK_SH, forever, NULL, err);
 		if (r == 0)
 			r = map_semaphore(c, err);
-		if (r < 0 || atomic_load(&c->semaphore->units) != 0)
+		there = r == 0 ? atomic_load(&c->semaphore->units) : 0;
+		if (r < 0 || there == units)
 			return r;
-		if (flock(c->fd, LOCK_EX) == 0 && is_current(c) &&
-		    atomic_load(&c->semaphore->units) == 0) {
+		if (flock(c->fd, LOCK_EX | (there != 0 ? LOCK_NB : 0)) < 0 && there != 0)
+			return 0;
+		if (is_current(c) && atomic_load(&c->semaphore->units) == there) {
 			r = mps_semaphore_init(&c->semaphore->s, units, 0);
 			if (r < 0)
 				return err_set(err, r, "%s: %s", c->path, strerror(-r));
@@ -251,7 +255,7 @@ static int open_semaphore(struct hold *c, uint32_t units, struct err *err)
 }
 
 int hold_unit(struct hold *c, const char *name, uint32_t units, int64_t timeout,
-	       void (*on_wait)(const struct hold *c), struct err *err)
+	      void (*on_wait)(const struct hold *c), struct err *err)
 {
 	uint32_t there;
 	int r = set_path(c, name, "sem", err);
@@ -294,8 +298,8 @@ static int take_object(struct hold *c, const char *name, uint32_t units)
 }
 
 int hold_object(struct hold *c, const struct reach *reach, const struct cmd_context *ctx,
-		 const char *name, uint32_t units, int64_t timeout,
-		 void (*on_wait)(const struct hold *c), struct err *err)
+		const char *name, uint32_t units, int64_t timeout,
+		void (*on_wait)(const struct hold *c), struct err *err)
 {
 	int r = reach_manager(reach, ctx, ANSWER_NS, &c->manager, err);
 

@@ -163,21 +163,21 @@ static bool end_one(struct keeper *k, struct track_record *r)
 	struct holding *h = holding_of(r);
 	enum object_state state = OBJECT_ABSENT;
 
-	switch (claim_end(&t->claims, r)) {
-	case CLAIM_HEAR: /* it may go by what is said */
+	switch (stake_end(&t->stakes, r)) {
+	case STAKE_HEAR: /* it may go by what is said */
 		track_hear_all(k);
 		return true;
-	case CLAIM_UNLINK:
+	case STAKE_UNLINK:
 		if (!unlink_one(t, r, &state))
 			return false;
 		break;
-	case CLAIM_WAIT:
+	case STAKE_WAIT:
 		state = OBJECT_USED;
 		break;
-	case CLAIM_UNKNOWN:
+	case STAKE_UNKNOWN:
 		state = OBJECT_UNKNOWN;
 		break;
-	case CLAIM_NOTHING:
+	case STAKE_NOTHING:
 		break;
 	}
 	switch (state) {
@@ -389,7 +389,7 @@ static void end_last(struct keeper *k, struct track_record *r)
 	enum object_state state = OBJECT_USED;
 	int error;
 
-	claim_learn(&t->claims, r);
+	stake_learn(&t->stakes, r);
 	while (!object_has_creator(r) &&
 	       !unlink_one(t, r, &state)) /* there is no turn to be over */
 		;

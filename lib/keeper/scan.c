@@ -145,7 +145,7 @@ void scan_found(struct keeper *k, const struct sender *maker, enum track_type ty
 		const char *name, const struct statx *st)
 {
 	struct tracker *t = k->tracker;
-	const struct claim_name claim = { type, name, strlen(name) };
+	const struct stake_name stake = { type, name, strlen(name) };
 	struct track_record *r = track_find(&t->registry, type, name, strlen(name));
 	struct sender s = *maker;
 	struct proc_stat proc;
@@ -156,7 +156,7 @@ void scan_found(struct keeper *k, const struct sender *maker, enum track_type ty
 			return;
 	if (s.holding->slot == NO_SLOT || is_others(k, maker, st))
 		return;
-	claim_update(&t->claims, &claim, CLAIM_GONE);
+	stake_update(&t->stakes, &stake, STAKE_GONE);
 	s.start = proc_stat_read(s.pid, &proc) == 0 ? proc.start_ticks : 0;
 	s.uid = st->stx_uid;
 	s.sent_ns = identity_of(st).born_ns;

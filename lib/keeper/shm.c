@@ -50,9 +50,9 @@ void shm_watch_closing(struct tracker *t)
 
 /* ------------------------------------------------------------------------------------------------------ events */
 
-static struct claim_name name_in(enum track_type type, const char *name)
+static struct stake_name name_in(enum track_type type, const char *name)
 {
-	return (struct claim_name){ type, name, strlen(name) };
+	return (struct stake_name){ type, name, strlen(name) };
 }
 
 static const struct inotify_event *next_of(const struct inotify_event *e)
@@ -132,11 +132,11 @@ static bool goes(const struct inotify_event *e, const char *end)
 	return false;
 }
 
-static enum claim_event event_of(const struct inotify_event *e, const char *end)
+static enum stake_event event_of(const struct inotify_event *e, const char *end)
 {
 	if (!(e->mask & (IN_CREATE | IN_MOVED_TO)))
-		return CLAIM_GONE;
-	return goes(e, end) ? CLAIM_MADE_AND_GONE : CLAIM_MADE;
+		return STAKE_GONE;
+	return goes(e, end) ? STAKE_MADE_AND_GONE : STAKE_MADE;
 }
 
 /* Behind it up to `end` are those that have been read with it. */
@@ -145,7 +145,7 @@ static void on_event(struct tracker *t, const struct inotify_event *e, const cha
 	AUTO_FREE char *name = NULL;
 	enum track_type type;
 	const struct track_record *r;
-	struct claim_name claim;
+	struct stake_name stake;
 
 	if (e->mask & IN_Q_OVERFLOW)
 		walk_on_event(t, e->mask, TRACK_SHARED_MEMORY, "", NULL);
@@ -165,11 +165,11 @@ static void on_event(struct tracker *t, const struct inotify_event *e, const cha
 	}
 	if (e->mask & IN_CLOSE)
 		return;
-	claim = name_in(type, name);
+	stake = name_in(type, name);
 	if (e->mask & IN_MOVED_FROM)
 		on_moved_from(t, type, name, e->cookie);
 	else
-		claim_update(&t->claims, &claim, event_of(e, end));
+		stake_update(&t->stakes, &stake, event_of(e, end));
 }
 
 int shm_queued(int fd)

@@ -415,7 +415,7 @@ static struct tracker *tracker_new(const char *dir)
 	t->listener = t->inotify = t->fanotify = -1;
 	t->ready = epoll_create1(EPOLL_CLOEXEC);
 	keeper_lift(&t->ready);
-	t->claims = (struct claims){ &t->registry, &t->journal, forget, t };
+	t->stakes = (struct stakes){ &t->registry, &t->journal, forget, t };
 	t->shm = open(SHM_FOLDER, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	keeper_lift(&t->shm);
 	t->journal = (struct track_journal)TRACK_JOURNAL_INIT;
@@ -547,7 +547,7 @@ void track_turn(struct keeper *k)
 		return;
 	leak_turn(k);
 	walk_turn(k);
-	if (claim_expire(&t->claims, now))
+	if (stake_expire(&t->stakes, now))
 		t->pass_due = t->kept != NULL;
 	leak_flush_counts(k, now);
 	if (t->journal.out.len > 0 || t->journal_more)

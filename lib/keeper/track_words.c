@@ -111,9 +111,9 @@ struct track_record *track_record(struct tracker *t, const struct sender *s, enu
 	return r;
 }
 
-static struct claim_name name_of(const struct track_word *w)
+static struct stake_name name_of(const struct track_word *w)
 {
-	return (struct claim_name){ w->type, w->name, w->name_length };
+	return (struct stake_name){ w->type, w->name, w->name_length };
 }
 
 static void begin_record(struct tracker *t, const struct sender *s, const struct track_word *w)
@@ -121,7 +121,7 @@ static void begin_record(struct tracker *t, const struct sender *s, const struct
 	struct track_record *r = track_record(t, s, w->type, w->name, w->name_length);
 
 	if (r != NULL)
-		claim_begin(&t->claims, r, w->verb == TRACK_ATTEMPT);
+		stake_begin(&t->stakes, r, w->verb == TRACK_ATTEMPT);
 	else
 		track_drop(t);
 }
@@ -140,12 +140,12 @@ static void on_register(struct keeper *k, const struct sender *s, const struct t
 {
 	bool is_given = w->type == TRACK_FILE || w->type == TRACK_FOLDER;
 	struct tracker *t = k->tracker;
-	struct claim_name name = name_of(w);
-	struct track_record *r = claim_standing(&t->claims, &name);
+	struct stake_name name = name_of(w);
+	struct track_record *r = stake_standing(&t->stakes, &name);
 
 	walk_forget(t, w->type, w->name);
 	if (r != NULL && is_given && holding_of(r) != s->holding) {
-		if (!claim_may_change(r, s->uid)) {
+		if (!stake_may_change(r, s->uid)) {
 			track_drop(t);
 			return;
 		}
@@ -184,29 +184,29 @@ static void ask_kept(struct tracker *t)
 static void on_retract(struct keeper *k, const struct sender *s, const struct track_word *w)
 {
 	struct tracker *t = k->tracker;
-	struct claim_name name = name_of(w);
+	struct stake_name name = name_of(w);
 
-	if (claim_retract(&t->claims, &name, s->pid))
+	if (stake_retract(&t->stakes, &name, s->pid))
 		ask_kept(t);
 }
 
 static void on_removed(struct keeper *k, const struct sender *s, const struct track_word *w)
 {
 	struct tracker *t = k->tracker;
-	struct claim_name name = name_of(w);
+	struct stake_name name = name_of(w);
 
 	walk_forget(t, w->type, w->name);
-	claim_removed(&t->claims, &name, s->pid);
+	stake_removed(&t->stakes, &name, s->pid);
 	ask_kept(t);
 }
 
 static void on_unregister(struct keeper *k, const struct sender *s, const struct track_word *w)
 {
 	struct tracker *t = k->tracker;
-	struct claim_name name = name_of(w);
+	struct stake_name name = name_of(w);
 
 	walk_forget(t, w->type, w->name);
-	if (!claim_hand_over(&t->claims, &name, s->pid, s->uid))
+	if (!stake_hand_over(&t->stakes, &name, s->pid, s->uid))
 		track_drop(t);
 	else if (track_type_is_sysv(w->type))
 		sysv_given(t, w->type, w->name);

@@ -20,7 +20,7 @@
 #include <sys/types.h>
 
 #include "keeper/internal.h"
-#include "track/claim.h"
+#include "track/stake.h"
 #include "track/journal.h"
 #include "track/object.h"
 #include "track/registry.h"
@@ -125,7 +125,7 @@ struct tracker {
 	struct stat bound; /* the socket's file */
 	struct track_registry registry;
 	struct track_journal journal;
-	struct claims claims;
+	struct stakes stakes;
 	bool journal_more; /* it is being written anew */
 
 	struct client **clients;

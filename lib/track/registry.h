@@ -3,7 +3,7 @@
  * adding and removing one do not grow with their number. Memory only: what is to survive is journal.h's.
  *
  * Several may have one name: each is of one word that somebody is about to make it, and may be of the object that has the
- * name now, of one that is yet to come, or of none. What becomes of them when more is heard is claim.h's.
+ * name now, of one that is yet to come, or of none. What becomes of them when more is heard is stake.h's.
  */
 #ifndef TRACK_REGISTRY_H
 #define TRACK_REGISTRY_H

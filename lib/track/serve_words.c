@@ -29,9 +29,9 @@ static void forget_record(struct track_record *r, void *user)
 	forget(user, r);
 }
 
-static struct claims claims_of(struct serve *s)
+static struct stakes stakes_of(struct serve *s)
 {
-	return (struct claims){ &s->registry, &s->journal, forget_record, s };
+	return (struct stakes){ &s->registry, &s->journal, forget_record, s };
 }
 
 /*
@@ -40,26 +40,26 @@ static struct claims claims_of(struct serve *s)
  */
 static bool end_one(struct serve *s, struct track_record *r, struct mps_time until)
 {
-	const struct claims c = claims_of(s);
+	const struct stakes c = stakes_of(s);
 	enum object_state state = OBJECT_ABSENT;
 
-	switch (claim_end(&c, r)) {
-	case CLAIM_HEAR: /* it may go by what is said */
+	switch (stake_end(&c, r)) {
+	case STAKE_HEAR: /* it may go by what is said */
 		serve_hear_all(s);
 		return true;
-	case CLAIM_UNLINK:
+	case STAKE_UNLINK:
 		/* Before it has another name for a moment: who comes after us looks for it by what it is. */
 		serve_write_down(s);
 		if (!object_unlink_some(r, &s->walk, until, &state))
 			return false;
 		break;
-	case CLAIM_WAIT:
+	case STAKE_WAIT:
 		state = OBJECT_USED;
 		break;
-	case CLAIM_UNKNOWN:
+	case STAKE_UNKNOWN:
 		state = OBJECT_UNKNOWN;
 		break;
-	case CLAIM_NOTHING:
+	case STAKE_NOTHING:
 		break;
 	}
 	if (state == OBJECT_USED || state == OBJECT_UNKNOWN)
@@ -86,9 +86,9 @@ void serve_bury_records(struct serve *s, struct track_owner *dead)
 /* What has waited for those that have gone is asked again. */
 void serve_expire(struct serve *s)
 {
-	const struct claims c = claims_of(s);
+	const struct stakes c = stakes_of(s);
 
-	if (claim_expire(&c, mps_now()))
+	if (stake_expire(&c, mps_now()))
 		s->rest_due = s->rest.first != NULL;
 }
 
@@ -115,9 +115,9 @@ void serve_work(struct serve *s)
 
 /* -------------------------------------------------------------------------------------------------------- words */
 
-static struct claim_name name_of(const struct track_word *w)
+static struct stake_name name_of(const struct track_word *w)
 {
-	return (struct claim_name){ w->type, w->name, w->name_length };
+	return (struct stake_name){ w->type, w->name, w->name_length };
 }
 
 /* `p`: NULL where he is dead. */
@@ -125,7 +125,7 @@ static void begin_record(struct serve *s, const struct ucred *who, struct proces
 			 const struct track_word *w)
 {
 	const struct track_creator creator = { who->pid, who->uid, p != NULL ? p->start : 0 };
-	const struct claims c = claims_of(s);
+	const struct stakes c = stakes_of(s);
 	struct track_record *r = track_add(&s->registry, p != NULL ? &p->owner : &s->rest, w->type,
 					   w->name, w->name_length, &creator);
 
@@ -136,7 +136,7 @@ static void begin_record(struct serve *s, const struct ucred *who, struct proces
 	if (r == NULL)
 		return;
 	r->over = p == NULL;
-	claim_begin(&c, r, w->verb == TRACK_ATTEMPT);
+	stake_begin(&c, r, w->verb == TRACK_ATTEMPT);
 }
 
 /* What an attempt was thought to have made, this may have, should that fail. */
@@ -150,12 +150,12 @@ static void on_register(struct serve *s, const struct ucred *who, const struct t
 {
 	bool is_given = w->type == TRACK_FILE || w->type == TRACK_FOLDER;
 	struct process *p = serve_process(s, who->pid);
-	const struct claims c = claims_of(s);
-	struct claim_name name = name_of(w);
-	struct track_record *r = claim_standing(&c, &name);
+	const struct stakes c = stakes_of(s);
+	struct stake_name name = name_of(w);
+	struct track_record *r = stake_standing(&c, &name);
 
 	if (r != NULL && is_given && (p == NULL || r->owner != &p->owner)) {
-		if (!claim_may_change(r, who->uid))
+		if (!stake_may_change(r, who->uid))
 			return;
 		forget(s, r);
 	} else if (r != NULL && !may_fail(who, r)) {
@@ -166,15 +166,15 @@ static void on_register(struct serve *s, const struct ucred *who, const struct t
 
 static void on_end(struct serve *s, const struct ucred *who, const struct track_word *w)
 {
-	const struct claims c = claims_of(s);
-	struct claim_name name = name_of(w);
+	const struct stakes c = stakes_of(s);
+	struct stake_name name = name_of(w);
 
 	if (w->verb == TRACK_RETRACT)
-		claim_retract(&c, &name, who->pid);
+		stake_retract(&c, &name, who->pid);
 	else if (w->verb == TRACK_REMOVED)
-		claim_removed(&c, &name, who->pid);
+		stake_removed(&c, &name, who->pid);
 	else
-		claim_hand_over(&c, &name, who->pid, who->uid);
+		stake_hand_over(&c, &name, who->pid, who->uid);
 	s->rest_due = s->rest_due || s->rest.first != NULL;
 }
 

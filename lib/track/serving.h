@@ -12,7 +12,7 @@
 #include <sys/types.h>
 
 #include "base/mtime.h"
-#include "track/claim.h"
+#include "track/stake.h"
 #include "track/journal.h"
 #include "track/object.h"
 #include "track/registry.h"

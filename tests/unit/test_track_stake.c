@@ -14,7 +14,7 @@
 
 #include "base/cleanup.h"
 #include "base/mtime.h"
-#include "track/claim.h"
+#include "track/stake.h"
 #include "track/object.h"
 
 enum {
@@ -51,7 +51,7 @@ struct event {
 static struct world {
 	struct track_registry registry;
 	struct track_journal journal; /* none */
-	struct claims claims;
+	struct stakes stakes;
 	struct process processes[PROCESSES];
 	struct track_owner rest;
 	struct event events[STEPS * 8];
@@ -72,7 +72,7 @@ static const char *text_of(int name)
 {
 	static char text[64];
 
-	snprintf(text, sizeof(text), "/mps-claim-%d-%d", (int)getpid(), name);
+	snprintf(text, sizeof(text), "/mps-stake-%d-%d", (int)getpid(), name);
 	return text;
 }
 
@@ -167,46 +167,46 @@ static void forget(struct track_record *r, void *user)
 	track_remove(&w.registry, r);
 }
 
-static struct claim_name name_of(const char *text)
+static struct stake_name name_of(const char *text)
 {
-	return (struct claim_name){ TRACK_SHARED_MEMORY, text, strlen(text) };
+	return (struct stake_name){ TRACK_SHARED_MEMORY, text, strlen(text) };
 }
 
-static enum claim_event event_at(size_t i)
+static enum stake_event event_at(size_t i)
 {
 	if (!w.events[i].created)
-		return CLAIM_GONE;
+		return STAKE_GONE;
 	for (size_t j = i + 1; j < w.n_events; j++)
 		if (w.events[j].name == w.events[i].name && !w.events[j].created)
-			return CLAIM_MADE_AND_GONE;
-	return CLAIM_MADE;
+			return STAKE_MADE_AND_GONE;
+	return STAKE_MADE;
 }
 
 static void read_events(void)
 {
 	for (size_t i = 0; i < w.n_events; i++) {
-		struct claim_name name = name_of(text_of(w.events[i].name));
+		struct stake_name name = name_of(text_of(w.events[i].name));
 
-		claim_update(&w.claims, &name, event_at(i));
+		stake_update(&w.stakes, &name, event_at(i));
 	}
 	w.n_events = 0;
 }
 
 static void hear_word(struct process *p, const struct word *word)
 {
-	struct claim_name name = name_of(text_of(word->name));
+	struct stake_name name = name_of(text_of(word->name));
 	const struct track_creator creator = { .pid = p->pid, .uid = getuid() };
 	struct track_record *r;
 
 	if (word->verb == TRACK_RETRACT) {
-		claim_retract(&w.claims, &name, p->pid);
+		stake_retract(&w.stakes, &name, p->pid);
 	} else if (word->verb == TRACK_REMOVED) {
-		claim_removed(&w.claims, &name, p->pid);
+		stake_removed(&w.stakes, &name, p->pid);
 	} else {
 		r = track_add(&w.registry, &p->owner, name.type, name.p, name.n, &creator);
 		cr_assert_not_null(r);
 		track_told(&w.registry, r, word->told_ns);
-		claim_begin(&w.claims, r, true);
+		stake_begin(&w.stakes, r, true);
 	}
 }
 
@@ -236,15 +236,15 @@ static void end_one(struct track_record *r)
 {
 	int name = number_of(r);
 
-	switch (claim_end(&w.claims, r)) {
-	case CLAIM_HEAR:
+	switch (stake_end(&w.stakes, r)) {
+	case STAKE_HEAR:
 		hear_all();
 		return;
-	case CLAIM_WAIT:
+	case STAKE_WAIT:
 		r->over = true;
 		track_give(r, &w.rest);
 		return;
-	case CLAIM_UNLINK:
+	case STAKE_UNLINK:
 		if (object_unlink(r) == OBJECT_FREE) {
 			cr_assert_neq(w.maker[name], STRANGER, "seed %d", (int)w.chance);
 			cr_assert_not(lives(w.maker[name]), "%s was of one that lives", r->name);
@@ -252,9 +252,9 @@ static void end_one(struct track_record *r)
 			tell_event(name, false);
 		}
 		break;
-	case CLAIM_NOTHING:
+	case STAKE_NOTHING:
 		break;
-	case CLAIM_UNKNOWN:
+	case STAKE_UNKNOWN:
 		cr_assert_fail("%s", strerror(errno));
 	}
 	forget(r, NULL);
@@ -291,7 +291,7 @@ static void let_grow_old(void)
 		if (w.processes[i].at >= 0 && !w.processes[i].dead)
 			return;
 	hear_all();
-	while (claim_expire(&w.claims, later))
+	while (stake_expire(&w.stakes, later))
 		;
 	ask_rest();
 }
@@ -330,7 +330,7 @@ static void begin(unsigned seed)
 	w.chance = seed;
 	w.has_events = seed % 2 == 0;
 	w.journal = (struct track_journal)TRACK_JOURNAL_INIT;
-	w.claims = (struct claims){ &w.registry, &w.journal, forget, NULL };
+	w.stakes = (struct stakes){ &w.registry, &w.journal, forget, NULL };
 	for (int i = 0; i < PROCESSES; i++) {
 		w.processes[i].pid = ++w.last_pid;
 		w.processes[i].at = -1;
@@ -356,7 +356,7 @@ static void play(unsigned seed)
 	track_registry_fini(&w.registry);
 }
 
-Test(track_claim, whatever_is_said_in_whatever_order)
+Test(track_stake, whatever_is_said_in_whatever_order)
 {
 	int64_t from = mps_wall().ns;
 
@@ -400,7 +400,7 @@ static void expect_nothing_left(void)
 }
 
 /* One has removed what he had made, and is heard after the other, who has made it since. */
-Test(track_claim, who_has_removed_his_own_takes_nothing_from_the_next)
+Test(track_stake, who_has_removed_his_own_takes_nothing_from_the_next)
 {
 	struct process *a = &w.processes[0], *b = &w.processes[1];
 
@@ -416,7 +416,7 @@ Test(track_claim, who_has_removed_his_own_takes_nothing_from_the_next)
 }
 
 /* Somebody who is not heard yet makes it and removes it, while another is about to. */
-Test(track_claim, what_has_gone_was_not_his_who_is_about_to_make_it)
+Test(track_stake, what_has_gone_was_not_his_who_is_about_to_make_it)
 {
 	struct process *a = &w.processes[0], *b = &w.processes[1];
 
@@ -436,7 +436,7 @@ Test(track_claim, what_has_gone_was_not_his_who_is_about_to_make_it)
 }
 
 /* Who was about to make it is killed, and another has made it, who is not heard yet. */
-Test(track_claim, it_stays_while_he_lives_who_has_made_it)
+Test(track_stake, it_stays_while_he_lives_who_has_made_it)
 {
 	struct process *a = &w.processes[0], *b = &w.processes[1];
 
@@ -453,7 +453,7 @@ Test(track_claim, it_stays_while_he_lives_who_has_made_it)
 }
 
 /* Two were about to make it; the one that has is dead when the other says that he has failed. */
-Test(track_claim, it_goes_when_the_other_has_failed)
+Test(track_stake, it_goes_when_the_other_has_failed)
 {
 	struct process *a = &w.processes[0], *b = &w.processes[1];
 

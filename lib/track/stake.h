@@ -13,8 +13,8 @@
  *   to make it; an attempt also when nothing has come of it for TRACK_YOUNG_NS.
  * - Nothing is unlinked before all is read that was said before it was looked at.
  */
-#ifndef TRACK_CLAIM_H
-#define TRACK_CLAIM_H
+#ifndef TRACK_STAKE_H
+#define TRACK_STAKE_H
 
 #include <stdbool.h>
 
@@ -22,7 +22,7 @@
 #include "track/registry.h"
 
 /* Embedded in a tracker. */
-struct claims {
+struct stakes {
 	struct track_registry *registry;
 	struct track_journal *journal;
 	/* Takes it out of the registry and the journal. */
@@ -30,7 +30,7 @@ struct claims {
 	void *user;
 };
 
-struct claim_name {
+struct stake_name {
 	enum track_type type;
 	const char *p;
 	size_t n;
@@ -40,41 +40,41 @@ struct claim_name {
  * A record that was just added, and told of. Looks for what it is of, and writes it down. False: it was forgotten, since
  * what has its name was there before, and it is no attempt.
  */
-bool claim_begin(const struct claims *c, struct track_record *record, bool attempt);
+bool stake_begin(const struct stakes *c, struct track_record *record, bool attempt);
 
 /* The record of what has that name; NULL: there is none. What has gone is gone afterwards. */
-struct track_record *claim_standing(const struct claims *c, const struct claim_name *name);
+struct track_record *stake_standing(const struct stakes *c, const struct stake_name *name);
 
 /* What the kernel has told of that name: that something of it has been made, and whether that is known to have gone again. */
-enum claim_event { CLAIM_MADE, CLAIM_MADE_AND_GONE, CLAIM_GONE };
-void claim_update(const struct claims *c, const struct claim_name *name, enum claim_event event);
+enum stake_event { STAKE_MADE, STAKE_MADE_AND_GONE, STAKE_GONE };
+void stake_update(const struct stakes *c, const struct stake_name *name, enum stake_event event);
 
 /* That process has failed to make it. False: it had not said that it would. */
-bool claim_retract(const struct claims *c, const struct claim_name *name, pid_t pid);
+bool stake_retract(const struct stakes *c, const struct stake_name *name, pid_t pid);
 
 /* That process has removed it, whoever had made it. */
-void claim_removed(const struct claims *c, const struct claim_name *name, pid_t pid);
+void stake_removed(const struct stakes *c, const struct stake_name *name, pid_t pid);
 
 /* Whatever has that name is nobody's any more, for that process and user. False: it is another user's. */
-bool claim_hand_over(const struct claims *c, const struct claim_name *name, pid_t pid, uid_t uid);
+bool stake_hand_over(const struct stakes *c, const struct stake_name *name, pid_t pid, uid_t uid);
 
 /* The object is that user's, or there is none. */
-bool claim_may_change(struct track_record *record, uid_t uid);
+bool stake_may_change(struct track_record *record, uid_t uid);
 
 /* What is to be done with a record whose process is gone. */
-enum claim_end {
-	CLAIM_HEAR, /* all that was said is to be read; then, if it is still there, it is to be asked again */
-	CLAIM_UNLINK,  /* it is of that object, should that still be there */
-	CLAIM_WAIT,    /* somebody who lives may have made that: he says so if he has not */
-	CLAIM_NOTHING, /* it is of nothing */
-	CLAIM_UNKNOWN, /* that cannot be told (errno) */
+enum stake_end {
+	STAKE_HEAR, /* all that was said is to be read; then, if it is still there, it is to be asked again */
+	STAKE_UNLINK,  /* it is of that object, should that still be there */
+	STAKE_WAIT,    /* somebody who lives may have made that: he says so if he has not */
+	STAKE_NOTHING, /* it is of nothing */
+	STAKE_UNKNOWN, /* that cannot be told (errno) */
 };
-enum claim_end claim_end(const struct claims *c, struct track_record *record);
+enum stake_end stake_end(const struct stakes *c, struct track_record *record);
 
 /* As far as it can be told, what it is of is known. For the end of all, when nobody is heard any more. */
-void claim_learn(const struct claims *c, struct track_record *record);
+void stake_learn(const struct stakes *c, struct track_record *record);
 
 /* A few of those that are not young any more. True where one has gone: what waits for it is to be asked again. */
-bool claim_expire(const struct claims *c, struct mps_time now);
+bool stake_expire(const struct stakes *c, struct mps_time now);
 
 #endif

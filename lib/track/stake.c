@@ -1,7 +1,7 @@
 /*
- * See claim.h. A name is looked up once for all of its records.
+ * See stake.h. A name is looked up once for all of its records.
  */
-#include "track/claim.h"
+#include "track/stake.h"
 
 #include <errno.h>
 
@@ -9,7 +9,7 @@
 #include "track/look.h"
 #include "track/object.h"
 
-enum { EXPIRE_MAX = 8 };
+enum { EXPIRE_MAX = 64 };
 
 /* What there is now. */
 struct sight {
@@ -18,17 +18,17 @@ struct sight {
 	bool unknown; /* it cannot be told */
 };
 
-static struct claim_name name_of(const struct track_record *r)
+static struct stake_name name_of(const struct track_record *r)
 {
-	return (struct claim_name){ (enum track_type)r->type, r->name, r->name_length };
+	return (struct stake_name){ (enum track_type)r->type, r->name, r->name_length };
 }
 
-static struct track_record *first_of(const struct claims *c, const struct claim_name *name)
+static struct track_record *first_of(const struct stakes *c, const struct stake_name *name)
 {
 	return track_find(c->registry, name->type, name->p, name->n);
 }
 
-static void see(struct sight *s, const struct claim_name *name)
+static void see(struct sight *s, const struct stake_name *name)
 {
 	int r;
 
@@ -43,7 +43,7 @@ static bool is_of(const struct track_record *r, const struct sight *s)
 	return track_knows(r) && s->stands && object_is_same(r, &s->look);
 }
 
-static void become(const struct claims *c, struct track_record *r, struct track_identity identity,
+static void become(const struct stakes *c, struct track_record *r, struct track_identity identity,
 		   bool gone)
 {
 	r->identity = identity;
@@ -55,9 +55,9 @@ static void become(const struct claims *c, struct track_record *r, struct track_
 /* ------------------------------------------------------------------------------------------------- what has gone */
 
 /* Somebody else may have made what the record was thought to be of. */
-static bool is_contested(const struct claims *c, const struct track_record *r)
+static bool is_contested(const struct stakes *c, const struct track_record *r)
 {
-	const struct claim_name name = name_of(r);
+	const struct stake_name name = name_of(r);
 	const struct track_record *at = first_of(c, &name);
 
 	for (; at != NULL; at = track_next(at))
@@ -67,7 +67,7 @@ static bool is_contested(const struct claims *c, const struct track_record *r)
 	return false;
 }
 
-static void lose(const struct claims *c, struct track_record *r)
+static void lose(const struct stakes *c, struct track_record *r)
 {
 	const struct track_identity nothing = { 0 }, was = { .born_ns = mps_wall().ns };
 
@@ -79,7 +79,7 @@ static void lose(const struct claims *c, struct track_record *r)
 		become(c, r, was, true);
 }
 
-static void lose_gone(const struct claims *c, const struct claim_name *name, const struct sight *s)
+static void lose_gone(const struct stakes *c, const struct stake_name *name, const struct sight *s)
 {
 	for (struct track_record *r = first_of(c, name), *next; r != NULL && !s->unknown;
 	     r = next) {
@@ -91,7 +91,7 @@ static void lose_gone(const struct claims *c, const struct claim_name *name, con
 
 /* ------------------------------------------------------------------------------------------------- what is there */
 
-static bool is_taken(const struct claims *c, const struct claim_name *name, const struct sight *s)
+static bool is_taken(const struct stakes *c, const struct stake_name *name, const struct sight *s)
 {
 	const struct track_record *r = first_of(c, name);
 
@@ -101,7 +101,7 @@ static bool is_taken(const struct claims *c, const struct claim_name *name, cons
 }
 
 /* The one that can be of what is there, or has been; NULL: none or several. */
-static struct track_record *only_one(const struct claims *c, const struct claim_name *name,
+static struct track_record *only_one(const struct stakes *c, const struct stake_name *name,
 				     const struct sight *s)
 {
 	struct track_record *only = NULL;
@@ -116,7 +116,7 @@ static struct track_record *only_one(const struct claims *c, const struct claim_
 	return only;
 }
 
-static void settle(const struct claims *c, const struct claim_name *name, const struct sight *s)
+static void settle(const struct stakes *c, const struct stake_name *name, const struct sight *s)
 {
 	struct track_record *r;
 
@@ -128,7 +128,7 @@ static void settle(const struct claims *c, const struct claim_name *name, const 
 }
 
 /* It has made that, and it has gone: what is there now came later. */
-static void settle_gone(const struct claims *c, const struct claim_name *name)
+static void settle_gone(const struct stakes *c, const struct stake_name *name)
 {
 	static const struct sight nothing;
 	struct track_record *r = only_one(c, name, &nothing);
@@ -137,26 +137,26 @@ static void settle_gone(const struct claims *c, const struct claim_name *name)
 		become(c, r, (struct track_identity){ .born_ns = mps_wall().ns }, true);
 }
 
-static void update(const struct claims *c, const struct claim_name *name, enum claim_event event)
+static void update(const struct stakes *c, const struct stake_name *name, enum stake_event event)
 {
 	struct sight s;
 
 	see(&s, name);
 	lose_gone(c, name, &s);
-	if (event == CLAIM_MADE_AND_GONE || (event == CLAIM_MADE && !s.stands && !s.unknown))
+	if (event == STAKE_MADE_AND_GONE || (event == STAKE_MADE && !s.stands && !s.unknown))
 		settle_gone(c, name);
 	else
 		settle(c, name, &s);
 	look_fini(&s.look);
 }
 
-void claim_update(const struct claims *c, const struct claim_name *name, enum claim_event event)
+void stake_update(const struct stakes *c, const struct stake_name *name, enum stake_event event)
 {
 	if (first_of(c, name) != NULL)
 		update(c, name, event);
 }
 
-struct track_record *claim_standing(const struct claims *c, const struct claim_name *name)
+struct track_record *stake_standing(const struct stakes *c, const struct stake_name *name)
 {
 	struct track_record *r;
 	struct sight s;
@@ -176,9 +176,9 @@ struct track_record *claim_standing(const struct claims *c, const struct claim_n
 /* ------------------------------------------------------------------------------------------------------ beginning */
 
 /* Who has said this before what is gone had gone may have made that. */
-static void contest(const struct claims *c, const struct track_record *by)
+static void contest(const struct stakes *c, const struct track_record *by)
 {
-	const struct claim_name name = name_of(by);
+	const struct stake_name name = name_of(by);
 
 	for (struct track_record *r = first_of(c, &name); r != NULL; r = track_next(r))
 		if (r->gone && r->young && r->creator.pid != by->creator.pid &&
@@ -187,9 +187,9 @@ static void contest(const struct claims *c, const struct track_record *by)
 }
 
 /* Whoever makes and another removes the same name again and again has one behind all those. */
-static void limit_unsure(const struct claims *c, const struct track_record *by)
+static void limit_unsure(const struct stakes *c, const struct track_record *by)
 {
-	const struct claim_name name = name_of(by);
+	const struct stake_name name = name_of(by);
 	struct track_record *oldest = NULL;
 	size_t n = 0;
 
@@ -210,9 +210,9 @@ static bool is_anybody_s(const struct track_record *r)
 	return !r->attempt && (r->type == TRACK_FILE || r->type == TRACK_FOLDER);
 }
 
-static bool begin(const struct claims *c, struct track_record *r)
+static bool begin(const struct stakes *c, struct track_record *r)
 {
-	const struct claim_name name = name_of(r);
+	const struct stake_name name = name_of(r);
 	bool was_there;
 	struct sight s;
 
@@ -228,9 +228,9 @@ static bool begin(const struct claims *c, struct track_record *r)
 	return !was_there;
 }
 
-bool claim_begin(const struct claims *c, struct track_record *r, bool attempt)
+bool stake_begin(const struct stakes *c, struct track_record *r, bool attempt)
 {
-	const struct claim_name name = name_of(r);
+	const struct stake_name name = name_of(r);
 	bool alone = first_of(c, &name) == r && track_next(r) == NULL;
 
 	r->attempt = attempt;
@@ -253,7 +253,7 @@ static bool can_fail(const struct track_record *r)
 	return r->attempt || r->young || !track_knows(r) || r->gone;
 }
 
-bool claim_retract(const struct claims *c, const struct claim_name *name, pid_t pid)
+bool stake_retract(const struct stakes *c, const struct stake_name *name, pid_t pid)
 {
 	struct track_record *last = NULL;
 
@@ -264,12 +264,12 @@ bool claim_retract(const struct claims *c, const struct claim_name *name, pid_t 
 	if (last == NULL)
 		return false;
 	c->forget(last, c->user);
-	claim_update(c, name, CLAIM_GONE);
+	stake_update(c, name, STAKE_GONE);
 	return true;
 }
 
 /* What it has made before has gone, but what is known to be there for long: it has removed another before that. */
-void claim_removed(const struct claims *c, const struct claim_name *name, pid_t pid)
+void stake_removed(const struct stakes *c, const struct stake_name *name, pid_t pid)
 {
 	struct sight s;
 
@@ -286,7 +286,7 @@ void claim_removed(const struct claims *c, const struct claim_name *name, pid_t 
 	look_fini(&s.look);
 }
 
-bool claim_may_change(struct track_record *r, uid_t uid)
+bool stake_may_change(struct track_record *r, uid_t uid)
 {
 	enum object_state state;
 
@@ -296,7 +296,7 @@ bool claim_may_change(struct track_record *r, uid_t uid)
 	return state == OBJECT_ABSENT || state == OBJECT_FOREIGN;
 }
 
-bool claim_hand_over(const struct claims *c, const struct claim_name *name, pid_t pid, uid_t uid)
+bool stake_hand_over(const struct stakes *c, const struct stake_name *name, pid_t pid, uid_t uid)
 {
 	bool may = true;
 	struct sight s;
@@ -309,7 +309,7 @@ bool claim_hand_over(const struct claims *c, const struct claim_name *name, pid_
 		next = track_next(r);
 		if (is_to_come)
 			continue;
-		if (claim_may_change(r, uid))
+		if (stake_may_change(r, uid))
 			c->forget(r, c->user);
 		else
 			may = false;
@@ -318,15 +318,15 @@ bool claim_hand_over(const struct claims *c, const struct claim_name *name, pid_
 	return may;
 }
 
-void claim_learn(const struct claims *c, struct track_record *r)
+void stake_learn(const struct stakes *c, struct track_record *r)
 {
 	if (!track_knows(r) && object_settle(r) && track_knows(r))
 		become(c, r, r->identity, false);
 }
 
-static bool has_rival(const struct claims *c, const struct track_record *record)
+static bool has_rival(const struct stakes *c, const struct track_record *record)
 {
-	const struct claim_name name = name_of(record);
+	const struct stake_name name = name_of(record);
 	const struct track_record *r = first_of(c, &name);
 
 	for (; r != NULL; r = track_next(r))
@@ -336,24 +336,24 @@ static bool has_rival(const struct claims *c, const struct track_record *record)
 	return false;
 }
 
-enum claim_end claim_end(const struct claims *c, struct track_record *r)
+enum stake_end stake_end(const struct stakes *c, struct track_record *r)
 {
-	claim_learn(c, r);
+	stake_learn(c, r);
 	if (r->gone)
-		return CLAIM_NOTHING;
+		return STAKE_NOTHING;
 	if (!track_knows(r))
-		return object_ask(r) == OBJECT_UNKNOWN ? CLAIM_UNKNOWN : CLAIM_NOTHING;
+		return object_ask(r) == OBJECT_UNKNOWN ? STAKE_UNKNOWN : STAKE_NOTHING;
 	if (!r->heard) {
 		r->heard = true;
-		return CLAIM_HEAR;
+		return STAKE_HEAR;
 	}
-	return has_rival(c, r) ? CLAIM_WAIT : CLAIM_UNLINK;
+	return has_rival(c, r) ? STAKE_WAIT : STAKE_UNLINK;
 }
 
 /* It was said long ago, and nobody has seen its object: what has its name is another's, or there is nothing. */
 static bool has_failed(const struct track_record *r)
 {
-	const struct claim_name name = name_of(r);
+	const struct stake_name name = name_of(r);
 	struct sight s;
 	bool failed;
 
@@ -363,7 +363,7 @@ static bool has_failed(const struct track_record *r)
 	return failed;
 }
 
-bool claim_expire(const struct claims *c, struct mps_time now)
+bool stake_expire(const struct stakes *c, struct mps_time now)
 {
 	struct track_record *r;
 	bool any = false;
