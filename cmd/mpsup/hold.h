@@ -24,7 +24,7 @@ struct hold {
 	struct mps_manager *manager; /* whose object it is: then fd is the connection to it */
 	struct mps_object *object;
 };
-#define HOLD_INIT                                                                                 \
+#define HOLD_INIT                                                                                  \
 	{                                                                                          \
 		NULL, -1, NULL, 0, NULL, NULL                                                      \
 	}
@@ -35,17 +35,17 @@ struct hold {
  * calling thread holds the unit of a semaphore. In a failed state another thread may be left: exit.
  */
 int hold_lock(struct hold *c, const char *name, bool shared, int64_t timeout,
-	       void (*on_wait)(const struct hold *c), struct err *err);
+	      void (*on_wait)(const struct hold *c), struct err *err);
 int hold_unit(struct hold *c, const char *name, uint32_t units, int64_t timeout,
-	       void (*on_wait)(const struct hold *c), struct err *err);
+	      void (*on_wait)(const struct hold *c), struct err *err);
 
 /*
  * The same of a manager: a lock (units 0), or one of so many units. What it holds is the connection's: it ends with its last copy.
  * 0, or an exit code with err.
  */
 int hold_object(struct hold *c, const struct reach *reach, const struct cmd_context *ctx,
-		 const char *name, uint32_t units, int64_t timeout,
-		 void (*on_wait)(const struct hold *c), struct err *err);
+		const char *name, uint32_t units, int64_t timeout,
+		void (*on_wait)(const struct hold *c), struct err *err);
 
 /* Lets go, and removes the file if nobody else wants it. */
 void hold_end(struct hold *c);

@@ -58,7 +58,7 @@ static int take(struct hold *hold, struct cmd_context *ctx, struct err *err)
 
 	if (reach.manager != NULL)
 		return hold_object(hold, &reach, ctx, ctx->argv[0], (uint32_t)units, timeout,
-				    on_wait, err);
+				   on_wait, err);
 	r = hold_unit(hold, ctx->argv[0], (uint32_t)units, timeout, on_wait, err);
 	return r == -ETIMEDOUT ? EXIT_TIMEOUT : r == -EINVAL ? EXIT_USAGE : r < 0 ? EXEC_FAILED : 0;
 }
