@@ -296,12 +296,21 @@ bool stake_may_change(struct track_record *r, uid_t uid)
 	return state == OBJECT_ABSENT || state == OBJECT_FOREIGN;
 }
 
+/* One that only one process has told of, and that one: it is all that can be meant. */
+static bool is_all_of(const struct stakes *c, const struct stake_name *name, pid_t pid)
+{
+	const struct track_record *r = first_of(c, name);
+
+	return r != NULL && track_next(r) == NULL && r->creator.pid == pid;
+}
+
 bool stake_hand_over(const struct stakes *c, const struct stake_name *name, pid_t pid, uid_t uid)
 {
+	struct sight s = { .look = LOOK_INIT };
 	bool may = true;
-	struct sight s;
 
-	see(&s, name);
+	if (!is_all_of(c, name, pid))
+		see(&s, name);
 	for (struct track_record *r = first_of(c, name), *next; r != NULL; r = next) {
 		bool is_to_come = !s.stands && !s.unknown && r->creator.pid != pid &&
 				  (r->gone || !track_knows(r));
