@@ -476,9 +476,12 @@ void mps_shm_close(struct mps_shm *shm);
 struct mps_array;
 enum { MPS_RAW = 1 << 0 };
 int mps_array_new(char type, size_t length, unsigned flags, struct mps_array **ret);
+/* In a segment with a name, for mps_shm_open() and mps_shm_unlink(); -EEXIST. NULL: without. */
+int mps_array_create(const char *name, char type, size_t length, unsigned flags,
+		     struct mps_array **ret);
 /*
- * What another process has made, in its segment, which stays the caller's, and open. -EBADMSG: it is none; -EACCES: it can
- * only be read, and is not raw.
+ * What another process has made, in its segment, which stays the caller's, and open. -EBADMSG: it is none; -ENOENT: nothing
+ * has been made there yet; -EACCES: it can only be read, and is not raw.
  */
 int mps_array_open(struct mps_shm *shm, struct mps_array **ret);
 struct mps_shm *mps_array_shm(struct mps_array *a);
@@ -510,6 +513,7 @@ int mps_array_exchange(struct mps_array *a, size_t i, int64_t value, int64_t *re
 /* The same with one number. */
 struct mps_value;
 int mps_value_new(char type, unsigned flags, struct mps_value **ret);
+int mps_value_create(const char *name, char type, unsigned flags, struct mps_value **ret);
 int mps_value_open(struct mps_shm *shm, struct mps_value **ret);
 struct mps_shm *mps_value_shm(struct mps_value *v);
 void mps_value_free(struct mps_value *v);
@@ -529,7 +533,9 @@ int mps_value_exchange(struct mps_value *v, int64_t value, int64_t *ret_old);
  */
 struct mps_arena;
 int mps_arena_new(size_t size, struct mps_arena **ret);
-/* -EBADMSG: no arena, or a damaged one. The segment stays the caller's. */
+/* In a segment with a name, for mps_shm_open() and mps_shm_unlink(); -EEXIST. NULL: without. */
+int mps_arena_create(const char *name, size_t size, struct mps_arena **ret);
+/* -EBADMSG: no arena, or a damaged one; -ENOENT: not made yet. The segment stays the caller's. */
 int mps_arena_open(struct mps_shm *shm, struct mps_arena **ret);
 struct mps_shm *mps_arena_shm(struct mps_arena *a);
 void mps_arena_close(struct mps_arena *a);

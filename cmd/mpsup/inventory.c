@@ -48,13 +48,29 @@ const struct item *inventory_find(const struct inventory *v, enum track_type typ
 
 /* ------------------------------------------------------------------------------------------------ journals */
 
-static void add_record(struct inventory *v, const struct track_record *record,
-		       const struct track_heir *heir, bool is_left)
+/* Several may have told of one object: it is listed once, and what is of no object that is there is not. */
+static bool is_listed(const struct track_registry *registry, const struct track_record *record,
+		      const struct track_look *look)
+{
+	const struct track_record *r = track_find(registry, (enum track_type)record->type,
+						  record->name, record->name_length);
+	const struct track_record *best = r;
+
+	for (; r != NULL; r = track_next(r))
+		if (r->identity.ino == (uint64_t)look->target.ino)
+			best = r;
+	return record == best;
+}
+
+static void add_record(struct inventory *v, const struct track_registry *registry,
+		       const struct track_record *record, const struct track_heir *heir,
+		       bool is_left)
 {
 	struct track_look look;
 	struct item *item;
 
-	if (track_look(record->type, record->name, &look) < 0)
+	if (track_look(record->type, record->name, &look) < 0 ||
+	    !is_listed(registry, record, &look))
 		return;
 	item = append(v);
 	item->type = record->type;
@@ -80,7 +96,8 @@ static void add_journal(struct inventory *v, const char *folder)
 		for (size_t i = 0; i < registry.n_buckets; i++)
 			for (struct track_record *r = registry.buckets[i]; r != NULL;
 			     r = r->next_in_bucket)
-				add_record(v, r, &heir, !held && !track_heir_has_keeper(&heir));
+				add_record(v, &registry, r, &heir,
+					   !held && !track_heir_has_keeper(&heir));
 	track_registry_fini(&registry);
 	track_heir_fini(&heir);
 }

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "conf/types.h"
-#include "mpsup/claim.h"
+#include "mpsup/hold.h"
 #include "mpsup/cmd.h"
 #include "mpsup/command.h"
 #include "mpsup/reach.h"
@@ -40,33 +40,33 @@ static int on_option(const struct cmd_option *o, const char *value, struct err *
 	return type_time(value, &timeout, err) < 0 ? err_prefix(err, EXIT_USAGE, "--timeout: ") : 0;
 }
 
-static void on_wait(const struct claim *c)
+static void on_wait(const struct hold *c)
 {
 	char holder[256];
 
 	if (!isatty(STDERR_FILENO))
 		return;
-	claim_holder(c, holder, sizeof(holder));
+	hold_holder(c, holder, sizeof(holder));
 	fprintf(stderr, "mpsup: lock: waiting%s\n", holder);
 }
 
 /* 0, or an exit code with err. */
-static int take(struct claim *claim, struct cmd_context *ctx, struct err *err)
+static int take(struct hold *hold, struct cmd_context *ctx, struct err *err)
 {
 	int r;
 
 	if (reach.manager != NULL && shared)
 		return err_set(err, EXIT_USAGE, "a manager's locks are not --shared");
 	if (reach.manager != NULL)
-		return claim_object(claim, &reach, ctx, ctx->argv[0], 0, timeout, on_wait, err);
-	r = claim_lock(claim, ctx->argv[0], shared, timeout, on_wait, err);
+		return hold_object(hold, &reach, ctx, ctx->argv[0], 0, timeout, on_wait, err);
+	r = hold_lock(hold, ctx->argv[0], shared, timeout, on_wait, err);
 	return r == -ETIMEDOUT ? EXIT_TIMEOUT : r == -EINVAL ? EXIT_USAGE : r < 0 ? EXEC_FAILED : 0;
 }
 
 static int run(struct cmd_context *ctx)
 {
 	struct front_options front = COMMAND_OPTIONS("lock");
-	struct claim claim = CLAIM_INIT;
+	struct hold hold = HOLD_INIT;
 	struct err err = ERR_INIT;
 	int r;
 
@@ -77,15 +77,15 @@ static int run(struct cmd_context *ctx)
 		return cmd_fail(EXIT_USAGE, &err);
 	}
 	front_open_standard();
-	r = take(&claim, ctx, &err);
+	r = take(&hold, ctx, &err);
 	if (r != 0) {
 		err_prefix(&err, 0, "lock %s: ", ctx->argv[0]);
 		return cmd_fail(r, &err);
 	}
-	front.hold = claim.fd;
+	front.hold = hold.fd;
 	front.argv = ctx->argv + 1;
 	r = command_run(&front, true);
-	claim_end(&claim);
+	hold_end(&hold);
 	return r;
 }
 

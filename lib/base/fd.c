@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,7 +59,23 @@ bool fd_is_locked(int dir, const char *name)
 {
 	AUTO_CLOSE int lock = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 
-	return lock >= 0 && flock(lock, LOCK_EX | LOCK_NB) < 0;
+	return lock >= 0 && flock(lock, LOCK_SH | LOCK_NB) < 0;
+}
+
+int fd_lock(int fd)
+{
+	enum { LOOKS_MAX = 100000 };
+
+	for (int i = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; i++) {
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return -errno;
+		/* Who looks has it shared, for a moment. */
+		if (i == LOOKS_MAX || flock(fd, LOCK_SH | LOCK_NB) < 0)
+			return -EWOULDBLOCK;
+		flock(fd, LOCK_UN);
+		sched_yield();
+	}
+	return 0;
 }
 
 int fd_write_all(int fd, const void *p, size_t n)

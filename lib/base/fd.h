@@ -22,6 +22,8 @@ int fd_set_nonblock(int fd, bool on);
  * that those who watch it are not woken.
  */
 bool fd_is_locked(int dir, const char *name);
+/* Takes it (LOCK_EX), and does not take one who only looks for somebody who holds it. 0, or -EWOULDBLOCK or another -errno. */
+int fd_lock(int fd);
 
 /* All of n bytes, through EINTR and short writes (the fd must block). 0 or -errno. */
 int fd_write_all(int fd, const void *p, size_t n);

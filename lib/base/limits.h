@@ -55,7 +55,10 @@
 #define TRACK_RECORDS_INSTANCE_MAX 2000000 /* objects of one instance */
 #define TRACK_JOURNAL_BEHIND_MAX                                                                   \
 	(4 << 20) /* lines that a full disk did not take; more and it is written anew */
-#define TRACK_ATTEMPTS_MAX 256	  /* at a time, to make what is on record */
+#define TRACK_SAME_NAME_MAX 1024 /* records of one name */
+#define TRACK_UNSURE_MAX 8	 /* .. of one process, of which it is not known what came of them */
+#define TRACK_YOUNG_NS                                                                             \
+	(5 * INT64_C(1000000000)) /* from a word to its object, or to the word that there is none */
 #define TRACK_FOLDER_DEPTH_MAX 64 /* folders in folders that are removed */
 
 /* Connections of libmpsup. */

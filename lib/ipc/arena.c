@@ -202,7 +202,7 @@ static int leave(struct mps_arena *a, int r)
 static int attach(struct mps_arena *a)
 {
 	size_t size = mps_shm_size(a->shm);
-	uint64_t n_units;
+	uint64_t magic, n_units;
 	void *p;
 	int r;
 
@@ -214,8 +214,11 @@ static int attach(struct mps_arena *a)
 	if (r < 0)
 		return r == -ERANGE ? -EBADMSG : r; /* it is shorter by now */
 	a->header = p;
+	magic = atomic_load(&a->header->magic);
 	n_units = a->header->n_units;
-	if (atomic_load(&a->header->magic) != MAGIC || n_units == 0 || n_units > INT32_MAX ||
+	if (magic == 0) /* yet */
+		return -ENOENT;
+	if (magic != MAGIC || n_units == 0 || n_units > INT32_MAX ||
 	    offset_of_data(n_units) + n_units * UNIT > size)
 		return -EBADMSG;
 	a->n_units = (uint32_t)n_units;
@@ -265,7 +268,7 @@ static int format(struct header *h, uint32_t n_units)
 	return 0;
 }
 
-int mps_arena_new(size_t size, struct mps_arena **ret)
+int mps_arena_create(const char *name, size_t size, struct mps_arena **ret)
 {
 	size_t n_units = size / UNIT + (size % UNIT != 0);
 	struct mps_shm *shm;
@@ -275,18 +278,25 @@ int mps_arena_new(size_t size, struct mps_arena **ret)
 		return -EINVAL;
 	if (n_units > INT32_MAX)
 		return -ENOSPC;
-	r = mps_shm_create(NULL, offset_of_data(n_units) + n_units * UNIT, &shm);
+	r = mps_shm_create(name, offset_of_data(n_units) + n_units * UNIT, &shm);
 	if (r < 0)
 		return r;
 	r = format(mps_shm_data(shm), (uint32_t)n_units);
 	if (r == 0)
 		r = mps_arena_open(shm, ret);
 	if (r < 0) {
+		if (name != NULL)
+			mps_shm_unlink(name);
 		mps_shm_close(shm);
 		return r;
 	}
 	(*ret)->owns = true;
 	return 0;
+}
+
+int mps_arena_new(size_t size, struct mps_arena **ret)
+{
+	return mps_arena_create(NULL, size, ret);
 }
 
 void mps_arena_close(struct mps_arena *a)

@@ -27,10 +27,19 @@ int mps_args_new(struct mps_args **ret)
 	return 0;
 }
 
-void args_close(struct mps_args *args)
+static void args_close(struct mps_args *args)
 {
 	for (size_t i = 0; i < args->n; i++) {
 		args_close_object(&args->items[i]);
+		fd_close(&args->items[i].fd);
+	}
+}
+
+void args_end(struct mps_args *args)
+{
+	for (size_t i = 0; i < args->n; i++) {
+		if (args->items[i].kind != ARG_SHM)
+			args_close_object(&args->items[i]);
 		fd_close(&args->items[i].fd);
 	}
 }

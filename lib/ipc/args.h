@@ -49,8 +49,11 @@ int args_append(struct mps_args *to, const struct mps_args *from);
 /* Closes what was made of the descriptors of an item. */
 void args_close_object(struct arg *a);
 
-/* Closes all that it holds. */
-void args_close(struct mps_args *args);
+/*
+ * Of a process that ends: closes all that it holds, but for segments, which stay mapped: that somebody has died holding a
+ * lock in one is told by the kernel, which looks for the lock there when the thread ends.
+ */
+void args_end(struct mps_args *args);
 /*
  * As a copy of this process has them, their descriptors numbered from there, as long as args is; of it ret->items is to be
  * freed. False: no memory.

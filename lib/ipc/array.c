@@ -72,13 +72,15 @@ static uint8_t width_of(char type)
 
 /* ----------------------------------------------------------------------------------------------------- handles */
 
-/* 0, or -EBADMSG. */
+/* 0, -EBADMSG, or -ENOENT: nothing has been made there yet. */
 static int read_header(const struct header *h, size_t size, struct mps_array *ret)
 {
+	uint64_t magic = atomic_load(&h->magic), length = h->length;
 	uint32_t type = h->type, flags = h->flags;
-	uint64_t length = h->length;
 
-	if (atomic_load(&h->magic) != MAGIC || type > CHAR_MAX || width_of((char)type) == 0 ||
+	if (magic == 0)
+		return -ENOENT;
+	if (magic != MAGIC || type > CHAR_MAX || width_of((char)type) == 0 ||
 	    (flags & ~(uint32_t)MPS_RAW) != 0)
 		return -EBADMSG;
 	ret->type = (char)type;
@@ -131,7 +133,8 @@ static int write_header(struct header *h, char type, size_t length, unsigned fla
 	return 0;
 }
 
-int mps_array_new(char type, size_t length, unsigned flags, struct mps_array **ret)
+int mps_array_create(const char *name, char type, size_t length, unsigned flags,
+		     struct mps_array **ret)
 {
 	uint8_t width = width_of(type);
 	struct mps_shm *shm;
@@ -141,18 +144,25 @@ int mps_array_new(char type, size_t length, unsigned flags, struct mps_array **r
 		return -EINVAL;
 	if (length > (SIZE_MAX - sizeof(struct header)) / width)
 		return -ENOSPC;
-	r = mps_shm_create(NULL, sizeof(struct header) + length * width, &shm);
+	r = mps_shm_create(name, sizeof(struct header) + length * width, &shm);
 	if (r < 0)
 		return r;
 	r = write_header(mps_shm_data(shm), type, length, flags);
 	if (r == 0)
 		r = mps_array_open(shm, ret);
 	if (r < 0) {
+		if (name != NULL)
+			mps_shm_unlink(name);
 		mps_shm_close(shm);
 		return r;
 	}
 	(*ret)->owns = true;
 	return 0;
+}
+
+int mps_array_new(char type, size_t length, unsigned flags, struct mps_array **ret)
+{
+	return mps_array_create(NULL, type, length, flags, ret);
 }
 
 void mps_array_free(struct mps_array *a)

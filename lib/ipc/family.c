@@ -14,34 +14,48 @@
 #include <unistd.h>
 
 static struct {
-	pthread_mutex_t lock;
+	pthread_mutex_t lock; /* for a moment: who joins waits for it, whatever his time */
+	pthread_mutex_t servers;
 	struct mps_process *children;
 	uint32_t counter;
 	bool ends_at_exit; /* a copy ends without the handlers of its original: it needs its own */
 	const char *identity;
 	void (*before_end)(void);
-} family = { .lock = PTHREAD_MUTEX_INITIALIZER, .identity = "" };
+} family = { .lock = PTHREAD_MUTEX_INITIALIZER,
+	     .servers = PTHREAD_MUTEX_INITIALIZER,
+	     .identity = "" };
 
 /* Of the thread that forks, where no function is needed to find it. */
 static _Thread_local bool forks __attribute__((tls_model("initial-exec")));
 
-void family_lock(void)
+static void lock(void)
 {
 	pthread_mutex_lock(&family.lock);
 }
 
-void family_unlock(void)
+static void unlock(void)
 {
 	pthread_mutex_unlock(&family.lock);
 }
 
+void servers_lock(void)
+{
+	pthread_mutex_lock(&family.servers);
+}
+
+void servers_unlock(void)
+{
+	pthread_mutex_unlock(&family.servers);
+}
+
 /*
- * Nobody who held the lock is in a copy of the process. Our children are not the copy's: see reap(). Each page that a copy
+ * Nobody who held a lock is in a copy of the process. Our children are not the copy's: see reap(). Each page that a copy
  * runs through or writes to costs it more than ten of these lines, so this calls nothing that it need not.
  */
 static void on_fork(void)
 {
 	family.lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+	family.servers = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
 	family.counter = 0;
 	family.ends_at_exit = false;
 	guard_forget(!forks);
@@ -61,9 +75,9 @@ static void set_up(void)
 
 void family_before_end(void (*function)(void))
 {
-	family_lock();
+	lock();
 	family.before_end = function;
-	family_unlock();
+	unlock();
 }
 
 void family_set_identity(const char *identity)
@@ -76,11 +90,11 @@ int family_number(struct birth_number *ret)
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 	pthread_once(&once, set_up);
-	family_lock();
+	lock();
 	ret->n = ++family.counter;
 	if (!family.ends_at_exit)
 		family.ends_at_exit = atexit(family_end) == 0;
-	family_unlock();
+	unlock();
 	snprintf(ret->identity, sizeof(ret->identity), "%.52s%s%u", family.identity,
 		 family.identity[0] != '\0' ? ":" : "", ret->n);
 	return 0;
@@ -88,22 +102,22 @@ int family_number(struct birth_number *ret)
 
 void family_add(struct mps_process *p)
 {
-	family_lock();
+	lock();
 	p->owner = getpid();
 	p->next = family.children;
 	family.children = p;
-	family_unlock();
+	unlock();
 }
 
 void family_remove(struct mps_process *p)
 {
-	family_lock();
+	lock();
 	for (struct mps_process **at = &family.children; *at != NULL; at = &(*at)->next)
 		if (*at == p) {
 			*at = p->next;
 			break;
 		}
-	family_unlock();
+	unlock();
 }
 
 /* ------------------------------------------------------------------------------------------------- reaping */
@@ -131,25 +145,25 @@ bool family_reap(struct mps_process *p)
 {
 	bool ended;
 
-	family_lock();
+	lock();
 	ended = reap(p);
-	family_unlock();
+	unlock();
 	return ended;
 }
 
 void family_reap_all(void)
 {
-	family_lock();
+	lock();
 	for (struct mps_process *p = family.children; p != NULL; p = p->next)
 		reap(p);
-	family_unlock();
+	unlock();
 }
 
 size_t mps_active_children(struct mps_process **list, size_t n)
 {
 	size_t alive = 0;
 
-	family_lock();
+	lock();
 	for (struct mps_process *p = family.children; p != NULL; p = p->next) {
 		if (reap(p))
 			continue;
@@ -157,7 +171,7 @@ size_t mps_active_children(struct mps_process **list, size_t n)
 			list[alive] = p;
 		alive++;
 	}
-	family_unlock();
+	unlock();
 	return alive;
 }
 
@@ -168,21 +182,21 @@ static struct mps_process *next_alive(bool daemon)
 {
 	struct mps_process *p;
 
-	family_lock();
+	lock();
 	for (p = family.children; p != NULL; p = p->next)
 		if (p->daemon == daemon && !reap(p))
 			break;
-	family_unlock();
+	unlock();
 	return p;
 }
 
 static void ask_daemons(void)
 {
-	family_lock();
+	lock();
 	for (struct mps_process *p = family.children; p != NULL; p = p->next)
 		if (p->daemon && !reap(p))
 			process_ask_to_end(p);
-	family_unlock();
+	unlock();
 }
 
 void family_end(void)
@@ -192,9 +206,9 @@ void family_end(void)
 	void (*before_end)(void);
 	struct mps_process *p;
 
-	family_lock();
+	lock();
 	before_end = family.before_end;
-	family_unlock();
+	unlock();
 	if (before_end != NULL)
 		before_end();
 	ask_daemons();
@@ -202,8 +216,8 @@ void family_end(void)
 		process_end(p, (struct mps_time){ began + p->grace }, never);
 	while ((p = next_alive(false)) != NULL)
 		mps_process_join(p, MPS_FOREVER);
-	family_lock();
+	servers_lock();
 	forker_end();
 	guard_dismiss();
-	family_unlock();
+	servers_unlock();
 }

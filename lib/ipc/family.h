@@ -66,9 +66,9 @@ void family_before_end(void (*function)(void));
 void family_set_identity(const char *identity);
 /* This thread makes a copy for a start, which closes what is not its own by itself. */
 void family_forks(bool forks);
-/* Held while the guard and the forkserver are looked at. In a forked process nobody holds it. */
-void family_lock(void);
-void family_unlock(void);
+/* Held while the guard and the forkserver are looked at, or made, which takes its time. In a forked process nobody holds it. */
+void servers_lock(void);
+void servers_unlock(void);
 
 /* --------------------------------------------------------------------------------- process.c: one child */
 
@@ -113,6 +113,7 @@ extern const char forker_role[];
 extern const char target_role[];
 /* By name; NULL = not registered. */
 mps_target *target_find(const char *name);
+/* NULL: not registered, or another one has its name, and would be run in its place. */
 const char *target_name(mps_target *function);
 /* What a process that was made for a target does; argv: program, role, number of the note's descriptor, name. */
 int target_run(int argc, char **argv);

@@ -48,14 +48,14 @@ int mps_set_forkserver_preload(mps_target *function)
 {
 	int r = 0;
 
-	family_lock();
+	servers_lock();
 	if (was_started)
 		r = -EALREADY;
 	else if (function != NULL && target_name(function) == NULL)
 		r = -ENOENT;
 	else
 		preload = function;
-	family_unlock();
+	servers_unlock();
 	return r;
 }
 
@@ -395,7 +395,7 @@ static int ask(const struct mps_spawn *s, struct mps_child *ret_child,
 
 	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
 		return fail_step(ret_failure, MPS_STEP_PIPE, -errno);
-	family_lock();
+	servers_lock();
 	look_after();
 	if (server.pid == 0)
 		r = start(ret_failure);
@@ -406,14 +406,14 @@ static int ask(const struct mps_spawn *s, struct mps_child *ret_child,
 		r = r == -EPIPE || r == -ECONNRESET ? -ESRCH : r;
 	}
 	server.asking += r == 0;
-	family_unlock();
+	servers_unlock();
 	close(ends[1]);
 	if (r == 0) {
 		r = await_birth(ends[0], &pid, ret_child, ret_failure);
-		family_lock();
+		servers_lock();
 		spare_is_gone(pid);
 		server.asking--;
-		family_unlock();
+		servers_unlock();
 	}
 	close(ends[0]);
 	return r;

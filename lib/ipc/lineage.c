@@ -184,20 +184,18 @@ static bool is_there(void)
 	return guard.sock >= 0 && (poll(&p, 1, 0) == 0 || !(p.revents & (POLLERR | POLLHUP)));
 }
 
-/* It ends when there is a guard, which is not our child. */
-static bool makes_guard(const struct mps_child *child)
+/* It ends when there is a guard, which is not our child, or can be none. */
+static void await_maker(const struct mps_child *child)
 {
 	enum { PATIENCE_S = 10 };
 	AUTO_CLOSE int pidfd = child->pidfd;
-	siginfo_t si = { .si_pid = 0 };
 
 	if (!wait_readable(pidfd, until_of(PATIENCE_S * MPS_NS_PER_S)))
 		pidfd_signal(pidfd, child->pid, SIGKILL);
-	return waitid(P_PIDFD, (id_t)pidfd, &si, WEXITED) == 0 && si.si_code == CLD_EXITED &&
-	       si.si_status == 0;
+	reap_hidden(child->pid, pidfd);
 }
 
-static bool start_guard(int sock, int null)
+static void start_guard(int sock, int null)
 {
 	const struct mps_fd fds[] = {
 		{ 0, null, 0 }, { 1, null, 0 }, { 2, null, 0 }, { GUARD_FD, sock, 0 }
@@ -222,27 +220,31 @@ static bool start_guard(int sock, int null)
 	struct proc_stat st;
 
 	if (proc_stat_read(getpid(), &st) < 0)
-		return false;
+		return;
 	snprintf(pid, sizeof(pid), "%d", getpid());
 	snprintf(start, sizeof(start), "%llu", (unsigned long long)st.start_ticks);
 	snprintf(id, sizeof(id), "%u", own_id());
-	return launch(&s, &child, &failure) == 0 && makes_guard(&child);
+	if (launch(&s, &child, &failure) == 0)
+		await_maker(&child);
 }
 
+/*
+ * Whether there is one is told by its end of the socket. Not by the exit status of who has made it, which nobody gets to know
+ * where SIGCHLD is ignored.
+ */
 static bool make_guard(int null)
 {
 	int ends[2];
-	bool made;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
 		return false;
-	made = start_guard(ends[0], null);
+	start_guard(ends[0], null);
 	close(ends[0]);
 	guard.sock = ends[1];
 	lift_fd(&guard.sock);
-	if (!made)
+	if (!is_there())
 		fd_close(&guard.sock);
-	return made;
+	return guard.sock >= 0;
 }
 
 /* What cannot be done is left: the children that the main thread starts die with it all the same. */

@@ -33,7 +33,7 @@ static int make_folder(const char *path)
 		return 0;
 	}
 	r = -errno;
-	tracker_say(TRACK_UNREGISTER, TRACK_FOLDER, path);
+	tracker_say(TRACK_RETRACT, TRACK_FOLDER, path);
 	return r;
 }
 
@@ -99,7 +99,7 @@ static void remove_file(struct place *p)
 	    st.st_dev == p->device)
 		unlink(path);
 	if (p->folder != NULL && rmdir(p->folder) == 0)
-		tracker_say(TRACK_UNREGISTER, TRACK_FOLDER, p->folder);
+		tracker_say(TRACK_REMOVED, TRACK_FOLDER, p->folder);
 }
 
 void place_close(struct place *p)

@@ -223,7 +223,9 @@ static int prepare_target(struct start *st, const struct birth_number *number)
 	int r;
 
 	if (note.target == NULL)
-		return fail("the target is not registered by MPS_TARGET", -ENOENT);
+		return fail(
+			"the target is not registered by MPS_TARGET, or another one by its name",
+			-ENOENT);
 	if (!forks && !target_is_ready())
 		return fail("mps_init() has not been called", -EPERM);
 	r = add_rows(st);
@@ -413,11 +415,11 @@ int mps_process_start(const struct mps_process_options *o, struct mps_process **
 	if (r < 0)
 		return r;
 	family_reap_all();
-	family_lock();
+	servers_lock();
 	st.p->mark = lineage_mark(number.n, o->outlives);
 	if (!o->outlives)
 		guard_ensure();
-	family_unlock();
+	servers_unlock();
 	r = prepare(&st, &number);
 	if (r == 0)
 		r = run(&st);

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -91,23 +90,12 @@ static size_t rounded(const struct mps_queue *q, size_t n)
 	return n < stretch(q) ? n : stretch(q);
 }
 
-/* The kernel would send SIGXFSZ. */
-static bool is_allowed(size_t size)
-{
-	struct rlimit limit;
-
-	return getrlimit(RLIMIT_FSIZE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY ||
-	       size <= limit.rlim_cur;
-}
-
 static int allocate(struct mps_queue *q, unsigned i, size_t n)
 {
 	struct queue_block *b = &q->s->blocks[i];
 	size_t room = atomic_load(&b->room), end = offset(q, i) + n;
 	int fd = queue_fileno(q), r;
 
-	if (!is_allowed(end))
-		return -ENOSPC;
 	atomic_store(&b->room, (n > room ? n : room) | 1);
 	r = shm_allocate(fd, offset(q, i), end);
 	if (r == 0 && mps_shm_size(q->shm) < end && ftruncate(fd, (off_t)end) < 0)

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -148,11 +149,20 @@ static bool has_memory_for(size_t n)
 	return found == 0 || n >> 10 <= sum;
 }
 
+/* The kernel would send SIGXFSZ. */
+static bool is_allowed(size_t size)
+{
+	struct rlimit limit;
+
+	return getrlimit(RLIMIT_FSIZE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY ||
+	       size <= limit.rlim_cur;
+}
+
 int shm_allocate(int fd, size_t from, size_t to)
 {
 	off_t at = (off_t)from, end = (off_t)to;
 
-	if (to > (size_t)LONG_MAX || !has_memory_for(to - from))
+	if (to > (size_t)LONG_MAX || !is_allowed(to) || !has_memory_for(to - from))
 		return -ENOSPC;
 	while (at < end) {
 		off_t n = end - at < ALLOCATE_AT_ONCE ? end - at : ALLOCATE_AT_ONCE;
@@ -307,7 +317,7 @@ static int create_named(const char *name, size_t size, struct mps_shm **ret)
 	path_of(name, path);
 	if (lstat(path, &st) == 0) /* what is there is not to be told of as ours */
 		return -EEXIST;
-	r = tracker_say(TRACK_REGISTER, TRACK_SHARED_MEMORY, name);
+	r = tracker_say(TRACK_ATTEMPT, TRACK_SHARED_MEMORY, name);
 	if (r < 0)
 		return r;
 	fd = r = create_file(path, size);
@@ -319,7 +329,8 @@ static int create_named(const char *name, size_t size, struct mps_shm **ret)
 		unlink(path);
 		close(fd);
 	}
-	tracker_say(TRACK_UNREGISTER, TRACK_SHARED_MEMORY, name);
+	/* By now it may be another's, who has told of it. */
+	tracker_say(TRACK_RETRACT, TRACK_SHARED_MEMORY, name);
 	return r;
 }
 
@@ -386,7 +397,7 @@ int mps_shm_unlink(const char *name)
 	if (unlink(path) < 0)
 		return -errno;
 	/* Should it not be told: who is told of what is not there forgets it. */
-	tracker_say(TRACK_UNREGISTER, TRACK_SHARED_MEMORY, checked);
+	tracker_say(TRACK_REMOVED, TRACK_SHARED_MEMORY, checked);
 	return 0;
 }
 

@@ -58,7 +58,7 @@ const char *target_name(mps_target *function)
 {
 	for (const struct mps_target_row *row = rows; row != NULL; row = row->next)
 		if (row->function == function)
-			return row->name;
+			return target_find(row->name) == function ? row->name : NULL;
 	return NULL;
 }
 
@@ -193,14 +193,14 @@ static int call(const struct note *note, mps_target *function, struct mps_args *
 
 int target_run(int argc, char **argv)
 {
-	struct mps_args *args;
+	static struct mps_args *args; /* stays, with its segments */
 	struct note note;
 	int r;
 
 	if (argc < 3 || read_note(argv[2], &note, &args) < 0 || !bear(&note))
 		return STATUS_FAILED;
 	r = call(&note, target_find(note.target), args);
-	mps_args_free(args);
+	args_end(args);
 	return r;
 }
 
@@ -211,7 +211,7 @@ int target_run_copy(int argc, char **argv)
 	int r = call(c->note, c->function, c->args);
 
 	(void)argc;
-	args_close(c->args);
+	args_end(c->args);
 	return r;
 }
 

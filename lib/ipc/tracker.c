@@ -75,6 +75,11 @@ static bool has_journal(const char *socket)
 	       access(path, F_OK) == 0;
 }
 
+static bool takes_away(enum track_verb verb)
+{
+	return verb == TRACK_UNREGISTER || verb == TRACK_RETRACT || verb == TRACK_REMOVED;
+}
+
 static int say_to(const char *socket, enum track_verb verb, enum track_type type, const char *name)
 {
 	int r = -ENOENT;
@@ -83,7 +88,7 @@ static int say_to(const char *socket, enum track_verb verb, enum track_type type
 		r = track_say(socket, verb, type, name, NULL);
 		if (!is_nobody_there(r))
 			return r;
-		if (verb == TRACK_UNREGISTER && !has_journal(socket))
+		if (takes_away(verb) && !has_journal(socket))
 			return 0;
 		r = tracker_revive(socket);
 		if (r < 0 && !is_nobody_there(r))

@@ -15,14 +15,19 @@ static void give(struct mps_array *a, struct mps_value **ret)
 	*ret = (struct mps_value *)(void *)a;
 }
 
-int mps_value_new(char type, unsigned flags, struct mps_value **ret)
+int mps_value_create(const char *name, char type, unsigned flags, struct mps_value **ret)
 {
 	struct mps_array *a;
-	int r = mps_array_new(type, 1, flags, &a);
+	int r = mps_array_create(name, type, 1, flags, &a);
 
 	if (r == 0)
 		give(a, ret);
 	return r;
+}
+
+int mps_value_new(char type, unsigned flags, struct mps_value **ret)
+{
+	return mps_value_create(NULL, type, flags, ret);
 }
 
 int mps_value_open(struct mps_shm *shm, struct mps_value **ret)

@@ -114,19 +114,8 @@ static void unlink_kept(struct tracker *t, struct holding *h)
 
 void leak_take_out(struct tracker *t, struct track_record *r)
 {
-	const struct track_identity was = r->identity;
-	struct track_record *heir = r->waiting;
-
-	if (!r->waits)
-		track_journal_remove(&t->journal, (enum track_type)r->type, r->name,
-				     r->name_length);
+	track_journal_remove(&t->journal, r);
 	track_remove(&t->registry, r);
-	if (heir == NULL)
-		return;
-	if (object_succeeds(heir, &was))
-		track_journal_add(&t->journal, heir);
-	else
-		leak_forget(t, heir);
 }
 
 void leak_forget(struct tracker *t, struct track_record *r)
@@ -145,7 +134,7 @@ static void keep(struct tracker *t, struct track_record *r)
 {
 	struct holding *h = holding_of(r);
 
-	r->used = true;
+	r->over = true;
 	track_give(r, holding_rest(t, h));
 }
 
@@ -153,17 +142,9 @@ static void keep(struct tracker *t, struct track_record *r)
 static bool unlink_one(struct tracker *t, struct track_record *r, enum object_state *ret)
 {
 	struct holding *h = holding_of(r);
-	bool is_new = !tracker_knows(r);
 
-	if (is_new && !object_settle(r)) {
-		*ret = OBJECT_FOREIGN;
-		return true;
-	}
 	/* Before it has another name for a moment: should we be killed then, the next one looks for it by what it is. */
-	if (is_new && tracker_knows(r)) {
-		track_journal_add(&t->journal, r);
-		track_journal_flush(&t->journal, &t->registry);
-	}
+	track_journal_flush(&t->journal, &t->registry);
 	if (r->type == TRACK_FOLDER && h->folder == NULL)
 		h->folder = calloc(1, sizeof(*h->folder));
 	if (r->type == TRACK_FOLDER && h->folder != NULL)
@@ -172,17 +153,33 @@ static bool unlink_one(struct tracker *t, struct track_record *r, enum object_st
 	return true;
 }
 
-/* Asks and unlinks; afterwards it is no more, or in its holding's list of what is to be asked again. False: not yet. */
+/*
+ * Asks and unlinks; afterwards it is no more, or in its holding's list of what is to be asked again, or next to be asked.
+ * False: the time is up.
+ */
 static bool end_one(struct keeper *k, struct track_record *r)
 {
 	struct tracker *t = k->tracker;
 	struct holding *h = holding_of(r);
-	enum object_state state = OBJECT_FOREIGN;
+	enum object_state state = OBJECT_ABSENT;
 
-	if (r->waiting != NULL) /* somebody else may have made it; he says so soon if he has not */
+	switch (stake_end(&t->stakes, r)) {
+	case STAKE_HEAR: /* it may go by what is said */
+		track_hear_all(k);
+		return true;
+	case STAKE_UNLINK:
+		if (!unlink_one(t, r, &state))
+			return false;
+		break;
+	case STAKE_WAIT:
 		state = OBJECT_USED;
-	else if (!r->waits && !unlink_one(t, r, &state))
-		return false;
+		break;
+	case STAKE_UNKNOWN:
+		state = OBJECT_UNKNOWN;
+		break;
+	case STAKE_NOTHING:
+		break;
+	}
 	switch (state) {
 	case OBJECT_FREE:
 		h->n_cleaned++;
@@ -389,10 +386,11 @@ static void end_last(struct keeper *k, struct track_record *r)
 {
 	struct tracker *t = k->tracker;
 	struct holding *h = holding_of(r);
-	enum object_state state = r->waits ? OBJECT_FOREIGN : OBJECT_USED;
+	enum object_state state = OBJECT_USED;
 	int error;
 
-	while (!r->waits && !object_has_creator(r) &&
+	stake_learn(&t->stakes, r);
+	while (!object_has_creator(r) &&
 	       !unlink_one(t, r, &state)) /* there is no turn to be over */
 		;
 	error = errno;

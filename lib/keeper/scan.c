@@ -145,17 +145,18 @@ void scan_found(struct keeper *k, const struct sender *maker, enum track_type ty
 		const char *name, const struct statx *st)
 {
 	struct tracker *t = k->tracker;
+	const struct stake_name stake = { type, name, strlen(name) };
 	struct track_record *r = track_find(&t->registry, type, name, strlen(name));
 	struct sender s = *maker;
 	struct proc_stat proc;
 
 	/* Somebody has told of it, and it is known when inotify tells. */
-	if (r != NULL && (!tracker_knows(r) || r->identity.ino == st->stx_ino))
-		return;
+	for (; r != NULL; r = track_next(r))
+		if (!track_knows(r) || r->identity.ino == st->stx_ino)
+			return;
 	if (s.holding->slot == NO_SLOT || is_others(k, maker, st))
 		return;
-	if (r != NULL)
-		leak_forget(t, r);
+	stake_update(&t->stakes, &stake, STAKE_GONE);
 	s.start = proc_stat_read(s.pid, &proc) == 0 ? proc.start_ticks : 0;
 	s.uid = st->stx_uid;
 	s.sent_ns = identity_of(st).born_ns;

@@ -221,7 +221,7 @@ static void take(struct keeper *k, uint32_t index, const struct found *f)
 	r = s.holding != NULL ? track_record(t, &s, f->type, name, strlen(name)) : NULL;
 	if (r == NULL)
 		return;
-	if (object_settle(r) && tracker_knows(r))
+	if (object_settle(r) && track_knows(r))
 		track_journal_add(&t->journal, r);
 	else
 		leak_forget(t, r);

@@ -50,37 +50,39 @@ void shm_watch_closing(struct tracker *t)
 
 /* ------------------------------------------------------------------------------------------------------ events */
 
-/* The birth of what was made and is not there any more. */
-#define GONE INT64_MIN
-
-static void on_created(struct tracker *t, struct track_record *r)
+static struct stake_name name_in(enum track_type type, const char *name)
 {
-	if (tracker_knows(r))
+	return (struct stake_name){ type, name, strlen(name) };
+}
+
+static const struct inotify_event *next_of(const struct inotify_event *e)
+{
+	return (const void *)((const char *)(e + 1) + e->len);
+}
+
+/* The one that has got another name: of what is known to have gone, else the only one. NULL: nobody knows. */
+static struct track_record *moved_from(struct tracker *t, enum track_type type, const char *name)
+{
+	struct track_record *r = track_find(&t->registry, type, name, strlen(name)), *known = r;
+	struct track_identity now;
+
+	object_identify(type, name, &now);
+	while (known != NULL &&
+	       (!track_knows(known) || known->gone || known->identity.ino == now.ino))
+		known = track_next(known);
+	return known != NULL || r == NULL || track_next(r) != NULL ? known : r;
+}
+
+static void on_moved_from(struct tracker *t, enum track_type type, const char *name,
+			  uint32_t cookie)
+{
+	struct track_record *r = moved_from(t, type, name);
+
+	if (r == NULL)
 		return;
-	if (!object_settle(r))
-		leak_forget(t, r);
-	else if (tracker_knows(r))
-		track_journal_add(&t->journal, r);
-	else /* it is told next what has become of it: another of that name is not ours */
-		r->identity.born_ns = GONE;
-}
-
-/*
- * What has happened before words is read before these are looked at. So what is known was there when it was told of, and
- * has gone since; what has its name now, if anything, was told of by nobody.
- */
-static void on_deleted(struct tracker *t, struct track_record *r)
-{
-	if (tracker_knows(r))
-		leak_forget(t, r);
-}
-
-static void on_moved_from(struct tracker *t, struct track_record *r, uint32_t cookie)
-{
 	t->moved = (struct moved){
 		.cookie = cookie,
-		.identity =
-			r->identity.born_ns != GONE ? r->identity : (struct track_identity){ 0 },
+		.identity = r->gone ? (struct track_identity){ 0 } : r->identity,
 		.creator = r->creator,
 		.told_ns = r->told_ns,
 		.holding = holding_of(r),
@@ -93,11 +95,14 @@ static void on_moved_from(struct tracker *t, struct track_record *r, uint32_t co
 /* It goes on under that name, whoever has told of that. */
 static void on_moved_to(struct tracker *t, enum track_type type, const char *name)
 {
-	struct track_record *r = track_find(&t->registry, type, name, strlen(name));
+	struct track_record *r = track_find(&t->registry, type, name, strlen(name)), *next;
 	struct moved m = t->moved;
 
-	if (r != NULL)
-		leak_forget(t, r);
+	for (; r != NULL; r = next) {
+		next = track_next(r);
+		if (track_knows(r) || !r->attempt)
+			leak_forget(t, r);
+	}
 	if (t->moved.holding == NULL) /* it went with its last record */
 		return;
 	t->moved = (struct moved){ 0 };
@@ -106,7 +111,8 @@ static void on_moved_to(struct tracker *t, enum track_type type, const char *nam
 	if (r == NULL)
 		return;
 	r->identity = m.identity;
-	r->told_ns = m.told_ns;
+	track_told(&t->registry, r, m.told_ns);
+	r->over = m.list != LIVE;
 	holding_changed(t, m.holding);
 	if (object_settle(r))
 		track_journal_add(&t->journal, r);
@@ -114,11 +120,32 @@ static void on_moved_to(struct tracker *t, enum track_type type, const char *nam
 		leak_forget(t, r);
 }
 
-static void on_event(struct tracker *t, const struct inotify_event *e)
+/* What the kernel tells next of that name is that it has gone. */
+static bool goes(const struct inotify_event *e, const char *end)
+{
+	const struct inotify_event *at = e;
+
+	while ((const char *)(at = next_of(at)) < end)
+		if (at->len == e->len && strcmp(at->name, e->name) == 0 &&
+		    (at->mask & (IN_DELETE | IN_MOVED_FROM)))
+			return true;
+	return false;
+}
+
+static enum stake_event event_of(const struct inotify_event *e, const char *end)
+{
+	if (!(e->mask & (IN_CREATE | IN_MOVED_TO)))
+		return STAKE_GONE;
+	return goes(e, end) ? STAKE_MADE_AND_GONE : STAKE_MADE;
+}
+
+/* Behind it up to `end` are those that have been read with it. */
+static void on_event(struct tracker *t, const struct inotify_event *e, const char *end)
 {
 	AUTO_FREE char *name = NULL;
 	enum track_type type;
-	struct track_record *r;
+	const struct track_record *r;
+	struct stake_name stake;
 
 	if (e->mask & IN_Q_OVERFLOW)
 		walk_on_event(t, e->mask, TRACK_SHARED_MEMORY, "", NULL);
@@ -138,12 +165,11 @@ static void on_event(struct tracker *t, const struct inotify_event *e)
 	}
 	if (e->mask & IN_CLOSE)
 		return;
-	if (e->mask & (IN_CREATE | IN_MOVED_TO))
-		on_created(t, r);
-	else if (e->mask & IN_MOVED_FROM)
-		on_moved_from(t, r, e->cookie);
+	stake = name_in(type, name);
+	if (e->mask & IN_MOVED_FROM)
+		on_moved_from(t, type, name, e->cookie);
 	else
-		on_deleted(t, r);
+		stake_update(&t->stakes, &stake, event_of(e, end));
 }
 
 int shm_queued(int fd)
@@ -164,12 +190,9 @@ static void read_some(struct keeper *k, int size)
 		n = read(t->inotify, events, sizeof(events));
 		if (n <= 0)
 			return;
-		for (const char *at = events; at < events + n;) {
-			const struct inotify_event *e = (const void *)at;
-
-			on_event(t, e);
-			at += sizeof(*e) + e->len;
-		}
+		for (const struct inotify_event *e = (const void *)events;
+		     (const char *)e < events + n; e = next_of(e))
+			on_event(t, e, events + n);
 	}
 }
 

@@ -64,6 +64,7 @@ static void close_client(struct keeper *k, struct client *c)
 {
 	struct tracker *t = k->tracker;
 
+	epoll_ctl(t->ready, EPOLL_CTL_DEL, c->fd, NULL);
 	keeper_unwatch(k, &c->fd);
 	unlink_client(c);
 	t->clients[c->index] = NULL;
@@ -188,6 +189,33 @@ static void drain(struct keeper *k, struct client *first)
 	}
 }
 
+/* Who talks as fast as we read is left at that. */
+static void hear_client(struct keeper *k, uint32_t index)
+{
+	struct tracker *t = k->tracker;
+	int n, left = DRAIN_MAX;
+
+	while (left > 0 && index < t->n_clients && t->clients[index] != NULL &&
+	       (n = read_client(k, t->clients[index])) == BATCH)
+		left -= n;
+}
+
+void track_hear_all(struct keeper *k)
+{
+	struct tracker *t = k->tracker;
+	struct epoll_event e[BATCH];
+	int n = BATCH;
+
+	track_on_connect(k);
+	/* The kernel takes turns. */
+	for (uint32_t round = 0; n == BATCH && round <= t->n_clients / BATCH; round++) {
+		n = epoll_wait(t->ready, e, BATCH, 0);
+		for (int i = 0; i < n; i++)
+			hear_client(k, e[i].data.u32);
+	}
+	shm_read(k);
+}
+
 void track_listen(struct keeper *k, struct holding *h)
 {
 	track_on_connect(k);
@@ -229,6 +257,8 @@ static bool admit(struct keeper *k, int fd)
 		c->since = t->connected_since;
 	c->holding = h;
 	link_client(c, h != NULL ? &h->clients : &t->unknown);
+	epoll_ctl(t->ready, EPOLL_CTL_ADD, fd,
+		  &(struct epoll_event){ .events = EPOLLIN, .data.u32 = c->index });
 	if (keeper_watch(k, fd, EPOLLIN, WATCH_CLIENT, c->index, c->number) < 0) {
 		close_client(k, c);
 		return true;
@@ -302,8 +332,9 @@ static void inherit_one(struct tracker *t, const struct track_record *old)
 		      old->name_length, &old->creator);
 	if (r == NULL)
 		return;
+	r->over = true;
 	r->identity = old->identity;
-	r->told_ns = old->told_ns;
+	track_told(&t->registry, r, old->told_ns);
 }
 
 /* What a keeper before us could not unlink, since somebody used it, is ours to unlink now. */
@@ -322,6 +353,9 @@ static void inherit(struct tracker *t, const char *journal)
 	track_heir_fini(&heir);
 	if (h != NULL)
 		slate_read_all(t->dir, &t->registry, holding_rest(t, h));
+	for (struct track_record *r = h != NULL ? holding_rest(t, h)->first : NULL; r != NULL;
+	     r = r->next)
+		r->over = true;
 	slate_remove_all(t->dir);
 	t->pass_due = t->kept != NULL; /* at once: their makers are dead */
 }
@@ -361,6 +395,11 @@ static void complain(const struct keeper *k, const char *what, int error)
 		boss_say(k, "WARN", text.p);
 }
 
+static void forget(struct track_record *r, void *user)
+{
+	leak_forget(user, r);
+}
+
 static struct tracker *tracker_new(const char *dir)
 {
 	struct tracker *t = calloc(1, sizeof(*t));
@@ -374,6 +413,9 @@ static struct tracker *tracker_new(const char *dir)
 		return NULL;
 	}
 	t->listener = t->inotify = t->fanotify = -1;
+	t->ready = epoll_create1(EPOLL_CLOEXEC);
+	keeper_lift(&t->ready);
+	t->stakes = (struct stakes){ &t->registry, &t->journal, forget, t };
 	t->shm = open(SHM_FOLDER, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	keeper_lift(&t->shm);
 	t->journal = (struct track_journal)TRACK_JOURNAL_INIT;
@@ -505,6 +547,8 @@ void track_turn(struct keeper *k)
 		return;
 	leak_turn(k);
 	walk_turn(k);
+	if (stake_expire(&t->stakes, now))
+		t->pass_due = t->kept != NULL;
 	leak_flush_counts(k, now);
 	if (t->journal.out.len > 0 || t->journal_more)
 		t->journal_more = track_journal_flush(&t->journal, &t->registry) == 1;
@@ -522,6 +566,7 @@ struct mps_time track_next_turn(const struct keeper *k)
 	if (t->ending != NULL || t->pass_on || t->journal_more)
 		return (struct mps_time){ 1 };
 	keeper_earliest(&next, walk_next_turn(t));
+	keeper_earliest(&next, track_young_due(&t->registry));
 	if (t->pass_due)
 		keeper_earliest(&next, t->pass_not_before.ns > 0 ? t->pass_not_before
 								 : (struct mps_time){ 1 });

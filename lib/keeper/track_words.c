@@ -90,34 +90,8 @@ void track_drop(struct tracker *t)
 	t->dropped_news = true;
 }
 
-/* Another user's object is not ours to forget, nor to be given away. */
-static bool may_change(const struct sender *s, struct track_record *r)
-{
-	enum object_state state;
-
-	if (s->uid == r->creator.uid || s->uid == 0)
-		return true;
-	state = object_ask(r);
-	return state == OBJECT_ABSENT || state == OBJECT_FOREIGN;
-}
-
-/*
- * It is there and on record already, so nothing is new: whoever has told of it last has not made it. Files and folders
- * are his who has told last.
- */
-static bool is_known(const struct sender *s, const struct track_record *r)
-{
-	struct track_identity now;
-
-	if ((r->type == TRACK_FILE || r->type == TRACK_FOLDER) && holding_of(r) != s->holding)
-		return false;
-	return tracker_knows(r) && object_identify(r->type, r->name, &now) &&
-	       now.ino == r->identity.ino && now.born_ns == r->identity.born_ns;
-}
-
-/* `behind`: NULL, or what the new one waits behind. */
-static struct track_record *add(struct tracker *t, const struct sender *s, enum track_type type,
-				const char *name, size_t n, struct track_record *behind)
+struct track_record *track_record(struct tracker *t, const struct sender *s, enum track_type type,
+				  const char *name, size_t n)
 {
 	const struct track_creator creator = { s->pid, s->uid, s->start };
 	struct track_owner *owner =
@@ -127,86 +101,59 @@ static struct track_record *add(struct tracker *t, const struct sender *s, enum 
 	if (t->registry.n + t->n_news >= TRACK_RECORDS_MAX ||
 	    owner->n >= TRACK_RECORDS_INSTANCE_MAX)
 		return NULL;
-	r = behind != NULL ? track_wait(&t->registry, behind, owner, &creator)
-			   : track_add(&t->registry, owner, type, name, n, &creator);
+	r = track_add(&t->registry, owner, type, name, n, &creator);
 	if (r == NULL)
 		return NULL;
-	r->told_ns = s->sent_ns;
+	track_told(&t->registry, r, s->sent_ns);
+	r->over = s->over;
 	s->holding->has_semaphores = s->holding->has_semaphores || type == TRACK_SEMAPHORE;
 	holding_changed(t, s->holding);
 	return r;
 }
 
-struct track_record *track_record(struct tracker *t, const struct sender *s, enum track_type type,
-				  const char *name, size_t n)
+static struct stake_name name_of(const struct track_word *w)
 {
-	return add(t, s, type, name, n, NULL);
-}
-
-/*
- * Mostly it is about to be made; then it is known when it is there. Cheaper than to look for what it is: this is what
- * a word costs most.
- */
-static bool is_absent(const struct tracker *t, enum track_type type, const char *name)
-{
-	static const char sem[] = "sem.";
-	char file[NAME_MAX + sizeof(sem)];
-	size_t n = strlen(name);
-
-	if ((type != TRACK_SEMAPHORE && type != TRACK_SHARED_MEMORY) || n > NAME_MAX)
-		return false;
-	memcpy(file, sem, sizeof(sem) - 1);
-	memcpy(file + sizeof(sem) - 1, name + 1, n);
-	return faccessat(t->shm, type == TRACK_SEMAPHORE ? file : name + 1, F_OK, AT_EACCESS) < 0 &&
-	       errno == ENOENT;
-}
-
-static struct track_record *find(const struct tracker *t, const struct track_word *w)
-{
-	return track_find(&t->registry, w->type, w->name, w->name_length);
+	return (struct stake_name){ w->type, w->name, w->name_length };
 }
 
 static void begin_record(struct tracker *t, const struct sender *s, const struct track_word *w)
 {
 	struct track_record *r = track_record(t, s, w->type, w->name, w->name_length);
 
-	if (r == NULL) {
+	if (r != NULL)
+		stake_begin(&t->stakes, r, w->verb == TRACK_ATTEMPT);
+	else
 		track_drop(t);
-		return;
-	}
-	r->attempt = w->verb == TRACK_ATTEMPT;
-	if (is_absent(t, w->type, w->name) || object_begin(r)) {
-		track_journal_add(&t->journal, r);
-		return;
-	}
-	leak_forget(t, r); /* it was there before */
 }
 
+/* What an attempt was thought to have made, this may have, should that fail. */
+static bool may_fail(const struct sender *s, const struct track_record *r)
+{
+	return r->attempt && r->young && r->creator.pid != s->pid;
+}
+
+/*
+ * Where it is there and on record already nothing is new: whoever has told of it last has not made it. Files and folders
+ * are his who has told last.
+ */
 static void on_register(struct keeper *k, const struct sender *s, const struct track_word *w)
 {
+	bool is_given = w->type == TRACK_FILE || w->type == TRACK_FOLDER;
 	struct tracker *t = k->tracker;
-	struct track_record *r;
+	struct stake_name name = name_of(w);
+	struct track_record *r = stake_standing(&t->stakes, &name);
 
 	walk_forget(t, w->type, w->name);
-	r = find(t, w);
-	if (r != NULL && is_known(s, r))
-		return;
-	if (r != NULL && !may_change(s, r)) {
-		track_drop(t);
+	if (r != NULL && is_given && holding_of(r) != s->holding) {
+		if (!stake_may_change(r, s->uid)) {
+			track_drop(t);
+			return;
+		}
+		leak_forget(t, r);
+	} else if (r != NULL && !may_fail(s, r)) {
 		return;
 	}
-	for (; r != NULL; r = find(t, w))
-		leak_forget(t, r);
 	begin_record(t, s, w);
-}
-
-static bool stands(struct tracker *t, struct track_record *r)
-{
-	bool was_known = tracker_knows(r), stands = object_stands(r);
-
-	if (stands && !was_known && tracker_knows(r))
-		track_journal_add(&t->journal, r);
-	return stands;
 }
 
 /* It was found before he was heard, who is about to have made it. */
@@ -216,48 +163,52 @@ static bool is_found(const struct sender *s, const struct track_record *r)
 	       r->identity.born_ns >= s->sent_ns - MPS_COARSE_LAG_NS;
 }
 
-/* What is on record and stands stays as it is: who fails says so, and who does not is there when it goes. */
 static void on_attempt(struct keeper *k, const struct sender *s, const struct track_word *w)
 {
 	struct tracker *t = k->tracker;
-	struct track_record *r;
+	const struct track_record *r = track_find(&t->registry, w->type, w->name, w->name_length);
 
 	walk_forget(t, w->type, w->name);
-	while ((r = find(t, w)) != NULL && !stands(t, r))
-		leak_forget(t, r);
-	if (r == NULL)
-		begin_record(t, s, w);
-	else if (!is_found(s, r) && add(t, s, w->type, w->name, w->name_length, r) == NULL)
-		track_drop(t);
+	for (; r != NULL; r = track_next(r))
+		if (is_found(s, r))
+			return;
+	begin_record(t, s, w);
 }
 
-/* Whoever else has told of that name may have made it. */
+/* What waits for somebody else is to be asked again. */
+static void ask_kept(struct tracker *t)
+{
+	t->pass_due = t->pass_due || t->kept != NULL;
+}
+
 static void on_retract(struct keeper *k, const struct sender *s, const struct track_word *w)
 {
 	struct tracker *t = k->tracker;
-	struct track_record *r = find(t, w), *a = r != NULL ? track_attempt_of(r, s->pid) : NULL;
+	struct stake_name name = name_of(w);
 
-	if (a == NULL)
-		return;
-	t->pass_due = t->pass_due || (a != r && t->kept != NULL);
-	a->identity = (struct track_identity){ 0 };
-	leak_forget(t, a);
+	if (stake_retract(&t->stakes, &name, s->pid))
+		ask_kept(t);
+}
+
+static void on_removed(struct keeper *k, const struct sender *s, const struct track_word *w)
+{
+	struct tracker *t = k->tracker;
+	struct stake_name name = name_of(w);
+
+	walk_forget(t, w->type, w->name);
+	stake_removed(&t->stakes, &name, s->pid);
+	ask_kept(t);
 }
 
 static void on_unregister(struct keeper *k, const struct sender *s, const struct track_word *w)
 {
 	struct tracker *t = k->tracker;
-	struct track_record *r;
+	struct stake_name name = name_of(w);
 
 	walk_forget(t, w->type, w->name);
-	r = find(t, w);
-	if (r != NULL && !may_change(s, r)) {
+	if (!stake_hand_over(&t->stakes, &name, s->pid, s->uid))
 		track_drop(t);
-		return;
-	}
-	if (r != NULL)
-		leak_forget(t, r);
-	if (track_type_is_sysv(w->type))
+	else if (track_type_is_sysv(w->type))
 		sysv_given(t, w->type, w->name);
 }
 
@@ -325,6 +276,9 @@ void track_datagram(struct keeper *k, struct client *c, const struct sender *s, 
 			break;
 		case TRACK_RETRACT:
 			on_retract(k, s, &w);
+			break;
+		case TRACK_REMOVED:
+			on_removed(k, s, &w);
 			break;
 		case TRACK_PROBE:
 			if (n_words == 1 && n == 0)

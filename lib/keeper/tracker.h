@@ -20,6 +20,7 @@
 #include <sys/types.h>
 
 #include "keeper/internal.h"
+#include "track/stake.h"
 #include "track/journal.h"
 #include "track/object.h"
 #include "track/registry.h"
@@ -120,9 +121,11 @@ struct wipe {
 struct tracker {
 	char *dir, *path; /* the socket's */
 	int listener;
+	int ready;	   /* of the clients, those that have something to say */
 	struct stat bound; /* the socket's file */
 	struct track_registry registry;
 	struct track_journal journal;
+	struct stakes stakes;
 	bool journal_more; /* it is being written anew */
 
 	struct client **clients;
@@ -174,12 +177,6 @@ struct tracker {
 	bool too_many_given; /* .. so that it is not known of which */
 };
 
-/* Which object it is of, not only which name. */
-static inline bool tracker_knows(const struct track_record *r)
-{
-	return r->identity.ino != 0 || r->identity.born_ns != 0;
-}
-
 /* ------------------------------------------------------------------------------------------------------ track.c */
 /*
  * Socket and journal in that folder, once; when it is called again the socket is made anew where it is missing. Without
@@ -192,6 +189,8 @@ void track_on_connect(struct keeper *k);
 void track_on_words(struct keeper *k, uint32_t index, uint32_t number);
 /* The connection is one of this holding's. */
 void track_client_belongs(struct client *c, struct holding *h);
+/* What anybody has said is read. */
+void track_hear_all(struct keeper *k);
 /* Everything that dead processes of this holding may have said is read. */
 void track_listen(struct keeper *k, struct holding *h);
 /* A process of this user is about to be started in its slot. */
@@ -233,7 +232,7 @@ void holding_drop(struct tracker *t, struct holding *h);
 void holding_changed(struct tracker *t, struct holding *h);
 /* Where records of runs that are over go; it is asked in the next pass. */
 struct track_owner *holding_rest(struct tracker *t, struct holding *h);
-/* Out of the registry and the journal; an attempt that waits behind it takes its place. */
+/* Out of the registry and the journal. */
 void leak_take_out(struct tracker *t, struct track_record *r);
 /* .. and its holding goes, if that was the last. */
 void leak_forget(struct tracker *t, struct track_record *r);

@@ -63,7 +63,6 @@ static bool is_absent(const char *path)
 void creation_announce(struct creation *c, bool exclusive)
 {
 	c->told = true;
-	c->exclusive = exclusive;
 	tell(exclusive ? ATTEMPT : REGISTER, &c->object);
 }
 
@@ -78,11 +77,10 @@ void creation_begin(struct creation *c, const char *path, bool exclusive)
 		creation_announce(c, exclusive);
 }
 
-/* Where nobody was to be faster and somebody was, that one has told of it too, and it stays so. */
 void creation_end(struct creation *c, bool made)
 {
-	if (c->told && !made && (c->exclusive || errno != EEXIST))
-		tell(c->exclusive ? RETRACT : UNREGISTER, &c->object);
+	if (c->told && !made)
+		tell(RETRACT, &c->object);
 }
 
 void object_removed(const char *path)
@@ -90,7 +88,7 @@ void object_removed(const char *path)
 	struct object object;
 
 	if (object_at(path, &object))
-		tell(UNREGISTER, &object);
+		tell(REMOVED, &object);
 }
 
 static mode_t mode_of(int flags, va_list ap)

@@ -73,7 +73,7 @@ enum { SHM = sizeof(SHM_FOLDER) - 1 };
 
 /* Something that is about to be made, perhaps. */
 struct creation {
-	bool told, exclusive;
+	bool told;
 	struct object object;
 };
 

@@ -151,6 +151,6 @@ int hook_mq_unlink(const char *name)
 	struct object object;
 
 	if (r == 0 && queue_of(name, &object))
-		tell(UNREGISTER, &object);
+		tell(REMOVED, &object);
 	return r;
 }

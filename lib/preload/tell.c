@@ -285,7 +285,8 @@ static void put_place(struct text *t, int place)
 
 static void put_line(struct text *t, enum word word, const struct object *object)
 {
-	static const char *const words[] = { "REGISTER", "UNREGISTER", "ATTEMPT", "RETRACT" };
+	static const char *const words[] = { "REGISTER", "UNREGISTER", "ATTEMPT", "RETRACT",
+					     "REMOVED" };
 
 	put_word(t, words[word]);
 	put(t, ':');

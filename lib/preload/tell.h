@@ -17,7 +17,7 @@ struct object {
 };
 
 /* The words of mpsup-tracker(7). */
-enum word { REGISTER, UNREGISTER, ATTEMPT, RETRACT };
+enum word { REGISTER, UNREGISTER, ATTEMPT, RETRACT, REMOVED };
 
 /* Reads the address, where that has not been done yet. */
 void tell_begin(void);

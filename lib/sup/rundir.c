@@ -163,13 +163,14 @@ int rundir_lock(const char *dir, const char *name, int *ret_fd, struct err *err)
 
 	for (;;) {
 		AUTO_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+		int r;
 
 		if (fd < 0)
 			return err_set(err, -errno, "%s: %s", path, strerror(errno));
-		if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-			return errno == EWOULDBLOCK
-				       ? taken(fd, name, err)
-				       : err_set(err, -errno, "%s: %s", path, strerror(errno));
+		r = fd_lock(fd);
+		if (r < 0)
+			return r == -EWOULDBLOCK ? taken(fd, name, err)
+						 : err_set(err, r, "%s: %s", path, strerror(-r));
 		if (!is_current(fd, path))
 			continue;
 		*ret_fd = TAKE_FD(fd);
@@ -181,8 +182,10 @@ int rundir_lock_itself(const char *dir, int *ret_fd, struct err *err)
 {
 	AUTO_CLOSE int fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
-	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
-		return err_set(err, -errno, "runtime directory %s: %s", dir, strerror(errno));
+	int r = fd < 0 ? -errno : fd_lock(fd);
+
+	if (r < 0)
+		return err_set(err, r, "runtime directory %s: %s", dir, strerror(-r));
 	if (!is_current(fd, dir))
 		return err_set(err, -ENOENT, "runtime directory %s has gone", dir);
 	*ret_fd = TAKE_FD(fd);

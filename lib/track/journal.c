@@ -4,7 +4,9 @@
  *
  *   mpsup-journal 1 BOOT-ID KEEPER-PID KEEPER-START WHO
  *   + TYPE NAME PID UID START TOLD INODE BORN OWNER
- *   - TYPE NAME
+ *   - TYPE NAME PID TOLD
+ *
+ * Of the records of one name each is told by its process and when it was told of; what is added again is changed.
  *
  * Written anew it is by PATH.new, in pieces: it gets all changes from then on as the old one does, and between them the
  * records of one bucket after the other. A record that comes twice says the same twice.
@@ -48,11 +50,11 @@ void track_journal_put(struct buf *to, const struct track_record *r)
 	buf_addc(to, '\n');
 }
 
-static void put_gone(struct buf *to, enum track_type type, const char *name, size_t n)
+void track_journal_put_gone(struct buf *to, const struct track_record *r)
 {
-	buf_addf(to, "- %s ", track_type_word(type));
-	track_encode_name(name, n, to);
-	buf_addc(to, '\n');
+	buf_addf(to, "- %s ", track_type_word(r->type));
+	track_encode_name(r->name, r->name_length, to);
+	buf_addf(to, " %d %" PRId64 "\n", (int)r->creator.pid, r->told_ns);
 }
 
 static int make_head(const char *who, pid_t keeper, char **ret)
@@ -223,14 +225,14 @@ void track_journal_add(struct track_journal *j, const struct track_record *recor
 	added(j);
 }
 
-void track_journal_remove(struct track_journal *j, enum track_type type, const char *name, size_t n)
+void track_journal_remove(struct track_journal *j, const struct track_record *record)
 {
 	if (j->fd < 0)
 		return;
 	if (!j->behind)
-		put_gone(&j->out, type, name, n);
+		track_journal_put_gone(&j->out, record);
 	if (j->fresh_fd >= 0)
-		put_gone(&j->fresh, type, name, n);
+		track_journal_put_gone(&j->fresh, record);
 	added(j);
 }
 

@@ -40,13 +40,13 @@ struct track_journal {
 int track_journal_open(struct track_journal *j, const char *path, const char *who, pid_t keeper,
 		       struct track_registry *r);
 
-/* Appends the line that says it. */
+/* Appends the line that says it, or that it is no more. */
 void track_journal_put(struct buf *to, const struct track_record *record);
+void track_journal_put_gone(struct buf *to, const struct track_record *record);
 
 /* Both wait for track_journal_flush(). A change of what a record says is an addition again. */
 void track_journal_add(struct track_journal *j, const struct track_record *record);
-void track_journal_remove(struct track_journal *j, enum track_type type, const char *name,
-			  size_t n);
+void track_journal_remove(struct track_journal *j, const struct track_record *record);
 
 /*
  * Writes what is not written yet. When the file has grown to several times what the registry holds it is written anew, a

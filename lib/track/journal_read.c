@@ -144,19 +144,34 @@ static void read_record(struct reading *r, struct fields *f, enum track_type typ
 	if (f->failed || f->n > 0 || (r->heir->uid != 0 && c.uid != r->heir->uid))
 		return;
 	owner = owner_of(r->heir, owner_name, owner_n);
+	record = track_find_told(r->registry, type, name, n, c.pid, told);
+	if (record != NULL)
+		track_remove(r->registry, record);
 	record = owner != NULL ? track_add(r->registry, owner, type, name, n, &c) : NULL;
 	if (record == NULL) {
 		r->error = -ENOMEM;
 		return;
 	}
-	record->told_ns = told;
+	track_told(r->registry, record, told);
 	record->identity = id;
+}
+
+static void read_gone(struct reading *r, struct fields *f, enum track_type type, const char *name,
+		      size_t n)
+{
+	pid_t pid = (pid_t)next_number(f, INT_MAX);
+	int64_t told = (int64_t)next_number(f, INT64_MAX);
+	struct track_record *record = NULL;
+
+	if (!f->failed && f->n == 0)
+		record = track_find_told(r->registry, type, name, n, pid, told);
+	if (record != NULL)
+		track_remove(r->registry, record);
 }
 
 static void read_change(struct reading *r, struct fields *f)
 {
 	bool adds = next_is(f, "+");
-	struct track_record *record;
 	enum track_type type;
 	const char *word, *name;
 	size_t n;
@@ -167,13 +182,10 @@ static void read_change(struct reading *r, struct fields *f)
 	name = next_name(f, &n);
 	if (f->failed || !track_name_is_valid(type, name, n))
 		return;
-	if (adds) {
+	if (adds)
 		read_record(r, f, type, name, n);
-		return;
-	}
-	record = f->n == 0 ? track_find(r->registry, type, name, n) : NULL;
-	if (record != NULL)
-		track_remove(r->registry, record);
+	else
+		read_gone(r, f, type, name, n);
 }
 
 static void on_line(const char *line, size_t n, void *user)

@@ -32,6 +32,13 @@ void look_fini(struct look *l);
 int file_look(enum track_type type, const char *name, struct look *ret);
 int sysv_look(enum track_type type, const char *name, struct look *ret);
 
+int object_look(enum track_type type, const char *name, struct look *ret);
+/* Cheap, and true only where it is sure. */
+bool object_is_absent(enum track_type type, const char *name);
+/* It can be what the record was told of, whose object nobody has seen; it is the record's, which knows what it is of. */
+bool object_may_be(const struct track_record *record, const struct look *now);
+bool object_is_same(const struct track_record *record, const struct look *now);
+
 /* What is to be done with it, and of a folder how far; `walk` is NULL where that is to be done at once. */
 struct task {
 	bool unlink; /* what is free goes */

@@ -19,12 +19,9 @@
 #include "proc/tree.h"
 #include "track/look.h"
 
-/* From what was said to the object, or to the word that there is none. */
-#define ATTEMPT_NS (5 * MPS_NS_PER_S)
-
 #define MQUEUE_MAGIC 0x19800202 /* ipc/mqueue.c */
 
-static int look(enum track_type type, const char *name, struct look *ret)
+int object_look(enum track_type type, const char *name, struct look *ret)
 {
 	return track_type_is_sysv(type) ? sysv_look(type, name, ret) : file_look(type, name, ret);
 }
@@ -35,30 +32,25 @@ void look_fini(struct look *l)
 	free(l->path);
 }
 
-static bool is_set(const struct track_identity *id)
-{
-	return id->ino != 0 || id->born_ns != 0;
-}
-
 bool object_identify(enum track_type type, const char *name, struct track_identity *ret)
 {
 	AUTO_LOOK now = LOOK_INIT;
 
 	*ret = (struct track_identity){ 0 };
-	if (look(type, name, &now) < 0)
+	if (object_look(type, name, &now) < 0)
 		return false;
 	*ret = now.identity;
 	return true;
 }
 
 /* True where it can be what the record was told of. */
-static bool may_be(const struct track_record *record, const struct look *now)
+bool object_may_be(const struct track_record *record, const struct look *now)
 {
 	return now->uid == record->creator.uid &&
 	       now->not_before_ns >= record->told_ns - now->tick_ns;
 }
 
-static bool is_same(const struct track_record *record, const struct look *now)
+bool object_is_same(const struct track_record *record, const struct look *now)
 {
 	const struct track_identity *is = &now->identity, *was = &record->identity;
 
@@ -72,9 +64,9 @@ bool object_settle(struct track_record *record)
 {
 	AUTO_LOOK now = LOOK_INIT;
 
-	if (is_set(&record->identity) || look(record->type, record->name, &now) < 0)
+	if (track_knows(record) || object_look(record->type, record->name, &now) < 0)
 		return true;
-	if (!may_be(record, &now))
+	if (!object_may_be(record, &now))
 		return false;
 	record->identity = now.identity;
 	return true;
@@ -82,11 +74,11 @@ bool object_settle(struct track_record *record)
 
 bool object_learn(struct track_record *record)
 {
-	return !is_set(&record->identity) && object_settle(record) && is_set(&record->identity);
+	return !track_knows(record) && object_settle(record) && track_knows(record);
 }
 
 /* Mostly it is about to be made; then it is known when it is there. Cheaper than to look for what it is. */
-static bool is_absent(enum track_type type, const char *name)
+bool object_is_absent(enum track_type type, const char *name)
 {
 	char path[NAME_MAX + sizeof("/dev/shm/sem.")];
 	int n;
@@ -96,44 +88,6 @@ static bool is_absent(enum track_type type, const char *name)
 	n = snprintf(path, sizeof(path), "/dev/shm/%s%s", type == TRACK_SEMAPHORE ? "sem." : "",
 		     name + 1);
 	return n < (int)sizeof(path) && access(path, F_OK) < 0 && errno == ENOENT;
-}
-
-bool object_begin(struct track_record *record)
-{
-	enum track_type type = (enum track_type)record->type;
-
-	if (is_absent(type, record->name))
-		return true;
-	/* Of these it is told by whoever wants them gone; of the others what was there before is not his. */
-	if (!record->attempt && (type == TRACK_FILE || type == TRACK_FOLDER))
-		object_identify(type, record->name, &record->identity);
-	return object_settle(record);
-}
-
-bool object_stands(struct track_record *record)
-{
-	AUTO_LOOK now = LOOK_INIT;
-	int r = look(record->type, record->name, &now);
-
-	if (r < 0)
-		return r != -ENOENT || !is_set(&record->identity);
-	if (!is_set(&record->identity) && may_be(record, &now))
-		record->identity = now.identity;
-	return is_set(&record->identity) && is_same(record, &now);
-}
-
-bool object_succeeds(struct track_record *record, const struct track_identity *was)
-{
-	AUTO_LOOK now = LOOK_INIT;
-	int64_t end = record->told_ns + ATTEMPT_NS;
-
-	if (look(record->type, record->name, &now) < 0)
-		return mps_wall().ns <= end;
-	if (!may_be(record, &now) || now.not_before_ns > end ||
-	    (is_set(was) && now.identity.ino == was->ino && now.identity.born_ns == was->born_ns))
-		return false;
-	record->identity = now.identity;
-	return true;
 }
 
 bool object_has_creator(const struct track_record *record)
@@ -151,7 +105,7 @@ static enum object_state ask_hidden(const struct track_record *record, bool unli
 {
 	enum object_state state = OBJECT_ABSENT;
 
-	if (is_set(&record->identity) && !track_type_is_sysv(record->type))
+	if (track_knows(record) && !track_type_is_sysv(record->type))
 		state = file_ask_hidden(record, unlink);
 	return state != OBJECT_ABSENT ? state : otherwise;
 }
@@ -159,7 +113,7 @@ static enum object_state ask_hidden(const struct track_record *record, bool unli
 static enum object_state ask(struct track_record *record, struct task *task)
 {
 	AUTO_LOOK now = LOOK_INIT;
-	int r = look(record->type, record->name, &now);
+	int r = object_look(record->type, record->name, &now);
 
 	if (r == -ENOENT)
 		return ask_hidden(record, task->unlink, OBJECT_ABSENT);
@@ -167,9 +121,9 @@ static enum object_state ask(struct track_record *record, struct task *task)
 		errno = -r;
 		return OBJECT_UNKNOWN;
 	}
-	if (!is_set(&record->identity) && may_be(record, &now))
+	if (!track_knows(record) && object_may_be(record, &now))
 		record->identity = now.identity;
-	if (!is_set(&record->identity) || !is_same(record, &now))
+	if (!track_knows(record) || !object_is_same(record, &now))
 		return ask_hidden(record, task->unlink, OBJECT_FOREIGN);
 	return track_type_is_sysv(record->type) ? sysv_ask(record, task->unlink)
 						: file_ask(record, &now, task);

@@ -29,25 +29,6 @@ bool object_settle(struct track_record *record);
 /* The same; true: it had none and has one now, which is not in the journal yet. */
 bool object_learn(struct track_record *record);
 
-/*
- * The same for a record that was just added, before its object is made or, of files and folders, mostly after: false where
- * what has its name was there before.
- */
-bool object_begin(struct track_record *record);
-
-/*
- * What the record is of is there, or may be yet to come: an attempt to make it would fail. False: it has gone, or something
- * else has its name. Settles the record.
- */
-bool object_stands(struct track_record *record);
-
-/*
- * For an attempt that has taken the place of a record, which was of `was` (all 0: of nothing). False: it has failed or will,
- * since that is still there, or what was there before it, or nothing has come of it for long: so it is not said of what
- * somebody makes later.
- */
-bool object_succeeds(struct track_record *record, const struct track_identity *was);
-
 /* The process that has made it runs. */
 bool object_has_creator(const struct track_record *record);
 

@@ -9,10 +9,13 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 
-#include "base/mtime.h"
-
-enum { BUCKETS_MIN = 16, BUCKETS_MAX = 1 << 22, GIVE_BACK = 64 << 10 };
+enum { BUCKETS_MIN = 16, BUCKETS_MAX = 1 << 22, GIVE_BACK = 64 << 10, YOUNG_MIN = 64 };
 #define ROOM_BYTES (BUCKETS_MAX * sizeof(struct track_record *))
+struct track_young {
+	struct track_record *record; /* NULL: it is gone */
+	struct mps_time until;
+};
+
 _Static_assert(TRACK_RECORDS_MAX <= BUCKETS_MAX, "a bucket for each record");
 
 /* ----------------------------------------------------------------------------------------------------- hash */
@@ -150,24 +153,16 @@ static void free_record(struct track_record *at)
 	free(at);
 }
 
-static void free_waiting(struct track_record *record)
-{
-	for (struct track_record *at = record->waiting, *next; at != NULL; at = next) {
-		next = at->next_in_bucket;
-		free_record(at);
-	}
-}
-
 void track_registry_fini(struct track_registry *r)
 {
 	for (size_t i = 0; i < r->n_buckets; i++)
 		for (struct track_record *at = r->buckets[i], *next; at != NULL; at = next) {
 			next = at->next_in_bucket;
-			free_waiting(at);
 			free_record(at);
 		}
 	if (r->buckets != NULL)
 		munmap(r->buckets, ROOM_BYTES);
+	free(r->young);
 	*r = (struct track_registry){ 0 };
 }
 
@@ -218,7 +213,7 @@ static void enlist(struct track_record *record, struct track_owner *owner)
 static struct track_record *make(struct track_registry *r, uint32_t h, enum track_type type,
 				 const char *name, size_t n)
 {
-	struct track_record *record;
+	struct track_record *record, **bucket;
 
 	if (r->n >= TRACK_RECORDS_MAX)
 		return NULL;
@@ -231,16 +226,6 @@ static struct track_record *make(struct track_registry *r, uint32_t h, enum trac
 	memcpy(record->name, name, n);
 	record->name[n] = '\0';
 	r->n++;
-	return record;
-}
-
-static struct track_record *make_named(struct track_registry *r, uint32_t h, enum track_type type,
-				       const char *name, size_t n)
-{
-	struct track_record *record = make(r, h, type, name, n), **bucket;
-
-	if (record == NULL)
-		return NULL;
 	if (r->n > r->n_buckets)
 		split(r);
 	bucket = bucket_of(r, h);
@@ -249,61 +234,67 @@ static struct track_record *make_named(struct track_registry *r, uint32_t h, enu
 	return record;
 }
 
-static struct track_record *set_up(struct track_record *record, struct track_owner *owner,
-				   const struct track_creator *creator)
+struct track_record *track_next(const struct track_record *record)
 {
-	enlist(record, owner);
-	record->creator = *creator;
-	record->identity = (struct track_identity){ 0 };
-	record->told_ns = mps_wall().ns;
-	record->used = record->attempt = record->found = false;
-	return record;
+	struct track_record *at = record->next_in_bucket;
+
+	while (at != NULL && !is_it(at, record->hash, (enum track_type)record->type, record->name,
+				    record->name_length))
+		at = at->next_in_bucket;
+	return at;
+}
+
+static bool is_crowded(const struct track_record *first)
+{
+	size_t n = 0;
+
+	for (; first != NULL; first = track_next(first))
+		n++;
+	return n >= TRACK_SAME_NAME_MAX;
 }
 
 struct track_record *track_add(struct track_registry *r, struct track_owner *owner,
 			       enum track_type type, const char *name, size_t n,
 			       const struct track_creator *creator)
 {
-	struct track_record *record;
+	struct track_record *record, *same;
 	uint32_t h;
 
 	if (n > TRACK_NAME_MAX || (r->n_buckets == 0 && !first_buckets(r)))
 		return NULL;
 	h = hash(r, type, name, n);
-	record = find(r, h, type, name, n);
-	if (record != NULL)
-		unlist(record);
-	else
-		record = make_named(r, h, type, name, n);
-	return record != NULL ? set_up(record, owner, creator) : NULL;
-}
-
-struct track_record *track_wait(struct track_registry *r, struct track_record *behind,
-				struct track_owner *owner, const struct track_creator *creator)
-{
-	struct track_record *record;
-	size_t n = 0;
-
-	for (const struct track_record *at = behind->waiting; at != NULL; at = at->next_in_bucket)
-		n++;
-	if (n >= TRACK_ATTEMPTS_MAX)
-		return NULL;
-	record = make(r, behind->hash, (enum track_type)behind->type, behind->name,
-		      behind->name_length);
+	same = find(r, h, type, name, n);
+	record = is_crowded(same) ? NULL : make(r, h, type, name, n);
 	if (record == NULL)
 		return NULL;
-	record->next_in_bucket = behind->waiting;
-	behind->waiting = set_up(record, owner, creator);
-	record->attempt = record->waits = true;
+	enlist(record, owner);
+	record->creator = *creator;
+	track_told(r, record, mps_wall().ns);
 	return record;
 }
 
-struct track_record *track_attempt_of(struct track_record *record, pid_t pid)
+static struct track_record *find_told(struct track_record *at, const struct track_record *but,
+				      pid_t pid, int64_t told_ns)
 {
-	for (struct track_record *at = record->waiting; at != NULL; at = at->next_in_bucket)
-		if (at->creator.pid == pid)
-			return at;
-	return record->attempt && record->creator.pid == pid ? record : NULL;
+	while (at != NULL && (at == but || at->creator.pid != pid || at->told_ns != told_ns))
+		at = track_next(at);
+	return at;
+}
+
+struct track_record *track_find_told(const struct track_registry *r, enum track_type type,
+				     const char *name, size_t n, pid_t pid, int64_t told_ns)
+{
+	return find_told(track_find(r, type, name, n), NULL, pid, told_ns);
+}
+
+void track_told(const struct track_registry *r, struct track_record *record, int64_t told_ns)
+{
+	struct track_record *first = find(r, record->hash, (enum track_type)record->type,
+					  record->name, record->name_length);
+
+	while (find_told(first, record, record->creator.pid, told_ns) != NULL)
+		told_ns++;
+	record->told_ns = told_ns;
 }
 
 void track_give(struct track_record *record, struct track_owner *to)
@@ -312,33 +303,85 @@ void track_give(struct track_record *record, struct track_owner *to)
 	enlist(record, to);
 }
 
-/* What points to it: in its bucket, or among those that wait. */
-static struct track_record **place_of(struct track_registry *r, const struct track_record *record)
+void track_remove(struct track_registry *r, struct track_record *record)
 {
 	struct track_record **at = bucket_of(r, record->hash);
 
-	if (record->waits)
-		at = &find(r, record->hash, (enum track_type)record->type, record->name,
-			   record->name_length)
-			      ->waiting;
 	while (*at != record)
 		at = &(*at)->next_in_bucket;
-	return at;
-}
-
-void track_remove(struct track_registry *r, struct track_record *record)
-{
-	struct track_record **at = place_of(r, record), *heir = record->waiting;
-
 	*at = record->next_in_bucket;
-	if (heir != NULL) {
-		heir->waiting = heir->next_in_bucket;
-		heir->waits = false;
-		heir->next_in_bucket = *at;
-		*at = heir;
-	}
+	if (record->young)
+		r->young[record->young_at & (r->young_cap - 1)].record = NULL;
 	unlist(record);
 	free(record);
 	r->n--;
 	shrink(r);
+}
+
+/* ----------------------------------------------------------------------------------------------------- young */
+
+static bool grow_young(struct track_registry *r)
+{
+	uint32_t cap = r->young_cap != 0 ? r->young_cap * 2 : YOUNG_MIN;
+	struct track_young *p = malloc(cap * sizeof(*p));
+
+	if (p == NULL)
+		return false;
+	for (uint32_t i = r->young_first; i != r->young_end; i++)
+		p[i & (cap - 1)] = r->young[i & (r->young_cap - 1)];
+	free(r->young);
+	r->young = p;
+	r->young_cap = cap;
+	return true;
+}
+
+void track_young_add(struct track_registry *r, struct track_record *record)
+{
+	if (record->young || (r->young_end - r->young_first == r->young_cap && !grow_young(r)))
+		return;
+	record->young = true;
+	record->young_at = r->young_end++;
+	r->young[record->young_at & (r->young_cap - 1)] =
+		(struct track_young){ record, { mps_now().ns + TRACK_YOUNG_NS } };
+}
+
+static void give_back_young(struct track_registry *r)
+{
+	free(r->young);
+	r->young = NULL;
+	r->young_cap = r->young_first = r->young_end = 0;
+}
+
+/* The first that is still there; NULL: there is none. */
+static struct track_young *first_young(struct track_registry *r)
+{
+	for (; r->young_first != r->young_end; r->young_first++) {
+		struct track_young *y = &r->young[r->young_first & (r->young_cap - 1)];
+
+		if (y->record != NULL)
+			return y;
+	}
+	if (r->young_cap > YOUNG_MIN)
+		give_back_young(r);
+	return NULL;
+}
+
+struct track_record *track_young_next(struct track_registry *r, struct mps_time now)
+{
+	const struct track_young *y = first_young(r);
+	struct track_record *record;
+
+	if (y == NULL || y->until.ns > now.ns)
+		return NULL;
+	record = y->record;
+	record->young = false;
+	r->young_first++;
+	return record;
+}
+
+struct mps_time track_young_due(const struct track_registry *r)
+{
+	if (r->young_first == r->young_end)
+		return (struct mps_time){ 0 };
+	return r->young[r->young_first & (r->young_cap - 1)].until;
 }

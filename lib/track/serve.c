@@ -177,7 +177,7 @@ static void let_in(struct serve *s)
 	}
 }
 
-static void hear_all(struct serve *s)
+void serve_hear_all(struct serve *s)
 {
 	struct talker *next;
 
@@ -200,8 +200,9 @@ static void inherit_one(struct serve *s, const struct track_record *old)
 		      old->name, old->name_length, &old->creator);
 	if (r == NULL)
 		return;
+	r->over = p == NULL;
 	r->identity = old->identity;
-	r->told_ns = old->told_ns;
+	track_told(&s->registry, r, old->told_ns);
 	if (p != NULL && r->type == TRACK_SEMAPHORE)
 		p->has_semaphores = true;
 	s->rest_due = s->rest_due || p == NULL;
@@ -269,7 +270,7 @@ static void bury_dead(struct serve *s)
 {
 	struct process *next;
 
-	hear_all(s);
+	serve_hear_all(s);
 	for (struct process *p = s->processes; p != NULL; p = next) {
 		next = p->next;
 		if (is_dead(p))
@@ -286,7 +287,7 @@ static bool is_over(struct serve *s)
 {
 	if (s->processes != NULL || s->due.first != NULL || flock(s->folder, LOCK_EX | LOCK_NB) < 0)
 		return false;
-	hear_all(s);
+	serve_hear_all(s);
 	if (s->processes != NULL || s->talkers != NULL) {
 		flock(s->folder, LOCK_UN);
 		return false;
@@ -298,8 +299,12 @@ static int next_timeout(const struct serve *s)
 {
 	int64_t ms = -1;
 
-	if (s->rest_due) {
-		ms = (s->rest_not_before.ns - mps_now().ns) / MPS_NS_PER_MS + 1;
+	struct mps_time due = track_young_due(&s->registry);
+
+	if (s->rest_due && (due.ns == 0 || s->rest_not_before.ns < due.ns))
+		due.ns = s->rest_not_before.ns > 0 ? s->rest_not_before.ns : 1;
+	if (due.ns > 0) {
+		ms = (due.ns - mps_now().ns) / MPS_NS_PER_MS + 1;
 		ms = ms < 0 ? 0 : ms;
 	}
 	if (s->journal_more || s->due.first != NULL)
@@ -339,6 +344,7 @@ static void loop(struct serve *s)
 			s->deaf = false;
 			let_in(s);
 		}
+		serve_expire(s);
 		if (s->rest_due && s->due.first == NULL && mps_now().ns >= s->rest_not_before.ns)
 			serve_ask_rest(s);
 		if (s->due.first != NULL)

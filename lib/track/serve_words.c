@@ -20,35 +20,48 @@ void serve_write_down(struct serve *s)
 
 static void forget(struct serve *s, struct track_record *r)
 {
-	const struct track_identity was = r->identity;
-	struct track_record *heir = r->waiting;
-
-	if (!r->waits)
-		track_journal_remove(&s->journal, (enum track_type)r->type, r->name,
-				     r->name_length);
+	track_journal_remove(&s->journal, r);
 	track_remove(&s->registry, r);
-	if (heir == NULL)
-		return;
-	if (object_succeeds(heir, &was))
-		track_journal_add(&s->journal, heir);
-	else
-		forget(s, heir);
 }
 
-/* Asks and unlinks it; what stays is in `rest`. False: a folder, of which the time was too short for all. */
+static void forget_record(struct track_record *r, void *user)
+{
+	forget(user, r);
+}
+
+static struct stakes stakes_of(struct serve *s)
+{
+	return (struct stakes){ &s->registry, &s->journal, forget_record, s };
+}
+
+/*
+ * Asks and unlinks it; what stays is in `rest`, or is next to be asked. False: a folder, of which the time was too short
+ * for all.
+ */
 static bool end_one(struct serve *s, struct track_record *r, struct mps_time until)
 {
-	enum object_state state = OBJECT_FOREIGN;
+	const struct stakes c = stakes_of(s);
+	enum object_state state = OBJECT_ABSENT;
 
-	/* Before it has another name for a moment: who comes after us looks for it by what it is. */
-	if (!r->waits && object_learn(r)) {
-		track_journal_add(&s->journal, r);
+	switch (stake_end(&c, r)) {
+	case STAKE_HEAR: /* it may go by what is said */
+		serve_hear_all(s);
+		return true;
+	case STAKE_UNLINK:
+		/* Before it has another name for a moment: who comes after us looks for it by what it is. */
 		serve_write_down(s);
-	}
-	if (r->waiting != NULL) /* somebody else may have made it; he says so soon if he has not */
+		if (!object_unlink_some(r, &s->walk, until, &state))
+			return false;
+		break;
+	case STAKE_WAIT:
 		state = OBJECT_USED;
-	else if (!r->waits && !object_unlink_some(r, &s->walk, until, &state))
-		return false;
+		break;
+	case STAKE_UNKNOWN:
+		state = OBJECT_UNKNOWN;
+		break;
+	case STAKE_NOTHING:
+		break;
+	}
 	if (state == OBJECT_USED || state == OBJECT_UNKNOWN)
 		track_give(r, &s->rest);
 	else
@@ -58,14 +71,25 @@ static bool end_one(struct serve *s, struct track_record *r, struct mps_time unt
 
 static void give_all(struct track_owner *from, struct track_owner *to)
 {
-	while (from->first != NULL)
+	while (from->first != NULL) {
+		from->first->over = true;
 		track_give(from->first, to);
+	}
 }
 
 void serve_bury_records(struct serve *s, struct track_owner *dead)
 {
 	give_all(dead, &s->due);
 	s->rest_due = s->rest.first != NULL || s->due.first != NULL;
+}
+
+/* What has waited for those that have gone is asked again. */
+void serve_expire(struct serve *s)
+{
+	const struct stakes c = stakes_of(s);
+
+	if (stake_expire(&c, mps_now()))
+		s->rest_due = s->rest.first != NULL;
 }
 
 void serve_ask_rest(struct serve *s)
@@ -91,112 +115,67 @@ void serve_work(struct serve *s)
 
 /* -------------------------------------------------------------------------------------------------------- words */
 
-static bool may_change(const struct ucred *who, struct track_record *r)
+static struct stake_name name_of(const struct track_word *w)
 {
-	enum object_state state;
-
-	if (who->uid == r->creator.uid || who->uid == 0)
-		return true;
-	state = object_ask(r);
-	return state == OBJECT_ABSENT || state == OBJECT_FOREIGN;
+	return (struct stake_name){ w->type, w->name, w->name_length };
 }
 
-/* It is the same object that he has told of before, or that was not there yet then. */
-static bool is_known(const struct process *p, struct track_record *r)
-{
-	struct track_identity now;
-
-	if (p == NULL || r->owner != &p->owner)
-		return false;
-	if (r->identity.ino == 0 && r->identity.born_ns == 0)
-		return object_settle(r);
-	return object_identify((enum track_type)r->type, r->name, &now) &&
-	       now.ino == r->identity.ino && now.born_ns == r->identity.born_ns;
-}
-
-static struct track_record *find(const struct serve *s, const struct track_word *w)
-{
-	return track_find(&s->registry, w->type, w->name, w->name_length);
-}
-
-/* `p`: NULL where he is dead. `behind`: NULL, or what the new one waits behind. */
-static struct track_record *add(struct serve *s, const struct ucred *who, struct process *p,
-				const struct track_word *w, struct track_record *behind)
+/* `p`: NULL where he is dead. */
+static void begin_record(struct serve *s, const struct ucred *who, struct process *p,
+			 const struct track_word *w)
 {
 	const struct track_creator creator = { who->pid, who->uid, p != NULL ? p->start : 0 };
-	struct track_owner *owner = p != NULL ? &p->owner : &s->rest;
+	const struct stakes c = stakes_of(s);
+	struct track_record *r = track_add(&s->registry, p != NULL ? &p->owner : &s->rest, w->type,
+					   w->name, w->name_length, &creator);
 
 	if (p == NULL)
 		s->rest_due = true;
 	else if (w->type == TRACK_SEMAPHORE)
 		p->has_semaphores = true;
-	return behind != NULL
-		       ? track_wait(&s->registry, behind, owner, &creator)
-		       : track_add(&s->registry, owner, w->type, w->name, w->name_length, &creator);
-}
-
-static void begin_record(struct serve *s, const struct ucred *who, struct process *p,
-			 const struct track_word *w)
-{
-	struct track_record *r = add(s, who, p, w, NULL);
-
 	if (r == NULL)
 		return;
-	r->attempt = w->verb == TRACK_ATTEMPT;
-	if (object_begin(r))
-		track_journal_add(&s->journal, r);
-	else
-		forget(s, r);
+	r->over = p == NULL;
+	stake_begin(&c, r, w->verb == TRACK_ATTEMPT);
 }
 
+/* What an attempt was thought to have made, this may have, should that fail. */
+static bool may_fail(const struct ucred *who, const struct track_record *r)
+{
+	return r->attempt && r->young && r->creator.pid != who->pid;
+}
+
+/* Files and folders are his who has told last. */
 static void on_register(struct serve *s, const struct ucred *who, const struct track_word *w)
 {
+	bool is_given = w->type == TRACK_FILE || w->type == TRACK_FOLDER;
 	struct process *p = serve_process(s, who->pid);
-	struct track_record *r = find(s, w);
+	const struct stakes c = stakes_of(s);
+	struct stake_name name = name_of(w);
+	struct track_record *r = stake_standing(&c, &name);
 
-	if (r != NULL && !may_change(who, r))
-		return;
-	if (r != NULL && is_known(p, r)) {
-		track_journal_add(&s->journal, r);
+	if (r != NULL && is_given && (p == NULL || r->owner != &p->owner)) {
+		if (!stake_may_change(r, who->uid))
+			return;
+		forget(s, r);
+	} else if (r != NULL && !may_fail(who, r)) {
 		return;
 	}
-	for (; r != NULL; r = find(s, w))
-		forget(s, r);
 	begin_record(s, who, p, w);
 }
 
-/* What is on record and stands stays as it is: who fails says so, and who does not is there when it goes. */
-static void on_attempt(struct serve *s, const struct ucred *who, const struct track_word *w)
+static void on_end(struct serve *s, const struct ucred *who, const struct track_word *w)
 {
-	struct process *p = serve_process(s, who->pid);
-	struct track_record *r;
+	const struct stakes c = stakes_of(s);
+	struct stake_name name = name_of(w);
 
-	while ((r = find(s, w)) != NULL && !object_stands(r))
-		forget(s, r);
-	if (r != NULL)
-		add(s, who, p, w, r);
+	if (w->verb == TRACK_RETRACT)
+		stake_retract(&c, &name, who->pid);
+	else if (w->verb == TRACK_REMOVED)
+		stake_removed(&c, &name, who->pid);
 	else
-		begin_record(s, who, p, w);
-}
-
-/* Whoever else has told of that name may have made it. */
-static void on_retract(struct serve *s, const struct ucred *who, const struct track_word *w)
-{
-	struct track_record *r = find(s, w), *a = r != NULL ? track_attempt_of(r, who->pid) : NULL;
-
-	if (a == NULL)
-		return;
+		stake_hand_over(&c, &name, who->pid, who->uid);
 	s->rest_due = s->rest_due || s->rest.first != NULL;
-	a->identity = (struct track_identity){ 0 };
-	forget(s, a);
-}
-
-static void on_unregister(struct serve *s, const struct ucred *who, const struct track_word *w)
-{
-	struct track_record *r = find(s, w);
-
-	if (r != NULL && may_change(who, r))
-		forget(s, r);
 }
 
 static void answer(struct serve *s, int fd)
@@ -222,14 +201,13 @@ void serve_datagram(struct serve *s, int fd, const struct ucred *who, size_t n)
 		case TRACK_REGISTER:
 			on_register(s, who, &w);
 			break;
-		case TRACK_UNREGISTER:
-			on_unregister(s, who, &w);
-			break;
 		case TRACK_ATTEMPT:
-			on_attempt(s, who, &w);
+			begin_record(s, who, serve_process(s, who->pid), &w);
 			break;
+		case TRACK_UNREGISTER:
 		case TRACK_RETRACT:
-			on_retract(s, who, &w);
+		case TRACK_REMOVED:
+			on_end(s, who, &w);
 			break;
 		case TRACK_PROBE:
 			if (n_words == 1 && n == 0)

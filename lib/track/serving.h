@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #include "base/mtime.h"
+#include "track/stake.h"
 #include "track/journal.h"
 #include "track/object.h"
 #include "track/registry.h"
@@ -64,6 +65,8 @@ struct serve {
 /* ------------------------------------------------------------------------------------------------------ serve.c */
 /* NULL: it is dead, or there is no memory. */
 struct process *serve_process(struct serve *s, pid_t pid);
+/* What anybody has said is read. */
+void serve_hear_all(struct serve *s);
 
 /* ------------------------------------------------------------------------------------------------ serve_words.c */
 void serve_write_down(struct serve *s);
@@ -71,6 +74,7 @@ void serve_write_down(struct serve *s);
 void serve_datagram(struct serve *s, int fd, const struct ucred *who, size_t n);
 /* All that it has is to be asked. */
 void serve_bury_records(struct serve *s, struct track_owner *dead);
+void serve_expire(struct serve *s);
 /* What was in use is asked again. */
 void serve_ask_rest(struct serve *s);
 /* Asks and unlinks a part of what is due. */

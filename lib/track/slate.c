@@ -15,7 +15,6 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
-#include "track/object.h"
 #include "track/registry.h"
 
 /* All of it is there from the start: a program that writes where the disk has no room for it is ended by SIGBUS. */
@@ -74,15 +73,14 @@ static int take_place(struct slate_place *p, uid_t uid, struct track_registry *r
 	if (!(p->taken & 1) || n > sizeof(p->line) || track_word_next(&line, &n, &word) != 1 ||
 	    (word.verb != TRACK_REGISTER && word.verb != TRACK_ATTEMPT))
 		return 0;
-	record = track_find(r, word.type, word.name, word.name_length);
-	if (record != NULL && (record->told_ns >= p->told_ns || record->creator.uid != uid))
-		return 0;
-	if (record != NULL && word.verb == TRACK_ATTEMPT && object_stands(record))
-		return 0;
+	for (record = track_find(r, word.type, word.name, word.name_length); record != NULL;
+	     record = track_next(record))
+		if (record->creator.pid == p->pid && record->told_ns >= p->told_ns)
+			return 0;
 	record = track_add(r, owner, word.type, word.name, word.name_length, &creator);
 	if (record == NULL)
 		return -ENOMEM;
-	record->told_ns = p->told_ns;
+	track_told(r, record, p->told_ns);
 	return 1;
 }
 

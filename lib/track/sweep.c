@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -70,9 +69,7 @@ static void forget(struct sweep *s, struct track_record *record)
 	AUTO_BUF b = BUF_INIT;
 
 	begin_note(s, &b);
-	buf_addf(&b, "- %s ", track_type_word(record->type));
-	track_encode_name(record->name, record->name_length, &b);
-	buf_addc(&b, '\n');
+	track_journal_put_gone(&b, record);
 	note(s, &b); /* on a full disk it is asked for again by the next sweep, and absent then */
 	track_remove(&s->registry, record);
 }
@@ -103,12 +100,23 @@ static enum object_state unlink_on_record(struct sweep *s, struct track_record *
 	return object_unlink(record);
 }
 
+/* Of those that have told of that name. */
+static bool any_lives(const struct sweep *s, const struct track_record *record)
+{
+	const struct track_record *r = track_find(&s->registry, (enum track_type)record->type,
+						  record->name, record->name_length);
+
+	while (r != NULL && !object_has_creator(r))
+		r = track_next(r);
+	return r != NULL;
+}
+
 static void sweep_record(struct sweep *s, struct track_record *record)
 {
 	enum object_state state;
 
 	/* A tracker that is killed is not the end of the program that it was started for. */
-	if (object_has_creator(record))
+	if (any_lives(s, record))
 		state = OBJECT_USED;
 	else
 		state = s->how->dry_run ? object_ask(record) : unlink_on_record(s, record);
@@ -156,7 +164,7 @@ static void tidy(struct sweep *s)
 
 	if (s->all) {
 		lock = openat(s->dir, "lock", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-		if (lock >= 0 && flock(lock, LOCK_EX | LOCK_NB) < 0)
+		if (lock >= 0 && fd_lock(lock) < 0)
 			return;
 	}
 	if (!is_current(s))
@@ -259,8 +267,7 @@ int track_sweep_all(const char *base, const struct track_sweep *s)
 		 * What cannot be read is not ours, or none: the others do not wait for it. And one sweep at a time: of two who
 		 * ask for an object one finds it gone, and the other in use by the first.
 		 */
-		if (dir < 0 || track_dir_is_held(dir) ||
-		    (!s->dry_run && flock(dir, LOCK_EX | LOCK_NB) < 0))
+		if (dir < 0 || track_dir_is_held(dir) || (!s->dry_run && fd_lock(dir) < 0))
 			continue;
 		n += sweep_at(dir, JOURNAL, s, true) == 0;
 		if (!s->dry_run && removes_itself(e->d_name) &&

@@ -97,7 +97,7 @@ static bool adopt(struct track_registry *r, const struct temporary *t,
 
 	if (record == NULL)
 		return false;
-	record->told_ns = of->told_ns;
+	track_told(r, record, of->told_ns);
 	record->identity = t->look.identity;
 	return true;
 }

@@ -60,15 +60,16 @@ struct track_creator {
 
 enum track_verb {
 	TRACK_REGISTER,	  /* the sender is about to make it, or has made it */
-	TRACK_UNREGISTER, /* it is gone, was never made, or is somebody else's matter now */
+	TRACK_UNREGISTER, /* what has that name is somebody else's matter now */
 	TRACK_ATTEMPT,	  /* REGISTER, and RETRACT follows where another has it already (O_EXCL) */
-	TRACK_RETRACT, /* the sender's last ATTEMPT at that name has failed: as if it had not been said */
-	TRACK_PROBE, /* nothing: is anybody there? */
+	TRACK_RETRACT, /* the sender has failed to make it: as if its last word that it would had not been said */
+	TRACK_REMOVED, /* the sender has removed what had that name, whoever had made it */
+	TRACK_PROBE,   /* nothing: is anybody there? */
 	TRACK_SLATE, /* the other lines of this datagram stand in that place of the sender's slate: slate.h */
 };
 
 /*
- * "REGISTER:NAME:TYPE", so too UNREGISTER, ATTEMPT and RETRACT, "PROBE:0:noop", "SLATE:PLACE:noop": a line, the last may lack
+ * "REGISTER:NAME:TYPE", so too the others, but "PROBE:0:noop" and "SLATE:PLACE:noop": a line, the last may lack
  * its newline. NAME is percent-encoded (RFC 3986): every byte but letters, digits and "-._~/" is %XX.
  *
  * A decoded name is valid for its type, and there is one spelling of each: "/name" for what lies in /dev/shm and

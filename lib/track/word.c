@@ -205,7 +205,8 @@ static ssize_t take_name(enum track_type type, char **at, size_t size)
 static const char *const verbs[] = {
 	[TRACK_REGISTER] = "REGISTER", [TRACK_UNREGISTER] = "UNREGISTER",
 	[TRACK_ATTEMPT] = "ATTEMPT",   [TRACK_RETRACT] = "RETRACT",
-	[TRACK_PROBE] = "PROBE",       [TRACK_SLATE] = "SLATE",
+	[TRACK_REMOVED] = "REMOVED",   [TRACK_PROBE] = "PROBE",
+	[TRACK_SLATE] = "SLATE",
 };
 
 /* Of those that are about no object. */

@@ -101,8 +101,7 @@ static void write_journal(struct track_registry *r, struct track_owner *owner, s
 	from = mps_now();
 	for (size_t i = 0; i < n; i++) {
 		track_journal_add(&j, owner->first);
-		track_journal_remove(&j, TRACK_SEMAPHORE, owner->first->name,
-				     owner->first->name_length);
+		track_journal_remove(&j, owner->first);
 		if (i % 32 == 31 && track_journal_flush(&j, r) < 0)
 			die(path);
 	}

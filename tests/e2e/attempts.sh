@@ -9,7 +9,8 @@ KILLS=${KILLS:-40}
 cp -P "$B"/libmpsup-preload*.so "$T/bin/" || exit 1
 N=/dev/shm/mpsa$$
 
-# argv: the beginning of all names. What it has made it closes, so that nobody uses it; it must be there all the same.
+# argv: the beginning of all names. What it has made it closes, so that nobody uses it; it must be there all the same, until
+# it unlinks it and the name is whoever's is the first to take it.
 cat >"$T/attempt.py" <<'X2'
 import os, random, sys
 
@@ -23,10 +24,11 @@ while True:
         os.close(fd)
     except FileExistsError:
         pass
-    for name, inode in held.items():
-        if not os.path.exists(name) or os.stat(name).st_ino != inode:
+    for name in [name for name in held if random.random() < 0.2]:
+        if not os.path.exists(name) or os.stat(name).st_ino != held.pop(name):
             print("LOST", name, flush=True)
             sys.exit(3)
+        os.unlink(name)
     n += 1
     if n == 500:
         print("busy", os.getpid(), flush=True)

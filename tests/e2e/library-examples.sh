@@ -472,6 +472,44 @@ X
 expect 0 "$T/bin/mps_imap" <"$here/LICENSE"
 cmp -s "$T/out" "$here/LICENSE" || fail "mps_imap prints: $(cat "$T/out")"
 
+say "pieces: managers"
+build mps_manager.3 <<<@
+expect 0 "$T/bin/mps_manager"
+contains "$T/out" '^unix:/.* has 1$' || fail "mps_manager prints: $(cat "$T/out")"
+build mps_pack.3 <<<@
+prints "Ada 36" mps_pack
+build mps_object.3 <<X
+@
+#include <stdio.h>
+static int body(int argc, char **argv)
+{
+	struct mps_manager *m;
+	struct mps_object *words;
+	void *args, *value;
+	size_t n;
+	int64_t times = 0;
+
+	if (mps_manager_start(NULL, &m) < 0 ||
+	    mps_object_create(m, "dict", NULL, 0, NULL, 0, &words, MPS_SECOND) < 0 || count(words, "a") < 0 || count(words, "a") < 0)
+		return 1;
+	if (mps_pack(&args, &n, "[s]", "a") < 0 || mps_object_call(words, "get", args, n, &value, &n, MPS_SECOND) < 0)
+		return 2;
+	if (mps_unpack(value, n, "i", &times) < 0)
+		return 3;
+	printf("%d times\n", (int)times);
+	free(args);
+	free(value);
+	mps_object_close(words);
+	mps_manager_close(m);
+	return 0;
+}
+int main(int argc, char **argv)
+{
+	return mps_main(argc, argv, body);
+}
+X
+prints "2 times" mps_object
+
 say "no page is left out"
 for page in "$here"/man/mps_*.3; do
   case "$done_with " in *" ${page##*/} "*) ;; *) fail "${page##*/} is not tried" ;; esac

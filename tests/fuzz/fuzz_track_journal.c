@@ -67,7 +67,8 @@ static void write_and_read(const struct track_registry *r)
 	for (size_t i = 0; i < r->n_buckets; i++)
 		for (struct track_record *at = r->buckets[i]; at; at = at->next_in_bucket) {
 			struct track_record *same =
-				track_find(&again, at->type, at->name, at->name_length);
+				track_find_told(&again, at->type, at->name, at->name_length,
+						at->creator.pid, at->told_ns);
 
 			MUST(same != NULL && same->told_ns == at->told_ns);
 			MUST(same->identity.ino == at->identity.ino);

@@ -4,10 +4,14 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -216,4 +220,53 @@ Test(fd, files_are_read_whole_or_refused)
 	unlink(path);
 	cr_expect_eq(fd_read_file(path, 4, &text, &len), -ENOENT);
 	fd_close(&fd);
+}
+
+/* ----------------------------------------------------------------------------------------------------- locks */
+
+struct looking {
+	int dir;
+	atomic_bool enough;
+};
+
+static void *look_for_lock(void *user)
+{
+	struct looking *l = user;
+
+	while (!atomic_load(&l->enough))
+		fd_is_locked(l->dir, "lock");
+	return NULL;
+}
+
+/* Those who look are taken for nobody who holds it, neither by each other nor by whoever takes it. */
+Test(base, a_lock_is_not_held_by_those_who_look)
+{
+	char dir[] = "/tmp/mps-lock.XXXXXX", path[64];
+	struct looking looking = { 0 };
+	pthread_t threads[2];
+	int fd, again;
+
+	cr_assert_not_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/lock", dir);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	again = open(path, O_RDONLY | O_CLOEXEC);
+	looking.dir = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cr_assert(fd >= 0 && again >= 0 && looking.dir >= 0);
+	for (int i = 0; i < 2; i++)
+		cr_assert_eq(pthread_create(&threads[i], NULL, look_for_lock, &looking), 0);
+	for (int i = 0; i < 2000; i++) {
+		cr_assert_not(fd_is_locked(looking.dir, "lock"));
+		cr_assert_eq(fd_lock(fd), 0, "%d", i);
+		cr_assert(fd_is_locked(looking.dir, "lock"));
+		cr_assert_eq(fd_lock(again), -EWOULDBLOCK);
+		flock(fd, LOCK_UN);
+	}
+	atomic_store(&looking.enough, true);
+	for (int i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	close(fd);
+	close(again);
+	close(looking.dir);
+	unlink(path);
+	rmdir(dir);
 }

@@ -257,6 +257,29 @@ Test(ipc_arena, by_its_segment)
 	mps_arena_close(a);
 }
 
+Test(ipc_arena, by_its_name)
+{
+	struct mps_arena *a, *b;
+	struct mps_shm *shm;
+	char name[64];
+	uint64_t at;
+
+	setenv("MPSUP_TRACKER", "", 1);
+	snprintf(name, sizeof(name), "/t-ipc-arena-%d", getpid());
+	cr_expect_eq(mps_arena_create("", 1 << 16, &a), -EINVAL);
+	cr_assert_eq(mps_arena_create(name, 1 << 16, &a), 0);
+	cr_expect_eq(mps_arena_create(name, 1 << 16, &b), -EEXIST);
+	cr_assert_eq(mps_shm_open(name, true, &shm), 0);
+	cr_assert_eq(mps_arena_open(shm, &b), 0);
+	cr_expect_eq(mps_shm_unlink(name), 0);
+	cr_assert_eq(mps_arena_alloc(a, 10, &at), 0);
+	strcpy(mps_arena_at(a, at), "hello");
+	cr_expect_str_eq(mps_arena_at(b, at), "hello");
+	mps_arena_close(b);
+	mps_shm_close(shm);
+	mps_arena_close(a);
+}
+
 /* ----------------------------------------------------------------------------------------------------- threads */
 
 static void *churn(void *user)
@@ -313,6 +336,8 @@ Test(ipc_arena, a_damaged_segment_is_an_error)
 	cr_expect_eq(mps_arena_open(shm, &b), -EBADMSG);
 	mps_shm_close(shm);
 	cr_assert_eq(mps_shm_create(NULL, 1 << 16, &shm), 0);
+	cr_expect_eq(mps_arena_open(shm, &b), -ENOENT, "yet");
+	*(char *)mps_shm_data(shm) = 1;
 	cr_expect_eq(mps_arena_open(shm, &b), -EBADMSG);
 	mps_shm_close(shm);
 	cr_assert_eq(mps_arena_new(1 << 16, &a), 0);

@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <math.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -232,6 +233,59 @@ Test(ipc_array, by_its_segment)
 	mps_array_free(a);
 }
 
+/* The parent makes it, and who has nothing but the name adds to it. */
+static int add_by_name(const char *name, int64_t delta)
+{
+	struct mps_value *value;
+	struct mps_shm *shm;
+	int r = mps_shm_open(name, true, &shm);
+
+	if (r < 0)
+		return r;
+	r = mps_value_open(shm, &value);
+	if (r == 0) {
+		r = mps_value_add(value, delta, NULL);
+		mps_value_free(value);
+	}
+	mps_shm_close(shm);
+	return r;
+}
+
+Test(ipc_array, by_its_name)
+{
+	struct mps_value *value, *other;
+	struct mps_array *a;
+	struct mps_shm *shm;
+	char name[64];
+	int status;
+	int64_t v;
+	pid_t pid;
+
+	setenv("MPSUP_TRACKER", "", 1);
+	snprintf(name, sizeof(name), "/t-ipc-value-%d", getpid());
+	cr_expect_eq(mps_value_create("a/b", 'q', 0, &value), -EINVAL);
+	cr_assert_eq(mps_shm_create(name, 4096, &shm), 0);
+	cr_expect_eq(add_by_name(name, 5), -ENOENT, "nothing is made of it yet");
+	cr_expect_eq(mps_value_create(name, 'q', 0, &value), -EEXIST);
+	mps_shm_close(shm);
+	cr_assert_eq(mps_shm_unlink(name), 0, "that did not take it away");
+	cr_assert_eq(mps_value_create(name, 'q', 0, &value), 0);
+	cr_expect_eq(mps_value_create(name, 'q', 0, &other), -EEXIST);
+	pid = fork();
+	if (pid == 0)
+		_exit(add_by_name(name, 5) != 0);
+	cr_assert_eq(waitpid(pid, &status, 0), pid);
+	cr_expect_eq(status, 0);
+	cr_expect(mps_value_get_int(value, &v) == 0 && v == 5);
+	cr_expect_str_eq(mps_shm_name(mps_value_shm(value)), name);
+	mps_value_free(value);
+	cr_expect_eq(mps_shm_unlink(name), 0, "it stays until then");
+	cr_assert_eq(mps_array_create(name, 'd', 100, MPS_RAW, &a), 0);
+	cr_expect_eq(add_by_name(name, 1), -EBADMSG, "it is not one number");
+	cr_expect_eq(mps_shm_unlink(name), 0);
+	mps_array_free(a);
+}
+
 Test(ipc_array, what_can_only_be_read)
 {
 	struct mps_shm *shm, *reader;
@@ -267,7 +321,6 @@ Test(ipc_array, a_header_that_lies_is_none)
 		size_t at;
 		uint64_t value;
 	} rows[] = {
-		{ 0, 0 },
 		{ 0, 1 },
 		{ 8, 11 },
 		{ 8, UINT64_MAX },

@@ -2,10 +2,13 @@
  * What objects cost when they are not used, or not any more: no descriptor, no thread, no name.
  */
 #include <dirent.h>
+#include <sys/stat.h>
 
 #include "../count_fds.h"
 #include "../ipc_scene.h"
+#include "base/cleanup.h"
 #include "ipc/connection.h"
+#include "ipc/queue.h"
 
 static unsigned count_in(const char *path)
 {
@@ -86,6 +89,24 @@ Test(ipc_cost, what_is_freed_leaves_no_descriptor_no_thread_and_no_mapping)
 	cr_expect_eq(count_fds(getpid()), fds);
 	cr_expect_eq(count_in("/proc/self/task"), threads);
 	cr_expect_leq(count_in("/proc/self/map_files"), maps + 2, "of malloc's own, at most");
+}
+
+Test(ipc_cost, a_queue_is_its_ring_and_one_page)
+{
+	static const size_t rings[] = { 0, 4096, 1 << 20 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(rings); i++) {
+		struct mps_queue_options o = { .ring_size = rings[i] };
+		size_t ring = rings[i] != 0 ? rings[i] : 64 << 10;
+		struct mps_queue *queue;
+		struct stat st;
+
+		cr_assert_eq(mps_queue_new(&o, &queue), 0);
+		cr_assert_eq(fstat(queue_fileno(queue), &st), 0);
+		cr_expect_eq((size_t)st.st_size, ring + (size_t)sysconf(_SC_PAGESIZE));
+		cr_expect_eq((size_t)st.st_blocks * 512, (size_t)st.st_size);
+		mps_queue_free(queue);
+	}
 }
 
 /* Nobody else has these pages: what has a name is a file that was not deleted. */

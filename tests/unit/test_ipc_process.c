@@ -208,6 +208,23 @@ Test(ipc_process, a_target_without_a_name_is_refused_by_each_method)
 	}
 }
 
+/* Else the other one would be run. */
+Test(ipc_process, a_target_whose_name_is_anothers_is_refused_by_each_method)
+{
+	static struct mps_target_row row = { "give_back", not_registered, NULL };
+
+	mps_target_add(&row);
+	for (size_t i = 0; i < ARRAY_SIZE(methods); i++) {
+		struct mps_process_options o = MPS_PROCESS_OPTIONS_INIT;
+		struct mps_process *p;
+
+		o.target = give_back;
+		o.method = methods[i];
+		o.force = true;
+		cr_expect_eq(mps_process_start(&o, &p), -ENOENT);
+	}
+}
+
 Test(ipc_process, options_that_contradict_each_other_are_refused)
 {
 	char *argv[] = { (char *)"true", NULL };

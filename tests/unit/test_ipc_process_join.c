@@ -4,6 +4,7 @@
 
 #include "../process_scene.h"
 #include "base/mtime.h"
+#include "proc/tag.h"
 #include "proc/tree.h"
 
 TestSuite(ipc_process_join, .init = limit);
@@ -110,6 +111,46 @@ Test(ipc_process_join, who_waits_for_all_children_does_not_wait_for_the_guard)
 		;
 	cr_expect_eq(errno, ECHILD);
 	cr_expect_eq(mps_process_free(p), 0);
+}
+
+/* It bears our mark, and that it is a guard. */
+static bool is_our_guard(pid_t pid, void *user)
+{
+	(void)user;
+	return mark_get(pid) == (mark_get(getpid()) | 2);
+}
+
+/* How many guards there are then; the exit status of children is lost. */
+static int start_three_unheard(struct mps_args *args)
+{
+	struct pids guards = { 0 };
+	int n;
+
+	(void)args;
+	signal(SIGCHLD, SIG_IGN);
+	for (int i = 0; i < 3; i++) {
+		struct mps_process_options o = MPS_PROCESS_OPTIONS_INIT;
+		struct mps_process *p;
+		int code;
+
+		o.target = give_back;
+		if (mps_process_start(&o, &p) < 0 || mps_process_join(p, 20 * MPS_SECOND) < 0 ||
+		    mps_process_exitcode(p, &code) != -ENODATA || mps_process_free(p) < 0)
+			return 100;
+	}
+	processes_list(is_our_guard, NULL, &guards);
+	n = (int)guards.n;
+	pids_fini(&guards);
+	return n;
+}
+MPS_TARGET(start_three_unheard);
+
+Test(ipc_process_join, who_ignores_sigchld_has_one_guard)
+{
+	struct mps_process *p = start_target(start_three_unheard, MPS_START_SPAWN, NULL);
+
+	cr_expect_eq(code_of(p), 1);
+	done(p);
 }
 
 Test(ipc_process_join,

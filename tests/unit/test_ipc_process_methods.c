@@ -170,6 +170,51 @@ Test(ipc_process_methods, a_preload_that_fails_is_told_by_the_start)
 	}
 }
 
+static int preload_until_the_gate_is_closed(struct mps_args *args)
+{
+	char c;
+
+	(void)args;
+	return read(open(getenv("PRELOAD_GATE"), O_RDONLY | O_CLOEXEC), &c, 1) != 0;
+}
+MPS_TARGET(preload_until_the_gate_is_closed);
+
+static void *start_by_forkserver(void *user)
+{
+	struct mps_process_options o = MPS_PROCESS_OPTIONS_INIT;
+
+	o.target = give_back;
+	o.method = MPS_START_FORKSERVER;
+	*(struct mps_process **)user = start(&o);
+	return NULL;
+}
+
+Test(ipc_process_methods, a_join_is_over_in_time_while_another_thread_waits_for_the_preload)
+{
+	struct mps_process *p = start_target(wait_for_ever, MPS_START_SPAWN, NULL), *slow = NULL;
+	char gate[] = "/tmp/mpsup-gate-XXXXXX";
+	pthread_t thread;
+	int fd;
+
+	close(mkstemp(gate));
+	unlink(gate);
+	cr_assert_eq(mkfifo(gate, 0600), 0);
+	setenv("PRELOAD_GATE", gate, 1);
+	cr_expect_eq(mps_set_forkserver_preload(preload_until_the_gate_is_closed), 0);
+	pthread_create(&thread, NULL, start_by_forkserver, &slow);
+	fd = open(gate, O_WRONLY | O_CLOEXEC); /* from here on it is loading */
+	cr_expect_eq(mps_process_join(p, 50 * MPS_MILLISECOND), -ETIMEDOUT);
+	cr_expect(mps_process_is_alive(p));
+	cr_expect_eq(mps_active_children(NULL, 0), 1);
+	cr_expect_null(slow);
+	close(fd);
+	pthread_join(thread, NULL);
+	unlink(gate);
+	cr_expect_eq(code_of(slow), 0);
+	done(slow);
+	done(p);
+}
+
 /* The first of our children, or the last: the others are its copies. */
 static pid_t find_server(bool last)
 {

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "../find_host.h"
@@ -87,6 +88,64 @@ static int register_there(struct mps_args *args)
 }
 MPS_TARGET(register_there);
 
+/* One of everything that lies in shared memory, and what has a handle of its own. */
+struct lying {
+	struct mps_lock lock;
+	struct mps_rlock rlock;
+	struct mps_semaphore semaphore;
+	struct mps_condition condition;
+	struct mps_event event;
+	struct mps_barrier barrier;
+};
+
+enum end { END_RETURN, END_EXIT, END_AT_ONCE, END_ABORT, END_KILL, N_ENDS };
+
+static int end_by(enum end end)
+{
+	static const struct rlimit no_core = { 0, 0 };
+
+	setrlimit(RLIMIT_CORE, &no_core);
+	switch (end) {
+	case END_RETURN:
+		break;
+	case END_EXIT:
+		exit(0);
+	case END_AT_ONCE:
+		_exit(0);
+	case END_ABORT:
+		abort();
+	case END_KILL:
+	case N_ENDS:
+		raise(SIGKILL);
+	}
+	return 0;
+}
+
+/* Ends with all of them in its hands. */
+static int hold_all_and_end(struct mps_args *args)
+{
+	struct lying *l = mps_shm_data(mps_args_shm(args, 0));
+	struct mps_queue *queue = mps_args_queue(args, 1);
+	static struct mps_array *array; /* no leaks */
+	static struct mps_arena *arena;
+	uint64_t at;
+
+	if (mps_lock_acquire(&l->lock, 0) != 0 || mps_rlock_acquire(&l->rlock, 0) != 0 ||
+	    mps_rlock_acquire(&l->rlock, 0) != 0 || mps_semaphore_acquire(&l->semaphore, 0) != 0 ||
+	    mps_semaphore_acquire(&l->semaphore, 0) != 0 || mps_event_set(&l->event) != 0 ||
+	    mps_condition_notify(&l->condition, 1) != 0 ||
+	    mps_queue_put(queue, "item", 4, 0) != 0 ||
+	    mps_send(mps_args_connection(args, 2), "message", 7, 0) != 0 ||
+	    mps_array_open(mps_args_shm(args, 3), &array) != 0 ||
+	    mps_rlock_acquire(mps_array_lock(array), 0) != 0 ||
+	    mps_array_set_int(array, 1, 7) != 0 ||
+	    mps_arena_open(mps_args_shm(args, 4), &arena) != 0 ||
+	    mps_arena_alloc(arena, 100, &at) != 0 || mps_barrier_wait(&l->barrier, 0) != -ETIMEDOUT)
+		_exit(9);
+	return end_by((enum end)mps_args_int(args, 5));
+}
+MPS_TARGET(hold_all_and_end);
+
 /* ---------------------------------------------------------------------------------------------------- helpers */
 
 static void set_up(void)
@@ -143,6 +202,87 @@ Test(ipc_process_objects, the_death_of_a_holder_is_told_whatever_it_was_started_
 		mps_args_free(args);
 		mps_shm_close(shm);
 	}
+}
+
+static void use_lying(struct lying *l)
+{
+	cr_expect_eq(mps_lock_acquire(&l->lock, 0), EOWNERDEAD);
+	cr_expect_eq(mps_condition_wait(&l->condition, &l->lock, 0), -ETIMEDOUT);
+	cr_expect_eq(mps_lock_release(&l->lock), 0);
+	cr_expect_eq(mps_lock_acquire(&l->lock, 0), 0);
+	cr_expect_eq(mps_lock_release(&l->lock), 0);
+	cr_expect_eq(mps_rlock_acquire(&l->rlock, 0), EOWNERDEAD);
+	cr_expect_eq(mps_rlock_release(&l->rlock), 0);
+	cr_expect_eq(mps_rlock_release(&l->rlock), -EPERM, "held once");
+	cr_expect_eq(mps_semaphore_value(&l->semaphore), 2);
+	cr_expect_eq(mps_semaphore_acquire(&l->semaphore, 0), 0);
+	cr_expect_eq(mps_semaphore_release(&l->semaphore, 1), 0);
+	cr_expect(mps_event_is_set(&l->event));
+	cr_expect_eq(mps_event_clear(&l->event), 0);
+	cr_expect(mps_barrier_is_broken(&l->barrier), "its time was over");
+	cr_expect_eq(mps_barrier_reset(&l->barrier), 0);
+}
+
+static void use_handles(struct mps_queue *queue, struct mps_connection *c, struct mps_array *array,
+			struct mps_arena *arena)
+{
+	const void *p;
+	char text[8];
+	uint64_t at;
+	int64_t v;
+	size_t n;
+
+	cr_expect(mps_queue_get(queue, text, sizeof(text), &n, 0) == 0 && n == 4);
+	cr_expect_eq(mps_queue_get(queue, text, sizeof(text), &n, 0), -ETIMEDOUT);
+	cr_expect(mps_recv(c, &p, &n, 0) == 0 && n == 7);
+	cr_expect_eq(mps_recv(c, &p, &n, 0), -ETIMEDOUT);
+	cr_expect_eq(mps_array_get_int(array, 1, &v), EOWNERDEAD);
+	cr_expect_eq(v, 7);
+	cr_expect_eq(mps_array_set_int(array, 1, 0), 0);
+	cr_expect_eq(mps_arena_sweep(arena), 1);
+	cr_expect_eq(mps_arena_alloc(arena, 4096, &at), 0);
+	cr_expect_eq(mps_arena_free(arena, at), 0);
+}
+
+Test(ipc_process_objects, a_child_that_ends_in_any_way_leaves_all_of_them_usable)
+{
+	static const int codes[N_ENDS] = { [END_ABORT] = -SIGABRT, [END_KILL] = -SIGKILL };
+	struct mps_connection *a, *b;
+	struct mps_array *array;
+	struct mps_arena *arena;
+	struct mps_queue *queue;
+	struct mps_shm *shm;
+	struct lying *l;
+
+	cr_assert_eq(mps_shm_create(NULL, sizeof(*l), &shm), 0);
+	l = mps_shm_data(shm);
+	cr_assert(mps_lock_init(&l->lock) == 0 && mps_rlock_init(&l->rlock) == 0 &&
+		  mps_semaphore_init(&l->semaphore, 2, 0) == 0 &&
+		  mps_condition_init(&l->condition) == 0 && mps_event_init(&l->event) == 0 &&
+		  mps_barrier_init(&l->barrier, 2) == 0 && mps_queue_new(NULL, &queue) == 0 &&
+		  mps_pipe(false, &a, &b) == 0 && mps_array_new('i', 2, 0, &array) == 0 &&
+		  mps_arena_new(4096, &arena) == 0);
+	for (int i = 0; i < N_ENDS * (int)ARRAY_SIZE(methods); i++) {
+		struct mps_args *args;
+
+		cr_assert(mps_args_new(&args) == 0 && mps_args_add_shm(args, shm) >= 0 &&
+			  mps_args_add_queue(args, queue) >= 0 &&
+			  mps_args_add_connection(args, b) >= 0 &&
+			  mps_args_add_shm(args, mps_array_shm(array)) >= 0 &&
+			  mps_args_add_shm(args, mps_arena_shm(arena)) >= 0 &&
+			  mps_args_add_int(args, i % N_ENDS) >= 0);
+		cr_expect_eq(code_at_end_of(start(hold_all_and_end, methods[i / N_ENDS], args)),
+			     codes[i % N_ENDS], "%d", i);
+		mps_args_free(args);
+		use_lying(l);
+		use_handles(queue, a, array, arena);
+	}
+	mps_arena_close(arena);
+	mps_array_free(array);
+	mps_queue_free(queue);
+	mps_connection_close(a);
+	mps_connection_close(b);
+	mps_shm_close(shm);
 }
 
 Test(ipc_process_objects, arguments_of_any_length_come_as_they_are)

@@ -191,6 +191,23 @@ Test(ipc_shm, too_little_room_is_told_at_once)
 	mps_shm_unlink(name);
 }
 
+Test(ipc_shm, a_limit_of_the_size_of_files_is_an_error_and_no_signal)
+{
+	struct rlimit limit = { 1 << 20, 1 << 20 };
+	struct mps_shm *shm;
+	char room[64];
+	const char *name = own_name(room, "limit");
+
+	cr_assert_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	cr_expect_eq(mps_shm_create(NULL, 2 << 20, &shm), -ENOSPC);
+	cr_expect_eq(mps_shm_create(name, 2 << 20, &shm), -ENOSPC);
+	cr_expect(!is_there(name));
+	cr_assert_eq(mps_shm_create(NULL, 1 << 20, &shm), 0);
+	cr_expect_eq(mps_shm_resize(shm, (1 << 20) + 1), -ENOSPC);
+	cr_expect_eq(mps_shm_size(shm), 1 << 20);
+	mps_shm_close(shm);
+}
+
 Test(ipc_shm, resize_and_map)
 {
 	struct mps_shm *a, *b;

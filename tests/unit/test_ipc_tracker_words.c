@@ -82,6 +82,56 @@ Test(ipc_tracker_words, an_attempt_that_is_taken_back_changes_nothing)
 	shm_unlink(own(room, mark, "b"));
 }
 
+enum { RACES = 30, RACERS = 4 };
+
+/* Several begin at once to make a segment of one name. Who has made it is killed; the others have only failed. */
+static void race(int n, const char *mark)
+{
+	struct mps_barrier *start = mmap(NULL, sizeof(*start), PROT_READ | PROT_WRITE,
+					 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	char room[128], what[16];
+	int status;
+
+	if (n == 0)
+		make(mark, "tracker");
+	snprintf(what, sizeof(what), "%d", n);
+	if (start == MAP_FAILED || mps_barrier_init(start, RACERS) != 0)
+		_exit(9);
+	for (int i = 0; i < RACERS; i++)
+		if (fork() == 0) {
+			struct mps_shm *shm;
+			int r = mps_barrier_wait(start, 20 * MPS_SECOND);
+
+			r = r < 0 ? r : mps_shm_create(own(room, mark, what), 4096, &shm);
+			if (r == 0)
+				raise(SIGKILL);
+			_exit(r != -EEXIST);
+		}
+	/* When the first is gone so is the name, for the next. */
+	for (int i = 0; i < RACERS; i++)
+		if (wait(&status) < 0 || (status != 0 && WTERMSIG(status) != SIGKILL))
+			_exit(9);
+	munmap(start, sizeof(*start));
+}
+
+Test(ipc_tracker_words, who_comes_too_late_does_not_take_it_from_the_first)
+{
+	struct program p;
+	char mark[64];
+
+	begin(&p, race, mark_of(mark, "race"));
+	for (int i = 0; i < RACES; i++)
+		step(&p);
+	for (int i = 0; i < RACES; i++) {
+		char what[16];
+
+		snprintf(what, sizeof(what), "%d", i);
+		EVENTUALLY(!is_there(mark, what));
+	}
+	reap(&p, SIGKILL);
+	EVENTUALLY(has_ended(&p));
+}
+
 enum { FILES = 20000, TURNS = 5 };
 
 static void fill(const char *folder)

@@ -70,7 +70,7 @@ Test(attempt, gives_it_to_the_attempt_that_succeeds)
 	}
 }
 
-/* He is killed before he has taken it back: as long as the other lives nobody knows which of the two has made it. */
+/* He is killed before he has taken it back: nobody knows which of the two has made it, so it goes when both have. */
 Test(attempt, keeps_it_while_another_attempt_may_have_made_it)
 {
 	struct place p;
@@ -85,7 +85,7 @@ Test(attempt, keeps_it_while_another_attempt_may_have_made_it)
 
 		cr_assert_eq(peer_recv(&p.s.p, &m), 0);
 		cr_expect(m.type == KEEPER_EXITED ? m.instance == 2
-						  : m.type == KEEPER_UNLINKED && m.instance == 1);
+						  : m.type == KEEPER_UNLINKED && m.instance == 2);
 	}
 	cr_expect_not(exists(p.own));
 	close_place(&p);

@@ -126,7 +126,7 @@ Test(manager_serve, memory_comes_with_the_answer)
 	end();
 }
 
-Test(manager_serve, a_client_that_dies_is_gone_although_a_child_has_its_socket)
+static void client_dies(bool shares)
 {
 	int ends[2], child[2];
 	struct raw other;
@@ -140,7 +140,7 @@ Test(manager_serve, a_client_that_dies_is_gone_although_a_child_has_its_socket)
 	pid = fork();
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		raw_connect(&other, path, false);
+		raw_connect(&other, path, shares);
 		raw_create(&other, "dict", "its", 0);
 		if (fork() == 0) {
 			close(child[1]);
@@ -155,13 +155,29 @@ Test(manager_serve, a_client_that_dies_is_gone_although_a_child_has_its_socket)
 	/* What waits for its death is asked by its death. */
 	kill(pid, SIGKILL);
 	wait_for(pid);
+	if (!shares) {
+		cr_assert_eq(number_of("clients"), 2);
+		cr_assert_eq(number_of("objects"), 1);
+		close(child[1]);
+	}
 	while (number_of("clients") != 1)
 		; /* an answer a turn, and alarm() */
 	cr_assert_eq(number_of("objects"), 0);
-	close(child[1]);
+	if (shares)
+		close(child[1]);
 	close(ends[0]);
 	raw_close(&c);
 	end();
+}
+
+Test(manager_serve, a_client_that_dies_is_gone_although_a_child_has_its_socket)
+{
+	client_dies(true);
+}
+
+Test(manager_serve, what_shares_no_memory_is_its_connection_whoever_has_it)
+{
+	client_dies(false);
 }
 
 Test(manager_serve, a_full_table_of_descriptors_is_told_and_recovers)

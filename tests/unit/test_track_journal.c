@@ -59,8 +59,10 @@ static struct track_record *add(struct track_owner *owner, enum track_type type,
 
 static void drop(enum track_type type, const char *name)
 {
-	track_journal_remove(&journal, type, name, strlen(name));
-	track_remove(&registry, track_find(&registry, type, name, strlen(name)));
+	struct track_record *r = track_find(&registry, type, name, strlen(name));
+
+	track_journal_remove(&journal, r);
+	track_remove(&registry, r);
 }
 
 static int flush(void)
@@ -135,11 +137,15 @@ Test(track_journal, what_is_written_is_read, .init = init, .fini = fini)
 	drop(TRACK_SEMAPHORE, "/before");
 	cr_assert_eq(flush(), 0);
 	expect_same();
-	track_give(add(&web, TRACK_SYSV_SHM, "32770"), &odd); /* it is another's now */
+	track_give(track_find(&registry, TRACK_SYSV_SHM, "32770", 5),
+		   &odd); /* it is another's now */
 	track_journal_add(&journal, odd.first);
+	add(&web, TRACK_SEMAPHORE, "/many"); /* those of one name go one by one */
+	add(&web, TRACK_SEMAPHORE, "/many");
+	drop(TRACK_SEMAPHORE, "/many");
 	cr_assert_eq(flush(), 0);
 	expect_same();
-	cr_expect_eq(registry.n, 4);
+	cr_expect_eq(registry.n, 5);
 	track_registry_fini(&registry);
 }
 

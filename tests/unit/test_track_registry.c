@@ -54,6 +54,8 @@ static void put(struct model *m, int i, unsigned owner)
 	struct track_creator creator = { .pid = (pid_t)draw(m, 1 << 20), .uid = 7 };
 	struct track_record *record;
 
+	if (m->owner_of[i] >= 0)
+		track_remove(&m->r, look(m, i));
 	record = track_add(&m->r, &m->owners[owner], type, name, strlen(name), &creator);
 	cr_assert_not_null(record);
 	cr_assert_str_eq(record->name, name);
@@ -129,84 +131,80 @@ Test(track_registry, does_what_a_table_of_names_does)
 	free(m);
 }
 
-Test(track_registry, one_that_is_there_becomes_another)
-{
-	struct track_registry r = { 0 };
-	struct track_owner a = { 0 }, b = { 0 };
-	struct track_creator first = { .pid = 1, .uid = 2, .start = 3 };
-	struct track_creator second = { .pid = 4, .uid = 5, .start = 6 };
-	struct track_record *record = track_add(&r, &a, TRACK_FILE, "/x", 2, &first);
-	int64_t now = mps_wall().ns;
-
-	record->identity = (struct track_identity){ 9, 9 };
-	record->used = true;
-	record->told_ns = 1;
-	cr_expect_eq(track_add(&r, &b, TRACK_FILE, "/x", 2, &second), record);
-	cr_expect_eq(a.n, 0);
-	cr_expect_null(a.first);
-	cr_expect_eq(b.first, record);
-	cr_expect_eq(record->creator.pid, 4);
-	cr_expect_eq(record->identity.ino, 0);
-	cr_expect(!record->used);
-	cr_expect_geq(record->told_ns, now);
-	cr_expect_eq(r.n, 1);
-	cr_expect_null(track_add(&r, &b, TRACK_FILE, "/y", TRACK_NAME_MAX + 1, &second));
-	cr_expect_eq(r.n, 1);
-	track_registry_fini(&r);
-	track_registry_fini(&r);
-}
-
-Test(track_registry, attempts_wait_behind_a_record)
+/* Each is told from the others by who has said it and when. */
+Test(track_registry, several_may_have_one_name)
 {
 	struct track_registry r = { 0 };
 	struct track_owner a = { 0 }, b = { 0 };
 	struct track_creator first = { .pid = 1 }, second = { .pid = 2 };
-	struct track_record *record = track_add(&r, &a, TRACK_FILE, "/x", 2, &first), *one, *two;
+	struct track_record *one = track_add(&r, &a, TRACK_FILE, "/x", 2, &first), *two, *three;
 
-	record->identity = (struct track_identity){ 9, 9 };
-	one = track_wait(&r, record, &b, &second);
-	two = track_wait(&r, record, &a, &first);
-	cr_assert(one != NULL && two != NULL);
-	cr_expect(one->waits && one->attempt && !record->waits);
-	cr_expect_str_eq(one->name, "/x");
+	track_told(&r, one, 7);
+	two = track_add(&r, &b, TRACK_FILE, "/x", 2, &second);
+	track_told(&r, two, 7);
+	three = track_add(&r, &b, TRACK_FILE, "/x", 2, &first);
+	track_told(&r, three, 7);
+	cr_expect_eq(one->told_ns, 7);
+	cr_expect_eq(two->told_ns, 7);
+	cr_expect_eq(three->told_ns, 8, "it is another");
 	cr_expect_eq(r.n, 3);
-	cr_expect_eq(a.n, 2);
-	cr_expect_eq(b.n, 1);
-	cr_expect_eq(track_find(&r, TRACK_FILE, "/x", 2), record);
-	cr_expect_eq(track_attempt_of(record, 2), one);
-	cr_expect_eq(track_attempt_of(record, 1), two);
-	track_remove(&r, two);
-	cr_expect_null(track_attempt_of(record, 1), "it was no attempt");
-	record->attempt = true;
-	cr_expect_eq(track_attempt_of(record, 1), record);
-	two = track_wait(&r, record, &a, &first);
-	track_remove(&r, record);
-	cr_expect_eq(track_find(&r, TRACK_FILE, "/x", 2), two);
-	cr_expect(!two->waits && two->identity.ino == 0);
-	cr_expect_eq(two->waiting, one);
-	track_give(one, &a);
-	cr_expect_eq(b.n, 0);
-	track_remove(&r, two);
-	cr_expect_eq(track_find(&r, TRACK_FILE, "/x", 2), one);
-	cr_expect_null(one->waiting);
-	for (int i = 0; i < TRACK_ATTEMPTS_MAX; i++)
-		cr_assert_not_null(track_wait(&r, one, &b, &second));
-	cr_expect_null(track_wait(&r, one, &b, &second));
-	cr_expect_eq(r.n, TRACK_ATTEMPTS_MAX + 1);
-	/* Many more names, so that the bucket is split: they stay behind theirs. */
-	for (int i = 0; i < 1000; i++) {
+	cr_expect_eq(a.n, 1);
+	cr_expect_eq(b.n, 2);
+	cr_expect_eq(track_find_told(&r, TRACK_FILE, "/x", 2, 1, 7), one);
+	cr_expect_eq(track_find_told(&r, TRACK_FILE, "/x", 2, 2, 7), two);
+	cr_expect_eq(track_find_told(&r, TRACK_FILE, "/x", 2, 1, 8), three);
+	cr_expect_null(track_find_told(&r, TRACK_FILE, "/x", 2, 2, 8));
+	for (int i = 0; i < 1000; i++) { /* so that the bucket is split */
 		char name[16];
 
 		track_add(&r, &a, TRACK_FILE, name, (size_t)snprintf(name, 16, "/%d", i), &first);
 	}
-	cr_expect_eq(track_find(&r, TRACK_FILE, "/x", 2), one);
-	while (b.first != NULL)
-		track_remove(&r, b.first);
-	cr_expect_null(one->waiting);
-	track_wait(&r, one, &b, &second);
+	cr_expect_eq(track_find_told(&r, TRACK_FILE, "/x", 2, 1, 7), one);
+	track_remove(&r, two);
+	cr_expect_not_null(track_find(&r, TRACK_FILE, "/x", 2));
+	track_give(three, &a);
+	track_remove(&r, one);
+	cr_expect_eq(track_find(&r, TRACK_FILE, "/x", 2), three);
+	cr_expect_null(track_next(three));
+	for (int i = 1; i < TRACK_SAME_NAME_MAX; i++)
+		cr_assert_not_null(track_add(&r, &b, TRACK_FILE, "/x", 2, &second));
+	cr_expect_null(track_add(&r, &b, TRACK_FILE, "/x", 2, &second));
+	cr_expect_null(track_add(&r, &b, TRACK_FILE, "/y", TRACK_NAME_MAX + 1, &second));
+	track_registry_fini(&r);
 	track_registry_fini(&r);
 	cr_expect_null(b.first);
-	cr_expect_null(a.first);
+}
+
+Test(track_registry, tells_of_those_that_are_not_young_any_more)
+{
+	struct track_registry r = { 0 };
+	struct track_owner o = { 0 };
+	struct track_creator c = { .pid = 1 };
+	struct track_record *all[300];
+	struct mps_time later = { mps_now().ns + 2 * TRACK_YOUNG_NS };
+
+	cr_expect_eq(track_young_due(&r).ns, 0);
+	for (int i = 0; i < 300; i++) {
+		all[i] = track_add(&r, &o, TRACK_FILE, "/x", 2, &c);
+		track_young_add(&r, all[i]);
+		track_young_add(&r, all[i]);
+	}
+	cr_expect(track_young_due(&r).ns > mps_now().ns && track_young_due(&r).ns < later.ns);
+	cr_expect_null(track_young_next(&r, mps_now()));
+	for (int i = 0; i < 300; i += 3)
+		track_remove(&r, all[i]);
+	for (int i = 0; i < 300; i++) {
+		if (i % 3 == 0)
+			continue;
+		cr_assert(all[i]->young);
+		cr_assert_eq(track_young_next(&r, later), all[i]);
+		cr_assert_not(all[i]->young);
+	}
+	cr_expect_null(track_young_next(&r, later));
+	cr_expect_eq(track_young_due(&r).ns, 0);
+	track_young_add(&r, all[1]);
+	cr_expect_eq(track_young_next(&r, later), all[1]);
+	track_registry_fini(&r);
 }
 
 /* While buckets are walked upwards records come and go: each that stays is met. */

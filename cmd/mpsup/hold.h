@@ -2,8 +2,8 @@
  * Holding something by its name, for this user on this machine: a lock, or a unit of a semaphore. They are files in the
  * runtime directory, that last as long as somebody holds them or waits for them.
  */
-#ifndef CMD_MPSUP_CLAIM_H
-#define CMD_MPSUP_CLAIM_H
+#ifndef CMD_MPSUP_HOLD_H
+#define CMD_MPSUP_HOLD_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -16,7 +16,7 @@ struct mps_object;
 struct named_semaphore;
 struct reach;
 
-struct claim {
+struct hold {
 	char *path;
 	int fd; /* its lock (flock(2)) is held as long as a copy of it is open: close-on-exec; -1 = none */
 	struct named_semaphore *semaphore; /* NULL: it is a lock */
@@ -24,7 +24,7 @@ struct claim {
 	struct mps_manager *manager; /* whose object it is: then fd is the connection to it */
 	struct mps_object *object;
 };
-#define CLAIM_INIT                                                                                 \
+#define HOLD_INIT                                                                                  \
 	{                                                                                          \
 		NULL, -1, NULL, 0, NULL, NULL                                                      \
 	}
@@ -34,23 +34,23 @@ struct claim {
  * -ETIMEDOUT with err (who has it), -EINVAL: no such name, or a semaphore of another number of units; other -errno. The
  * calling thread holds the unit of a semaphore. In a failed state another thread may be left: exit.
  */
-int claim_lock(struct claim *c, const char *name, bool shared, int64_t timeout,
-	       void (*on_wait)(const struct claim *c), struct err *err);
-int claim_unit(struct claim *c, const char *name, uint32_t units, int64_t timeout,
-	       void (*on_wait)(const struct claim *c), struct err *err);
+int hold_lock(struct hold *c, const char *name, bool shared, int64_t timeout,
+	      void (*on_wait)(const struct hold *c), struct err *err);
+int hold_unit(struct hold *c, const char *name, uint32_t units, int64_t timeout,
+	      void (*on_wait)(const struct hold *c), struct err *err);
 
 /*
  * The same of a manager: a lock (units 0), or one of so many units. What it holds is the connection's: it ends with its last copy.
  * 0, or an exit code with err.
  */
-int claim_object(struct claim *c, const struct reach *reach, const struct cmd_context *ctx,
-		 const char *name, uint32_t units, int64_t timeout,
-		 void (*on_wait)(const struct claim *c), struct err *err);
+int hold_object(struct hold *c, const struct reach *reach, const struct cmd_context *ctx,
+		const char *name, uint32_t units, int64_t timeout,
+		void (*on_wait)(const struct hold *c), struct err *err);
 
 /* Lets go, and removes the file if nobody else wants it. */
-void claim_end(struct claim *c);
+void hold_end(struct hold *c);
 
 /* Who has a lock, for people: ", held by pid 7 (make -j4)" and so on; "" = cannot be told. */
-void claim_holder(const struct claim *c, char *text, size_t size);
+void hold_holder(const struct hold *c, char *text, size_t size);
 
 #endif

@@ -4,7 +4,7 @@
  * gives back what the dead had); the flock of that file only tells that somebody uses it. Who is the last one
  * removes the file: so who has waited for a lock looks whether the file is still the one of that name.
  */
-#include "mpsup/claim.h"
+#include "mpsup/hold.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -67,7 +67,7 @@ static char *make_folder(struct err *err)
 	return NULL;
 }
 
-static int set_path(struct claim *c, const char *name, const char *kind, struct err *err)
+static int set_path(struct hold *c, const char *name, const char *kind, struct err *err)
 {
 	AUTO_FREE char *dir = NULL;
 
@@ -83,7 +83,7 @@ static int set_path(struct claim *c, const char *name, const char *kind, struct 
 	return 0;
 }
 
-static int open_file(struct claim *c, struct err *err)
+static int open_file(struct hold *c, struct err *err)
 {
 	struct stat st;
 
@@ -95,7 +95,7 @@ static int open_file(struct claim *c, struct err *err)
 }
 
 /* Somebody may have removed it before we had its lock. */
-static bool is_current(const struct claim *c)
+static bool is_current(const struct hold *c)
 {
 	struct stat st;
 
@@ -156,8 +156,8 @@ static struct mps_time until_of(int64_t timeout)
 	return (struct mps_time){ timeout < INT64_MAX - now ? now + timeout : INT64_MAX };
 }
 
-static int take_flock(struct claim *c, int how, struct mps_time until,
-		      void (*on_wait)(const struct claim *c))
+static int take_flock(struct hold *c, int how, struct mps_time until,
+		      void (*on_wait)(const struct hold *c))
 {
 	if (flock(c->fd, how | LOCK_NB) == 0)
 		return 0;
@@ -171,8 +171,8 @@ static int take_flock(struct claim *c, int how, struct mps_time until,
 }
 
 /* Opens the file and takes its lock. 0, or -errno with err. */
-static int take_file(struct claim *c, int how, struct mps_time until,
-		     void (*on_wait)(const struct claim *c), struct err *err)
+static int take_file(struct hold *c, int how, struct mps_time until,
+		     void (*on_wait)(const struct hold *c), struct err *err)
 {
 	char holder[256];
 	int r;
@@ -191,14 +191,14 @@ static int take_file(struct claim *c, int how, struct mps_time until,
 	}
 	if (r != -ETIMEDOUT)
 		return err_set(err, r, "%s: %s", c->path, strerror(-r));
-	claim_holder(c, holder, sizeof(holder));
+	hold_holder(c, holder, sizeof(holder));
 	return err_set(err, r, "not free in time%s", holder);
 }
 
 /* ------------------------------------------------------------------------------------------------------ the two */
 
-int claim_lock(struct claim *c, const char *name, bool shared, int64_t timeout,
-	       void (*on_wait)(const struct claim *c), struct err *err)
+int hold_lock(struct hold *c, const char *name, bool shared, int64_t timeout,
+	      void (*on_wait)(const struct hold *c), struct err *err)
 {
 	int r = set_path(c, name, "lock", err);
 
@@ -206,7 +206,7 @@ int claim_lock(struct claim *c, const char *name, bool shared, int64_t timeout,
 		      : r;
 }
 
-static int map_semaphore(struct claim *c, struct err *err)
+static int map_semaphore(struct hold *c, struct err *err)
 {
 	struct stat st;
 	void *p;
@@ -223,22 +223,26 @@ static int map_semaphore(struct claim *c, struct err *err)
 }
 
 /*
- * Who is alone with the file sets it up; the others use it as it is. With the file's lock, shared, in the end: that is taken
- * anew, not changed, and who comes in between finds what we have set up, or sets it up himself.
+ * Who is alone with the file sets it up, also where a killed one has left it; the others use it as it is. With the file's lock,
+ * shared, in the end: that is taken anew, not changed, and who comes in between finds what we have set up, or sets it up
+ * himself. 0, also if it is of another number of units.
  */
-static int open_semaphore(struct claim *c, uint32_t units, struct err *err)
+static int open_semaphore(struct hold *c, uint32_t units, struct err *err)
 {
 	const struct mps_time forever = { INT64_MAX };
+	uint32_t there;
 	int r;
 
 	for (;;) {
 		r = take_file(c, LOCK_SH, forever, NULL, err);
 		if (r == 0)
 			r = map_semaphore(c, err);
-		if (r < 0 || atomic_load(&c->semaphore->units) != 0)
+		there = r == 0 ? atomic_load(&c->semaphore->units) : 0;
+		if (r < 0 || there == units)
 			return r;
-		if (flock(c->fd, LOCK_EX) == 0 && is_current(c) &&
-		    atomic_load(&c->semaphore->units) == 0) {
+		if (flock(c->fd, LOCK_EX | (there != 0 ? LOCK_NB : 0)) < 0 && there != 0)
+			return 0;
+		if (is_current(c) && atomic_load(&c->semaphore->units) == there) {
 			r = mps_semaphore_init(&c->semaphore->s, units, 0);
 			if (r < 0)
 				return err_set(err, r, "%s: %s", c->path, strerror(-r));
@@ -250,8 +254,8 @@ static int open_semaphore(struct claim *c, uint32_t units, struct err *err)
 	}
 }
 
-int claim_unit(struct claim *c, const char *name, uint32_t units, int64_t timeout,
-	       void (*on_wait)(const struct claim *c), struct err *err)
+int hold_unit(struct hold *c, const char *name, uint32_t units, int64_t timeout,
+	      void (*on_wait)(const struct hold *c), struct err *err)
 {
 	uint32_t there;
 	int r = set_path(c, name, "sem", err);
@@ -280,7 +284,7 @@ int claim_unit(struct claim *c, const char *name, uint32_t units, int64_t timeou
 #define ANSWER_NS (10 * MPS_NS_PER_S)
 
 /* It is there as long as somebody holds it or waits for it. */
-static int take_object(struct claim *c, const char *name, uint32_t units)
+static int take_object(struct hold *c, const char *name, uint32_t units)
 {
 	AUTO_BUF args = BUF_INIT;
 
@@ -293,9 +297,9 @@ static int take_object(struct claim *c, const char *name, uint32_t units)
 				 MPS_OBJECT_EXISTING, args.p, args.len, &c->object, ANSWER_NS);
 }
 
-int claim_object(struct claim *c, const struct reach *reach, const struct cmd_context *ctx,
-		 const char *name, uint32_t units, int64_t timeout,
-		 void (*on_wait)(const struct claim *c), struct err *err)
+int hold_object(struct hold *c, const struct reach *reach, const struct cmd_context *ctx,
+		const char *name, uint32_t units, int64_t timeout,
+		void (*on_wait)(const struct hold *c), struct err *err)
 {
 	int r = reach_manager(reach, ctx, ANSWER_NS, &c->manager, err);
 
@@ -320,13 +324,13 @@ int claim_object(struct claim *c, const struct reach *reach, const struct cmd_co
 }
 
 /* At the end of the process: of what it has open, the front has left the connection. */
-static void release_object(struct claim *c)
+static void release_object(struct hold *c)
 {
 	mps_object_release(c->object);
 	c->fd = -1;
 }
 
-void claim_end(struct claim *c)
+void hold_end(struct hold *c)
 {
 	if (c->object != NULL) {
 		release_object(c);
@@ -367,7 +371,7 @@ static int holder_of(uint64_t inode, int *ret_n)
 	return first;
 }
 
-void claim_holder(const struct claim *c, char *text, size_t size)
+void hold_holder(const struct hold *c, char *text, size_t size)
 {
 	int n, pid = holder_of(c->inode, &n);
 	AUTO_FREE char *command = NULL;
