@@ -321,13 +321,16 @@ static char *find_shim(const char *path)
 									     : NULL;
 }
 
-/* environ with one more, or without where there is no memory. */
-static void add_variable(const char *entry)
+/* Ours from now on; NULL: there was no memory, and it stays as it is. */
+static void take_environment(char **with)
 {
-	char **with = strv_with(environ, entry);
+	static char **last;
 
-	if (with != NULL)
-		environ = with;
+	if (with == NULL)
+		return;
+	environ = with;
+	free(last);
+	last = with;
 }
 
 /*
@@ -340,17 +343,14 @@ static bool make_environment(const char *path)
 	bool answers_lines = path != NULL && !map_is_per_task(map.argv) && !map.frame && !map.nul;
 	bool tells = track == TRACK_PRELOAD || (track == TRACK_AUTO && !map_is_per_task(map.argv));
 	AUTO_FREE char *shim = (answers_lines || tells) && path != NULL ? find_shim(path) : NULL;
-	char **with_shim;
 
 	if (answers_lines) {
-		add_variable("PYTHONUNBUFFERED=1");
-		add_variable("MPSUP_LINES=1");
+		take_environment(strv_with(environ, "PYTHONUNBUFFERED=1"));
+		take_environment(strv_with(environ, "MPSUP_LINES=1"));
 	}
 	if (shim == NULL)
 		return false;
-	with_shim = shim_add(environ, shim);
-	if (with_shim != NULL)
-		environ = with_shim;
+	take_environment(shim_add(environ, shim));
 	return tells;
 }
 

@@ -13,6 +13,8 @@
 #include "base/strv.h"
 
 static char *room;
+static char **variables
+	__attribute__((used)); /* until the end, whatever takes the place of environ */
 static size_t room_size, used; /* the rest of it is 0 */
 
 void title_init(int argc, char **argv)
@@ -40,7 +42,7 @@ void title_init(int argc, char **argv)
 			return;
 		argv[i] = arg;
 	}
-	environ = copy;
+	environ = variables = copy;
 	room_size = used = (size_t)(end - first);
 	room = first;
 }
