@@ -225,7 +225,8 @@ int cmd_options(const struct cmd *cmd, int argc, char **argv, struct cmd_context
 		argc -= optind;
 		name = argv[0];
 		r = read_options(cmd, &set, argc, argv, ctx, err);
-		argv[--optind] = name;
+		argv[0] = argv[--optind];
+		argv[optind] = name;
 	}
 	if (r != 0)
 		return r;

@@ -114,7 +114,9 @@ static int begin_place(struct service *w)
 	}
 	if (r < 0)
 		return err_set(&why, r, "address %s: %s",
-			       w->o->address != NULL ? w->o->address : "of its own", strerror(-r));
+			       w->o->address != NULL ? w->o->address : "of its own",
+			       r == -EINVAL ? "is none of unix:/PATH, abstract:NAME, tcp:HOST:PORT"
+					    : strerror(-r));
 	return 0;
 }
 
