@@ -113,6 +113,7 @@ $(B)/libmpsup-preload.so: $(call srcs,lib/preload) $(wildcard lib/preload/*.h) l
 	$(Q)ln -sf libmpsup-preload.so $(@D)/$(SHIM)
 
 # The library: what lib/mpsup.h declares is all that can be seen of it, in the archive too (one object, the rest made local).
+# Each is there whole or not: another place to be installed to links them anew (libexecdir), beside programs that run.
 SOVERSION := 0
 SONAME := libmpsup.so.$(SOVERSION)
 # It asks nobody who a user is, of which the linker would warn programs that are static.
@@ -120,11 +121,12 @@ LIB_OBJS := $(filter-out $(B)/obj/lib/base/user.o,$(foreach f,$(LIB_FLOORS),$(ca
 $(B)/libmpsup.so.$(VERSION): $(LIB_OBJS) lib/libmpsup.map
 	$(link)
 	$(Q)$(CC) $(filter-out -pie,$(ALL_LDFLAGS)) -shared -Wl,-soname,$(SONAME),--version-script=lib/libmpsup.map$(if $(SAN),,$(comma)-z$(comma)defs) \
-		-o $@ $(LIB_OBJS) $(shell pkg-config --libs $(LIB_PKGS)) -pthread
+		-o $@.new $(LIB_OBJS) $(shell pkg-config --libs $(LIB_PKGS)) -pthread && mv -f $@.new $@
 	$(Q)ln -sf $(@F) $(@D)/$(SONAME); ln -sf $(SONAME) $(@D)/libmpsup.so
 $(B)/libmpsup.a: $(LIB_OBJS)
 	$(if $(V),,@echo "  AR $@")
-	$(Q)rm -f $@; $(LD) -r -o $(B)/mpsup.o $^ && objcopy --localize-hidden $(B)/mpsup.o && ar rcs $@ $(B)/mpsup.o
+	$(Q)rm -f $@.new; $(LD) -r -o $(B)/mpsup.o $^ && objcopy --localize-hidden $(B)/mpsup.o && \
+		ar rcs $@.new $(B)/mpsup.o && mv -f $@.new $@
 $(B)/mpsup.pc: lib/mpsup.pc.in $(B)/flags
 	$(Q)sed 's,@PREFIX@,$(PREFIX),; s,@LIBDIR@,$(LIBDIR),; s,@INCLUDEDIR@,$(INCLUDEDIR),; s,@VERSION@,$(VERSION),; s,@REQUIRES@,$(LIB_PKGS),' $< >$@
 
