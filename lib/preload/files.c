@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/random.h>
@@ -72,15 +73,52 @@ void creation_begin(struct creation *c, const char *path, bool exclusive)
 	bool yes = object_at(path, &c->object) && (exclusive || is_absent(path));
 
 	errno = kept;
-	c->told = false;
+	*c = (struct creation){ .object = c->object };
 	if (yes)
 		creation_announce(c, exclusive);
 }
 
-void creation_end(struct creation *c, bool made)
+/*
+ * Was what was asked for last, new or not, new? Then the next is too, most often, and it is not looked for but made
+ * exclusively. Where it is there after all, it is asked for as it was meant.
+ */
+static atomic_bool expects_new;
+
+int creation_flags(struct creation *c, int flags, bool (*is_new)(const char *), const char *name)
 {
-	if (c->told && !made)
-		tell(RETRACT, &c->object);
+	c->told = false;
+	c->kept = errno;
+	c->guessed = !(flags & O_EXCL) && atomic_load(&expects_new);
+	if (!(flags & O_EXCL) && !c->guessed) {
+		bool yes = is_new(name);
+
+		errno = c->kept;
+		if (!yes)
+			return flags;
+		atomic_store(&expects_new, true);
+	}
+	creation_announce(c, c->guessed || (flags & O_EXCL));
+	return c->guessed ? flags | O_EXCL : flags;
+}
+
+int creation_of_file(struct creation *c, const char *path, int flags)
+{
+	*c = (struct creation){ 0 };
+	return (flags & O_CREAT) && object_at(path, &c->object)
+		       ? creation_flags(c, flags, is_absent, path)
+		       : flags;
+}
+
+bool creation_end(struct creation *c, bool made)
+{
+	if (!c->told || made)
+		return false;
+	tell(RETRACT, &c->object);
+	if (!c->guessed || errno != EEXIST)
+		return false;
+	atomic_store(&expects_new, false);
+	errno = c->kept;
+	return true;
 }
 
 void object_removed(const char *path)
@@ -98,48 +136,39 @@ static mode_t mode_of(int flags, va_list ap)
 
 int hook_open(const char *path, int flags, ...)
 {
-	struct creation c = { 0 };
+	struct creation c;
 	mode_t mode;
 	va_list ap;
 	int fd;
 
-	if (flags & O_CREAT)
-		creation_begin(&c, path, flags & O_EXCL);
 	va_start(ap, flags);
 	mode = mode_of(flags, ap);
 	va_end(ap);
-	fd = NEXT(open)(path, flags, mode);
-	creation_end(&c, fd >= 0);
+	do
+		fd = NEXT(open)(path, creation_of_file(&c, path, flags), mode);
+	while (creation_end(&c, fd >= 0));
 	return fd;
 }
 
 int hook_openat(int folder, const char *path, int flags, ...)
 {
-	struct creation c = { 0 };
+	struct creation c;
 	mode_t mode;
 	va_list ap;
 	int fd;
 
-	if (flags & O_CREAT)
-		creation_begin(&c, path, flags & O_EXCL);
 	va_start(ap, flags);
 	mode = mode_of(flags, ap);
 	va_end(ap);
-	fd = NEXT(openat)(folder, path, flags, mode);
-	creation_end(&c, fd >= 0);
+	do
+		fd = NEXT(openat)(folder, path, creation_of_file(&c, path, flags), mode);
+	while (creation_end(&c, fd >= 0));
 	return fd;
 }
 
 int hook_creat(const char *path, mode_t mode)
 {
-	struct creation c;
-	int fd;
-
-	creation_begin(&c, path, false);
-	fd = NEXT(creat)(path, mode);
-
-	creation_end(&c, fd >= 0);
-	return fd;
+	return hook_open(path, O_CREAT | O_WRONLY | O_TRUNC, mode);
 }
 
 /* An 'x' behind the first letter, as far as libc looks for it. */

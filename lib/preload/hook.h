@@ -73,19 +73,27 @@ enum { SHM = sizeof(SHM_FOLDER) - 1 };
 
 /* Something that is about to be made, perhaps. */
 struct creation {
-	bool told;
+	bool told, guessed;
+	int kept; /* errno */
 	struct object object;
 };
 
 /*
  * Tells of what is about to be made at this path, if there is nothing yet; an exclusive creation finds that out itself.
- * Both keep errno.
+ * This and the others keep errno.
  */
 void creation_begin(struct creation *c, const char *path, bool exclusive);
 /* The same with an object that is known, and of which it is known whether it is about to be made. */
 void creation_announce(struct creation *c, bool exclusive);
-/* errno says why it was not made. */
-void creation_end(struct creation *c, bool made);
+/*
+ * The same before a call with such flags (open(2)); the flags with which it is to be done at first. `is_new` tells, and
+ * may change errno, whether there is nothing of that name.
+ */
+int creation_flags(struct creation *c, int flags, bool (*is_new)(const char *), const char *name);
+/* The same for a file; where nothing can be made nothing is done. */
+int creation_of_file(struct creation *c, const char *path, int flags);
+/* errno says why it was not made. True: it is to be begun and done once more. */
+bool creation_end(struct creation *c, bool made);
 /* What lies at this path; false: not in /dev/shm, or nobody is to be told. */
 bool object_at(const char *path, struct object *ret);
 void object_removed(const char *path);

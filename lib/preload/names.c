@@ -40,13 +40,14 @@ static void removed_name(const char *prefix, const char *name)
 int hook_shm_open(const char *name, int flags, mode_t mode)
 {
 	char path[SHM + SEM + NAME_SIZE];
-	struct creation c = { 0 };
+	struct creation c;
 	int fd;
 
-	if ((flags & O_CREAT) && path_of("", name, path))
-		creation_begin(&c, path, flags & O_EXCL);
-	fd = NEXT(shm_open)(name, flags, mode);
-	creation_end(&c, fd >= 0);
+	if (!path_of("", name, path))
+		return NEXT(shm_open)(name, flags, mode);
+	do
+		fd = NEXT(shm_open)(name, creation_of_file(&c, path, flags), mode);
+	while (creation_end(&c, fd >= 0));
 	return fd;
 }
 
@@ -126,7 +127,6 @@ mqd_t hook_mq_open(const char *name, int flags, ...)
 {
 	struct creation c = { 0 };
 	struct mq_attr *attr;
-	int kept = errno;
 	mode_t mode;
 	va_list ap;
 	mqd_t q;
@@ -137,11 +137,12 @@ mqd_t hook_mq_open(const char *name, int flags, ...)
 	mode = va_arg(ap, mode_t);
 	attr = va_arg(ap, struct mq_attr *);
 	va_end(ap);
-	if (queue_of(name, &c.object) && ((flags & O_EXCL) || is_absent_queue(name)))
-		creation_announce(&c, flags & O_EXCL);
-	errno = kept;
-	q = NEXT(mq_open)(name, flags, mode, attr);
-	creation_end(&c, q != (mqd_t)-1);
+	if (!queue_of(name, &c.object))
+		return NEXT(mq_open)(name, flags, mode, attr);
+	do
+		q = NEXT(mq_open)(name, creation_flags(&c, flags, is_absent_queue, name), mode,
+				  attr);
+	while (creation_end(&c, q != (mqd_t)-1));
 	return q;
 }
 

@@ -4,8 +4,8 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdint.h>
-#include <sys/random.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "preload/hook.h"
@@ -43,6 +43,24 @@ static void name_key(struct keyed *c, key_t key)
 	c->name[9] = '\0';
 }
 
+/* It need not be a secret, but hit nobody else's (splitmix64). */
+static key_t make_up_key(void)
+{
+	struct timespec now = { 0 };
+	key_t key = IPC_PRIVATE;
+
+	while (key == IPC_PRIVATE) {
+		uint64_t z;
+
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		z = ((uint64_t)now.tv_nsec << 34) ^ (uint64_t)now.tv_sec ^ (uintptr_t)&now;
+		z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+		z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+		key = (key_t)(z ^ (z >> 31));
+	}
+	return key;
+}
+
 static struct keyed announce_sysv(long number, const char *type, key_t *key, int *flags)
 {
 	struct keyed c = { .type = type, .announced = will_make(number, *key, *flags) };
@@ -51,11 +69,7 @@ static struct keyed announce_sysv(long number, const char *type, key_t *key, int
 		return c;
 	if (*key == IPC_PRIVATE) {
 		c.is_private = true;
-		while (*key == IPC_PRIVATE)
-			if (syscall(SYS_getrandom, key, sizeof(*key), GRND_NONBLOCK) < 0) {
-				*key = (key_t)(uintptr_t)&c ^ (key_t)syscall(SYS_gettid);
-				break;
-			}
+		*key = make_up_key();
 		*flags |= IPC_CREAT | IPC_EXCL;
 	}
 	name_key(&c, *key);
