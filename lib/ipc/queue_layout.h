@@ -43,14 +43,17 @@ enum {
 	QUEUE_RECORD = 8,
 };
 
-/* A counter and, for the two latest counts, the position that belongs to it. Of the two the other one is written. */
+/*
+ * A counter and, for the two latest counts, the position that belongs to it. Of the two the other one is written. They lie
+ * apart, since who waits looks at the word all the time and would take the line away in the middle.
+ */
 struct queue_counter {
-	_Atomic uint32_t word;
+	_Atomic uint32_t word __attribute__((aligned(QUEUE_LINE)));
 	struct queue_at {
 		_Atomic uint32_t count;
 		_Atomic uint64_t position;
-	} at[2];
-} __attribute__((aligned(QUEUE_LINE)));
+	} at[2] __attribute__((aligned(QUEUE_LINE)));
+};
 
 /* What only the one side uses, under its lock. What it has seen of the other may be old, which errs on the safe side. */
 struct queue_side {
