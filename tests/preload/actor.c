@@ -180,6 +180,42 @@ static void be_files(void)
 	SAY(open("/dev/null", O_RDONLY));
 }
 
+/* What is there already, after something that was not; each as it is without the shim. */
+static void be_known(void)
+{
+	char link[512];
+	struct stat st;
+	int fd;
+
+	SAY(close(open(at("a"), O_WRONLY | O_CREAT, 0600)));
+	fd = open(at("a"), O_RDWR | O_CREAT, 0644);
+	SAY(write(fd, "text", 4));
+	SAY(close(fd));
+	SAY(close(open(at("b"), O_WRONLY | O_CREAT, 0600)));
+	SAY(mkdir(at("folder"), 0700));
+	SAY(open(at("folder"), O_RDONLY | O_CREAT, 0600));
+	SAY(rmdir(at("folder")));
+	SAY(close(creat(at("c"), 0600)));
+	snprintf(link, sizeof(link), "%s", at("link"));
+	SAY(symlink(at("target") + strlen("/dev/shm/"), link));
+	SAY(close(open(link, O_WRONLY | O_CREAT, 0600)));
+	SAY(stat(link, &st));
+	SAY(close(open(at("d"), O_WRONLY | O_CREAT, 0600)));
+	SAY(close(open(link, O_WRONLY | O_CREAT | O_NOFOLLOW, 0600)));
+	SAY(mq_open(called("q"), O_RDWR | O_CREAT, 0600, NULL));
+	SAY(mq_open(called("q"), O_RDWR | O_CREAT, 0600, NULL));
+	SAY(mq_unlink(called("q")));
+	SAY(unlink(link));
+	SAY(unlink(at("target")));
+	SAY(close(creat(at("a"), 0600)));
+	SAY(stat(at("a"), &st));
+	printf("%ld bytes\n", (long)st.st_size);
+	SAY(unlink(at("a")));
+	SAY(unlink(at("b")));
+	SAY(unlink(at("c")));
+	SAY(unlink(at("d")));
+}
+
 static void say_temporary(int fd, const char *path)
 {
 	struct stat st;
@@ -423,6 +459,7 @@ int main(int argc, char **argv)
 		{ "mq", be_mq },
 		{ "sysv", be_sysv },
 		{ "files", be_files },
+		{ "known", be_known },
 		{ "quiet", be_quiet },
 		{ "fork", be_fork },
 		{ "close", be_close },
