@@ -342,11 +342,12 @@ static const struct row {
 		  R(SHM("/$.f")) X(SHM("/$.b")) R(SHM("/$.g")) FAILED(SHM("/$.g")) A(SHM("/$.h"))
 			  AGAIN(SHM("/$.i")) A(SHM("/$.j")) X(SHM("/$.f")) X(SHM("/$.c"))
 				  X(SHM("/$.d")) X(SHM("/$.e")) X(SHM("/$.h")) X(SHM("/$.j")) },
-	{ "known", R(SHM("/$.a")) AGAIN(SHM("/$.a")) R(SHM("/$.b")) AGAIN(SHM("/$.folder"))
-			   R(SHM("/$.c")) A(SHM("/$.link")) AGAIN(SHM("/$.link")) R(SHM("/$.d"))
-				   R("/$.q:mqueue") AGAIN("/$.q:mqueue") X("/$.q:mqueue")
-					   X(SHM("/$.link")) X(SHM("/$.target")) X(SHM("/$.a"))
-						   X(SHM("/$.b")) X(SHM("/$.c")) X(SHM("/$.d")) },
+	{ "known",
+	  R(SHM("/$.a")) AGAIN(SHM("/$.a")) R(SHM("/$.b")) AGAIN(SHM("/$.folder")) R(SHM("/$.c"))
+		  A(SHM("/$.link")) AGAIN(SHM("/$.link")) R(SHM("/$.d")) AGAIN(SHM("/$.link"))
+			  R("/$.q:mqueue") AGAIN("/$.q:mqueue") X("/$.q:mqueue") X(SHM("/$.link"))
+				  X(SHM("/$.target")) X(SHM("/$.a")) X(SHM("/$.b")) X(SHM("/$.c"))
+					  X(SHM("/$.d")) },
 	{ "quiet", "" },
 	{ "close", R(SHM("/$.first")) X(SHM("/$.first")) A(SHM("/$.second")) X(SHM("/$.second"))
 			   A(SHM("/$.third")) X(SHM("/$.third")) },
