@@ -36,7 +36,7 @@ static const struct cmd_option options[] = {
 	{ 'a', "address", "ADDRESS", "be a server at unix:PATH, tcp:HOST:PORT .." },
 	{ 0, "authkey-file", "FILE", "the key that clients have to show" },
 	{ 0, "snapshot", "FILE", "keep dictionaries, lists, queues over a restart" },
-	{ 'm', "manager", "NAME|ADDRESS", "ask this one (default: the only one there is)" },
+	{ 'm', "manager", "MANAGER", "ask this (NAME or address; default: the only one)" },
 	{ 0 },
 };
 

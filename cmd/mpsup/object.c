@@ -94,7 +94,7 @@ struct call {
 /* ----------------------------------------------------------------------------------------------------------- options */
 
 #define COMMON_OPTIONS                                                                             \
-	{ 'm', "manager", "NAME|ADDRESS", "of this manager (default: the only one there is)" },    \
+	{ 'm', "manager", "MANAGER", "of this (NAME or address; default: the only one)" },         \
 		{ 0, "authkey-file", "FILE", "the key that this manager asks for" },               \
 	{                                                                                          \
 		't', "timeout", "SECONDS", "wait so long at most, and exit with 124"               \
@@ -152,6 +152,13 @@ static int find_action(const char *type, const char *name, const struct action *
 		return err_set(err, EXIT_USAGE, "unknown word '%s' (did you mean %s?)", name,
 			       g.best);
 	return err_set(err, EXIT_USAGE, "unknown word '%s': one of %s", name, all.p);
+}
+
+void object_add_words(const char *type, struct buf *out)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(actions); i++)
+		if (strcmp(actions[i].type, type) == 0)
+			buf_addf(out, " %s", actions[i].name);
 }
 
 static int wrong_number(const struct action *a, struct err *err)
