@@ -337,7 +337,8 @@ int hold_object(struct hold *c, const struct reach *reach, const struct cmd_cont
 	}
 	return r == -ETIMEDOUT ? err_set(err, EXIT_TIMEOUT, "not free in time")
 	       : r == -EEXIST || r == -EPROTOTYPE
-		       ? err_set(err, EXIT_USAGE, "that is another kind of object")
+		       ? err_set(err, EXIT_USAGE,
+				 "that is another kind of object (mpsup manager ls tells)")
 	       : r == -EINVAL ? err_set(err, EXIT_USAGE, "that is no name of an object")
 			      : err_set(err, EXIT_UNREACHABLE, "%s", strerror(-r));
 }

@@ -300,8 +300,10 @@ static int run_question(struct cmd_context *ctx, struct err *err)
 			       "a server takes no words ('%s'): ls, info and rm ask one, which "
 			       "--manager names",
 			       ctx->argv[0]);
-	if (strcmp(ctx->argv[0], "rm") == 0 && ctx->argc > 1)
-		return forget(ctx, err);
+	if (strcmp(ctx->argv[0], "rm") == 0)
+		return ctx->argc > 1 ? forget(ctx, err)
+				     : err_set(err, EXIT_USAGE,
+					       "rm needs the names of objects, which ls lists");
 	for (size_t i = 0; i < ARRAY_SIZE(questions) && ctx->argc == 1; i++)
 		if (strcmp(questions[i].name, ctx->argv[0]) == 0)
 			return ask(ctx, &questions[i], err);

@@ -167,9 +167,11 @@ void object_add_words(const char *type, struct buf *out)
 			buf_addf(out, " %s", actions[i].name);
 }
 
-static int wrong_number(const struct action *a, struct err *err)
+static int wrong_number(const struct call *c, struct err *err)
 {
-	return err_set(err, EXIT_USAGE, "so it is used: mpsup %s OBJECT %s%s%s", a->type, a->name,
+	const struct action *a = c->action;
+
+	return err_set(err, EXIT_USAGE, "usage: mpsup %s %s %s%s%s", a->type, c->name, a->name,
 		       *a->args ? " " : "", a->args);
 }
 
@@ -204,7 +206,7 @@ static int pack_arguments(struct call *c, char **words, size_t n, struct err *er
 	int r = 0;
 
 	if (n < min || n > max)
-		return wrong_number(c->action, err);
+		return wrong_number(c, err);
 	c->args.len = 0;
 	/* incr and the like: what is left out is 1, where the method has no meaning of its own for that. */
 	if (strcmp(kinds, "k?i") == 0)
@@ -404,7 +406,8 @@ static int refuse_object(const struct call *c, int r, struct err *err)
 	if (r == -ETIMEDOUT)
 		return err_set(err, EXIT_TIMEOUT, "the manager does not answer");
 	if (r == -EPROTOTYPE || r == -EEXIST)
-		return err_set(err, EXIT_GENERIC, "it is no %s but another kind of object",
+		return err_set(err, EXIT_GENERIC,
+			       "it is no %s but another kind of object (mpsup manager ls tells)",
 			       c->action->type);
 	if (r == -EINVAL)
 		return err_set(err, EXIT_USAGE, "that is no name of an object");
@@ -442,7 +445,7 @@ static int check_words(struct call *c, char **words, size_t n, struct err *err)
 	if (!(c->action->flags & MANY))
 		return pack_arguments(c, words, n, err);
 	if (n == 0)
-		return wrong_number(c->action, err);
+		return wrong_number(c, err);
 	for (size_t i = 0; i < n; i++) {
 		int r = n == 1 && strcmp(words[0], "-") == 0 ? 0
 							     : pack_arguments(c, &words[i], 1, err);
