@@ -94,8 +94,8 @@ static void add_row(struct table *t, const struct item *item)
 static void print_table(const struct inventory *v)
 {
 	static const struct table_column columns[] = {
-		{ "TYPE", false, 0 },	 { "NAME", false, 0 },	 { "SIZE", true, 1 },
-		{ "AGE", false, 2 },	 { "CREATOR", true, 3 }, { "PROGRAM", false, 0 },
+		{ "TYPE", false, 0 },	 { "NAME", false, -20 }, { "SIZE", true, 1 },
+		{ "AGE", false, 2 },	 { "CREATOR", true, 3 }, { "PROGRAM", false, -12 },
 		{ "USED BY", false, 0 },
 	};
 	AUTO_BUF out = BUF_INIT;
