@@ -183,6 +183,7 @@ Test(slate, garbage_is_not_believed)
 	}
 	memset(places, 0, sizeof(places));
 	places[0].taken = 1;
+	places[0].pid = 1;
 	strcpy(places[0].line, "UNREGISTER:/x:semaphore\n");
 	places[0].length = (uint32_t)strlen(places[0].line);
 	places[1] = places[0];
@@ -201,5 +202,28 @@ Test(slate, garbage_is_not_believed)
 	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	cr_assert_eq(write(fd, places, sizeof(places)), sizeof(places));
 	cr_expect_eq(read_all(&r), 0);
+	track_registry_fini(&r);
+}
+
+/* Such as no process has and no clock tells: who calculates with them would go wrong. */
+Test(slate, numbers_that_cannot_be_are_not_believed)
+{
+	static const struct {
+		int64_t told_ns;
+		int32_t pid;
+	} rows[] = { { INT64_MIN, 1 }, { -1, 1 }, { INT64_MAX, 1 }, { 1, 0 }, { 1, -1 } };
+	AUTO_CLOSE int fd = slate_make(folder, geteuid());
+	struct track_registry r = { 0 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct slate_place place = { .taken = 1,
+					     .told_ns = rows[i].told_ns,
+					     .pid = rows[i].pid,
+					     .line = "REGISTER:/x:semaphore\n" };
+
+		place.length = (uint32_t)strlen(place.line);
+		cr_assert_eq(pwrite(fd, &place, sizeof(place), 0), sizeof(place));
+		cr_expect_eq(read_all(&r), 0, "row %zu", i);
+	}
 	track_registry_fini(&r);
 }
