@@ -116,8 +116,8 @@ $(B)/libmpsup-preload.so: $(call srcs,lib/preload) $(wildcard lib/preload/*.h) l
 # Each is there whole or not: another place to be installed to links them anew (libexecdir), beside programs that run.
 SOVERSION := 0
 SONAME := libmpsup.so.$(SOVERSION)
-# It asks nobody who a user is, of which the linker would warn programs that are static.
-LIB_OBJS := $(filter-out $(B)/obj/lib/base/user.o,$(foreach f,$(LIB_FLOORS),$(call objs,lib/$(f))))
+# It asks nobody who a user is, of which the linker would warn programs that are static, and opens no names for root.
+LIB_OBJS := $(filter-out $(B)/obj/lib/base/user.o $(B)/obj/lib/base/path.o,$(foreach f,$(LIB_FLOORS),$(call objs,lib/$(f))))
 $(B)/libmpsup.so.$(VERSION): $(LIB_OBJS) lib/libmpsup.map
 	$(link)
 	$(Q)$(CC) $(filter-out -pie,$(ALL_LDFLAGS)) -shared -Wl,-soname,$(SONAME),--version-script=lib/libmpsup.map$(if $(SAN),,$(comma)-z$(comma)defs) \
@@ -268,7 +268,7 @@ format:
 run:
 	$(Q)scripts/deps run
 	$(Q)$(MAKE) --no-print-directory all
-	$(Q)build/mpsup run -c supervisor.ini.example
+	$(Q)build/mpsup run --insecure -c supervisor.ini.example
 deps:
 	$(Q)scripts/deps
 
