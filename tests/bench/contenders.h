@@ -19,12 +19,12 @@ struct contender {
 	const char *name;
 	const char *needs; /* this in $PATH; NULL = it is ours */
 	void (*prepare)(const char *dir, unsigned n);
-	const char *start;	    /* stays in the foreground, or is_daemon */
-	const char *stop;	    /* NULL = a signal alone */
-	int signal;		    /* for what `start` is, before `stop`; 0 = none */
-	const char *all, *one;	    /* commands for the state of all and of one program; NULL = none */
-	unsigned most;		    /* programs that it can have; 0 = no limit known */
-	unsigned slow;		    /* so many times fewer kills: it looks once a second; 0 = not slow */
+	const char *start;     /* stays in the foreground, or is_daemon */
+	const char *stop;      /* NULL = a signal alone */
+	int signal;	       /* for what `start` is, before `stop`; 0 = none */
+	const char *all, *one; /* commands for the state of all and of one program; NULL = none */
+	unsigned most;	       /* programs that it can have; 0 = no limit known */
+	unsigned slow;	       /* so many times fewer kills: it looks once a second; 0 = not slow */
 	bool is_daemon;
 };
 

@@ -25,10 +25,11 @@
 
 #include "contenders.h"
 
-enum { SETTLE_S = 6, UP_MS = 1100, PATIENCE_S = 120 };
+enum { SETTLE_S = 6, UP_MS = 1100, PATIENCE_S = 300 };
 
 static unsigned count = 40, kills = 29, idle_s;
 static char *dir; /* of this run */
+static bool is_quiet;
 
 /* The contender of the moment, in a folder below. */
 static const struct contender *at;
@@ -51,7 +52,8 @@ static void row(const char *what, const char *unit, double v)
 {
 	AUTO_FREE char *name = xasprintf("%u programs: %s", count, what);
 
-	say(name, at->name, unit, v);
+	if (!is_quiet)
+		say(name, at->name, unit, v);
 }
 
 /* ------------------------------------------------------------------------------------------------ processes */
@@ -361,18 +363,24 @@ static void measure(void)
 	stop();
 }
 
-/* In a child, beside those of the others. */
-static void measure_idle(void)
+/* In a child, beside those of the others, when all of them are up and at rest, which is when `go` ends. */
+static _Noreturn void measure_idle(const int up[2], const int go[2])
 {
 	AUTO_FREE char *what = xasprintf("wake-ups in %u s", idle_s);
 	double before;
+	char c = 'u';
 
+	close(go[1]);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	is_quiet = true; /* these are no turns */
 	start();
-	pause_ms(SETTLE_S * 1000); /* memory of logs is given back some seconds after the last line */
+	if (write(up[1], &c, 1) != 1 || read(go[0], &c, 1) != 0)
+		die("pipe");
 	before = sum_threads("status", one_switches);
 	pause_ms(idle_s * 1000);
+	is_quiet = false;
 	row(what, "", sum_threads("status", one_switches) - before);
+	is_quiet = true;
 	stop();
 	_exit(0);
 }
@@ -401,8 +409,11 @@ static bool takes_part(const struct contender *c, const char *only)
 
 static int measure_all(const char *only)
 {
-	int status, bad = 0;
+	int up[2], go[2], status, bad = 0;
+	char c;
 
+	if (pipe2(up, O_CLOEXEC) < 0 || pipe2(go, O_CLOEXEC) < 0)
+		die("pipe");
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	for (size_t i = 0; i < ARRAY_SIZE(contenders); i++) {
 		at = &contenders[i];
@@ -411,8 +422,13 @@ static int measure_all(const char *only)
 		if (idle_s == 0)
 			measure();
 		else if (fork() == 0)
-			measure_idle();
+			measure_idle(up, go);
+		else if (read(up[0], &c, 1) != 1)
+			die("pipe");
 	}
+	if (idle_s > 0)
+		pause_ms(SETTLE_S * 1000); /* memory of logs is given back after some seconds */
+	close(go[1]);
 	while (wait(&status) > 0)
 		bad |= status;
 	return bad != 0;
@@ -477,9 +493,7 @@ int main(int argc, char **argv)
 		else if (c == '?')
 			return 2;
 		else
-			*(c == 'n'   ? &count
-			  : c == 'k' ? &kills
-				     : &idle_s) = (unsigned)atoi(optarg);
+			*(c == 'n' ? &count : c == 'k' ? &kills : &idle_s) = (unsigned)atoi(optarg);
 	}
 	if (optind + 1 != argc || count == 0)
 		return 2;
