@@ -224,6 +224,12 @@ tests-of-valgrind: $(B)/mpsup $(B)/mpsup-host $(HELPERS)
 	$(Q)B=$(B) tests/stress/valgrind.sh || [ $$? = 77 ]
 bench: all $(BENCH) $(HELPERS)
 	$(Q)B=$(B) tests/bench/run $(BENCH_ARGS)
+# The peers; what is not there is left out.
+.PHONY: bench-deps faults
+bench-deps:
+	$(Q)scripts/deps bench
+faults: all $(HELPERS)
+	$(Q)B=$(B) tests/faults/run $(FAULTS_ARGS)
 
 # Fuzzers: libFuzzer (clang) in make fuzz; the same code with a plain main replays the corpus in make test.
 FUZZ_SECONDS ?= 60
@@ -314,6 +320,8 @@ help:
 #? make corpus     replay what the fuzzers have collected  make fuzz    search on, FUZZ_SECONDS=60 each
 #? make stress     many threads and processes              make bench   figures, beside the machine's limit
 #? make valgrind   takeovers under valgrind, for leaks of memory and descriptors
+#? make faults     every fault that breaks a supervisor, tried on mpsup and its peers: FAULTS_ARGS="--only NAME --peer mpsup --json"
+#? make bench-deps install those peers, for bench and faults
 #? make cover      what the tests reach                    make lint    format, floors, man pages, scripts, warnings
 #? make deps       install what all of this needs          make format  indent all C files
 #? make dist       a tarball of the last commit            make clean   remove what was built
