@@ -4,9 +4,8 @@ own way is to go into the background; all run the same programs."""
 import os
 import shlex
 import shutil
-import time
 
-from world import Failed, Missing, alive, descendants, living, stat_of, title
+from world import Failed, be_subreaper, living, stat_of, title
 
 LOG_BYTES, LOG_FILES = 1000000, 20
 
@@ -24,10 +23,13 @@ class Contender:
     needs = ()  # programs that must be there
 
     def __init__(self, world, user=None, keys=None, first=False):
-        """user: the number of a plain user that it runs as; keys: settings of mpsup's; first: as process 1 of a pid
-        namespace."""
+        """user: the number of a plain user that it runs as; keys: settings of mpsup's; first: orphans are
+        its own, as for process 1."""
         self.w, self.user, self.keys, self.first = world, user, keys or {}, first
         self.names = []
+        if user:
+            world.env["XDG_RUNTIME_DIR"] = world.path("run")
+            os.mkdir(world.path("run"), 0o700)
 
     @classmethod
     def missing(cls, world):
@@ -37,10 +39,17 @@ class Contender:
         """A program that puts down its pid at each start and then does what the script says (tests/e2e/worker.c)."""
         return Program(name, self.w.worker, "--pidfile", self.w.pidfile(name), *script, **kw)
 
-    def start(self, *programs, seconds=20):
-        """Returns when all are up; those that crash are not waited for."""
+    def program(self, name, script, **kw):
+        """A script for sh, which puts down its pid by itself."""
+        return Program(name, self.w.copy("/bin/sh"), "-c", script, **kw)
+
+    def prepare_all(self, programs):
         self.names = [p.name for p in programs]
         self.prepare(programs)
+
+    def start(self, *programs, seconds=20):
+        """Returns when all are up; those that crash are not waited for."""
+        self.prepare_all(programs)
         if self.user:
             for folder, _, files in os.walk(self.w.dir):
                 for path in [folder] + [os.path.join(folder, f) for f in files]:
@@ -51,10 +60,10 @@ class Contender:
                 raise Failed("%s does not come up" % p.name)
 
     def foreground(self, *argv):
-        if self.first:
-            argv = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child", *argv)
         out = open(self.w.path("out"), "ab")
-        self.process = self.w.spawn(list(argv), user=self.user, stdout=out, stderr=out)
+        # exec keeps that one is a subreaper.
+        self.process = self.w.spawn(list(argv), user=self.user, stdout=out, stderr=out,
+                                    preexec_fn=be_subreaper if self.first else None)
         out.close()
 
     def ctl(self, *argv, seconds=10):
@@ -70,6 +79,9 @@ class Contender:
 
     def deciders(self):
         return sorted({self.decider(n) for n in self.names})
+
+    def clean(self):
+        """What is to be done by hand when everything was killed."""
 
     def logger(self, name):
         """The process through which the output of the program goes, if it does nothing else."""
@@ -128,15 +140,15 @@ class Mpsup(Ini):
     needs = ("mpsup", "mpsup-host")
 
     def launch(self):
-        if self.first:
-            self.foreground("mpsup", "run", "-c", self.conf)
-            return
         status, out = self.mps("start", "--no-wait")
         if status != 0:
             raise Failed("mpsup start: %s" % out.strip())
 
     def mps(self, verb, *argv, seconds=10):
         return self.ctl("mpsup", verb, "-c", self.conf, *argv, seconds=seconds)
+
+    def clean(self):
+        self.ctl("mpsup", "ipc", "clean")
 
     def role(self, what):
         return next((p for p in living() if title(p).startswith("mpsup: " + what)), None)
@@ -181,7 +193,7 @@ class Supervisord(Ini):
         return self.ctl("/usr/bin/supervisorctl", "-c", self.conf, *argv, **kw)
 
     def root(self):
-        return next((p for p in self.w.supervising() if "supervisord" in title(p) and "unshare" not in title(p)), None)
+        return next((p for p in self.w.supervising() if "supervisord" in title(p)), None)
 
     def stop(self, name):
         return self.w.spawn(["/usr/bin/supervisorctl", "-c", self.conf, "stop", name], user=self.user)
