@@ -193,7 +193,7 @@ static int list(const struct cmd_context *ctx)
 
 struct cleaning {
 	json_t *rows; /* NULL: for people */
-	size_t n_unlinked, n_kept, n_failed;
+	size_t n_unlinked, n_kept, n_failed, n_killed;
 };
 
 static const char *reason_to_keep(enum object_state state)
@@ -292,6 +292,16 @@ static int clean_strangers(struct cleaning *c, int64_t born_before)
 	return r;
 }
 
+static void on_killed(size_t n, const char *who, void *user)
+{
+	struct cleaning *c = user;
+
+	c->n_killed += n;
+	if (c->rows == NULL)
+		printf("killed %zu process%s that %s, which was killed, has left\n", n,
+		       n == 1 ? "" : "es", who);
+}
+
 /* 0 or -errno, said. */
 static int clean_bases(const struct track_sweep *s)
 {
@@ -312,7 +322,9 @@ static int clean_bases(const struct track_sweep *s)
 static int clean(const struct cmd_context *ctx)
 {
 	struct cleaning c = { .rows = ctx->json ? json_array() : NULL };
-	struct track_sweep s = { .dry_run = dry_run, .tell = on_object, .user = &c };
+	struct track_sweep s = {
+		.dry_run = dry_run, .tell = on_object, .killed = on_killed, .user = &c
+	};
 	int64_t now = mps_wall().ns, before = 0;
 	int r;
 
@@ -322,8 +334,9 @@ static int clean(const struct cmd_context *ctx)
 	if (r >= 0 && match != NULL && (r = clean_strangers(&c, before)) < 0)
 		fprintf(stderr, "mpsup: not all can be looked at: %s\n", strerror(-r));
 	if (ctx->json)
-		connect_print_json(json_pack("{s:o}", "objects", c.rows));
-	else if (c.n_unlinked + c.n_kept == 0)
+		connect_print_json(json_pack("{s:o, s:I}", "objects", c.rows, "killed",
+					     (json_int_t)c.n_killed));
+	else if (c.n_unlinked + c.n_kept + c.n_killed == 0)
 		fprintf(stderr, "mpsup: nothing to clean\n");
 	return r < 0 || c.n_failed > 0 ? EXIT_GENERIC : EXIT_OK;
 }
