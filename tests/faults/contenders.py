@@ -69,6 +69,10 @@ class Contender:
     def ctl(self, *argv, seconds=10):
         return self.w.run(list(argv), seconds, user=self.user)
 
+    def answers_soon(self, name):
+        """It may know of a restart a little later than we do."""
+        return self.w.until(lambda: self.answers(name), 1)
+
     def root(self):
         """The process at the root, whose end nobody of the contender outlives if all is well."""
         return self.process.pid
