@@ -61,6 +61,8 @@ FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.
 HELPERS := $(patsubst tests/e2e/%.c,$(B)/e2e/%,$(call srcs,tests/e2e)) $(B)/e2e/worker.so \
 	$(addprefix $(B)/preload/,actor actor-static actor-asan actor-asan-within other.so)
 
+FAULT_HELPERS := $(B)/faults/orphans $(B)/faults/clock.so
+
 LIBMPSUP := $(B)/libmpsup.so.$(VERSION) $(B)/libmpsup.a
 SHELLS := bash zsh fish
 .PHONY: all
@@ -175,6 +177,14 @@ $(B)/examples/%.so: tests/examples/%.c $(B)/flags
 	@mkdir -p $(@D)
 	$(link)
 	$(shared)
+$(B)/faults/%.so: tests/faults/%.c $(B)/flags
+	@mkdir -p $(@D)
+	$(link)
+	$(shared)
+$(B)/faults/%: tests/faults/%.c $(B)/flags
+	@mkdir -p $(@D)
+	$(link)
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 $(WARN) -static -o $@ $<
 
 # Programs that know nothing of our shim: as most are, as it cannot be loaded into, and with AddressSanitizer, whose run
 # time is a shared object or within the program.
@@ -207,7 +217,7 @@ test: | $(filter lint,$(MAKECMDGOALS))
 	$(Q)B=$(B) SAN=$(SAN) tests/run unit corpus e2e
 # All that tests and benchmarks run, built.
 .PHONY: tests
-tests: all $(UNITS) $(STRESS) $(BENCH) $(HELPERS) $(addprefix $(B)/replay/,$(FUZZERS))
+tests: all $(UNITS) $(STRESS) $(BENCH) $(HELPERS) $(FAULT_HELPERS) $(addprefix $(B)/replay/,$(FUZZERS))
 unit: all $(UNITS) $(HELPERS)
 	$(Q)B=$(B) SAN=$(SAN) tests/run unit
 e2e: all $(HELPERS)
@@ -224,6 +234,12 @@ tests-of-valgrind: $(B)/mpsup $(B)/mpsup-host $(HELPERS)
 	$(Q)B=$(B) tests/stress/valgrind.sh || [ $$? = 77 ]
 bench: all $(BENCH) $(HELPERS)
 	$(Q)B=$(B) tests/bench/run $(BENCH_ARGS)
+# The peers; what is not there is left out.
+.PHONY: bench-deps faults
+bench-deps:
+	$(Q)scripts/deps bench
+faults: all $(HELPERS) $(FAULT_HELPERS)
+	$(Q)B=$(B) tests/faults/run $(FAULTS_ARGS)
 
 # Fuzzers: libFuzzer (clang) in make fuzz; the same code with a plain main replays the corpus in make test.
 FUZZ_SECONDS ?= 60
@@ -314,6 +330,8 @@ help:
 #? make corpus     replay what the fuzzers have collected  make fuzz    search on, FUZZ_SECONDS=60 each
 #? make stress     many threads and processes              make bench   figures, beside the machine's limit
 #? make valgrind   takeovers under valgrind, for leaks of memory and descriptors
+#? make faults     every fault that breaks a supervisor, tried on mpsup and its peers: FAULTS_ARGS="--only NAME --peer mpsup --json"
+#? make bench-deps install those peers, for bench and faults
 #? make cover      what the tests reach                    make lint    format, floors, man pages, scripts, warnings
 #? make deps       install what all of this needs          make format  indent all C files
 #? make dist       a tarball of the last commit            make clean   remove what was built
