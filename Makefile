@@ -16,9 +16,9 @@ BASHDIR ?= $(PREFIX)/share/bash-completion/completions
 ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
 
-CC := $(if $(filter default,$(origin CC)),gcc,$(CC))
 SAN ?=
 COV ?=
+CC := $(if $(filter default,$(origin CC)),$(if $(COV),clang,gcc),$(CC))
 V ?=
 WERROR ?= $(if $(CI),1,)
 comma := ,
@@ -38,10 +38,15 @@ WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointe
 	-Wundef -Wformat=2 -Wvla $(if $(WERROR),-Werror)
 HARDEN := $(if $(SAN)$(COV),,-D_FORTIFY_SOURCE=2 -fstack-protector-strong)
 CFLAGS ?= $(OPT)
+# clang's counters, which are in files that all processes share: what is killed, leaves by _exit or shares memory is
+# counted like any other.
+PROFILES := $(CURDIR)/$(B)/profiles
+COVER := $(if $(COV),-fprofile-instr-generate=$(PROFILES)/%m%c.profraw)
+COVER_CC := $(if $(COV),$(COVER) -fcoverage-mapping -fprofile-update=atomic -mllvm -runtime-counter-relocation=true)
 ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -DMPSUP_VERSION='"$(VERSION)"' -Ilib -Icmd -fPIC -fvisibility=hidden -fno-common $(WARN) $(HARDEN) \
 	$(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined) \
-	$(if $(COV),--coverage -fprofile-update=atomic) $(PKG_CFLAGS) $(CFLAGS)
-ALL_LDFLAGS = -pie $(if $(SAN)$(COV),,-Wl,-z,relro,-z,now) -Wl,--as-needed $(if $(SAN),-fsanitize=$(SAN)) $(if $(COV),--coverage) $(LDFLAGS)
+	$(COVER_CC) $(PKG_CFLAGS) $(CFLAGS)
+ALL_LDFLAGS = -pie $(if $(SAN)$(COV),,-Wl,-z,relro,-z,now) -Wl,--as-needed $(if $(SAN),-fsanitize=$(SAN)) $(COVER) $(LDFLAGS)
 
 # Floors, highest first: an archive may only need those after it.
 FLOORS := sup keeper map manager pool ipc track conf proc base
