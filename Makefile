@@ -236,18 +236,20 @@ $(B)/replay/%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/obj/tests/fuzz/replay.o $(call 
 	@mkdir -p $(@D)
 	$(link)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) $(IPC_LIBS) -pthread
-FB := build/fuzz
-$(FB)/%: tests/fuzz/fuzz_%.c $(foreach f,$(TEST_FLOORS),$(call srcs,lib/$(f))) $(wildcard lib/*.h lib/*/*.h)
+$(B)/fuzz/%: $(B)/obj/tests/fuzz/fuzz_%.o $(call archives,$(TEST_FLOORS))
 	@mkdir -p $(@D)
 	$(link)
-	$(Q)clang -std=gnu11 -D_GNU_SOURCE -DMPSUP_VERSION='"$(VERSION)"' -Ilib -Icmd -g -O1 -fsanitize=fuzzer,address,undefined \
-		-fno-sanitize-recover=undefined -DMPSUP_LIBEXECDIR='"$(LIBEXECDIR)"' $(PKG_CFLAGS) -o $@ $(filter %.c,$^) $(PKG_LIBS) $(IPC_LIBS) -pthread
-.PHONY: fuzz
-fuzz: $(addprefix $(FB)/,$(FUZZERS))
-	$(Q)set -e; for f in $(FUZZERS); do \
-		echo "fuzz $$f: $(FUZZ_SECONDS) s"; mkdir -p $(FB)/corpus/$$f tests/fuzz/corpus/$$f; \
-		$(FB)/$$f -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=4096 -print_final_stats=1 -verbosity=0 \
-			-artifact_prefix=tests/fuzz/corpus/$$f/ $(FB)/corpus/$$f tests/fuzz/corpus/$$f; done
+	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(PKG_LIBS) $(IPC_LIBS) -pthread
+# What is found on the way is kept in build/fuzz/corpus; make fuzz-minimize takes of that and of the corpus what is needed.
+FUZZ := $(MAKE) --no-print-directory B=build/fuzz CC=clang SAN=fuzzer-no-link,address,undefined OPT='-O1 -g'
+.PHONY: fuzz fuzz-minimize fuzzers
+fuzz:
+	$(Q)$(FUZZ) fuzzers
+	$(Q)FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz search $(FUZZERS)
+fuzz-minimize:
+	$(Q)$(FUZZ) fuzzers
+	$(Q)scripts/fuzz minimize $(FUZZERS)
+fuzzers: $(addprefix $(B)/fuzz/,$(FUZZERS))
 
 .PHONY: cover
 cover:
