@@ -16,9 +16,9 @@ BASHDIR ?= $(PREFIX)/share/bash-completion/completions
 ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
 
-CC := $(if $(filter default,$(origin CC)),gcc,$(CC))
 SAN ?=
 COV ?=
+CC := $(if $(filter default,$(origin CC)),$(if $(COV),clang,gcc),$(CC))
 V ?=
 WERROR ?= $(if $(CI),1,)
 comma := ,
@@ -38,10 +38,15 @@ WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointe
 	-Wundef -Wformat=2 -Wvla $(if $(WERROR),-Werror)
 HARDEN := $(if $(SAN)$(COV),,-D_FORTIFY_SOURCE=2 -fstack-protector-strong)
 CFLAGS ?= $(OPT)
+# clang's counters, which are in files that all processes share: what is killed, leaves by _exit or shares memory is
+# counted like any other.
+PROFILES := $(CURDIR)/$(B)/profiles
+COVER := $(if $(COV),-fprofile-instr-generate=$(PROFILES)/%m%c.profraw)
+COVER_CC := $(if $(COV),$(COVER) -fcoverage-mapping -fprofile-update=atomic -mllvm -runtime-counter-relocation=true)
 ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -DMPSUP_VERSION='"$(VERSION)"' -Ilib -Icmd -fPIC -fvisibility=hidden -fno-common $(WARN) $(HARDEN) \
 	$(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined) \
-	$(if $(COV),--coverage -fprofile-update=atomic) $(PKG_CFLAGS) $(CFLAGS)
-ALL_LDFLAGS = -pie $(if $(SAN)$(COV),,-Wl,-z,relro,-z,now) -Wl,--as-needed $(if $(SAN),-fsanitize=$(SAN)) $(if $(COV),--coverage) $(LDFLAGS)
+	$(COVER_CC) $(PKG_CFLAGS) $(CFLAGS)
+ALL_LDFLAGS = -pie $(if $(SAN)$(COV),,-Wl,-z,relro,-z,now) -Wl,--as-needed $(if $(SAN),-fsanitize=$(SAN)) $(COVER) $(LDFLAGS)
 
 # Floors, highest first: an archive may only need those after it.
 FLOORS := sup keeper map manager pool ipc track conf proc base
@@ -247,18 +252,20 @@ $(B)/replay/%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/obj/tests/fuzz/replay.o $(call 
 	@mkdir -p $(@D)
 	$(link)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) $(IPC_LIBS) -pthread
-FB := build/fuzz
-$(FB)/%: tests/fuzz/fuzz_%.c $(foreach f,$(TEST_FLOORS),$(call srcs,lib/$(f))) $(wildcard lib/*.h lib/*/*.h)
+$(B)/fuzz/%: $(B)/obj/tests/fuzz/fuzz_%.o $(call archives,$(TEST_FLOORS))
 	@mkdir -p $(@D)
 	$(link)
-	$(Q)clang -std=gnu11 -D_GNU_SOURCE -DMPSUP_VERSION='"$(VERSION)"' -Ilib -Icmd -g -O1 -fsanitize=fuzzer,address,undefined \
-		-fno-sanitize-recover=undefined -DMPSUP_LIBEXECDIR='"$(LIBEXECDIR)"' $(PKG_CFLAGS) -o $@ $(filter %.c,$^) $(PKG_LIBS) $(IPC_LIBS) -pthread
-.PHONY: fuzz
-fuzz: $(addprefix $(FB)/,$(FUZZERS))
-	$(Q)set -e; for f in $(FUZZERS); do \
-		echo "fuzz $$f: $(FUZZ_SECONDS) s"; mkdir -p $(FB)/corpus/$$f tests/fuzz/corpus/$$f; \
-		$(FB)/$$f -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=4096 -print_final_stats=1 -verbosity=0 \
-			-artifact_prefix=tests/fuzz/corpus/$$f/ $(FB)/corpus/$$f tests/fuzz/corpus/$$f; done
+	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(PKG_LIBS) $(IPC_LIBS) -pthread
+# What is found on the way is kept in build/fuzz/corpus; make fuzz-minimize takes of that and of the corpus what is needed.
+FUZZ := $(MAKE) --no-print-directory B=build/fuzz CC=clang SAN=fuzzer-no-link,address,undefined OPT='-O1 -g'
+.PHONY: fuzz fuzz-minimize fuzzers
+fuzz:
+	$(Q)$(FUZZ) fuzzers
+	$(Q)FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz search $(FUZZERS)
+fuzz-minimize:
+	$(Q)$(FUZZ) fuzzers
+	$(Q)scripts/fuzz minimize $(FUZZERS)
+fuzzers: $(addprefix $(B)/fuzz/,$(FUZZERS))
 
 .PHONY: cover
 cover:
