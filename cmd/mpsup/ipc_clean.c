@@ -25,7 +25,7 @@
 struct cleaning {
 	const struct ipc_cleaning *how;
 	json_t *rows; /* NULL: for people */
-	size_t n_unlinked, n_kept, n_failed;
+	size_t n_unlinked, n_kept, n_failed, n_killed;
 	/* Those that were spoken of. */
 	struct track_registry told;
 	struct track_owner owner;
@@ -133,6 +133,16 @@ static int clean_strangers(struct cleaning *c, int64_t born_before)
 	return r;
 }
 
+static void on_killed(size_t n, const char *who, void *user)
+{
+	struct cleaning *c = user;
+
+	c->n_killed += n;
+	if (c->rows == NULL)
+		printf("killed %zu process%s that %s, which was killed, has left\n", n,
+		       n == 1 ? "" : "es", who);
+}
+
 /* 0 or -errno, said. */
 static int clean_bases(const struct track_sweep *s)
 {
@@ -155,7 +165,9 @@ int ipc_clean(const struct cmd_context *ctx, const struct ipc_cleaning *how)
 	struct cleaning c = { .how = how,
 			      .rows = ctx->json ? json_array() : NULL,
 			      .owner = { .name = "" } };
-	struct track_sweep s = { .dry_run = how->dry_run, .tell = on_object, .user = &c };
+	struct track_sweep s = {
+		.dry_run = how->dry_run, .tell = on_object, .killed = on_killed, .user = &c
+	};
 	int64_t now = mps_wall().ns, before = 0;
 	int r;
 
@@ -165,8 +177,9 @@ int ipc_clean(const struct cmd_context *ctx, const struct ipc_cleaning *how)
 	if (r >= 0 && how->match != NULL && (r = clean_strangers(&c, before)) < 0)
 		fprintf(stderr, "mpsup: not all can be looked at: %s\n", strerror(-r));
 	if (ctx->json)
-		connect_print_json(json_pack("{s:o}", "objects", c.rows));
-	else if (c.n_unlinked + c.n_kept == 0)
+		connect_print_json(json_pack("{s:o, s:I}", "objects", c.rows, "killed",
+					     (json_int_t)c.n_killed));
+	else if (c.n_unlinked + c.n_kept + c.n_killed == 0)
 		fprintf(stderr, "mpsup: nothing to clean\n");
 	track_registry_fini(&c.told);
 	return r < 0 || c.n_failed > 0 ? EXIT_GENERIC : EXIT_OK;

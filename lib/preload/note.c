@@ -31,7 +31,7 @@ static void *map(const char *path, unsigned uid)
 	if (syscall(SYS_fstat, fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == uid &&
 	    st.st_size == sizeof(struct slate))
 		p = (void *)syscall(SYS_mmap, NULL, sizeof(struct slate), PROT_READ | PROT_WRITE,
-				    MAP_SHARED, fd, 0);
+				    MAP_SHARED, fd, 0L); /* all of a register */
 	syscall(SYS_close, fd);
 	return p; /* MAP_FAILED is NO_SLATE */
 }
