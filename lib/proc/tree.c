@@ -255,8 +255,20 @@ struct cull {
 	bool (*is_meant)(pid_t pid, void *user);
 	void *user;
 	struct pids killed;
+	struct pids
+		dead; /* and not reaped, as found so far: what they have left is seen by the next look */
 	size_t vanished; /* were listed, but dead at the second look: a child may have come after the list's end */
 };
+
+/* True where it is dead for longer than since the look before. */
+static bool is_known_dead(struct cull *c, pid_t pid)
+{
+	for (size_t i = 0; i < c->dead.n; i++)
+		if (c->dead.p[i] == pid)
+			return true;
+	pids_add(&c->dead, pid);
+	return false;
+}
 
 /* At once, not when all are listed: until then it could have forked and gone. */
 static int kill_if_meant(pid_t pid, void *user)
@@ -275,7 +287,7 @@ static int kill_if_meant(pid_t pid, void *user)
 	if (pid == getpid())
 		return 0;
 	if (!c->is_meant(pid, c->user) || proc_stat_read(pid, &st) < 0 || !process_runs(pid, &st)) {
-		c->vanished++;
+		c->vanished += !is_known_dead(c, pid);
 		return 0;
 	}
 	r = pidfd_signal(fd, pid, SIGKILL);
@@ -299,7 +311,7 @@ static void wait_for_death(const struct cull *c, pid_t pid, struct mps_time dead
 
 int processes_kill(bool (*is_meant)(pid_t pid, void *user), void *user, int64_t ns, size_t *ret_n)
 {
-	enum { LOOKS_IN_VAIN = 50 }; /* where strangers come and go, or nobody reaps ours */
+	enum { LOOKS_IN_VAIN = 50 }; /* where strangers come and go */
 	struct cull c = { .is_meant = is_meant, .user = user };
 	struct mps_time deadline = { mps_now().ns + ns };
 	int r = 0, in_vain = 0;
@@ -317,6 +329,7 @@ int processes_kill(bool (*is_meant)(pid_t pid, void *user), void *user, int64_t 
 		again = c.killed.n > 0 || (c.vanished > 0 && in_vain < LOOKS_IN_VAIN);
 	} while (r == 0 && again && mps_now().ns < deadline.ns);
 	pids_fini(&c.killed);
+	pids_fini(&c.dead);
 	return r;
 }
 
