@@ -279,8 +279,20 @@ struct cull {
 	bool (*is_meant)(pid_t pid, void *user);
 	void *user;
 	struct pids killed;
+	struct pids
+		dead; /* and not reaped, as found so far: what they have left is seen by the next look */
 	size_t vanished;
 };
+
+/* True where it is dead for longer than since the look before. */
+static bool is_known_dead(struct cull *c, pid_t pid)
+{
+	for (size_t i = 0; i < c->dead.n; i++)
+		if (c->dead.p[i] == pid)
+			return true;
+	pids_add(&c->dead, pid);
+	return false;
+}
 
 /* At once, not when all are listed: until then it could have forked and gone. */
 static int kill_if_meant(pid_t pid, void *user)
@@ -299,7 +311,7 @@ static int kill_if_meant(pid_t pid, void *user)
 	if (pid == getpid())
 		return 0;
 	if (!c->is_meant(pid, c->user) || proc_stat_read(pid, &st) < 0 || !process_runs(pid, &st)) {
-		c->vanished++;
+		c->vanished += !is_known_dead(c, pid);
 		return 0;
 	}
 	r = pidfd_signal(fd, pid, SIGKILL);
@@ -340,6 +352,7 @@ int processes_kill(bool (*is_meant)(pid_t pid, void *user), void *user, int64_t 
 		again = c.killed.n > 0 || (c.vanished > 0 && in_vain < KILLS_IN_VAIN);
 	} while (r == 0 && again && mps_now().ns < deadline.ns);
 	pids_fini(&c.killed);
+	pids_fini(&c.dead);
 	return r;
 }
 

@@ -103,10 +103,8 @@ def control_flood(c):
     os.close(w)
     try:
         select.select([r], [], [], 30)
-        c.w.pause(0.5, [c.w.runs(n)[-1] for n in names])
-        ended = [n for n in names if not c.w.copies(n)]
-        if ended:
-            raise Failed("garbage has stopped a program")
+        if c.w.pause(0.5, [c.w.runs(n)[-1] for n in names]):
+            raise Failed("garbage has ended a program")
         took = [c.w.restarted(n, 3) for n in names]
     finally:
         kill(pid)

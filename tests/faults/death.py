@@ -4,7 +4,7 @@ import os
 import random
 
 from table import fault
-from world import Failed, Missing, kill, living, pidfd, wait_gone
+from world import Failed, Missing, kill, living, pidfd, reap, wait_gone
 
 A_SECOND = 1.0
 KILLS = int(os.environ.get("FAULTS_KILLS", 500))
@@ -161,6 +161,7 @@ def all_killed_often(c):
         left = wait_gone(mains, A_SECOND)
         if left:
             raise Failed("%d of %d programs alive after 1 s %s" % (len(left), len(mains), seen))
+        reap()
         before = living()
         for f in os.listdir(c.w.pids):
             os.unlink(c.w.pidfile(f))
