@@ -239,12 +239,15 @@ tests-of-valgrind: $(B)/mpsup $(B)/mpsup-host $(HELPERS)
 	$(Q)B=$(B) tests/stress/valgrind.sh || [ $$? = 77 ]
 bench: all $(BENCH) $(HELPERS)
 	$(Q)B=$(B) tests/bench/run $(BENCH_ARGS)
-# The peers; what is not there is left out.
-.PHONY: bench-deps faults
-bench-deps:
-	$(Q)scripts/deps bench
+.PHONY: faults
 faults: all $(HELPERS) $(FAULT_HELPERS)
 	$(Q)B=$(B) tests/faults/run $(FAULTS_ARGS)
+# Where a program of a suite fails the others are written down all the same.
+.PHONY: bench-report bench-deps
+bench-report: all $(BENCH) $(HELPERS)
+	$(Q)B=$(B) tests/bench/run --json --verbose $(BENCH_ARGS) >$(B)/bench.json; r=$$?; tests/bench/report $(B)/bench.json && exit $$r
+bench-deps:
+	$(Q)scripts/deps bench
 
 # Fuzzers: libFuzzer (clang) in make fuzz; the same code with a plain main replays the corpus in make test.
 FUZZ_SECONDS ?= 60
@@ -336,13 +339,15 @@ help:
 #? make unit       Criterion tests of the modules         make e2e     scripts that run the real program
 #? make corpus     replay what the fuzzers have collected  make fuzz    search on, FUZZ_SECONDS=60 each
 #? make stress     many threads and processes              make bench   figures, beside the machine's limit
+#? make bench-report  the same as tables and charts: tests/bench/RESULTS.md
+#? make bench-deps    install what bench and faults have ours beside: s6, runit, daemontools, supervisor, parallel, redis, gnuplot
 #? make valgrind   takeovers under valgrind, for leaks of memory and descriptors
 #? make faults     every fault that breaks a supervisor, tried on mpsup and its peers: FAULTS_ARGS="--only NAME --peer mpsup --json"
-#? make bench-deps install those peers, for bench and faults
 #? make cover      what the tests reach                    make lint    format, floors, man pages, scripts, warnings
 #? make deps       install what all of this needs          make format  indent all C files
 #? make dist       a tarball of the last commit            make clean   remove what was built
 #?
+#? BENCH_ARGS="--quick"  for make bench: fewer rounds, or names of suites (BENCH_ARGS="queue lock"), --list, --json
 #? ONLY="life tree"      only the tests with these names   JOBS=1       end-to-end scripts one by one (2)
 #? SAN=address,undefined sanitizers, SAN=thread            CC=clang     another compiler
 #? COV=1                 coverage                          WERROR=1     warnings are errors

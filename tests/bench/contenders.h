@@ -24,7 +24,7 @@ struct contender {
 	int signal;	       /* for what `start` is, before `stop`; 0 = none */
 	const char *all, *one; /* commands for the state of all and of one program; NULL = none */
 	unsigned most;	       /* programs that it can have; 0 = no limit known */
-	unsigned slow;	       /* so many times fewer kills: it looks once a second; 0 = not slow */
+	unsigned slow; /* so many times fewer kills: it takes a second for each; 0 = not slow */
 	bool is_daemon;
 };
 
@@ -41,7 +41,7 @@ static inline FILE *config_open(const char *dir, const char *name)
 /* What mpsup and supervisord read alike. */
 static inline void config_programs(FILE *f, const char *dir, unsigned n)
 {
-	fprintf(f, "pidfile=%s/pid\nchildlogdir=%s\nminfds=20000\n\n", dir, dir);
+	fprintf(f, "pidfile=%s/pid\nchildlogdir=%s\n\n", dir, dir);
 	fprintf(f, "[program:nop]\ncommand=%s %s/slots %%(process_num)d\n", getenv("NOP"), dir);
 	fprintf(f, "numprocs=%u\nprocess_name=%%(program_name)s_%%(process_num)d\n", n);
 	fprintf(f, "startsecs=0\nautorestart=true\nstdout_logfile=NONE\nstderr_logfile=NONE\n");
@@ -99,7 +99,8 @@ static const struct contender contenders[] = {
 	  .start = "s6-svscan -t 0 -c 20000 $DIR/svc",
 	  .stop = "s6-svscanctl -t $DIR/svc",
 	  .all = "sh -c 'for d in $DIR/svc/*; do s6-svstat $d; done'",
-	  .one = "s6-svstat $DIR/svc/0" },
+	  .one = "s6-svstat $DIR/svc/0",
+	  .slow = 10 },
 	{ .name = "runit",
 	  .needs = "runsvdir",
 	  .prepare = prepare_folders,

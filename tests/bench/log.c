@@ -283,7 +283,8 @@ static void measure_one(const struct way *w)
 	measure(w, LINE, &wall[0], &used[0]);
 	measure(w, n, &wall[1], &used[1]);
 	say(speed, w->name, "GB/s", (double)n / wall[1] / 1e9);
-	say(cpu, w->name, "s", (used[1] - used[0]) * (double)(1 << 30) / (double)n);
+	if (used[1] > used[0])
+		say(cpu, w->name, "s", (used[1] - used[0]) * (double)(1 << 30) / (double)n);
 }
 
 static void run(int rounds)

@@ -50,10 +50,8 @@ static void pause_ms(long ms)
 
 static void row(const char *what, const char *unit, double v)
 {
-	AUTO_FREE char *name = xasprintf("%u programs: %s", count, what);
-
 	if (!is_quiet)
-		say(name, at->name, unit, v);
+		say(what, at->name, unit, v);
 }
 
 /* ------------------------------------------------------------------------------------------------ processes */
@@ -321,7 +319,7 @@ static void measure_restarts(void)
 
 static void measure_command(const char *what, const char *command)
 {
-	for (int i = 0; command != NULL && i < 4; i++) {
+	for (int i = 0; command != NULL && i < (at->slow > 0 ? 2 : 4); i++) {
 		struct mps_time from = mps_now();
 
 		if (wait_status(run(command)) > 3)
