@@ -256,6 +256,7 @@ C_FILES := $(sort $(shell find cmd lib tests -name '*.[ch]' 2>/dev/null))
 lint:
 	$(Q)clang-format --dry-run -Werror $(C_FILES)
 	$(Q)scripts/check-floors
+	$(Q)scripts/check-security
 	$(Q)for p in man/*.[1-9]; do mandoc -Tlint -Wwarning $$p || exit 1; done
 	$(Q)shellcheck -x .ci/run scripts/* tests/run $$(find tests -name '*.sh')
 	$(Q)$(MAKE) --no-print-directory CC=clang WERROR=1 tests
