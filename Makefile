@@ -231,6 +231,10 @@ corpus: $(addprefix $(B)/replay/,$(FUZZERS))
 	$(Q)B=$(B) SAN=$(SAN) tests/run corpus
 stress: all $(STRESS) $(HELPERS)
 	$(Q)B=$(B) SAN=$(SAN) tests/run stress
+# What is handed out, built anew from the last commit.
+.PHONY: installed
+installed:
+	$(Q)tests/install/tree.sh
 # In a tree of its own: see the script.
 valgrind:
 	$(Q)$(MAKE) --no-print-directory B=build/valgrind CFLAGS='-O1 -g -DKEEPER_INSTANCES_MAX=64' tests-of-valgrind
@@ -282,6 +286,7 @@ C_FILES := $(sort $(shell find cmd lib tests -name '*.[ch]' 2>/dev/null))
 lint:
 	$(Q)clang-format --dry-run -Werror $(C_FILES)
 	$(Q)scripts/check-floors
+	$(Q)scripts/check-security
 	$(Q)for p in man/*.[1-9]; do mandoc -Tlint -Wwarning $$p || exit 1; done
 	$(Q)shellcheck -x .ci/run scripts/* tests/run $$(find tests -name '*.sh')
 	$(Q)$(MAKE) --no-print-directory CC=clang WERROR=1 tests
@@ -311,7 +316,7 @@ install: all
 	install -m 755 $(B)/libmpsup.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libmpsup.so.$(VERSION)
 	ln -sf libmpsup.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
 	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libmpsup.so
-	install -m 644 README.md CHANGES.md LICENSE supervisor.ini.example $(DESTDIR)$(DOCDIR)
+	install -m 644 README.md CHANGES.md SECURITY.md LICENSE supervisor.ini.example $(DESTDIR)$(DOCDIR)
 	[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig || :
 	for p in man/*.[1-9]; do s=$${p##*.}; install -D -m 644 $$p $(DESTDIR)$(MANDIR)/man$$s/$${p##*/} || exit 1; done
 	install -D -m 644 $(B)/completion.bash $(DESTDIR)$(BASHDIR)/mpsup
@@ -345,6 +350,7 @@ help:
 #? make faults     every fault that breaks a supervisor, tried on mpsup and its peers: FAULTS_ARGS="--only NAME --peer mpsup --json"
 #? make cover      what the tests reach                    make lint    format, floors, man pages, scripts, warnings
 #? make deps       install what all of this needs          make format  indent all C files
+#? make installed  the last commit's tarball is built, installed, looked at and uninstalled
 #? make dist       a tarball of the last commit            make clean   remove what was built
 #?
 #? BENCH_ARGS="--quick"  for make bench: fewer rounds, or names of suites (BENCH_ARGS="queue lock"), --list, --json

@@ -56,8 +56,32 @@ chmod 700 "$RUNTIME" "$T/run/mpsup" "$T/run"
 say "root does"
 expect 0 "$MPSUP" status -s "$RUNTIME/control.sock"
 
-say "a user without rights cannot have programs of other users"
+say "what a program says of itself has no control characters when it is shown"
 shutdown_mpsup
+cat >"$T/says.sh" <<'Y'
+"$1" tell "STATUS=$(printf 'red \033[31m \033]0;title\007')"
+exec "$2"
+Y
+sed -i "s,^command=.*,command=sh $T/says.sh $MPSUP $W," "$CONF"
+start_mpsup
+shown() {
+  mps status a >"$T/out" && contains "$T/out" red
+}
+must shown
+LC_ALL=C grep -q $'[\033\007]' "$T/out" && fail "it shows $(cat -v "$T/out")"
+shutdown_mpsup
+
+say "a runtime directory of somebody else, or one that others may enter, is not used"
+mkdir -p "$RUNTIME"
+mps_expect 1 start
+contains "$T/err" "$RUNTIME belongs to user 0, not to 65532; remove it" || fail "it says '$(cat "$T/err")'"
+chown 65532 "$RUNTIME"
+chmod 755 "$RUNTIME"
+mps_expect 1 start
+contains "$T/err" "$RUNTIME is open to others .mode 755.; chmod 700 it" || fail "it says '$(cat "$T/err")'"
+chmod 700 "$RUNTIME"
+
+say "a user without rights cannot have programs of other users"
 sed -i '/^command=/i user=root' "$CONF"
 mps start >"$T/out" 2>&1 && fail "it is started"
 contains "$T/out" "root" || fail "it says '$(cat "$T/out")'"

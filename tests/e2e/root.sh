@@ -123,7 +123,7 @@ them ln -s "$T/precious" "$T/logs/log"
 them ln -s "$T" "$T/logs/up"
 them ln -s "$T/precious" "$T/logs/pid"
 untouched() {
-  [ "$(cat "$T/precious")" = precious ] && [ "$(stat -c '%u %a' "$T/precious")" = "0 600" ] || fail "$T/precious was changed"
+  [ "$(cat "$T/precious") $(stat -c '%u %a' "$T/precious")" = "precious 0 600" ] || fail "$T/precious was changed"
 }
 simple "$CONF"
 sed -i "s,^logfile=.*,logfile=$T/logs/log," "$CONF"
@@ -253,7 +253,7 @@ startsecs=0
 stdout_logfile=$T/fds
 Y
 exec 7<"$T/precious" 8>"$T/eight"
-AS=(setpriv --groups 0,4,27)
+AS=(setpriv --groups "0,4,27")
 start_mpsup
 exec 7<&- 8>&-
 must n_lines "$T/groups" 6
