@@ -132,6 +132,7 @@ static int give(struct mps_pool *p, struct seat *s, struct work *w)
 	else
 		s->last->next = w;
 	s->last = w;
+	p->latest = s->index;
 	s->n_works++;
 	s->n_tasks += w->n - w->done;
 	s->n_given += w->n - w->done;
@@ -340,9 +341,9 @@ static void take_result(struct seat *s, const struct lane_result *r)
 }
 
 /* How many it may have ahead; not many more at once. */
-static void widen(struct seat *s, uint64_t n)
+static void widen(const struct mps_pool *p, struct seat *s, uint64_t n)
 {
-	int64_t each = atomic_load_explicit(&s->lane.s->each, memory_order_relaxed);
+	int64_t each = atomic_load_explicit(&p->bell->lanes[s->index].each, memory_order_relaxed);
 	uint64_t window = (uint64_t)(AHEAD / (each > 0 ? each : 1));
 
 	if (window > 2 * (uint64_t)s->window + n)
@@ -361,7 +362,7 @@ void collect_seat(struct mps_pool *p, struct seat *s)
 		s->failures = 0;
 		kick_leader(p);
 	}
-	tail = atomic_load(&l->result_tail);
+	tail = atomic_load(&p->bell->lanes[s->index].result_tail);
 	while (s->result_head != tail && s->first != NULL) {
 		const struct lane_result *r =
 			(void *)lane_at(s->lane.results, s->lane.ring, s->result_head);
@@ -380,33 +381,47 @@ void collect_seat(struct mps_pool *p, struct seat *s)
 		atomic_store(&l->wants_room, 0);
 		futex_wake(&l->wants_room, 1);
 	}
-	widen(s, s->n_done - n);
+	widen(p, s, s->n_done - n);
+}
+
+/* Of the one that the leader watches the bit stays, so that it needs not set it again. */
+static uint64_t dirty_bits(const struct mps_pool *p, uint32_t i)
+{
+	uint64_t bits = atomic_load(&p->bell->dirty[i].bits);
+
+	return p->watched / 64 == i ? bits & ~(UINT64_C(1) << p->watched % 64) : bits;
 }
 
 static bool any_dirty(const struct mps_pool *p)
 {
 	for (uint32_t i = 0; i < p->n_words; i++)
-		if (atomic_load(&p->bell->dirty[i].bits) != 0)
+		if (dirty_bits(p, i) != 0)
 			return true;
 	return false;
 }
 
+static bool collect_at(struct mps_pool *p, uint32_t at)
+{
+	struct seat *s = at < p->n_seats ? p->seats[at] : NULL;
+
+	if (s == NULL || s->state < SEAT_STARTS || s->lane.s == NULL)
+		return false;
+	collect_seat(p, s);
+	return true;
+}
+
 void collect(struct mps_pool *p)
 {
-	bool any = false;
+	bool any = collect_at(p, p->watched);
 
 	for (uint32_t i = 0; i < p->n_words; i++) {
-		uint64_t bits = atomic_load_explicit(&p->bell->dirty[i].bits, memory_order_relaxed);
+		uint64_t bits = dirty_bits(p, i);
 
 		if (bits == 0)
 			continue;
-		bits = atomic_exchange(&p->bell->dirty[i].bits, 0);
+		atomic_fetch_and(&p->bell->dirty[i].bits, ~bits);
 		for (; bits != 0; bits &= bits - 1) {
-			uint32_t at = i * 64 + (uint32_t)__builtin_ctzll(bits);
-			struct seat *s = at < p->n_seats ? p->seats[at] : NULL;
-
-			if (s != NULL && s->state >= SEAT_STARTS && s->lane.s != NULL)
-				collect_seat(p, s);
+			collect_at(p, i * 64 + (uint32_t)__builtin_ctzll(bits));
 			any = true;
 		}
 	}
@@ -458,27 +473,65 @@ bool try_to_lead(struct mps_pool *p)
 static void lead_no_more(struct mps_pool *p)
 {
 	p->leads = false;
+	p->watched = NOBODY;
 	if (p->waiting != NULL)
 		job_tell(p->waiting);
 	else
 		arm_bell(p);
 }
 
+/*
+ * Where the latest task went its result comes from, most likely: there the leader looks itself, and the bell's word, which
+ * both would write to, stays as it is. Before it sleeps it is told like of all others.
+ */
+struct watch {
+	const _Atomic uint64_t *tail; /* NULL = nobody */
+	uint64_t seen;
+};
+
+static struct watch watch_latest(struct mps_pool *p)
+{
+	struct seat *s = p->latest < p->n_seats ? p->seats[p->latest] : NULL;
+
+	p->watched = s != NULL && s->n_works > 0 ? s->index : NOBODY;
+	if (p->watched == NOBODY)
+		return (struct watch){ NULL, 0 };
+	return (struct watch){ &p->bell->lanes[s->index].result_tail, s->result_head };
+}
+
+static void watch_no_more(struct mps_pool *p)
+{
+	uint32_t at = p->watched;
+
+	p->watched = NOBODY;
+	if (at != NOBODY)
+		atomic_fetch_and(&p->bell->dirty[at / 64].bits, ~(UINT64_C(1) << at % 64));
+}
+
+static bool has_news(const struct mps_pool *p, const struct watch *w, uint32_t kicks)
+{
+	return (w->tail != NULL && atomic_load(w->tail) != w->seen) || any_dirty(p) ||
+	       atomic_load(&p->kicks) != kicks;
+}
+
 /* Without the lock: until there are results, or somebody has kicked us. */
-static int sleep_on_bell(struct mps_pool *p, uint32_t kicks, struct mps_time until)
+static int sleep_on_bell(struct mps_pool *p, const struct watch *w, uint32_t kicks,
+			 struct mps_time until)
 {
 	struct spin spin = spin_start(&p->spin);
-	uint32_t word = ++p->bell_number * BELL_MODES + BELL_FUTEX;
+	uint32_t word;
 	bool there;
 	int r = 0;
 
-	while (!(there = any_dirty(p) || atomic_load(&p->kicks) != kicks) && spin_again(&spin))
+	while (!(there = has_news(p, w, kicks)) && spin_again(&spin))
 		;
 	spin_end(&spin, there);
 	if (there)
 		return 0;
+	watch_no_more(p);
+	word = ++p->bell_number * BELL_MODES + BELL_FUTEX;
 	atomic_store(&p->bell->word, word);
-	if (!any_dirty(p) && atomic_load(&p->kicks) == kicks)
+	if (!has_news(p, w, kicks))
 		r = futex_wait(&p->bell->word, word, until);
 	atomic_store(&p->bell->word, ++p->bell_number * BELL_MODES + BELL_AWAKE);
 	return r;
@@ -487,18 +540,21 @@ static int sleep_on_bell(struct mps_pool *p, uint32_t kicks, struct mps_time unt
 static int lead(struct mps_pool *p, struct job *j, bool (*is_ready)(struct job *),
 		struct mps_time until)
 {
+	struct watch watch;
 	int r = 0;
 
 	for (;;) {
 		uint32_t kicks = atomic_load(&p->kicks);
 
+		watch_latest(p);
 		collect(p);
 		if (is_ready(j))
 			return 0;
 		if (r < 0 || until.ns == 0)
 			return -ETIMEDOUT;
+		watch = watch_latest(p);
 		pool_unlock(p);
-		r = sleep_on_bell(p, kicks, until);
+		r = sleep_on_bell(p, &watch, kicks, until);
 		pool_lock(p);
 	}
 }

@@ -8,8 +8,8 @@
  * Each ring is mapped twice, one after the other, so that a record is always in one piece. Positions count bytes and never
  * wrap. What is too long for a ring goes through a queue beside it (mps_queue); the record tells so.
  *
- * All workers of a pool have its bell, one more page: who has results says so by a bit of its own, and wakes the one
- * who waits for them as the word of the bell tells.
+ * All workers of a pool have its bell, one more segment: there each has a line that tells how far its results go, and a
+ * bit that says that they were not looked at, and wakes the one who waits for them as the word of the bell tells.
  */
 #ifndef POOL_LANE_H
 #define POOL_LANE_H
@@ -43,15 +43,19 @@ enum bell_mode {
 struct bell {
 	_Atomic uint32_t word;
 	struct {
-		_Atomic uint64_t bits; /* lanes with results that nobody has looked at */
+		_Atomic uint64_t bits; /* lanes with results that nobody has looked at, perhaps */
 	} __attribute__((aligned(LANE_LINE))) dirty[BELL_WORDS];
+	/* By the worker. They are here since a lane may go while somebody waits for what comes from it. */
+	struct {
+		_Atomic uint64_t result_tail;
+		_Atomic int64_t each; /* ns for a task, lately */
+	} __attribute__((aligned(LANE_LINE))) lanes[BELL_LANES];
 };
 
 enum lane_state { LANE_STARTS, LANE_IS_READY, LANE_HAS_FAILED };
 
 struct lane_shared {
 	/* By the worker: */
-	_Atomic uint64_t task_head;
 	_Atomic uint32_t sleeps;     /* it waits for a task */
 	_Atomic uint32_t wants_room; /* it waits for room for a result */
 	_Atomic uint32_t state;
@@ -59,8 +63,7 @@ struct lane_shared {
 	/* The number of the latest task that was begun, written before that, and when (if there is a time limit). */
 	_Atomic uint64_t claim __attribute__((aligned(LANE_LINE)));
 	_Atomic int64_t claimed_at;
-	_Atomic uint64_t result_tail;
-	_Atomic int64_t each; /* ns for a task, lately */
+	_Atomic uint64_t task_head; /* up to here tasks are done with */
 	/* By the pool: */
 	_Atomic uint64_t task_tail __attribute__((aligned(LANE_LINE)));
 	_Atomic uint64_t result_head __attribute__((aligned(LANE_LINE)));

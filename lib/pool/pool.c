@@ -188,6 +188,7 @@ static struct mps_pool *pool_of(const struct mps_pool_options *o)
 	p->refs = 1;
 	p->epoll = p->event = p->timer = -1;
 	p->timer_at = INT64_MAX;
+	p->watched = p->latest = NOBODY;
 	p->pending_end = &p->pending;
 	p->callbacks_end = &p->callbacks;
 	p->birth = (struct job){ .pool = p };

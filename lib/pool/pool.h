@@ -22,6 +22,7 @@
 #include "pool/template.h"
 
 enum { POOL_WINDOW_MAX = 256, POOL_DEPTH_MAX = 8 };
+#define NOBODY UINT32_MAX
 
 /* -------------------------------------------------------------------------------------------- tasks */
 
@@ -152,6 +153,7 @@ struct mps_pool {
 	struct job birth; /* what the one who makes it waits for */
 	bool leads;
 	pthread_t leader;
+	uint32_t watched, latest; /* seats: by the leader, who had a task last; or NOBODY */
 	struct job *waiting;
 
 	struct work *pending, **pending_end;

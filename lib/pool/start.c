@@ -96,6 +96,8 @@ int seat_start(struct mps_pool *p, struct seat *s, const char **ret_what)
 {
 	int r = make_lane(p, s);
 
+	atomic_store(&p->bell->lanes[s->index].result_tail, 0);
+	atomic_store(&p->bell->lanes[s->index].each, 0);
 	*ret_what = "shared memory";
 	if (r == 0) {
 		r = start_process(p, s);

@@ -323,13 +323,15 @@ int mps_worker_done(int code)
 	self.in_task = false;
 	if (is_last && self.begun_at != 0) {
 		self.each = (mps_now().ns - self.begun_at) / self.n_tasks;
-		atomic_store_explicit(&self.lane.s->each, self.each, memory_order_relaxed);
+		atomic_store_explicit(&self.bell->lanes[self.index].each, self.each,
+				      memory_order_relaxed);
 	}
 	if (!is_last) {
-		atomic_store_explicit(&self.lane.s->result_tail, self.tail, memory_order_release);
+		atomic_store_explicit(&self.bell->lanes[self.index].result_tail, self.tail,
+				      memory_order_release);
 		return 0;
 	}
-	atomic_store(&self.lane.s->result_tail, self.tail);
+	atomic_store(&self.bell->lanes[self.index].result_tail, self.tail);
 	end_message();
 	ring();
 	return 0;
