@@ -16,9 +16,9 @@ BASHDIR ?= $(PREFIX)/share/bash-completion/completions
 ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
 
-CC := $(if $(filter default,$(origin CC)),gcc,$(CC))
 SAN ?=
 COV ?=
+CC := $(if $(filter default,$(origin CC)),$(if $(COV),clang,gcc),$(CC))
 V ?=
 WERROR ?= $(if $(CI),1,)
 comma := ,
@@ -38,10 +38,15 @@ WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointe
 	-Wundef -Wformat=2 -Wvla $(if $(WERROR),-Werror)
 HARDEN := $(if $(SAN)$(COV),,-D_FORTIFY_SOURCE=2 -fstack-protector-strong)
 CFLAGS ?= $(OPT)
+# clang's counters, which are in files that all processes share: what is killed, leaves by _exit or shares memory is
+# counted like any other.
+PROFILES := $(CURDIR)/$(B)/profiles
+COVER := $(if $(COV),-fprofile-instr-generate=$(PROFILES)/%m%c.profraw)
+COVER_CC := $(if $(COV),$(COVER) -fcoverage-mapping -fprofile-update=atomic -mllvm -runtime-counter-relocation=true)
 ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -DMPSUP_VERSION='"$(VERSION)"' -Ilib -Icmd -fPIC -fvisibility=hidden -fno-common $(WARN) $(HARDEN) \
 	$(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined) \
-	$(if $(COV),--coverage -fprofile-update=atomic) $(PKG_CFLAGS) $(CFLAGS)
-ALL_LDFLAGS = -pie $(if $(SAN)$(COV),,-Wl,-z,relro,-z,now) -Wl,--as-needed $(if $(SAN),-fsanitize=$(SAN)) $(if $(COV),--coverage) $(LDFLAGS)
+	$(COVER_CC) $(PKG_CFLAGS) $(CFLAGS)
+ALL_LDFLAGS = -pie $(if $(SAN)$(COV),,-Wl,-z,relro,-z,now) -Wl,--as-needed $(if $(SAN),-fsanitize=$(SAN)) $(COVER) $(LDFLAGS)
 
 # Floors, highest first: an archive may only need those after it.
 FLOORS := sup keeper map manager pool ipc track conf proc base
@@ -118,8 +123,8 @@ $(B)/libmpsup-preload.so: $(call srcs,lib/preload) $(wildcard lib/preload/*.h) l
 # Each is there whole or not: another place to be installed to links them anew (libexecdir), beside programs that run.
 SOVERSION := 0
 SONAME := libmpsup.so.$(SOVERSION)
-# It asks nobody who a user is, of which the linker would warn programs that are static.
-LIB_OBJS := $(filter-out $(B)/obj/lib/base/user.o,$(foreach f,$(LIB_FLOORS),$(call objs,lib/$(f))))
+# It asks nobody who a user is, of which the linker would warn programs that are static, and opens no names for root.
+LIB_OBJS := $(filter-out $(B)/obj/lib/base/user.o $(B)/obj/lib/base/path.o,$(foreach f,$(LIB_FLOORS),$(call objs,lib/$(f))))
 $(B)/libmpsup.so.$(VERSION): $(LIB_OBJS) lib/libmpsup.map
 	$(link)
 	$(Q)$(CC) $(filter-out -pie,$(ALL_LDFLAGS)) -shared -Wl,-soname,$(SONAME),--version-script=lib/libmpsup.map$(if $(SAN),,$(comma)-z$(comma)defs) \
@@ -226,6 +231,10 @@ corpus: $(addprefix $(B)/replay/,$(FUZZERS))
 	$(Q)B=$(B) SAN=$(SAN) tests/run corpus
 stress: all $(STRESS) $(HELPERS)
 	$(Q)B=$(B) SAN=$(SAN) tests/run stress
+# What is handed out, built anew from the last commit.
+.PHONY: installed
+installed:
+	$(Q)tests/install/tree.sh
 # In a tree of its own: see the script.
 valgrind:
 	$(Q)$(MAKE) --no-print-directory B=build/valgrind CFLAGS='-O1 -g -DKEEPER_INSTANCES_MAX=64' tests-of-valgrind
@@ -234,12 +243,15 @@ tests-of-valgrind: $(B)/mpsup $(B)/mpsup-host $(HELPERS)
 	$(Q)B=$(B) tests/stress/valgrind.sh || [ $$? = 77 ]
 bench: all $(BENCH) $(HELPERS)
 	$(Q)B=$(B) tests/bench/run $(BENCH_ARGS)
-# The peers; what is not there is left out.
-.PHONY: bench-deps faults
-bench-deps:
-	$(Q)scripts/deps bench
+.PHONY: faults
 faults: all $(HELPERS) $(FAULT_HELPERS)
 	$(Q)B=$(B) tests/faults/run $(FAULTS_ARGS)
+# Where a program of a suite fails the others are written down all the same.
+.PHONY: bench-report bench-deps
+bench-report: all $(BENCH) $(HELPERS)
+	$(Q)B=$(B) tests/bench/run --json --verbose $(BENCH_ARGS) >$(B)/bench.json; r=$$?; tests/bench/report $(B)/bench.json && exit $$r
+bench-deps:
+	$(Q)scripts/deps bench
 
 # Fuzzers: libFuzzer (clang) in make fuzz; the same code with a plain main replays the corpus in make test.
 FUZZ_SECONDS ?= 60
@@ -247,18 +259,20 @@ $(B)/replay/%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/obj/tests/fuzz/replay.o $(call 
 	@mkdir -p $(@D)
 	$(link)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) $(IPC_LIBS) -pthread
-FB := build/fuzz
-$(FB)/%: tests/fuzz/fuzz_%.c $(foreach f,$(TEST_FLOORS),$(call srcs,lib/$(f))) $(wildcard lib/*.h lib/*/*.h)
+$(B)/fuzz/%: $(B)/obj/tests/fuzz/fuzz_%.o $(call archives,$(TEST_FLOORS))
 	@mkdir -p $(@D)
 	$(link)
-	$(Q)clang -std=gnu11 -D_GNU_SOURCE -DMPSUP_VERSION='"$(VERSION)"' -Ilib -Icmd -g -O1 -fsanitize=fuzzer,address,undefined \
-		-fno-sanitize-recover=undefined -DMPSUP_LIBEXECDIR='"$(LIBEXECDIR)"' $(PKG_CFLAGS) -o $@ $(filter %.c,$^) $(PKG_LIBS) $(IPC_LIBS) -pthread
-.PHONY: fuzz
-fuzz: $(addprefix $(FB)/,$(FUZZERS))
-	$(Q)set -e; for f in $(FUZZERS); do \
-		echo "fuzz $$f: $(FUZZ_SECONDS) s"; mkdir -p $(FB)/corpus/$$f tests/fuzz/corpus/$$f; \
-		$(FB)/$$f -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=4096 -print_final_stats=1 -verbosity=0 \
-			-artifact_prefix=tests/fuzz/corpus/$$f/ $(FB)/corpus/$$f tests/fuzz/corpus/$$f; done
+	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(PKG_LIBS) $(IPC_LIBS) -pthread
+# What is found on the way is kept in build/fuzz/corpus; make fuzz-minimize takes of that and of the corpus what is needed.
+FUZZ := $(MAKE) --no-print-directory B=build/fuzz CC=clang SAN=fuzzer-no-link,address,undefined OPT='-O1 -g'
+.PHONY: fuzz fuzz-minimize fuzzers
+fuzz:
+	$(Q)$(FUZZ) fuzzers
+	$(Q)FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz search $(FUZZERS)
+fuzz-minimize:
+	$(Q)$(FUZZ) fuzzers
+	$(Q)scripts/fuzz minimize $(FUZZERS)
+fuzzers: $(addprefix $(B)/fuzz/,$(FUZZERS))
 
 .PHONY: cover
 cover:
@@ -272,6 +286,7 @@ C_FILES := $(sort $(shell find cmd lib tests -name '*.[ch]' 2>/dev/null))
 lint:
 	$(Q)clang-format --dry-run -Werror $(C_FILES)
 	$(Q)scripts/check-floors
+	$(Q)scripts/check-security
 	$(Q)for p in man/*.[1-9]; do mandoc -Tlint -Wwarning $$p || exit 1; done
 	$(Q)shellcheck -x .ci/run scripts/* tests/run $$(find tests -name '*.sh')
 	$(Q)$(MAKE) --no-print-directory CC=clang WERROR=1 tests
@@ -284,7 +299,7 @@ format:
 run:
 	$(Q)scripts/deps run
 	$(Q)$(MAKE) --no-print-directory all
-	$(Q)build/mpsup run -c supervisor.ini.example
+	$(Q)build/mpsup run --insecure -c supervisor.ini.example
 deps:
 	$(Q)scripts/deps
 
@@ -301,7 +316,7 @@ install: all
 	install -m 755 $(B)/libmpsup.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libmpsup.so.$(VERSION)
 	ln -sf libmpsup.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
 	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libmpsup.so
-	install -m 644 README.md CHANGES.md LICENSE supervisor.ini.example $(DESTDIR)$(DOCDIR)
+	install -m 644 README.md CHANGES.md SECURITY.md LICENSE supervisor.ini.example $(DESTDIR)$(DOCDIR)
 	[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig || :
 	for p in man/*.[1-9]; do s=$${p##*.}; install -D -m 644 $$p $(DESTDIR)$(MANDIR)/man$$s/$${p##*/} || exit 1; done
 	install -D -m 644 $(B)/completion.bash $(DESTDIR)$(BASHDIR)/mpsup
@@ -329,13 +344,16 @@ help:
 #? make unit       Criterion tests of the modules         make e2e     scripts that run the real program
 #? make corpus     replay what the fuzzers have collected  make fuzz    search on, FUZZ_SECONDS=60 each
 #? make stress     many threads and processes              make bench   figures, beside the machine's limit
+#? make bench-report  the same as tables and charts: tests/bench/RESULTS.md
+#? make bench-deps    install what bench and faults have ours beside: s6, runit, daemontools, supervisor, parallel, redis, gnuplot
 #? make valgrind   takeovers under valgrind, for leaks of memory and descriptors
 #? make faults     every fault that breaks a supervisor, tried on mpsup and its peers: FAULTS_ARGS="--only NAME --peer mpsup --json"
-#? make bench-deps install those peers, for bench and faults
 #? make cover      what the tests reach                    make lint    format, floors, man pages, scripts, warnings
 #? make deps       install what all of this needs          make format  indent all C files
+#? make installed  the last commit's tarball is built, installed, looked at and uninstalled
 #? make dist       a tarball of the last commit            make clean   remove what was built
 #?
+#? BENCH_ARGS="--quick"  for make bench: fewer rounds, or names of suites (BENCH_ARGS="queue lock"), --list, --json
 #? ONLY="life tree"      only the tests with these names   JOBS=1       end-to-end scripts one by one (2)
 #? SAN=address,undefined sanitizers, SAN=thread            CC=clang     another compiler
 #? COV=1                 coverage                          WERROR=1     warnings are errors
