@@ -5,7 +5,7 @@ import signal
 import time
 
 from table import fault
-from world import Failed, Missing, alive, descendants, kill, wait_gone
+from world import Failed, Late, alive, descendants, kill, wait_gone
 
 CRASHERS, WINDOW, PATIENCE = 100, 10, 10
 
@@ -19,7 +19,7 @@ def stopped(c, pids, limit, patience=12):
     if left:
         raise Failed("%d of %d processes alive after %g s" % (len(left), len(pids), patience))
     if took > limit:
-        raise Failed("gone after %.2f s" % took)
+        raise Late("gone after %.2f s" % took)
 
 
 @fault("deaf", "a program ignores SIGTERM: it is gone within the set 1 s + 0.2 s of a stop")
@@ -68,7 +68,7 @@ def crash_loop(c):
     c.w.pause(WINDOW)
     percent = (cpu_ns(pids) - before) / (time.monotonic() - start) / 1e7
     if percent >= 1:
-        raise Failed("%.1f %% of a CPU" % percent)
+        raise Late("%.1f %% of a CPU" % percent)
 
 
 @fault("orphans", "20,000 orphans are left by programs: all are reaped, programs are still restarted", first=True)

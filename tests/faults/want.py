@@ -6,7 +6,7 @@ import time
 
 from death import once, two
 from table import fault
-from world import Failed
+from world import Failed, Late
 
 LASTS = 8  # seconds: longer than who gives up after three tries
 PLAIN = {"user": 54324} if os.getuid() == 0 else {}
@@ -52,7 +52,7 @@ def starve(c, what, limit):
         raise Failed("not restarted within 10 s of relief")
     took = time.monotonic() - relief
     if took > 1:
-        raise Failed("restarted %.1f s after relief" % took)
+        raise Late("restarted %.1f s after relief" % took)
     pids["a"] = c.w.runs("a")[-1]
     once(c, pids)
     if c.w.restarted("b", 2) is None:

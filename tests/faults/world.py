@@ -20,6 +20,10 @@ class Failed(Exception):
     """What was seen; the cell says FAILS."""
 
 
+class Late(Failed):
+    """A figure was missed: it is measured again, as the machine may have been busy with something else."""
+
+
 class Missing(Exception):
     """Why a cell cannot be tried; it says n/a."""
 
