@@ -265,6 +265,10 @@ lint:
 	$(Q)shellcheck -x .ci/run scripts/* tests/run $$(find tests -name '*.sh')
 	$(Q)$(MAKE) --no-print-directory CC=clang WERROR=1 tests
 	$(Q)$(MAKE) --no-print-directory CC=gcc WERROR=1 tests
+# Slow, so not part of it.
+.PHONY: analyze
+analyze:
+	$(Q)JOBS=$(or $(JOBS),2) scripts/analyze
 format:
 	clang-format -i $(C_FILES)
 
@@ -320,6 +324,7 @@ help:
 #? make stress     many threads and processes              make bench   figures, beside the machine's limit
 #? make valgrind   takeovers under valgrind, for leaks of memory and descriptors
 #? make cover      what the tests reach                    make lint    format, floors, man pages, scripts, warnings
+#? make analyze    clang --analyze, cppcheck, gcc -fanalyzer; scripts/analyze.known has what is no mistake
 #? make deps       install what all of this needs          make format  indent all C files
 #? make installed  the last commit's tarball is built, installed, looked at and uninstalled
 #? make dist       a tarball of the last commit            make clean   remove what was built
