@@ -291,6 +291,10 @@ lint:
 	$(Q)shellcheck -x .ci/run scripts/* tests/run $$(find tests -name '*.sh')
 	$(Q)$(MAKE) --no-print-directory CC=clang WERROR=1 tests
 	$(Q)$(MAKE) --no-print-directory CC=gcc WERROR=1 tests
+# Slow, so not part of it.
+.PHONY: analyze
+analyze:
+	$(Q)JOBS=$(or $(JOBS),2) scripts/analyze
 format:
 	clang-format -i $(C_FILES)
 
@@ -349,6 +353,7 @@ help:
 #? make valgrind   takeovers under valgrind, for leaks of memory and descriptors
 #? make faults     every fault that breaks a supervisor, tried on mpsup and its peers: FAULTS_ARGS="--only NAME --peer mpsup --json"
 #? make cover      what the tests reach                    make lint    format, floors, man pages, scripts, warnings
+#? make analyze    clang --analyze, cppcheck, gcc -fanalyzer; scripts/analyze.known has what is no mistake
 #? make deps       install what all of this needs          make format  indent all C files
 #? make installed  the last commit's tarball is built, installed, looked at and uninstalled
 #? make dist       a tarball of the last commit            make clean   remove what was built

@@ -167,12 +167,13 @@ Test(slate, what_is_too_long_for_it_is_waited_for)
 {
 	AUTO_FREE char *path = shm_file();
 	AUTO_FREE char *tracker = xasprintf("%s/ipc.sock", folder);
-	AUTO_CLOSE int listener = -1, fd = slate_make(folder, geteuid()), client = -1;
+	AUTO_CLOSE int listener = -1, slate = slate_make(folder, geteuid()), client = -1;
 	struct track_registry r = { 0 };
 	struct stat file;
 	char name[201];
 	pid_t pid;
 
+	cr_assert_geq(slate, 0);
 	for (size_t i = 0; i < sizeof(name) - 1; i++)
 		name[i] = (char)(i % 2 == 0 ? 0xc3 : 0xa9);
 	name[sizeof(name) - 1] = '\0';
