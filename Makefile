@@ -114,7 +114,7 @@ SHIM := libmpsup-preload.before-libasan.so
 $(B)/libmpsup-preload.so: $(call srcs,lib/preload) $(wildcard lib/preload/*.h) lib/track/slate.h $(B)/flags
 	$(link)
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -Ilib $(OPT) -fPIC -fvisibility=hidden -fno-stack-protector $(WARN) \
-		-shared -Wl,-z,now,-z,relro,-z,defs,-z,noseparate-code,--as-needed -o $@ $(filter %.c,$^)
+		-shared -Wl,-z,now,-z,relro,-z,defs,-z,noseparate-code,--as-needed $(COVER_CC) -o $@ $(filter %.c,$^)
 	$(Q)ln -sf libmpsup-preload.so $(@D)/$(SHIM)
 
 # The library: what lib/mpsup.h declares is all that can be seen of it, in the archive too (one object, the rest made local).
@@ -251,11 +251,12 @@ fuzz-minimize:
 	$(Q)scripts/fuzz minimize $(FUZZERS)
 fuzzers: $(addprefix $(B)/fuzz/,$(FUZZERS))
 
+# All tests with counters; then tests/cover prints what they reach of lib/ and compares the rest with tests/uncovered.
 .PHONY: cover
 cover:
-	$(Q)$(MAKE) COV=1 test
-	$(Q)gcovr -r . --object-directory build/$(notdir $(CC))-cov lib 2>/dev/null || \
-		{ cd build/$(notdir $(CC))-cov && gcov -n $$(find . -name '*.gcda') | grep -A1 "File 'lib/" ; }
+	$(Q)scripts/deps cover
+	$(Q)$(MAKE) --no-print-directory COV=1 tests
+	$(Q)tests/cover run build/clang-cov
 
 # ------------------------------------------------------------------------------------------------ checks
 C_FILES := $(sort $(shell find cmd lib tests -name '*.[ch]' 2>/dev/null))
