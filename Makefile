@@ -76,9 +76,10 @@ all: $(B)/mpsup $(B)/mpsup-host $(B)/libmpsup-preload.so $(LIBMPSUP) $(B)/exampl
 links: $(B)/mpsup $(B)/mpsup-host $(B)/libmpsup-preload.so $(LIBMPSUP)
 	$(Q)[ "$(B)" != build/gcc ] || for p in mpsup mpsup-host libmpsup-preload.so $(SHIM) libmpsup.so libmpsup.a $(SONAME) examples; do ln -sfn gcc/$$p build/$$p; done
 
+# New or other flags: what they come from may be missing.
 $(B)/flags: FORCE
 	$(Q)mkdir -p $(@D); echo '$(subst ','\'',$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS))' >$@.new; \
-		if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+		if cmp -s $@.new $@; then rm $@.new; else CC='$(CC)' scripts/deps check $(PKGS) $(IPC_PKGS) && mv $@.new $@; fi
 .PHONY: FORCE
 FORCE:
 

@@ -90,6 +90,15 @@ for f in readme.conf page.conf; do
   contains "$T/out" '(^| )0 errors' || fail "check says $(cat "$T/out")"
 done
 
+say "make, where what it needs is not installed"
+(
+  unset MAKEFLAGS MFLAGS MAKELEVEL
+  PKG_CONFIG_LIBDIR=$T PKG_CONFIG_PATH='' timeout -k 2 60 make -C "$here" B="$T/tree" all
+) >"$T/out" 2>&1 && fail "make goes on without libraries"
+contains "$T/out" '^missing to build: libuv inih jansson zlib nettle msgpack$' || fail "make does not say what is missing"
+contains "$T/out" '^make deps installs it' || fail "make does not say what to do"
+! contains "$T/out" '^  CC' || fail "make compiles first"
+
 say "mpsup(1)"
 shown mpsup.1 EXAMPLES >examples
 n_lines examples 14 || fail "mpsup(1) has few examples"
