@@ -78,9 +78,10 @@ all: $(B)/mpsup $(B)/mpsup-host $(B)/libmpsup-preload.so $(LIBMPSUP) $(B)/exampl
 links: $(B)/mpsup $(B)/mpsup-host $(B)/libmpsup-preload.so $(LIBMPSUP)
 	$(Q)[ "$(B)" != build/gcc ] || for p in mpsup mpsup-host libmpsup-preload.so $(SHIM) libmpsup.so libmpsup.a $(SONAME) examples; do ln -sfn gcc/$$p build/$$p; done
 
+# New or other flags: what they come from may be missing.
 $(B)/flags: FORCE
 	$(Q)mkdir -p $(@D); echo '$(subst ','\'',$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS))' >$@.new; \
-		if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+		if cmp -s $@.new $@; then rm $@.new; else CC='$(CC)' scripts/deps check $(PKGS) $(IPC_PKGS) && mv $@.new $@; fi
 .PHONY: FORCE
 FORCE:
 
@@ -116,7 +117,7 @@ SHIM := libmpsup-preload.before-libasan.so
 $(B)/libmpsup-preload.so: $(call srcs,lib/preload) $(wildcard lib/preload/*.h) lib/track/slate.h $(B)/flags
 	$(link)
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -Ilib $(OPT) -fPIC -fvisibility=hidden -fno-stack-protector $(WARN) \
-		-shared -Wl,-z,now,-z,relro,-z,defs,-z,noseparate-code,--as-needed -o $@ $(filter %.c,$^)
+		-shared -Wl,-z,now,-z,relro,-z,defs,-z,noseparate-code,--as-needed $(COVER_CC) -o $@ $(filter %.c,$^)
 	$(Q)ln -sf libmpsup-preload.so $(@D)/$(SHIM)
 
 # The library: what lib/mpsup.h declares is all that can be seen of it, in the archive too (one object, the rest made local).
@@ -274,11 +275,12 @@ fuzz-minimize:
 	$(Q)scripts/fuzz minimize $(FUZZERS)
 fuzzers: $(addprefix $(B)/fuzz/,$(FUZZERS))
 
+# All tests with counters; then tests/cover prints what they reach of lib/ and compares the rest with tests/uncovered.
 .PHONY: cover
 cover:
-	$(Q)$(MAKE) COV=1 test
-	$(Q)gcovr -r . --object-directory build/$(notdir $(CC))-cov lib 2>/dev/null || \
-		{ cd build/$(notdir $(CC))-cov && gcov -n $$(find . -name '*.gcda') | grep -A1 "File 'lib/" ; }
+	$(Q)scripts/deps cover
+	$(Q)$(MAKE) --no-print-directory COV=1 tests
+	$(Q)tests/cover run build/clang-cov
 
 # ------------------------------------------------------------------------------------------------ checks
 C_FILES := $(sort $(shell find cmd lib tests -name '*.[ch]' 2>/dev/null))

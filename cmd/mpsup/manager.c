@@ -114,7 +114,7 @@ static int serve(void)
 	if (r == 0)
 		r = start_telling(&thread, &ends[0]);
 	if (r < 0) {
-		err_set(&err, 0, "manager: %s", strerror(-r));
+		err_set(&err, 0, "manager: cannot start: %s", strerror(-r));
 		return cmd_fail(EXIT_GENERIC, &err);
 	}
 	r = mps_manager_serve(&o, ends[1], &why);

@@ -244,7 +244,11 @@ static int explain(const struct call *c, int status, struct err *err)
 			       ? (err->text[0] = '\0', EXIT_GENERIC)
 			       : err_set(err, EXIT_GENERIC, "the queue is closed");
 	case EINVAL:
-		return err_set(err, EXIT_GENERIC, "it cannot be done with what is there");
+		return err_set(
+			err, EXIT_GENERIC,
+			"what is there is no value for that, or the words are none for '%s'; "
+			"'mpsup %s --help' lists what there is",
+			a->name, a->type);
 	case EDQUOT:
 		return err_set(err, EXIT_GENERIC, "the manager takes no more of one client");
 	case ECONNRESET:
