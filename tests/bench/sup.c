@@ -1,7 +1,7 @@
 /*
  * Supervisors side by side (contenders.h), all from outside and by the same means, in turns: until all programs are up, what
  * a restart takes and costs, memory, descriptors, status, stop.
- * sup [-n PROGRAMS] [-k KILLS] [-o CONTENDER]... BUILD-FOLDER; with -i SECONDS instead wake-ups while nothing happens, of all
+ * sup [-n PROGRAMS] [-k KILLS] [-o CONTENDER,...] BUILD-FOLDER; with -i SECONDS instead wake-ups while nothing happens, of all
  * of them at a time. A kill hits a program that is up for a second at least, since some delay those that are not.
  */
 #include <dirent.h>
