@@ -55,11 +55,6 @@ static const struct way {
 	  .slow = 8 },
 	{ .row = "never rotated", .name = LIMIT },
 	{ .row = "never rotated", .name = "mpsup", .config = "stdout_logfile_maxbytes=0" },
-	{ .row = "never rotated",
-	  .name = "supervisord",
-	  .config = "stdout_logfile_maxbytes=0",
-	  .logger = "supervisord",
-	  .slow = 8 },
 };
 
 /* What the program tells in the end, through a FIFO: what it took until its last byte was taken. */
@@ -268,7 +263,7 @@ static bool is_there(const struct way *w)
 
 	if (look == NULL || system(look) == 0)
 		return true;
-	fprintf(stderr, "bench: %s is not installed, and is left out (make bench-deps)\n", w->name);
+	say_missing(w->name);
 	return false;
 }
 
