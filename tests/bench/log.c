@@ -34,9 +34,9 @@ static const struct way {
 } ways[] = {
 	{ .row = "rotated", .name = LIMIT },
 	{ .row = "rotated", .name = "mpsup", .config = ROTATED },
-	{ .row = "rotated", .name = "s6-log", .logger = "s6-log n10 s10000000", .slow = 2 },
-	{ .row = "rotated", .name = "svlogd", .logger = "svlogd", .slow = 4 },
-	{ .row = "rotated", .name = "multilog", .logger = "multilog s10000000 n10", .slow = 4 },
+	{ .row = "rotated", .name = "s6-log", .logger = "s6-log n10 s10000000", .slow = 8 },
+	{ .row = "rotated", .name = "svlogd", .logger = "svlogd", .slow = 8 },
+	{ .row = "rotated", .name = "multilog", .logger = "multilog s10000000 n10", .slow = 8 },
 	{ .row = "rotated",
 	  .name = "supervisord",
 	  .config = ROTATED,
@@ -47,19 +47,14 @@ static const struct way {
 	{ .row = "rotated, with times",
 	  .name = "s6-log",
 	  .logger = "s6-log n10 s10000000 t",
-	  .slow = 2 },
-	{ .row = "rotated, with times", .name = "svlogd", .logger = "svlogd -tt", .slow = 4 },
+	  .slow = 8 },
+	{ .row = "rotated, with times", .name = "svlogd", .logger = "svlogd -tt", .slow = 8 },
 	{ .row = "rotated, with times",
 	  .name = "multilog",
 	  .logger = "multilog t s10000000 n10",
-	  .slow = 4 },
+	  .slow = 8 },
 	{ .row = "never rotated", .name = LIMIT },
 	{ .row = "never rotated", .name = "mpsup", .config = "stdout_logfile_maxbytes=0" },
-	{ .row = "never rotated",
-	  .name = "supervisord",
-	  .config = "stdout_logfile_maxbytes=0",
-	  .logger = "supervisord",
-	  .slow = 8 },
 };
 
 /* What the program tells in the end, through a FIFO: what it took until its last byte was taken. */
@@ -268,7 +263,7 @@ static bool is_there(const struct way *w)
 
 	if (look == NULL || system(look) == 0)
 		return true;
-	fprintf(stderr, "bench: %s is not installed, and is left out (make bench-deps)\n", w->name);
+	say_missing(w->name);
 	return false;
 }
 

@@ -219,6 +219,8 @@ static void bench(const char *what, unsigned clients, unsigned ahead, int rounds
 			samples_add(&s[k], run(k, clients, ahead) / 1e3);
 		if (rate > 0)
 			samples_add(&other, rate);
+		else
+			say_missing("redis-server");
 	}
 	for (int k = 0; k < N_KINDS; k++)
 		samples_say(&s[k], what, names[k], "k/s");

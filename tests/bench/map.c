@@ -156,8 +156,7 @@ static void report(struct way *w, unsigned n)
 		say(w->row, w->contender, is_start ? "ms" : "tasks/s",
 		    is_start ? w->s.v[i] * 1e3 : n / w->s.v[i]);
 	if (w->missing)
-		fprintf(stderr, "bench: %s is not installed, and is left out (make bench-deps)\n",
-			w->argv[0]);
+		say_missing(w->argv[0]);
 	samples_free(&w->s);
 }
 

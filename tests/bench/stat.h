@@ -60,6 +60,13 @@ static inline void say(const char *row, const char *contender, const char *unit,
 	fflush(stdout);
 }
 
+/* A contender that is not there; the driver tells it once. */
+static inline void say_missing(const char *contender)
+{
+	fprintf(stderr, "bench: %s is not installed, and is left out (make bench-deps)\n",
+		contender);
+}
+
 /* The median, where there are samples at all; frees them. */
 static inline void samples_say(struct samples *s, const char *row, const char *contender,
 			       const char *unit)

@@ -1,10 +1,9 @@
 /*
  * Supervisors side by side (contenders.h), all from outside and by the same means, in turns: until all programs are up, what
  * a restart takes and costs, memory, descriptors, status, stop.
- * sup [-n PROGRAMS] [-k KILLS] [-o CONTENDER]... BUILD-FOLDER; with -i SECONDS instead wake-ups while nothing happens, of all
+ * sup [-n PROGRAMS] [-k KILLS] [-o CONTENDER,...] BUILD-FOLDER; with -i SECONDS instead wake-ups while nothing happens, of all
  * of them at a time. A kill hits a program that is up for a second at least, since some delay those that are not.
  */
-#include <dirent.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <getopt.h>
@@ -24,6 +23,7 @@
 #include "stat.h"
 
 #include "contenders.h"
+#include "processes.h"
 
 enum { SETTLE_S = 6, UP_MS = 1100, PATIENCE_S = 300 };
 
@@ -35,8 +35,6 @@ static bool is_quiet;
 static const struct contender *at;
 static pid_t child; /* what its `start` became */
 static struct nop_shared *shared;
-static pid_t *pids; /* the processes that supervise */
-static size_t n_pids;
 
 static double ms_since(struct mps_time t)
 {
@@ -83,154 +81,6 @@ static int wait_status(pid_t pid)
 	if (waitpid(pid, &status, 0) < 0)
 		return -1;
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
-static bool read_text(const char *path, char *text, size_t size)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, text, size - 1);
-
-	if (fd >= 0)
-		close(fd);
-	text[n > 0 ? n : 0] = '\0';
-	return n > 0;
-}
-
-struct process {
-	pid_t pid, parent;
-	bool is_ours, is_program;
-};
-
-/* All processes there are, by their numbers. */
-static struct process *list(size_t *ret_n)
-{
-	struct process *p = NULL;
-	DIR *proc = opendir("/proc");
-	struct dirent *e;
-	size_t n = 0;
-
-	while (proc != NULL && (e = readdir(proc)) != NULL) {
-		char path[64], text[512], *name, *end;
-		pid_t pid = atoi(e->d_name);
-
-		snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-		if (pid <= 0 || !read_text(path, text, sizeof(text)))
-			continue;
-		name = strchr(text, '(');
-		end = strrchr(text, ')');
-		if (n % 256 == 0)
-			p = xrealloc(p, (n + 256) * sizeof(*p));
-		p[n] = (struct process){ .pid = pid, .parent = atoi(end + 4) };
-		*end = '\0';
-		p[n++].is_program = strcmp(name + 1, "nop") == 0 || strcmp(name + 1, "run") == 0;
-	}
-	closedir(proc);
-	*ret_n = n;
-	return p;
-}
-
-/* Sets pids to what descends from us, as a subreaper also what its parent has left; the programs too if asked for. */
-static void find_descendants(bool programs)
-{
-	size_t n, found = 1;
-	struct process *p = list(&n);
-
-	n_pids = 0;
-	while (found > 0) {
-		found = 0;
-		for (size_t i = 0; i < n; i++) {
-			bool is_ours = p[i].parent == getpid();
-
-			for (size_t k = 0; !is_ours && k < n; k++)
-				is_ours = p[k].pid == p[i].parent && p[k].is_ours;
-			if (is_ours && !p[i].is_ours) {
-				p[i].is_ours = true;
-				found++;
-			}
-		}
-	}
-	for (size_t i = 0; i < n; i++)
-		if (p[i].is_ours && (programs || !p[i].is_program)) {
-			pids = xrealloc(pids, (n_pids + 1) * sizeof(*pids));
-			pids[n_pids++] = p[i].pid;
-		}
-	free(p);
-}
-
-/* The number behind `key` in the text, 0 where there is none. */
-static long long number_after(const char *text, const char *key)
-{
-	const char *found = strstr(text, key);
-
-	return found != NULL ? strtoll(found + strlen(key), NULL, 10) : 0;
-}
-
-static long long one_cpu(const char *text)
-{
-	return strtoll(text, NULL, 10);
-}
-
-static long long one_switches(const char *text)
-{
-	return number_after(text, "\nvoluntary_ctxt_switches:") +
-	       number_after(text, "nonvoluntary_ctxt_switches:");
-}
-
-/* Adds what `one` reads of each thread of the contender's processes. */
-static double sum_threads(const char *file, long long (*one)(const char *text))
-{
-	long long sum = 0;
-
-	for (size_t i = 0; i < n_pids; i++) {
-		char path[512], text[4096];
-		struct dirent *e;
-		DIR *tasks;
-
-		snprintf(path, sizeof(path), "/proc/%d/task", pids[i]);
-		tasks = opendir(path);
-		while (tasks != NULL && (e = readdir(tasks)) != NULL) {
-			snprintf(path, sizeof(path), "/proc/%d/task/%.16s/%s", pids[i], e->d_name,
-				 file);
-			if (e->d_name[0] != '.' && read_text(path, text, sizeof(text)))
-				sum += one(text);
-		}
-		if (tasks != NULL)
-			closedir(tasks);
-	}
-	return (double)sum;
-}
-
-static double pss_kib(void)
-{
-	long long sum = 0;
-
-	for (size_t i = 0; i < n_pids; i++) {
-		char path[64], text[4096];
-
-		snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", pids[i]);
-		if (read_text(path, text, sizeof(text)))
-			sum += number_after(text, "\nPss:");
-	}
-	return (double)sum;
-}
-
-static double descriptors(void)
-{
-	size_t sum = 0;
-
-	for (size_t i = 0; i < n_pids; i++) {
-		char path[64];
-		DIR *fds;
-
-		snprintf(path, sizeof(path), "/proc/%d/fd", pids[i]);
-		fds = opendir(path);
-		while (fds != NULL && readdir(fds) != NULL)
-			sum++;
-		sum -= fds != NULL ? 2 : 0; /* . and .. */
-		if (fds != NULL)
-			closedir(fds);
-	}
-	return (double)sum;
 }
 
 /* ------------------------------------------------------------------------------------------------ the programs */
@@ -319,7 +169,7 @@ static void measure_restarts(void)
 
 static void measure_command(const char *what, const char *command)
 {
-	for (int i = 0; command != NULL && i < (at->slow > 0 ? 2 : 4); i++) {
+	for (int i = 0; command != NULL && i < (at->slow > 0 ? 2 : 3); i++) {
 		struct mps_time from = mps_now();
 
 		if (wait_status(run(command)) > 3)
@@ -398,8 +248,7 @@ static bool takes_part(const struct contender *c, const char *only)
 	if ((only != NULL && strstr(only, c->name) == NULL) || (c->most > 0 && count > c->most))
 		return false;
 	if (!is_there(c)) {
-		fprintf(stderr, "bench: %s is not installed, and is left out (make bench-deps)\n",
-			c->name);
+		say_missing(c->name);
 		return false;
 	}
 	return true;
