@@ -66,6 +66,8 @@ FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.
 HELPERS := $(patsubst tests/e2e/%.c,$(B)/e2e/%,$(call srcs,tests/e2e)) $(B)/e2e/worker.so \
 	$(addprefix $(B)/preload/,actor actor-static actor-asan actor-asan-within other.so)
 
+FAULT_HELPERS := $(B)/faults/orphans $(B)/faults/clock.so
+
 LIBMPSUP := $(B)/libmpsup.so.$(VERSION) $(B)/libmpsup.a
 SHELLS := bash zsh fish
 .PHONY: all
@@ -122,8 +124,8 @@ $(B)/libmpsup-preload.so: $(call srcs,lib/preload) $(wildcard lib/preload/*.h) l
 # Each is there whole or not: another place to be installed to links them anew (libexecdir), beside programs that run.
 SOVERSION := 0
 SONAME := libmpsup.so.$(SOVERSION)
-# It asks nobody who a user is, of which the linker would warn programs that are static.
-LIB_OBJS := $(filter-out $(B)/obj/lib/base/user.o,$(foreach f,$(LIB_FLOORS),$(call objs,lib/$(f))))
+# It asks nobody who a user is, of which the linker would warn programs that are static, and opens no names for root.
+LIB_OBJS := $(filter-out $(B)/obj/lib/base/user.o $(B)/obj/lib/base/path.o,$(foreach f,$(LIB_FLOORS),$(call objs,lib/$(f))))
 $(B)/libmpsup.so.$(VERSION): $(LIB_OBJS) lib/libmpsup.map
 	$(link)
 	$(Q)$(CC) $(filter-out -pie,$(ALL_LDFLAGS)) -shared -Wl,-soname,$(SONAME),--version-script=lib/libmpsup.map$(if $(SAN),,$(comma)-z$(comma)defs) \
@@ -181,6 +183,14 @@ $(B)/examples/%.so: tests/examples/%.c $(B)/flags
 	@mkdir -p $(@D)
 	$(link)
 	$(shared)
+$(B)/faults/%.so: tests/faults/%.c $(B)/flags
+	@mkdir -p $(@D)
+	$(link)
+	$(shared)
+$(B)/faults/%: tests/faults/%.c $(B)/flags
+	@mkdir -p $(@D)
+	$(link)
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 $(WARN) -static -o $@ $<
 
 # Programs that know nothing of our shim: as most are, as it cannot be loaded into, and with AddressSanitizer, whose run
 # time is a shared object or within the program.
@@ -213,7 +223,7 @@ test: | $(filter lint,$(MAKECMDGOALS))
 	$(Q)B=$(B) SAN=$(SAN) tests/run unit corpus e2e
 # All that tests and benchmarks run, built.
 .PHONY: tests
-tests: all $(UNITS) $(STRESS) $(BENCH) $(HELPERS) $(addprefix $(B)/replay/,$(FUZZERS))
+tests: all $(UNITS) $(STRESS) $(BENCH) $(HELPERS) $(FAULT_HELPERS) $(addprefix $(B)/replay/,$(FUZZERS))
 unit: all $(UNITS) $(HELPERS)
 	$(Q)B=$(B) SAN=$(SAN) tests/run unit
 e2e: all $(HELPERS)
@@ -222,6 +232,10 @@ corpus: $(addprefix $(B)/replay/,$(FUZZERS))
 	$(Q)B=$(B) SAN=$(SAN) tests/run corpus
 stress: all $(STRESS) $(HELPERS)
 	$(Q)B=$(B) SAN=$(SAN) tests/run stress
+# What is handed out, built anew from the last commit.
+.PHONY: installed
+installed:
+	$(Q)tests/install/tree.sh
 # In a tree of its own: see the script.
 valgrind:
 	$(Q)$(MAKE) --no-print-directory B=build/valgrind CFLAGS='-O1 -g -DKEEPER_INSTANCES_MAX=64' tests-of-valgrind
@@ -230,6 +244,15 @@ tests-of-valgrind: $(B)/mpsup $(B)/mpsup-host $(HELPERS)
 	$(Q)B=$(B) tests/stress/valgrind.sh || [ $$? = 77 ]
 bench: all $(BENCH) $(HELPERS)
 	$(Q)B=$(B) tests/bench/run $(BENCH_ARGS)
+.PHONY: faults
+faults: all $(HELPERS) $(FAULT_HELPERS)
+	$(Q)B=$(B) tests/faults/run $(FAULTS_ARGS)
+# Where a program of a suite fails the others are written down all the same.
+.PHONY: bench-report bench-deps
+bench-report: all $(BENCH) $(HELPERS)
+	$(Q)B=$(B) tests/bench/run --json --verbose $(BENCH_ARGS) >$(B)/bench.json; r=$$?; tests/bench/report $(B)/bench.json && exit $$r
+bench-deps:
+	$(Q)scripts/deps bench
 
 # Fuzzers: libFuzzer (clang) in make fuzz; the same code with a plain main replays the corpus in make test.
 FUZZ_SECONDS ?= 60
@@ -265,10 +288,15 @@ C_FILES := $(sort $(shell find cmd lib tests -name '*.[ch]' 2>/dev/null))
 lint:
 	$(Q)clang-format --dry-run -Werror $(C_FILES)
 	$(Q)scripts/check-floors
+	$(Q)scripts/check-security
 	$(Q)for p in man/*.[1-9]; do mandoc -Tlint -Wwarning $$p || exit 1; done
 	$(Q)shellcheck -x .ci/run scripts/* tests/run $$(find tests -name '*.sh')
 	$(Q)$(MAKE) --no-print-directory CC=clang WERROR=1 tests
 	$(Q)$(MAKE) --no-print-directory CC=gcc WERROR=1 tests
+# Slow, so not part of it.
+.PHONY: analyze
+analyze:
+	$(Q)JOBS=$(or $(JOBS),2) scripts/analyze
 format:
 	clang-format -i $(C_FILES)
 
@@ -277,7 +305,7 @@ format:
 run:
 	$(Q)scripts/deps run
 	$(Q)$(MAKE) --no-print-directory all
-	$(Q)build/mpsup run -c supervisor.ini.example
+	$(Q)build/mpsup run --insecure -c supervisor.ini.example
 deps:
 	$(Q)scripts/deps
 
@@ -294,7 +322,7 @@ install: all
 	install -m 755 $(B)/libmpsup.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libmpsup.so.$(VERSION)
 	ln -sf libmpsup.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)
 	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libmpsup.so
-	install -m 644 README.md CHANGES.md LICENSE supervisor.ini.example $(DESTDIR)$(DOCDIR)
+	install -m 644 README.md CHANGES.md SECURITY.md LICENSE supervisor.ini.example $(DESTDIR)$(DOCDIR)
 	[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig || :
 	for p in man/*.[1-9]; do s=$${p##*.}; install -D -m 644 $$p $(DESTDIR)$(MANDIR)/man$$s/$${p##*/} || exit 1; done
 	install -D -m 644 $(B)/completion.bash $(DESTDIR)$(BASHDIR)/mpsup
@@ -322,11 +350,17 @@ help:
 #? make unit       Criterion tests of the modules         make e2e     scripts that run the real program
 #? make corpus     replay what the fuzzers have collected  make fuzz    search on, FUZZ_SECONDS=60 each
 #? make stress     many threads and processes              make bench   figures, beside the machine's limit
+#? make bench-report  the same as tables and charts: tests/bench/RESULTS.md
+#? make bench-deps    install what bench and faults have ours beside: s6, runit, daemontools, supervisor, parallel, redis, gnuplot
 #? make valgrind   takeovers under valgrind, for leaks of memory and descriptors
+#? make faults     every fault that breaks a supervisor, tried on mpsup and its peers: FAULTS_ARGS="--only NAME --peer mpsup --json"
 #? make cover      what the tests reach                    make lint    format, floors, man pages, scripts, warnings
+#? make analyze    clang --analyze, cppcheck, gcc -fanalyzer; scripts/analyze.known has what is no mistake
 #? make deps       install what all of this needs          make format  indent all C files
+#? make installed  the last commit's tarball is built, installed, looked at and uninstalled
 #? make dist       a tarball of the last commit            make clean   remove what was built
 #?
+#? BENCH_ARGS="--quick"  for make bench: fewer rounds, or names of suites (BENCH_ARGS="queue lock"), --list, --json
 #? ONLY="life tree"      only the tests with these names   JOBS=1       end-to-end scripts one by one (2)
 #? SAN=address,undefined sanitizers, SAN=thread            CC=clang     another compiler
 #? COV=1                 coverage                          WERROR=1     warnings are errors

@@ -104,6 +104,7 @@ static int run(struct cmd_context *ctx)
 	}
 	if (cmd_config_path(ctx, &path, &err) < 0)
 		return cmd_fail(EXIT_USAGE, &err);
+	options.insecure = ctx->insecure;
 	conf = conf_load(path, &options);
 	if (ctx->json)
 		print_json(conf);

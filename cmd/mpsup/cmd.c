@@ -30,6 +30,7 @@ static const struct common_option {
 	struct cmd_option option;
 } commons[] = {
 	{ CMD_CONFIG, { 'c', "config", "FILE", "the configuration (default: see mpsup.conf(5))" } },
+	{ CMD_CONFIG, { 0, "insecure", NULL, "as root, read it though others may write it" } },
 	{ CMD_SOCKET,
 	  { 's', "socket", "PATH", "the supervisor's socket (default: as configured)" } },
 	{ CMD_JSON, { 0, "json", NULL, "print JSON" } },
@@ -133,6 +134,8 @@ static int apply_common(const struct cmd *cmd, const struct cmd_option *o, struc
 		ctx->config = optarg;
 	else if (strcmp(o->name, "socket") == 0)
 		ctx->socket = optarg;
+	else if (strcmp(o->name, "insecure") == 0)
+		ctx->insecure = true;
 	else
 		ctx->json = true;
 	return 0;
@@ -145,6 +148,8 @@ static int check_common(const struct cmd *cmd, const struct cmd_context *ctx, st
 
 	if (ctx->config && !(cmd->flags & CMD_CONFIG))
 		bad = "-c";
+	if (ctx->insecure && !(cmd->flags & CMD_CONFIG))
+		bad = "--insecure";
 	if (ctx->socket && !(cmd->flags & CMD_SOCKET))
 		bad = "-s";
 	if (ctx->json && !(cmd->flags & CMD_JSON))

@@ -33,6 +33,7 @@ struct cmd_context {
 	const char *config; /* -c, NULL = search */
 	const char *socket; /* -s, NULL = from the configuration */
 	bool json;	    /* --json */
+	bool insecure;	    /* --insecure: conf_options */
 	int argc;	    /* what is left after the options: names */
 	char **argv;
 };

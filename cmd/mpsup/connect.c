@@ -28,7 +28,7 @@ int connect_socket_path(const struct cmd_context *ctx, char **ret_path, struct e
 	r = cmd_config_path(ctx, &config, err);
 	if (r < 0)
 		return r;
-	r = conf_peek_identifier(config, &identifier, err);
+	r = conf_peek_identifier(config, ctx->insecure, &identifier, err);
 	if (r < 0)
 		return r;
 	name = client_instance_name(config, identifier);

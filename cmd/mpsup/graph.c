@@ -317,7 +317,7 @@ static int run(struct cmd_context *ctx)
 		return EXIT_USAGE;
 	if (cmd_config_path(ctx, &path, &err) < 0)
 		return cmd_fail(EXIT_USAGE, &err);
-	conf = conf_load(path, NULL);
+	conf = conf_load(path, &(struct conf_options){ .insecure = ctx->insecure });
 	if (conf->n_errors > 0) {
 		err_set(&err, 0, "%s has mistakes; mpsup check tells them", path);
 		conf_free(conf);

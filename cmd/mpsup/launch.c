@@ -25,6 +25,7 @@
 #include "mpsup/cmd.h"
 #include "mpsup/explain.h"
 #include "mpsup/host.h"
+#include "proc/close.h"
 #include "sup/rundir.h"
 #include "sup/client.h"
 
@@ -103,7 +104,7 @@ static int raise_limits(const struct launch *l, const struct conf_supervisord *s
 
 static int load(struct launch *l)
 {
-	struct conf *conf = conf_load(l->config, &(struct conf_options){ 0 });
+	struct conf *conf = conf_load(l->config, &(struct conf_options){ .insecure = l->insecure });
 	const struct conf_supervisord *s = &conf->supervisord;
 	int r = conf->n_errors > 0 ? EXIT_GENERIC : 0;
 
@@ -140,12 +141,13 @@ static int take_lock(struct launch *l, struct err *err)
 	return r;
 }
 
-int launch_prepare(struct launch *l, const char *config)
+int launch_prepare(struct launch *l, const char *config, bool insecure)
 {
 	struct err err = ERR_INIT;
 	int r;
 
 	l->config = xstrdup(config);
+	l->insecure = insecure;
 	r = load(l);
 	if (r != 0)
 		return r;
@@ -207,12 +209,17 @@ static int exec_keeper(struct launch *l, int ready_fd)
 	argv[n++] = l->name;
 	argv[n++] = "--dir";
 	argv[n++] = l->dir;
+	if (l->insecure)
+		argv[n++] = "--insecure";
 	argv[n++] = "-c";
 	argv[n++] = l->config;
 	argv[n] = NULL;
 	r = rundir_write_pid(l->lock_fd, getpid());
 	if (r == 0)
 		r = become_user(l);
+	/* A lock or pipe of a caller who goes on is not held for it. */
+	if (r == 0 && ready_fd >= 0)
+		cloexec_from(STDERR_FILENO + 1);
 	if (r == 0)
 		r = fd_set_cloexec(l->lock_fd, false);
 	if (r == 0 && ready_fd >= 0)
@@ -316,13 +323,13 @@ int launch_daemon(struct launch *l, pid_t *ret_pid)
 	return 0;
 }
 
-int daemon_start(const char *config, pid_t *ret_pid, char **ret_dir)
+int daemon_start(const char *config, bool insecure, pid_t *ret_pid, char **ret_dir)
 {
 	struct launch l = LAUNCH_INIT;
 	int r;
 
 	l.may_join = true;
-	r = launch_prepare(&l, config);
+	r = launch_prepare(&l, config, insecure);
 	if (r == LAUNCH_HELD)
 		*ret_dir = TAKE_PTR(l.dir);
 	if (r == 0)

@@ -11,9 +11,10 @@
 struct launch {
 	char *config; /* absolute */
 	char *name;
-	char *dir;  /* the runtime directory */
-	char *self; /* this program */
-	char *host; /* mpsup-host */
+	char *dir;     /* the runtime directory */
+	char *self;    /* this program */
+	char *host;    /* mpsup-host */
+	bool insecure; /* see conf_options */
 	int lock_fd;
 	char *user;    /* to become, NULL = nobody else */
 	bool may_join; /* LAUNCH_HELD instead of a message where the lock is taken */
@@ -33,7 +34,7 @@ struct launch {
  * Loads the configuration at `config` (absolute), makes the runtime directory and takes its lock. 0, or an exit code
  * after it has said on standard error what is wrong.
  */
-int launch_prepare(struct launch *l, const char *config);
+int launch_prepare(struct launch *l, const char *config, bool insecure);
 void launch_fini(struct launch *l);
 
 /* Becomes the keeper. Returns only on failure, with an exit code after saying why. */
@@ -49,6 +50,6 @@ int launch_daemon(struct launch *l, pid_t *ret_pid);
  * launch_prepare() and launch_daemon() in one; LAUNCH_HELD with the runtime directory (the caller's) where somebody else
  * has or had it.
  */
-int daemon_start(const char *config, pid_t *ret_pid, char **ret_dir);
+int daemon_start(const char *config, bool insecure, pid_t *ret_pid, char **ret_dir);
 
 #endif

@@ -174,8 +174,9 @@ static int call(struct client *client, struct cmd_context *ctx, struct running *
 	int r, code;
 
 	r = client_call(client, "reload",
-			json_pack("{s:b, s:b, s:b}", "dry_run", dry_run, "wait", !no_wait,
-				  "progress", !no_wait && terminal_is_tty()),
+			json_pack("{s:b, s:b, s:b, s:b}", "dry_run", dry_run, "insecure",
+				  ctx->insecure, "wait", !no_wait, "progress",
+				  !no_wait && terminal_is_tty()),
 			on_part, run, &result, &err);
 	progress_wipe(&run->progress);
 	if (r != 0)

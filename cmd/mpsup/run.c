@@ -20,7 +20,7 @@ static int run(struct cmd_context *ctx)
 	r = cmd_config_path(ctx, &config, &err);
 	if (r < 0)
 		return cmd_fail(EXIT_GENERIC, &err);
-	r = launch_prepare(&l, config);
+	r = launch_prepare(&l, config, ctx->insecure);
 	if (r == 0)
 		r = launch_exec(&l);
 	launch_fini(&l);

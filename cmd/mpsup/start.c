@@ -80,7 +80,7 @@ static int reach(struct cmd_context *ctx, struct client **ret_client, bool *ret_
 		r = config != NULL ? 0 : cmd_config_path(ctx, &config, &err);
 		if (r < 0)
 			return cmd_fail(EXIT_GENERIC, &err);
-		r = daemon_start(config, &pid, &dir);
+		r = daemon_start(config, ctx->insecure, &pid, &dir);
 		if (r != LAUNCH_HELD)
 			break;
 		r = join_wait(&join, dir, &err);

@@ -36,7 +36,8 @@ static int on_option(const struct cmd_option *o, const char *value, struct err *
 	return 0;
 }
 
-static int supervise(struct conf *conf, struct sup_heritage *heritage, bool is_ready_open)
+static int supervise(struct conf *conf, struct sup_heritage *heritage, bool insecure,
+		     bool is_ready_open)
 {
 	struct sup_options o = {
 		.conf = conf,
@@ -45,6 +46,7 @@ static int supervise(struct conf *conf, struct sup_heritage *heritage, bool is_r
 		.dir = settings.dir,
 		.foreground = settings.foreground,
 		.keeper_fd = SOCKET_FD,
+		.insecure = insecure,
 		.ready_fd = settings.ready && is_ready_open ? READY_FD : -1,
 	};
 	struct err err = ERR_INIT;
@@ -71,14 +73,14 @@ static int run(struct cmd_context *ctx)
 	}
 	fd_set_cloexec(SOCKET_FD, true);
 	is_ready_open = fd_set_cloexec(READY_FD, true) == 0;
-	r = sup_load(ctx->config, &heritage, &conf, &err);
+	r = sup_load(ctx->config, ctx->insecure, &heritage, &conf, &err);
 	if (r < 0) {
 		r = cmd_fail(EXIT_GENERIC, &err);
 	} else if (r == 0 && conf->n_errors > 0) {
 		err_set(&err, 0, "%s has errors; 'mpsup check' shows them", ctx->config);
 		r = cmd_fail(EXIT_GENERIC, &err);
 	} else {
-		r = supervise(TAKE_PTR(conf), &heritage, is_ready_open);
+		r = supervise(TAKE_PTR(conf), &heritage, ctx->insecure, is_ready_open);
 	}
 	conf_free(conf);
 	buf_fini(&heritage.record);

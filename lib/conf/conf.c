@@ -238,9 +238,12 @@ static void loader_init(struct loader *l, const char *path, const struct conf_op
 	l->report.store = l->conf->store;
 	l->report.strict = options && options->strict;
 	if (options != NULL)
-		l->source = (struct source){ options->replay != NULL,
-					     { options->replay, options->replay_size, false },
-					     options->record };
+		l->source = (struct source){
+			.replays = options->replay != NULL,
+			.from = { options->replay, options->replay_size, false },
+			.record = options->record,
+			.insecure = options->insecure,
+		};
 	ini_init(&l->ini);
 	uname(&uts);
 	l->node = xstrdup(uts.nodename);
@@ -292,13 +295,13 @@ void conf_free(struct conf *conf)
 	free(conf);
 }
 
-int conf_peek_identifier(const char *path, char **ret_identifier, struct err *err)
+int conf_peek_identifier(const char *path, bool insecure, char **ret_identifier, struct err *err)
 {
 	struct loader l;
 	struct conf *conf;
 	int r = 0;
 
-	loader_init(&l, path, NULL);
+	loader_init(&l, path, &(struct conf_options){ .insecure = insecure });
 	l.ini.only_supervisord = true;
 	load_files(&l, l.conf->path);
 	load_supervisord(&l);

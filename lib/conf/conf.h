@@ -260,7 +260,8 @@ struct conf {
 };
 
 struct conf_options {
-	bool strict; /* warnings about unknown keys and sections are errors */
+	bool strict;   /* warnings about unknown keys and sections are errors */
+	bool insecure; /* as root, also files that others may write */
 	/* Gets all that is read, for a later replay; NULL = not wanted. */
 	struct buf *record;
 	/* Such a record, which is read in place of the files; NULL = the files. */
@@ -279,7 +280,7 @@ void conf_free(struct conf *conf);
  * The quick look that every client verb needs: the identifier= of [supervisord] (expanded) without building programs.
  * 0 with *ret_identifier on the heap, or NULL when the file says none; -errno with err when the file cannot be read.
  */
-int conf_peek_identifier(const char *path, char **ret_identifier, struct err *err);
+int conf_peek_identifier(const char *path, bool insecure, char **ret_identifier, struct err *err);
 
 /* The first of the search paths that exists, absolute, on the heap; -ENOENT with the list in err. */
 int conf_find(char **ret_path, struct err *err);

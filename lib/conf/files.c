@@ -134,6 +134,7 @@ static void read_one(struct files *f, const char *path, const struct conf_place 
 	struct loader *l = f->l;
 	const char *file = store_str(l->conf->store, path);
 	AUTO_FREE char *text = NULL;
+	struct err why = ERR_INIT;
 	struct file_id *known;
 	struct stat st;
 	size_t index, len;
@@ -162,10 +163,14 @@ static void read_one(struct files *f, const char *path, const struct conf_place 
 			 f->n > CONF_FILES_MAX ? "too many files" : "files include files too deep");
 		return;
 	}
+	l->source.why = &why;
 	r = source_read(&l->source, path, CONF_FILE_MAX, &text, &len);
+	l->source.why = NULL;
 	if (r < 0) {
 		complain(f, CONF_ERROR, path, from,
-			 r == -EFBIG ? "is longer than 16 MiB" : strerror(-r));
+			 why.text[0] != '\0' ? why.text
+			 : r == -EFBIG	     ? "is longer than 16 MiB"
+					     : strerror(-r));
 		return;
 	}
 	index = f->n - 1;

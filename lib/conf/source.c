@@ -4,12 +4,15 @@
 #include "conf/source.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <glob.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/err.h"
 #include "base/fd.h"
+#include "base/path.h"
 #include "base/xalloc.h"
 
 enum { STAT = 1, READ, GLOB };
@@ -59,6 +62,17 @@ int source_stat(struct source *s, const char *path, struct stat *ret)
 	return r;
 }
 
+static int read_disk(const struct source *s, const char *path, size_t max, char **ret_text,
+		     size_t *ret_len)
+{
+	AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	int r = fd < 0 ? -errno : 0;
+
+	if (r == 0 && !s->insecure)
+		r = path_check(path, fd, s->why);
+	return r < 0 ? r : fd_read_all(fd, max, ret_text, ret_len);
+}
+
 int source_read(struct source *s, const char *path, size_t max, char **ret_text, size_t *ret_len)
 {
 	AUTO_FREE char *text = NULL;
@@ -78,7 +92,7 @@ int source_read(struct source *s, const char *path, size_t max, char **ret_text,
 			text[len] = '\0';
 		}
 	} else {
-		r = fd_read_file(path, max, &text, &len);
+		r = read_disk(s, path, max, &text, &len);
 	}
 	if (s->record != NULL) {
 		put(s, READ, path, r);

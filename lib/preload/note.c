@@ -109,9 +109,9 @@ struct note note_line(const struct sockaddr_un *tracker, const char *line, size_
 	struct slate *s = get(tracker);
 	int index;
 
-	if (s == NO_SLATE || n > SLATE_LINE_MAX)
+	if (s == NO_SLATE)
 		return (struct note){ .place = NOTE_NONE };
-	p = take(s, word, pid, &index);
+	p = n <= SLATE_LINE_MAX ? take(s, word, pid, &index) : NULL;
 	if (p == NULL)
 		return (struct note){ .place = NOTE_FULL };
 	p->told_ns = now(CLOCK_REALTIME, 1);

@@ -17,6 +17,7 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/limits.h"
+#include "base/path.h"
 #include "base/xalloc.h"
 #include "sup/files.h"
 #include "sup/outlet_uv.h"
@@ -271,7 +272,7 @@ int capture_open(struct sup *s, struct err *err)
 	else if (activity_is_for_syslog(c))
 		file = &(s->log_file = outlet_get_syslog(s))->sink;
 	if (r < 0)
-		return err_set(err, r, "logfile %s: %s", path, strerror(-r));
+		return err_set(err, r, "logfile %s: %s", path, path_strerror(-r));
 	activity_init(&s->log, c, s->options->foreground, file);
 	open_echo(s);
 	if (is_new)

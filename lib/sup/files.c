@@ -1,6 +1,6 @@
 /*
  * Files and sockets that the supervisor makes for others. Names come from the configuration, so they are the
- * administrator's; links in them are followed as supervisord does.
+ * administrator's; what lies there need not be (base/path.h).
  */
 #include "sup/files.h"
 
@@ -22,6 +22,7 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/path.h"
 #include "base/user.h"
 #include "base/xalloc.h"
 #include "conf/conf.h"
@@ -43,18 +44,6 @@ int files_standard_fd(const char *path)
 	return -1;
 }
 
-/* mkdir -p of the folder that `path` lies in. */
-static void make_parents(const char *path)
-{
-	AUTO_FREE char *copy = xstrdup(path);
-
-	for (char *slash = strchr(copy + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
-		*slash = '\0';
-		mkdir(copy, 0755);
-		*slash = '/';
-	}
-}
-
 int files_open_log(const char *path, mode_t mode)
 {
 	int flags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY;
@@ -65,13 +54,17 @@ int files_open_log(const char *path, mode_t mode)
 		return fd < 0 ? -errno : fd;
 	}
 	/* A FIFO without a reader must not hold the supervisor. */
-	fd = open(path, flags | O_NONBLOCK, mode);
-	if (fd < 0 && errno == ENOENT) {
-		make_parents(path);
-		fd = open(path, flags | O_NONBLOCK, mode);
+	fd = path_open(path, flags | O_NONBLOCK, mode);
+	if (fd == -ENOENT) {
+		const char *base;
+		AUTO_CLOSE int folder = path_open_folder(path, true, &base, NULL);
+
+		if (folder < 0)
+			return TAKE_FD(folder);
+		fd = path_open(path, flags | O_NONBLOCK, mode);
 	}
 	if (fd < 0)
-		return -errno;
+		return fd;
 	fd_set_nonblock(fd, false);
 	return fd;
 }
@@ -93,15 +86,14 @@ int files_make_auto(const struct conf *conf, const char *process, const char *ch
 			random[i] = (unsigned char)letters[random[i] % (sizeof(letters) - 1)];
 		path = xasprintf("%s/%s-%s---%s-%.8s.log", s->childlogdir, process, channel,
 				 s->identifier, (char *)random);
-		fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
-			  0600);
+		fd = path_open(path, O_WRONLY | O_APPEND | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
 		if (fd >= 0) {
 			*ret_path = path;
 			return fd;
 		}
 		free(path);
-		if (errno != EEXIST)
-			return -errno;
+		if (fd != -EEXIST)
+			return fd;
 	}
 	return -EEXIST;
 }
@@ -144,32 +136,37 @@ void files_clean_auto(const struct conf *conf)
 
 int files_write_pid(const char *path, pid_t pid)
 {
-	AUTO_FREE char *temporary = xasprintf("%s.%d", path, getpid());
-	AUTO_CLOSE int fd = -1;
+	const char *base;
+	AUTO_CLOSE int folder = path_open_folder(path, false, &base, NULL), fd = -1;
+	AUTO_FREE char *temporary = xasprintf("%s.%d", base, getpid());
 	char text[16];
 	int r, n = snprintf(text, sizeof(text), "%d\n", pid);
 
-	fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
+	if (folder < 0)
+		return TAKE_FD(folder);
+	unlinkat(folder, temporary, 0);
+	fd = openat(folder, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
 	if (fd < 0)
 		return -errno;
 	r = fd_write_all(fd, text, (size_t)n);
-	if (r == 0 && rename(temporary, path) < 0)
+	if (r == 0 && renameat(folder, temporary, folder, base) < 0)
 		r = -errno;
 	if (r < 0)
-		unlink(temporary);
+		unlinkat(folder, temporary, 0);
 	return r;
 }
 
 /* ------------------------------------------------------------------------------------- sockets of fcgi programs */
 
-static int own_socket(const struct conf_proc *proc, const char *path, struct err *err)
+/* Who may connect. The file itself, whatever its name leads to by now. */
+static int own_file(const struct conf_proc *proc, int file, const char *path, struct err *err)
 {
-	AUTO_FREE char *owner = NULL;
+	AUTO_FREE char *itself = xasprintf("/proc/self/fd/%d", file), *owner = NULL;
 	const struct passwd *pw;
 	gid_t gid = 0;
 	char *colon;
 
-	if (chmod(path, (mode_t)proc->socket_mode) < 0)
+	if (chmod(itself, (mode_t)proc->socket_mode) < 0)
 		return err_set(err, -errno, "socket %s: chmod: %s", path, strerror(errno));
 	if (proc->socket_owner == NULL && (proc->user == NULL || geteuid() != 0))
 		return 0;
@@ -183,25 +180,63 @@ static int own_socket(const struct conf_proc *proc, const char *path, struct err
 	pw = user_find(owner);
 	if (pw == NULL)
 		return err_set(err, -ENOENT, "socket_owner: no user '%s'", owner);
-	if (chown(path, pw->pw_uid, colon != NULL ? gid : pw->pw_gid) < 0)
+	if (fchownat(file, "", pw->pw_uid, colon != NULL ? gid : pw->pw_gid, AT_EMPTY_PATH) < 0)
 		return err_set(err, -errno, "socket %s: chown: %s", path, strerror(errno));
+	return 0;
+}
+
+static int own_socket(const struct conf_proc *proc, const char *path, struct err *err)
+{
+	const char *base;
+	AUTO_CLOSE int folder = path_open_folder(path, false, &base, NULL), file = -1;
+	struct stat st;
+
+	if (folder < 0)
+		return err_set(err, folder, "socket %s: %s", path, path_strerror(-folder));
+	file = openat(folder, base, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (file < 0 || fstat(file, &st) < 0)
+		return err_set(err, -errno, "socket %s: %s", path, strerror(errno));
+	if (!S_ISSOCK(st.st_mode) || st.st_nlink != 1)
+		return err_set(err, -EPERM,
+			       "socket %s: somebody has put something else there; name a folder "
+			       "that only root may write",
+			       path);
+	return own_file(proc, file, path, err);
+}
+
+/* The name of the socket is what the program may see: a safe one only where it is needed. */
+static int bind_unix(int sock, const char *path, struct err *err)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	AUTO_FREE char *within = NULL;
+	const char *base, *name = path;
+	bool is_shared;
+	AUTO_CLOSE int folder = path_open_folder(path, false, &base, &is_shared);
+
+	if (folder < 0)
+		return err_set(err, folder, "socket %s: %s", path, path_strerror(-folder));
+	if (is_shared)
+		name = within = path_within(folder, base);
+	if (name == NULL || strlen(name) >= sizeof(a.sun_path))
+		return err_set(err, -ENAMETOOLONG, "socket %s: longer than %zu bytes", path,
+			       sizeof(a.sun_path) - 1);
+	strcpy(a.sun_path, name);
+	unlinkat(folder, base, 0);
+	if (bind(sock, (struct sockaddr *)&a, sizeof(a)) < 0)
+		return err_set(err, -errno, "socket %s: %s", path, strerror(errno));
 	return 0;
 }
 
 static int open_unix(const struct conf_proc *proc, const char *path, struct err *err)
 {
-	struct sockaddr_un a = { .sun_family = AF_UNIX };
 	AUTO_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	int r;
 
-	if (strlen(path) >= sizeof(a.sun_path))
-		return err_set(err, -ENAMETOOLONG, "socket %s: longer than %zu bytes", path,
-			       sizeof(a.sun_path) - 1);
-	strcpy(a.sun_path, path);
-	unlink(path);
-	if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
+	if (fd < 0)
 		return err_set(err, -errno, "socket %s: %s", path, strerror(errno));
-	r = own_socket(proc, path, err);
+	r = bind_unix(fd, path, err);
+	if (r == 0)
+		r = own_socket(proc, path, err);
 	return r < 0 ? r : TAKE_FD(fd);
 }
 

@@ -17,6 +17,7 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/mtime.h"
+#include "base/path.h"
 #include "base/xalloc.h"
 
 #define AT_END INT64_MAX /* of a part, whatever its size */
@@ -51,7 +52,7 @@ static void part_close(struct logpart *p)
 static int failed(const struct logpart *p, int r, struct err *err)
 {
 	return err_set(err, r, "%s: %s", p->name,
-		       r == -EINVAL ? "not a regular file" : strerror(-r));
+		       r == -EINVAL ? "not a regular file" : path_strerror(-r));
 }
 
 /* A FIFO must not even be opened: it would get a reader who goes away. */
@@ -61,8 +62,10 @@ static int part_open(struct logpart *p, bool compressed)
 		return -errno;
 	if (!S_ISREG(p->st.st_mode))
 		return -EINVAL;
-	p->fd = open(p->name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	if (p->fd < 0 || fstat(p->fd, &p->st) < 0)
+	p->fd = path_open(p->name, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
+	if (p->fd < 0)
+		return p->fd;
+	if (fstat(p->fd, &p->st) < 0)
 		return -errno;
 	if (!S_ISREG(p->st.st_mode))
 		return -EINVAL;

@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/fd.h"
+#include "base/path.h"
 #include "base/xalloc.h"
 #include "sup/rotate.h"
 
@@ -49,7 +50,7 @@ static void on_worked(uv_work_t *work, int status)
 	o->compression = NULL;
 	if (r < 0)
 		activity_log(&o->sup->log, SVC_LOG_ERRO, "cannot compress a backup of %s: %s",
-			     o->sink.path, strerror(-r));
+			     o->sink.path, path_strerror(-r));
 	else
 		compress_next(o);
 }
@@ -165,7 +166,7 @@ static void complain(struct outlet *o, int error)
 		return;
 	o->complained = true;
 	activity_log(&o->sup->log, SVC_LOG_CRIT, "cannot write output of programs to %s: %s",
-		     name_of(o), strerror(error));
+		     name_of(o), path_strerror(error));
 }
 
 static void close_if_unused(struct outlet *o);

@@ -33,11 +33,15 @@ struct reload {
 /* ------------------------------------------------------------------------------------------------ reading */
 
 /* Relative paths mean what they meant at the start. */
-static struct conf *load(struct sup *s, struct buf *record)
+static struct conf *load(struct sup *s, bool insecure, struct buf *record)
 {
 	AUTO_CLOSE int here = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	bool moved = s->start_dir >= 0 && here >= 0 && fchdir(s->start_dir) == 0;
-	struct conf *conf = conf_load(s->conf->path, &(struct conf_options){ .record = record });
+	const struct conf_options o = {
+		.record = record,
+		.insecure = insecure || s->options->insecure,
+	};
+	struct conf *conf = conf_load(s->conf->path, &o);
 
 	if (moved && fchdir(here) < 0)
 		activity_log(&s->log, SVC_LOG_CRIT, "reload: cannot go back: %s", strerror(errno));
@@ -423,7 +427,8 @@ static int prepare(struct sup *s, const struct conf *conf, const struct buf *rec
 static void run(struct sup *s, struct reloaded *report, struct request *r, bool dry)
 {
 	AUTO_BUF record = BUF_INIT;
-	struct conf *conf = load(s, &record);
+	bool insecure = r != NULL && json_is_true(json_object_get(r->params, "insecure"));
+	struct conf *conf = load(s, insecure, &record);
 	struct socket_of *sockets = NULL;
 	struct err err = ERR_INIT;
 	struct diff *d;

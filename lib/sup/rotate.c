@@ -15,9 +15,30 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/fd.h"
+#include "base/path.h"
 #include "base/xalloc.h"
 
 enum { PLAIN = 1, GZIP = 2 };
+
+/*
+ * The path by which its folder's names are changed: where others may write above it, of a descriptor (*ret_folder), as
+ * they may exchange what lies on the way meanwhile. NULL with errno.
+ */
+static char *hold(const char *path, int *ret_folder)
+{
+	const char *base;
+	bool is_shared;
+	char *held;
+
+	*ret_folder = path_open_folder(path, false, &base, &is_shared);
+	errno = *ret_folder < 0 ? -*ret_folder : ENOMEM;
+	if (*ret_folder < 0)
+		return NULL;
+	held = is_shared ? path_within(*ret_folder, base) : xstrdup(path);
+	if (!is_shared)
+		fd_close(ret_folder);
+	return held;
+}
 
 static char *name_of(const char *path, int n, int form)
 {
@@ -61,7 +82,7 @@ static int move_up(const char *path, int n)
 }
 
 /* Only up to the first gap: a shift that was cut short has left one, and above it all is done. */
-int rotate_shift(const char *path, int backups, int *ret_gone)
+static int shift(const char *path, int backups, int *ret_gone)
 {
 	AUTO_FREE char *first = name_of(path, 1, PLAIN);
 	AUTO_FREE char *last = name_of(path, backups, PLAIN);
@@ -82,10 +103,20 @@ int rotate_shift(const char *path, int backups, int *ret_gone)
 	return r;
 }
 
+int rotate_shift(const char *path, int backups, int *ret_gone)
+{
+	AUTO_CLOSE int folder = -1;
+	AUTO_FREE char *held = hold(path, &folder);
+
+	*ret_gone = -1;
+	return held != NULL ? shift(held, backups, ret_gone) : -errno;
+}
+
 /* -------------------------------------------------------------------------------------------- compression */
 
 struct rotate_job {
 	char *path, *part; /* part: what is written, until it is complete */
+	int folder;	   /* that they name, or -1 */
 	int backups, fd, result;
 	struct stat st; /* of the backup: its number may change meanwhile */
 	bool cancelled;
@@ -94,6 +125,7 @@ struct rotate_job {
 static void job_free(struct rotate_job *job)
 {
 	fd_close(&job->fd);
+	fd_close(&job->folder);
 	free(job->path);
 	free(job->part);
 	free(job);
@@ -103,14 +135,19 @@ struct rotate_job *rotate_job_new(const char *path, int backups)
 {
 	struct rotate_job *job = xcalloc(1, sizeof(*job));
 
-	*job = (struct rotate_job){ .path = xstrdup(path), .backups = backups, .fd = -1 };
-	job->part = xasprintf("%s.gz-part", path);
+	*job = (struct rotate_job){ .backups = backups, .fd = -1 };
+	job->path = hold(path, &job->folder);
+	if (job->path == NULL) {
+		job_free(job);
+		return NULL;
+	}
+	job->part = xasprintf("%s.gz-part", job->path);
 	for (int n = 1; n <= backups && job->fd < 0; n++) {
-		AUTO_FREE char *name = name_of(path, n, PLAIN);
-		int forms = forms_of(path, n);
+		AUTO_FREE char *name = name_of(job->path, n, PLAIN);
+		int forms = forms_of(job->path, n);
 
 		if (forms == (PLAIN | GZIP))
-			drop(path, n, PLAIN);
+			drop(job->path, n, PLAIN);
 		else if (forms == PLAIN)
 			job->fd = open(name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	}
@@ -137,15 +174,17 @@ static int compress_to(struct rotate_job *job, gzFile to)
 
 static int compress_part(struct rotate_job *job)
 {
-	int flags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW;
+	int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW;
 	/* Its time tells what it was compressed from, and how old its lines are. */
 	const struct timespec times[2] = { job->st.st_atim, job->st.st_mtim };
-	int fd = open(job->part, flags, 0600), r;
+	int fd, r;
 	gzFile to;
 
+	unlink(job->part);
+	fd = open(job->part, flags, 0600);
 	if (fd < 0)
 		return -errno;
-	if (fchmod(fd, job->st.st_mode & 07777) < 0 ||
+	if (fchmod(fd, job->st.st_mode & 0777) < 0 ||
 	    (geteuid() == 0 && fchown(fd, job->st.st_uid, job->st.st_gid) < 0)) {
 		r = -errno;
 		close(fd);
@@ -159,7 +198,7 @@ static int compress_part(struct rotate_job *job)
 	r = compress_to(job, to);
 	if (gzclose(to) != Z_OK && r == 0)
 		r = errno != 0 ? -errno : -EIO;
-	if (r == 0 && utimensat(AT_FDCWD, job->part, times, 0) < 0)
+	if (r == 0 && utimensat(AT_FDCWD, job->part, times, AT_SYMLINK_NOFOLLOW) < 0)
 		r = -errno;
 	return r;
 }

@@ -25,7 +25,8 @@ struct sup_heritage {
  * errors do not count, because the world has changed around it and not the file. 0, or -errno with err when what was
  * left cannot be read. `path` is where it would be.
  */
-int sup_load(const char *path, struct sup_heritage *h, struct conf **ret, struct err *err);
+int sup_load(const char *path, bool insecure, struct sup_heritage *h, struct conf **ret,
+	     struct err *err);
 
 struct sup_options {
 	struct conf *conf;	       /* checked, without errors; sup_run() takes it over */
@@ -33,6 +34,7 @@ struct sup_options {
 	const char *name;	       /* of the instance */
 	const char *dir;	       /* its runtime directory */
 	bool foreground;	       /* run: output of the programs goes to ours */
+	bool insecure;		       /* see conf_options, also at reloads */
 	int keeper_fd;		       /* socket to the keeper */
 	int ready_fd; /* gets what went wrong without harm, a line each, and then 'R' and its end, when the control socket answers; -1 = none */
 };

@@ -14,6 +14,7 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/path.h"
 #include "base/sig.h"
 #include "base/title.h"
 #include "base/wire.h"
@@ -308,7 +309,7 @@ void sup_start_new(struct sup *s)
 static void complain_of_pidfile(struct sup *s, int error)
 {
 	AUTO_FREE char *text =
-		xasprintf("could not write pidfile %s: %s", s->pidfile, strerror(error));
+		xasprintf("could not write pidfile %s: %s", s->pidfile, path_strerror(error));
 
 	activity_log(&s->log, SVC_LOG_CRIT, "%s", text);
 	if (s->options->ready_fd >= 0) {

@@ -20,9 +20,10 @@
 #include "sup/said.h"
 #include "sup/takeover_uv.h"
 
-int sup_load(const char *path, struct sup_heritage *h, struct conf **ret, struct err *err)
+int sup_load(const char *path, bool insecure, struct sup_heritage *h, struct conf **ret,
+	     struct err *err)
 {
-	struct conf_options o = { .record = &h->record };
+	struct conf_options o = { .record = &h->record, .insecure = insecure };
 	AUTO_FREE char *texts = NULL;
 	int r;
 

@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/path.h"
 #include "base/xalloc.h"
 #include "proc/spawn.h"
 #include "sup/files.h"
@@ -154,7 +155,7 @@ static int put_stream(struct unit *u, struct table *t, bool is_err, struct err *
 	fd = open_direct(u, log, is_err);
 	if (fd < 0)
 		return err_set(err, fd, "%s %s: %s", is_err ? "stderr_logfile" : "stdout_logfile",
-			       log->path != NULL ? log->path : "AUTO", strerror(-fd));
+			       log->path != NULL ? log->path : "AUTO", path_strerror(-fd));
 	put_fd(t, child, fd, true);
 	return 0;
 }

@@ -47,7 +47,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	conf = conf_load(path, &(struct conf_options){ .strict = size % 2 });
 	check(conf);
 	conf_free(conf);
-	if (conf_peek_identifier(path, &identifier, &err) == 0)
+	if (conf_peek_identifier(path, false, &identifier, &err) == 0)
 		free(identifier);
 	close(fd);
 	return 0;

@@ -390,16 +390,16 @@ Test(conf, the_identifier_is_found_without_programs)
 
 	put("main.conf",
 	    "[program:x]\ncommand=%(nope)s\nkey\n[supervisord]\nidentifier=a-%(here)s\n");
-	cr_expect_eq(conf_peek_identifier(path, &identifier, &err), 0, "%s", err.text);
+	cr_expect_eq(conf_peek_identifier(path, false, &identifier, &err), 0, "%s", err.text);
 	cr_expect_str_eq(identifier + 2, folder);
 	free(identifier);
 	put("main.conf", "[program:x]\nk=\n  [supervisord]\n  identifier=no\n");
-	cr_expect_eq(conf_peek_identifier(path, &identifier, &err), 0);
+	cr_expect_eq(conf_peek_identifier(path, false, &identifier, &err), 0);
 	cr_expect_null(identifier);
 	put("main.conf", "[supervisord]\nidentifier=%(nope)s\n");
-	cr_expect_lt(conf_peek_identifier(path, &identifier, &err), 0);
+	cr_expect_lt(conf_peek_identifier(path, false, &identifier, &err), 0);
 	unlink(path);
-	cr_expect_lt(conf_peek_identifier(path, &identifier, &err), 0);
+	cr_expect_lt(conf_peek_identifier(path, false, &identifier, &err), 0);
 	free(path);
 }
 
