@@ -40,7 +40,7 @@ HARDEN := $(if $(SAN)$(COV),,-D_FORTIFY_SOURCE=2 -fstack-protector-strong)
 CFLAGS ?= $(OPT)
 # clang's counters, which are in files that all processes share: what is killed, leaves by _exit or shares memory is counted
 # like any other. -main-file-name below: functions of two files with one name are two.
-PROFILES := $(CURDIR)/$(B)/profiles
+PROFILES := $(abspath $(B))/profiles
 COVER := $(if $(COV),-fprofile-instr-generate=$(PROFILES)/%m%c.profraw)
 COVER_CC := $(if $(COV),$(COVER) -fcoverage-mapping -fprofile-update=atomic -mllvm -runtime-counter-relocation=true)
 ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -DMPSUP_VERSION='"$(VERSION)"' -Ilib -Icmd -fPIC -fvisibility=hidden -fno-common $(WARN) $(HARDEN) \
