@@ -290,7 +290,7 @@ lint:
 	$(Q)scripts/check-floors
 	$(Q)scripts/check-security
 	$(Q)for p in man/*.[1-9]; do mandoc -Tlint -Wwarning $$p || exit 1; done
-	$(Q)shellcheck -x .ci/run scripts/* tests/run $$(find tests -name '*.sh')
+	$(Q)shellcheck -x $$(find .ci scripts tests -path tests/fuzz/corpus -prune -o -type f -exec awk 'FNR == 1 && /^#!.*sh$$/ { print FILENAME } { nextfile }' {} +)
 	$(Q)$(MAKE) --no-print-directory CC=clang WERROR=1 tests
 	$(Q)$(MAKE) --no-print-directory CC=gcc WERROR=1 tests
 # Slow, so not part of it.
