@@ -38,8 +38,8 @@ WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointe
 	-Wundef -Wformat=2 -Wvla $(if $(WERROR),-Werror)
 HARDEN := $(if $(SAN)$(COV),,-D_FORTIFY_SOURCE=2 -fstack-protector-strong)
 CFLAGS ?= $(OPT)
-# clang's counters, which are in files that all processes share: what is killed, leaves by _exit or shares memory is
-# counted like any other.
+# clang's counters, which are in files that all processes share: what is killed, leaves by _exit or shares memory is counted
+# like any other. -main-file-name below: functions of two files with one name are two.
 PROFILES := $(CURDIR)/$(B)/profiles
 COVER := $(if $(COV),-fprofile-instr-generate=$(PROFILES)/%m%c.profraw)
 COVER_CC := $(if $(COV),$(COVER) -fcoverage-mapping -fprofile-update=atomic -mllvm -runtime-counter-relocation=true)
@@ -88,7 +88,7 @@ FORCE:
 $(B)/obj/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC $<")
-	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(ALL_CFLAGS) $(if $(COV),-Xclang -main-file-name -Xclang $<) -MMD -MP -c -o $@ $<
 
 # Where libmpsup looks for mpsup-host in the end; all else is built alike wherever it is to be installed.
 $(B)/libexecdir: FORCE
@@ -143,7 +143,7 @@ $(B)/completion.%: $(B)/mpsup
 	$(Q)$(B)/mpsup completion $* >$@.new && mv $@.new $@
 
 # ------------------------------------------------------------------------------------------------ tests
-$(B)/unit/%: $(B)/obj/tests/unit/test_%.o $(call archives,$(TEST_FLOORS))
+$(B)/unit/%: $(B)/obj/tests/unit/test_%.o $(if $(COV),$(B)/obj/tests/early.o) $(call archives,$(TEST_FLOORS))
 	@mkdir -p $(@D)
 	$(link)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) $(IPC_LIBS) -lcriterion -pthread
@@ -290,7 +290,7 @@ lint:
 	$(Q)scripts/check-floors
 	$(Q)scripts/check-security
 	$(Q)for p in man/*.[1-9]; do mandoc -Tlint -Wwarning $$p || exit 1; done
-	$(Q)shellcheck -x .ci/run scripts/* tests/run $$(find tests -name '*.sh')
+	$(Q)shellcheck -x $$(find .ci scripts tests -path tests/fuzz/corpus -prune -o -type f -exec awk 'FNR == 1 && /^#!.*sh$$/ { print FILENAME } { nextfile }' {} +)
 	$(Q)$(MAKE) --no-print-directory CC=clang WERROR=1 tests
 	$(Q)$(MAKE) --no-print-directory CC=gcc WERROR=1 tests
 # Slow, so not part of it.

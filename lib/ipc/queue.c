@@ -95,7 +95,7 @@ static bool is_lock(const pthread_mutex_t *m)
 
 	if (robust_init(&good, PTHREAD_MUTEX_ERRORCHECK) < 0)
 		return false;
-	return m->__data.__kind == good.__data.__kind;
+	return m->ROBUST_KIND == good.ROBUST_KIND;
 }
 
 /* Takes the segment over. */

@@ -39,15 +39,23 @@ int robust_unlock(pthread_mutex_t *m);
  */
 bool robust_forsake(pthread_mutex_t *m);
 
+/* Where the C library keeps the futex and what kind of mutex it is. */
+#ifdef __GLIBC__
+#define ROBUST_WORD __data.__lock
+#define ROBUST_KIND __data.__kind
+#else /* musl */
+#define ROBUST_WORD __u.__i[1]
+#define ROBUST_KIND __u.__i[0]
+#endif
+
 /*
- * The word that the kernel knows the mutex by, the first of it in the C library: the thread, FUTEX_WAITERS (the kernel, and who
+ * The word that the kernel knows the mutex by, in which is: the thread, FUTEX_WAITERS (the kernel, and who
  * unlocks, wake one who sleeps on the word), FUTEX_OWNER_DIED. One that waits for a holder's death sets FUTEX_WAITERS
  * (robust_watch()), and sleeps on the word beside others (futex_wait_many()).
  */
-_Static_assert(offsetof(pthread_mutex_t, __data.__lock) == 0, "the mutex begins with its futex");
 static inline _Atomic uint32_t *robust_word(pthread_mutex_t *m)
 {
-	return (_Atomic uint32_t *)(void *)&m->__data.__lock;
+	return (_Atomic uint32_t *)(void *)&m->ROBUST_WORD;
 }
 
 static inline bool robust_is_held(uint32_t word)

@@ -13,7 +13,7 @@ int lock_kind(int type)
 	pthread_mutex_t fresh;
 	int r = robust_init(&fresh, type);
 
-	return r < 0 ? r : fresh.__data.__kind;
+	return r < 0 ? r : fresh.ROBUST_KIND;
 }
 
 bool lock_is_sound(pthread_mutex_t *m, int type)

@@ -7,6 +7,8 @@
 #include <pthread.h>
 #include <stdbool.h>
 
+#include "ipc/robust.h"
+
 /*
  * False where it is no robust mutex of that type (PTHREAD_MUTEX_ERRORCHECK ...), or is held by a thread that does not exist: the
  * kernel would have said that it has died.
@@ -23,7 +25,7 @@ bool semaphore_forsake(struct mps_semaphore *s);
 int lock_kind(int type);
 static inline bool lock_has_kind(const pthread_mutex_t *m, int kind)
 {
-	return m->__data.__kind == kind;
+	return m->ROBUST_KIND == kind;
 }
 
 #endif

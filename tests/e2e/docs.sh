@@ -59,6 +59,7 @@ done <"$T/keys"
 say "the files that are looked for are those of the README and of mpsup.conf(5)"
 sed -n '/names\[\] = {/,/};/s/^\t"\([^@].*\)",/\1/p' "$here/lib/conf/find.c" | sed 's,^[^/],./&,' >"$T/places"
 n_lines "$T/places" 7 || fail "found only $(wc -l <"$T/places") places"
+# shellcheck disable=SC2016 # backquotes of Markdown
 sed -n '/^A verb may be cut/,/are looked for/p' "$here/README.md" | grep -oE '`\.?/[^`]*`' | tr -d '`' >"$T/readme"
 cmp -s "$T/places" "$T/readme" || fail "README.md has others: $(diff "$T/places" "$T/readme")"
 sed -n '/^\.Sh FILES/,/^\.El/s/^\.Pa \([.\/].*\)/\1/p' "$man/mpsup.conf.5" >"$T/page"

@@ -307,6 +307,29 @@ Test(track_sweep, processes_of_one_that_was_killed_are_ended_and_of_no_other, .i
 	cr_assert_eq(rmdir(in_base("a", "")), 0);
 }
 
+/* Whoever can write a journal can name any keeper in it that is dead, and so the mark of any that lives. */
+Test(track_sweep, a_journal_of_a_user_ends_no_processes_of_others, .init = init, .fini = fini)
+{
+	struct track_sweep sweep = { .killed = on_killed };
+	struct instance i;
+	pid_t other;
+
+	if (getuid() != 0)
+		cr_skip_test("for root");
+	begin(&i, "a");
+	end(&i);
+	other = descendant(i.keeper);
+	make_socket();
+	kill_keeper(&i);
+	cr_assert_eq(chown(in_base("a", ""), 54329, 54329), 0);
+	cr_assert_eq(chown(in_base("a", "ipc.journal"), 54329, 54329), 0);
+	cr_expect_eq(track_sweep_all(base, &sweep), 1);
+	cr_expect(!has_ended(other));
+	cr_expect_eq(n_killed, 0);
+	end_process(other);
+	cr_assert_eq(rmdir(in_base("a", "")), 0);
+}
+
 Test(track_sweep, one_whose_lock_is_held_is_left_alone, .init = init, .fini = fini)
 {
 	struct instance i;
