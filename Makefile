@@ -36,7 +36,8 @@ PKG_LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 IPC_LIBS = $(shell pkg-config --libs $(IPC_PKGS) 2>/dev/null)
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wwrite-strings \
 	-Wundef -Wformat=2 -Wvla $(if $(WERROR),-Werror)
-HARDEN := $(if $(SAN)$(COV),,-D_FORTIFY_SOURCE=2 -fstack-protector-strong)
+# Without optimisation there is nothing that _FORTIFY_SOURCE could check by.
+HARDEN := $(if $(SAN)$(COV),,$(if $(findstring -O0,$(OPT) $(CFLAGS)),,-D_FORTIFY_SOURCE=$(or $(FORTIFY),2)) -fstack-protector-strong)
 CFLAGS ?= $(OPT)
 ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -DMPSUP_VERSION='"$(VERSION)"' -Ilib -Icmd -fPIC -fvisibility=hidden -fno-common $(WARN) $(HARDEN) \
 	$(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined) \
@@ -216,6 +217,10 @@ corpus: $(addprefix $(B)/replay/,$(FUZZERS))
 	$(Q)B=$(B) SAN=$(SAN) tests/run corpus
 stress: all $(STRESS) $(HELPERS)
 	$(Q)B=$(B) SAN=$(SAN) tests/run stress
+# As much of libmpsup as there is without libraries of others, and its unit tests.
+.PHONY: musl
+musl:
+	$(Q)scripts/musl/build
 # What is handed out, built anew from the last commit.
 .PHONY: installed
 installed:
@@ -324,6 +329,7 @@ help:
 #? make stress     many threads and processes              make bench   figures, beside the machine's limit
 #? make valgrind   takeovers under valgrind, for leaks of memory and descriptors
 #? make cover      what the tests reach                    make lint    format, floors, man pages, scripts, warnings
+#? make musl       floors base, proc, track and ipc with musl-gcc, and their unit tests
 #? make analyze    clang --analyze, cppcheck, gcc -fanalyzer; scripts/analyze.known has what is no mistake
 #? make deps       install what all of this needs          make format  indent all C files
 #? make installed  the last commit's tarball is built, installed, looked at and uninstalled
