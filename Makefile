@@ -16,9 +16,9 @@ BASHDIR ?= $(PREFIX)/share/bash-completion/completions
 ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
 
-CC := $(if $(filter default,$(origin CC)),gcc,$(CC))
 SAN ?=
 COV ?=
+CC := $(if $(filter default,$(origin CC)),$(if $(COV),clang,gcc),$(CC))
 V ?=
 WERROR ?= $(if $(CI),1,)
 comma := ,
@@ -39,10 +39,15 @@ WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointe
 # Without optimisation there is nothing that _FORTIFY_SOURCE could check by.
 HARDEN := $(if $(SAN)$(COV),,$(if $(findstring -O0,$(OPT) $(CFLAGS)),,-D_FORTIFY_SOURCE=$(or $(FORTIFY),2)) -fstack-protector-strong)
 CFLAGS ?= $(OPT)
+# clang's counters, which are in files that all processes share: what is killed, leaves by _exit or shares memory is counted
+# like any other. -main-file-name below: functions of two files with one name are two.
+PROFILES := $(CURDIR)/$(B)/profiles
+COVER := $(if $(COV),-fprofile-instr-generate=$(PROFILES)/%m%c.profraw)
+COVER_CC := $(if $(COV),$(COVER) -fcoverage-mapping -fprofile-update=atomic -mllvm -runtime-counter-relocation=true)
 ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -DMPSUP_VERSION='"$(VERSION)"' -Ilib -Icmd -fPIC -fvisibility=hidden -fno-common $(WARN) $(HARDEN) \
 	$(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined) \
-	$(if $(COV),--coverage -fprofile-update=atomic) $(PKG_CFLAGS) $(CFLAGS)
-ALL_LDFLAGS = -pie $(if $(SAN)$(COV),,-Wl,-z,relro,-z,now) -Wl,--as-needed $(if $(SAN),-fsanitize=$(SAN)) $(if $(COV),--coverage) $(LDFLAGS)
+	$(COVER_CC) $(PKG_CFLAGS) $(CFLAGS)
+ALL_LDFLAGS = -pie $(if $(SAN)$(COV),,-Wl,-z,relro,-z,now) -Wl,--as-needed $(if $(SAN),-fsanitize=$(SAN)) $(COVER) $(LDFLAGS)
 
 # Floors, highest first: an archive may only need those after it.
 FLOORS := sup keeper map manager pool ipc track conf proc base
@@ -62,6 +67,8 @@ FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.
 HELPERS := $(patsubst tests/e2e/%.c,$(B)/e2e/%,$(call srcs,tests/e2e)) $(B)/e2e/worker.so \
 	$(addprefix $(B)/preload/,actor actor-static actor-asan actor-asan-within other.so)
 
+FAULT_HELPERS := $(B)/faults/orphans $(B)/faults/clock.so
+
 LIBMPSUP := $(B)/libmpsup.so.$(VERSION) $(B)/libmpsup.a
 SHELLS := bash zsh fish
 .PHONY: all
@@ -72,16 +79,17 @@ all: $(B)/mpsup $(B)/mpsup-host $(B)/libmpsup-preload.so $(LIBMPSUP) $(B)/exampl
 links: $(B)/mpsup $(B)/mpsup-host $(B)/libmpsup-preload.so $(LIBMPSUP)
 	$(Q)[ "$(B)" != build/gcc ] || for p in mpsup mpsup-host libmpsup-preload.so $(SHIM) libmpsup.so libmpsup.a $(SONAME) examples; do ln -sfn gcc/$$p build/$$p; done
 
+# New or other flags: what they come from may be missing.
 $(B)/flags: FORCE
 	$(Q)mkdir -p $(@D); echo '$(subst ','\'',$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS))' >$@.new; \
-		if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+		if cmp -s $@.new $@; then rm $@.new; else CC='$(CC)' scripts/deps check $(PKGS) $(IPC_PKGS) && mv $@.new $@; fi
 .PHONY: FORCE
 FORCE:
 
 $(B)/obj/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC $<")
-	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(ALL_CFLAGS) $(if $(COV),-Xclang -main-file-name -Xclang $<) -MMD -MP -c -o $@ $<
 
 # Where libmpsup looks for mpsup-host in the end; all else is built alike wherever it is to be installed.
 $(B)/libexecdir: FORCE
@@ -110,7 +118,7 @@ SHIM := libmpsup-preload.before-libasan.so
 $(B)/libmpsup-preload.so: $(call srcs,lib/preload) $(wildcard lib/preload/*.h) lib/track/slate.h $(B)/flags
 	$(link)
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -Ilib $(OPT) -fPIC -fvisibility=hidden -fno-stack-protector $(WARN) \
-		-shared -Wl,-z,now,-z,relro,-z,defs,-z,noseparate-code,--as-needed -o $@ $(filter %.c,$^)
+		-shared -Wl,-z,now,-z,relro,-z,defs,-z,noseparate-code,--as-needed $(COVER_CC) -o $@ $(filter %.c,$^)
 	$(Q)ln -sf libmpsup-preload.so $(@D)/$(SHIM)
 
 # The library: what lib/mpsup.h declares is all that can be seen of it, in the archive too (one object, the rest made local).
@@ -136,7 +144,7 @@ $(B)/completion.%: $(B)/mpsup
 	$(Q)$(B)/mpsup completion $* >$@.new && mv $@.new $@
 
 # ------------------------------------------------------------------------------------------------ tests
-$(B)/unit/%: $(B)/obj/tests/unit/test_%.o $(call archives,$(TEST_FLOORS))
+$(B)/unit/%: $(B)/obj/tests/unit/test_%.o $(if $(COV),$(B)/obj/tests/early.o) $(call archives,$(TEST_FLOORS))
 	@mkdir -p $(@D)
 	$(link)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) $(IPC_LIBS) -lcriterion -pthread
@@ -176,6 +184,14 @@ $(B)/examples/%.so: tests/examples/%.c $(B)/flags
 	@mkdir -p $(@D)
 	$(link)
 	$(shared)
+$(B)/faults/%.so: tests/faults/%.c $(B)/flags
+	@mkdir -p $(@D)
+	$(link)
+	$(shared)
+$(B)/faults/%: tests/faults/%.c $(B)/flags
+	@mkdir -p $(@D)
+	$(link)
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 $(WARN) -static -o $@ $<
 
 # Programs that know nothing of our shim: as most are, as it cannot be loaded into, and with AddressSanitizer, whose run
 # time is a shared object or within the program.
@@ -208,7 +224,7 @@ test: | $(filter lint,$(MAKECMDGOALS))
 	$(Q)B=$(B) SAN=$(SAN) tests/run unit corpus e2e
 # All that tests and benchmarks run, built.
 .PHONY: tests
-tests: all $(UNITS) $(STRESS) $(BENCH) $(HELPERS) $(addprefix $(B)/replay/,$(FUZZERS))
+tests: all $(UNITS) $(STRESS) $(BENCH) $(HELPERS) $(FAULT_HELPERS) $(addprefix $(B)/replay/,$(FUZZERS))
 unit: all $(UNITS) $(HELPERS)
 	$(Q)B=$(B) SAN=$(SAN) tests/run unit
 e2e: all $(HELPERS)
@@ -233,6 +249,15 @@ tests-of-valgrind: $(B)/mpsup $(B)/mpsup-host $(HELPERS)
 	$(Q)B=$(B) tests/stress/valgrind.sh || [ $$? = 77 ]
 bench: all $(BENCH) $(HELPERS)
 	$(Q)B=$(B) tests/bench/run $(BENCH_ARGS)
+.PHONY: faults
+faults: all $(HELPERS) $(FAULT_HELPERS)
+	$(Q)B=$(B) tests/faults/run $(FAULTS_ARGS)
+# Where a program of a suite fails the others are written down all the same.
+.PHONY: bench-report bench-deps
+bench-report: all $(BENCH) $(HELPERS)
+	$(Q)B=$(B) tests/bench/run --json --verbose $(BENCH_ARGS) >$(B)/bench.json; r=$$?; tests/bench/report $(B)/bench.json && exit $$r
+bench-deps:
+	$(Q)scripts/deps bench
 
 # Fuzzers: libFuzzer (clang) in make fuzz; the same code with a plain main replays the corpus in make test.
 FUZZ_SECONDS ?= 60
@@ -240,24 +265,27 @@ $(B)/replay/%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/obj/tests/fuzz/replay.o $(call 
 	@mkdir -p $(@D)
 	$(link)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) $(IPC_LIBS) -pthread
-FB := build/fuzz
-$(FB)/%: tests/fuzz/fuzz_%.c $(foreach f,$(TEST_FLOORS),$(call srcs,lib/$(f))) $(wildcard lib/*.h lib/*/*.h)
+$(B)/fuzz/%: $(B)/obj/tests/fuzz/fuzz_%.o $(call archives,$(TEST_FLOORS))
 	@mkdir -p $(@D)
 	$(link)
-	$(Q)clang -std=gnu11 -D_GNU_SOURCE -DMPSUP_VERSION='"$(VERSION)"' -Ilib -Icmd -g -O1 -fsanitize=fuzzer,address,undefined \
-		-fno-sanitize-recover=undefined -DMPSUP_LIBEXECDIR='"$(LIBEXECDIR)"' $(PKG_CFLAGS) -o $@ $(filter %.c,$^) $(PKG_LIBS) $(IPC_LIBS) -pthread
-.PHONY: fuzz
-fuzz: $(addprefix $(FB)/,$(FUZZERS))
-	$(Q)set -e; for f in $(FUZZERS); do \
-		echo "fuzz $$f: $(FUZZ_SECONDS) s"; mkdir -p $(FB)/corpus/$$f tests/fuzz/corpus/$$f; \
-		$(FB)/$$f -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=4096 -print_final_stats=1 -verbosity=0 \
-			-artifact_prefix=tests/fuzz/corpus/$$f/ $(FB)/corpus/$$f tests/fuzz/corpus/$$f; done
+	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(PKG_LIBS) $(IPC_LIBS) -pthread
+# What is found on the way is kept in build/fuzz/corpus; make fuzz-minimize takes of that and of the corpus what is needed.
+FUZZ := $(MAKE) --no-print-directory B=build/fuzz CC=clang SAN=fuzzer-no-link,address,undefined OPT='-O1 -g'
+.PHONY: fuzz fuzz-minimize fuzzers
+fuzz:
+	$(Q)$(FUZZ) fuzzers
+	$(Q)FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz search $(FUZZERS)
+fuzz-minimize:
+	$(Q)$(FUZZ) fuzzers
+	$(Q)scripts/fuzz minimize $(FUZZERS)
+fuzzers: $(addprefix $(B)/fuzz/,$(FUZZERS))
 
+# All tests with counters; then tests/cover prints what they reach of lib/ and compares the rest with tests/uncovered.
 .PHONY: cover
 cover:
-	$(Q)$(MAKE) COV=1 test
-	$(Q)gcovr -r . --object-directory build/$(notdir $(CC))-cov lib 2>/dev/null || \
-		{ cd build/$(notdir $(CC))-cov && gcov -n $$(find . -name '*.gcda') | grep -A1 "File 'lib/" ; }
+	$(Q)scripts/deps cover
+	$(Q)$(MAKE) --no-print-directory COV=1 tests
+	$(Q)tests/cover run build/clang-cov
 
 # ------------------------------------------------------------------------------------------------ checks
 C_FILES := $(sort $(shell find cmd lib tests -name '*.[ch]' 2>/dev/null))
@@ -267,7 +295,7 @@ lint:
 	$(Q)scripts/check-floors
 	$(Q)scripts/check-security
 	$(Q)for p in man/*.[1-9]; do mandoc -Tlint -Wwarning $$p || exit 1; done
-	$(Q)shellcheck -x .ci/run scripts/* tests/run $$(find tests -name '*.sh')
+	$(Q)shellcheck -x $$(find .ci scripts tests -path tests/fuzz/corpus -prune -o -type f -exec awk 'FNR == 1 && /^#!.*sh$$/ { print FILENAME } { nextfile }' {} +)
 	$(Q)$(MAKE) --no-print-directory CC=clang WERROR=1 tests
 	$(Q)$(MAKE) --no-print-directory CC=gcc WERROR=1 tests
 # Slow, so not part of it.
@@ -327,7 +355,10 @@ help:
 #? make unit       Criterion tests of the modules         make e2e     scripts that run the real program
 #? make corpus     replay what the fuzzers have collected  make fuzz    search on, FUZZ_SECONDS=60 each
 #? make stress     many threads and processes              make bench   figures, beside the machine's limit
+#? make bench-report  the same as tables and charts: tests/bench/RESULTS.md
+#? make bench-deps    install what bench and faults have ours beside: s6, runit, daemontools, supervisor, parallel, redis, gnuplot
 #? make valgrind   takeovers under valgrind, for leaks of memory and descriptors
+#? make faults     every fault that breaks a supervisor, tried on mpsup and its peers: FAULTS_ARGS="--only NAME --peer mpsup --json"
 #? make cover      what the tests reach                    make lint    format, floors, man pages, scripts, warnings
 #? make musl       floors base, proc, track and ipc with musl-gcc, and their unit tests
 #? make analyze    clang --analyze, cppcheck, gcc -fanalyzer; scripts/analyze.known has what is no mistake
@@ -335,6 +366,7 @@ help:
 #? make installed  the last commit's tarball is built, installed, looked at and uninstalled
 #? make dist       a tarball of the last commit            make clean   remove what was built
 #?
+#? BENCH_ARGS="--quick"  for make bench: fewer rounds, or names of suites (BENCH_ARGS="queue lock"), --list, --json
 #? ONLY="life tree"      only the tests with these names   JOBS=1       end-to-end scripts one by one (2)
 #? SAN=address,undefined sanitizers, SAN=thread            CC=clang     another compiler
 #? COV=1                 coverage                          WERROR=1     warnings are errors

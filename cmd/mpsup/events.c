@@ -17,6 +17,7 @@
 #include "mpsup/terminal.h"
 #include "mpsup/verbs.h"
 #include "sup/events.h"
+#include "track/track.h"
 
 static unsigned wanted; /* a bit for each type; 0 = nothing was said */
 
@@ -137,7 +138,14 @@ static void add_reload(struct buf *b, const json_t *data)
 
 static void add_ipc(struct buf *b, const json_t *data)
 {
-	buf_addf(b, "leaked %s ", text_of(data, "type"));
+	const char *word = text_of(data, "type");
+	enum track_type type;
+
+	buf_adds(b, "leaked ");
+	if (track_type_parse(word, strlen(word), &type))
+		word = track_type_people(type);
+	add_clean(b, word);
+	buf_addc(b, ' ');
 	add_clean(b, text_of(data, "object"));
 	buf_addf(b, " unlinked, pid %lld", number_of(data, "pid"));
 }
@@ -351,9 +359,10 @@ const struct cmd cmd_events = {
 	.name = "events",
 	.args = "[NAME...]",
 	.summary = "print what happens from now on, one event a line",
-	.help = "States, exits, failed starts, log rotations, reloads, takeovers and the\n"
-		"shutdown; with a NAME, of programs only of those. JSON as in mpsup-ipc(7), on\n"
-		"a terminal text. Ends with the supervisor, not when another one takes over.",
+	.help = "States, exits, failed starts, what was left behind and unlinked, log\n"
+		"rotations, reloads, takeovers and the shutdown; with a NAME, of programs only\n"
+		"of those. JSON as in mpsup-ipc(7), on a terminal text. Ends with the\n"
+		"supervisor, not when another one takes over.",
 	.flags = CMD_CONFIG | CMD_SOCKET | CMD_JSON,
 	.options = options,
 	.on_option = on_option,

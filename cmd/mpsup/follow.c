@@ -28,7 +28,8 @@ static int time_left(const struct follow *f, struct mps_time until, struct err *
 		return 0;
 	ms = (at - mps_now().ns + MPS_NS_PER_MS - 1) / MPS_NS_PER_MS;
 	if (ms <= 0)
-		return err_set(err, -ETIMEDOUT, "not in time");
+		return err_set(err, -ETIMEDOUT,
+			       "not in time: the supervisor has not said anything more");
 	return ms < INT32_MAX ? (int)ms : INT32_MAX;
 }
 

@@ -26,6 +26,7 @@
 #include "base/fd.h"
 #include "base/mtime.h"
 #include "manager/client.h"
+#include "manager/value.h"
 #include "mpsup.h"
 #include "mpsup/cmd.h"
 #include "mpsup/packed.h"
@@ -297,6 +298,22 @@ static int take_object(struct hold *c, const char *name, uint32_t units)
 				 MPS_OBJECT_EXISTING, args.p, args.len, &c->object, ANSWER_NS);
 }
 
+/* Who is not the first finds it as it was made. 0, or an exit code with err. */
+static int check_units(struct hold *c, uint32_t units, struct err *err)
+{
+	AUTO_BUF none = BUF_INIT;
+	AUTO_FREE void *p = NULL;
+	struct value there;
+	size_t n;
+
+	packed_add_array(&none, 0);
+	if (mps_object_call(c->object, "units", none.p, none.len, &p, &n, ANSWER_NS) < 0 ||
+	    value_next(&(struct values){ p, n }, &there) < 0 || there.i == units)
+		return 0;
+	return err_set(err, EXIT_USAGE, "it has %lld units as long as somebody uses it, not %u",
+		       (long long)there.i, units);
+}
+
 int hold_object(struct hold *c, const struct reach *reach, const struct cmd_context *ctx,
 		const char *name, uint32_t units, int64_t timeout,
 		void (*on_wait)(const struct hold *c), struct err *err)
@@ -306,6 +323,8 @@ int hold_object(struct hold *c, const struct reach *reach, const struct cmd_cont
 	if (r != 0)
 		return r;
 	r = take_object(c, name, units);
+	if (r == 0 && units > 0 && check_units(c, units, err) != 0)
+		return EXIT_USAGE;
 	if (r == 0)
 		r = mps_object_acquire(c->object, 0);
 	if (r == -ETIMEDOUT && timeout > 0) {
@@ -318,7 +337,8 @@ int hold_object(struct hold *c, const struct reach *reach, const struct cmd_cont
 	}
 	return r == -ETIMEDOUT ? err_set(err, EXIT_TIMEOUT, "not free in time")
 	       : r == -EEXIST || r == -EPROTOTYPE
-		       ? err_set(err, EXIT_USAGE, "that is another kind of object")
+		       ? err_set(err, EXIT_USAGE,
+				 "that is another kind of object (mpsup manager ls tells)")
 	       : r == -EINVAL ? err_set(err, EXIT_USAGE, "that is no name of an object")
 			      : err_set(err, EXIT_UNREACHABLE, "%s", strerror(-r));
 }

@@ -5,6 +5,7 @@
 #ifndef CMD_MPSUP_INVENTORY_H
 #define CMD_MPSUP_INVENTORY_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -31,10 +32,13 @@ struct inventory {
 	size_t n_hidden; /* processes whose descriptors we may not see */
 };
 
-/* What is there of what the journals in BASE/NAME tell of; what is gone already is left out. */
-void inventory_add_recorded(struct inventory *v, const char *base);
-/* All of this machine that is not in it yet. 0 or -errno: some could not be listed. */
+/* All of this machine, into an empty one. 0 or -errno: some could not be listed. */
 int inventory_add_all(struct inventory *v);
+/*
+ * What is there of what journals and slates of this user's instances tell of; what is gone already is left out. After
+ * inventory_add_all(), so that what a program makes meanwhile is never taken for nobody's: it was told of before it was made.
+ */
+void inventory_add_own(struct inventory *v);
 /* Who uses each. 0 or -errno. */
 int inventory_find_users(struct inventory *v);
 /* NULL: it is not in it. */
@@ -42,7 +46,17 @@ const struct item *inventory_find(const struct inventory *v, enum track_type typ
 				  const char *name);
 void inventory_fini(struct inventory *v);
 
+/* Where the runtime directories of this user are. How many; the caller frees them. */
+enum { INVENTORY_BASES = 2 };
+int inventory_bases(char *bases[INVENTORY_BASES]);
+
 /* "4203 (python3), 4210 (web)"; nothing where there are none. */
 void inventory_write_users(const struct item *item, struct buf *to);
+
+/* "4203 (python3)". */
+void inventory_write_process(pid_t pid, struct buf *to);
+
+/* A name may be any bytes; JSON has text. NULL is null. */
+json_t *inventory_json_text(const char *s);
 
 #endif

@@ -91,7 +91,8 @@ int join_wait(struct join *j, const char *dir, struct err *err)
 	int r = first ? begin(j, dir) : 0;
 
 	if (r < 0)
-		return err_set(err, r, "inotify: %s", strerror(-r));
+		return err_set(err, r, "cannot wait for another start: inotify: %s%s", strerror(-r),
+			       r == -EMFILE ? "; see fs.inotify.max_user_instances" : "");
 	if (first)
 		return 0;
 	p.fd = j->fd;

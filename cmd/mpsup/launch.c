@@ -284,26 +284,33 @@ static void read_all(int fd, struct buf *to)
 			buf_add(to, part, (size_t)n);
 }
 
+/* What the limits of the user or the machine are in the way of. */
+static int fail_before(const char *call, int error)
+{
+	struct err err;
+
+	err_set(&err, -error, "cannot start the keeper: %s: %s%s", call, strerror(error),
+		error == EAGAIN	  ? "; see ulimit -u"
+		: error == EMFILE ? "; see ulimit -n"
+				  : "");
+	return cmd_fail(EXIT_GENERIC, &err);
+}
+
 int launch_daemon(struct launch *l, pid_t *ret_pid)
 {
 	AUTO_CLOSE int in = -1, out = -1;
 	AUTO_BUF said = BUF_INIT;
-	struct err err;
 	int fds[2];
 	pid_t pid;
 
-	if (pipe2(fds, O_CLOEXEC) < 0) {
-		err_set(&err, -errno, "pipe: %s", strerror(errno));
-		return cmd_fail(EXIT_GENERIC, &err);
-	}
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return fail_before("pipe", errno);
 	in = fds[0];
 	out = fds[1];
 	fflush(NULL);
 	pid = fork();
-	if (pid < 0) {
-		err_set(&err, -errno, "fork: %s", strerror(errno));
-		return cmd_fail(EXIT_GENERIC, &err);
-	}
+	if (pid < 0)
+		return fail_before("fork", errno);
 	if (pid == 0)
 		be_daemon(l, out);
 	fd_close(&out);

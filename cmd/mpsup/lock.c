@@ -22,7 +22,7 @@ static struct reach reach = { .remote = true };
 static const struct cmd_option options[] = {
 	{ 't', "timeout", "SECONDS", "wait so long, then exit with 124; 0 = do not wait" },
 	{ 's', "shared", NULL, "others may hold it with --shared at the same time" },
-	{ 'm', "manager", "NAME|ADDRESS", "of this manager: any client of it" },
+	{ 'm', "manager", "MANAGER", "of this manager (NAME or address): any client of it" },
 	{ 0, "authkey-file", "FILE", "the key that this manager asks for" },
 	{ 0 },
 };

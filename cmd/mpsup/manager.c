@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -19,6 +20,7 @@
 #include "manager/value.h"
 #include "mpsup.h"
 #include "mpsup/cmd.h"
+#include "mpsup/front.h"
 #include "mpsup/packed.h"
 #include "mpsup/reach.h"
 #include "mpsup/terminal.h"
@@ -36,7 +38,7 @@ static const struct cmd_option options[] = {
 	{ 'a', "address", "ADDRESS", "be a server at unix:PATH, tcp:HOST:PORT .." },
 	{ 0, "authkey-file", "FILE", "the key that clients have to show" },
 	{ 0, "snapshot", "FILE", "keep dictionaries, lists, queues over a restart" },
-	{ 'm', "manager", "NAME|ADDRESS", "ask this one (default: the only one there is)" },
+	{ 'm', "manager", "MANAGER", "ask this (NAME or address; default: the only one)" },
 	{ 0 },
 };
 
@@ -112,7 +114,7 @@ static int serve(void)
 	if (r == 0)
 		r = start_telling(&thread, &ends[0]);
 	if (r < 0) {
-		err_set(&err, 0, "manager: %s", strerror(-r));
+		err_set(&err, 0, "manager: cannot start: %s", strerror(-r));
 		return cmd_fail(EXIT_GENERIC, &err);
 	}
 	r = mps_manager_serve(&o, ends[1], &why);
@@ -206,12 +208,43 @@ static void show_objects(const void *p, size_t n, bool json, struct buf *out)
 	table_fini(&t);
 }
 
+/* Of the local clock; for programs seconds since the epoch, as in all that we print. */
+static void add_since(int64_t ns, bool json, struct buf *out)
+{
+	time_t t = (time_t)(ns / MPS_NS_PER_S);
+	char text[64];
+	struct tm tm;
+
+	if (json || localtime_r(&t, &tm) == NULL ||
+	    strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S", &tm) == 0)
+		buf_addf(out, "%lld.%03d", (long long)t, (int)(ns % MPS_NS_PER_S / MPS_NS_PER_MS));
+	else
+		buf_adds(out, text);
+}
+
 static void show_info(const void *p, size_t n, bool json, struct buf *out)
 {
+	struct values v = { p, n };
+	struct value map, name, number;
+
+	if (value_next(&v, &map) < 0 || map.kind != VALUE_MAP)
+		return;
+	for (size_t i = 0; i < map.n && value_next(&v, &name) == 0 && value_next(&v, &number) == 0;
+	     i++) {
+		buf_addf(out, json ? "%s\"%.*s\": " : "%s%.*s\t",
+			 !json	 ? ""
+			 : i > 0 ? ", "
+				 : "{",
+			 (int)name.n, name.p);
+		if (name.n == 5 && memcmp(name.p, "since", 5) == 0)
+			add_since(number.i, json, out);
+		else
+			buf_addf(out, "%lld", (long long)number.i);
+		if (!json)
+			buf_addc(out, '\n');
+	}
 	if (json)
-		packed_to_json(p, n, out);
-	else
-		packed_to_plain(p, n, false, out);
+		buf_adds(out, "}\n");
 }
 
 static const struct question {
@@ -267,8 +300,10 @@ static int run_question(struct cmd_context *ctx, struct err *err)
 			       "a server takes no words ('%s'): ls, info and rm ask one, which "
 			       "--manager names",
 			       ctx->argv[0]);
-	if (strcmp(ctx->argv[0], "rm") == 0 && ctx->argc > 1)
-		return forget(ctx, err);
+	if (strcmp(ctx->argv[0], "rm") == 0)
+		return ctx->argc > 1 ? forget(ctx, err)
+				     : err_set(err, EXIT_USAGE,
+					       "rm needs the names of objects, which ls lists");
 	for (size_t i = 0; i < ARRAY_SIZE(questions) && ctx->argc == 1; i++)
 		if (strcmp(questions[i].name, ctx->argv[0]) == 0)
 			return ask(ctx, &questions[i], err);
@@ -280,6 +315,7 @@ static int run(struct cmd_context *ctx)
 	struct err err = ERR_INIT;
 	int r;
 
+	front_open_standard();
 	if (ctx->argc == 0 && of_client == NULL && !ctx->json)
 		return serve();
 	r = ctx->argc > 0 ? run_question(ctx, &err)

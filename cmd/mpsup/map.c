@@ -15,18 +15,15 @@
 #include "base/cleanup.h"
 #include "base/limits.h"
 #include "base/sig.h"
-#include "base/strv.h"
 #include "conf/types.h"
 #include "map/map.h"
 #include "mpsup/bar.h"
 #include "mpsup/cmd.h"
 #include "mpsup/command.h"
 #include "mpsup/front.h"
+#include "mpsup/map_worker.h"
 #include "mpsup/verbs.h"
 #include "proc/close.h"
-#include "proc/elf.h"
-#include "proc/find.h"
-#include "proc/shim.h"
 #include "proc/spawn.h"
 
 static struct map_options map = { .grace = { MPS_NS_PER_S / 2 } };
@@ -47,12 +44,13 @@ static const struct cmd_option options[] = {
 	{ 'f', "fail-fast", NULL, "the first task that fails ends all" },
 	{ 'k', "keep-going", NULL, "go on when a task has failed (default)" },
 	{ '0', "null", NULL, "tasks and answers end with a NUL" },
-	{ 0, "frame", "HOW", "line, or len: 4 bytes of length before each" },
+	{ 0, "frame", "FRAME", "line, or len: 4 bytes of length before each" },
 	{ 'p', "progress", NULL, "a bar at once, also without a terminal" },
 	{ 0, "no-progress", NULL, "no bar, also on a terminal" },
 	{ 'l', "joblog", "FILE", "write a line for each task, as GNU parallel" },
 	{ 0, "resume", NULL, "leave out what the joblog lists, and go on" },
 	{ 0, "resume-failed", NULL, "the same, but do again what has failed" },
+	{ 0, "start-method", "M", "command (default), or how FILE:FUNCTION starts" },
 	{ 0, "track", "HOW", "find their IPC objects by preload, scan or off" },
 	{ 0 },
 };
@@ -152,6 +150,8 @@ static int on_option(const struct cmd_option *o, const char *value, struct err *
 	}
 	if (strcmp(o->name, "track") == 0)
 		return set_track(value, err);
+	if (strcmp(o->name, "start-method") == 0)
+		return map_worker_set_method(value, err);
 	r = type_time(value, &time->ns, err);
 	return r < 0 ? err_prefix(err, EXIT_USAGE, "--%s: ", o->name) : 0;
 }
@@ -163,13 +163,13 @@ static int check(const struct cmd_context *ctx, struct err *err)
 			       "map needs a command (such as: mpsup map -- gzip -9 {})");
 	map.resume |= map.resume_failed;
 	if (map.resume && map.joblog == NULL)
-		return err_set(err, EXIT_USAGE, "--resume needs the --joblog to go by");
+		return err_set(err, EXIT_USAGE, "map: --resume needs the --joblog to go by");
 	if (map.frame && map.nul)
-		return err_set(err, EXIT_USAGE, "--frame len and -0 exclude each other");
+		return err_set(err, EXIT_USAGE, "map: --frame len and -0 exclude each other");
 	if (map.frame && map_is_per_task(ctx->argv))
 		return err_set(
 			err, EXIT_USAGE,
-			"--frame len is for workers that live on: without {} in the command");
+			"map: --frame len is for workers that live on: without {} in the command");
 	return 0;
 }
 
@@ -299,61 +299,6 @@ static int engine(int argc, char **argv)
 	return outcome.failed > 0 || outcome.trouble ? EXIT_GENERIC : EXIT_OK;
 }
 
-static int find(char **ret, struct err *err)
-{
-	int r;
-
-	if (map_is_per_task((char *const[]){ map.argv[0], NULL }))
-		return 0;
-	r = proc_find_command(map.argv[0], ret);
-	if (r < 0)
-		return err_set(err, status_of(-r), "map: %s: %s", map.argv[0], strerror(-r));
-	return 0;
-}
-
-/* NULL: it is not there, or the command's loader would not load it. */
-static char *find_shim(const char *path)
-{
-	static struct elf_cache elves;
-	AUTO_FREE char *shim = shim_find();
-
-	return shim != NULL && elf_can_preload(&elves, path, getenv("PATH")) ? TAKE_PTR(shim)
-									     : NULL;
-}
-
-/* Ours from now on; NULL: there was no memory, and it stays as it is. */
-static void take_environment(char **with)
-{
-	static char **last;
-
-	if (with == NULL)
-		return;
-	environ = with;
-	free(last);
-	last = with;
-}
-
-/*
- * What the engine and all that it starts have. Workers that answer lines are to do so line by line, although nobody has told
- * them: Python and what uses the C library's standard output, as sed and grep (lib/preload/lines.c). Returns whether they have
- * the shim that tells the tracker what they make.
- */
-static bool make_environment(const char *path)
-{
-	bool answers_lines = path != NULL && !map_is_per_task(map.argv) && !map.frame && !map.nul;
-	bool tells = track == TRACK_PRELOAD || (track == TRACK_AUTO && !map_is_per_task(map.argv));
-	AUTO_FREE char *shim = (answers_lines || tells) && path != NULL ? find_shim(path) : NULL;
-
-	if (answers_lines) {
-		take_environment(strv_with(environ, "PYTHONUNBUFFERED=1"));
-		take_environment(strv_with(environ, "MPSUP_LINES=1"));
-	}
-	if (shim == NULL)
-		return false;
-	take_environment(shim_add(environ, shim));
-	return tells;
-}
-
 static int run(struct cmd_context *ctx)
 {
 	static char title[] = "mpsup: map engine";
@@ -366,17 +311,15 @@ static int run(struct cmd_context *ctx)
 		.hold = -1,
 		.argv = argv,
 	};
-	AUTO_FREE char *path = NULL;
 	AUTO_FREE char *dir = NULL;
 	struct err err = ERR_INIT;
 	int r = check(ctx, &err);
 
 	map.argv = ctx->argv;
 	if (r == 0)
-		r = find(&path, &err);
+		r = map_worker_find(&map, &err);
 	if (r != 0)
 		return cmd_fail(r, &err);
-	map.path = path;
 	map.json = ctx->json;
 	if (map.jobs == 0)
 		map.jobs = allowed_cpus();
@@ -388,7 +331,9 @@ static int run(struct cmd_context *ctx)
 		map.user = &bar;
 	}
 	front_open_standard();
-	front.preload = make_environment(path);
+	front.preload = map_worker_environment(&map, track == TRACK_PRELOAD ||
+							     (track == TRACK_AUTO &&
+							      !map_is_per_task(map.argv)));
 	if (track != TRACK_OFF)
 		front.dir = dir = command_make_dir("map", &front.dir_lock);
 	front_show("map", ctx->argv);

@@ -2,7 +2,10 @@
  * mpsup dict, list, queue, counter, event and barrier: one call to an object of a manager. Which calls there are is a table.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +20,7 @@
 #include "conf/types.h"
 #include "mpsup.h"
 #include "mpsup/cmd.h"
+#include "mpsup/front.h"
 #include "mpsup/packed.h"
 #include "mpsup/reach.h"
 #include "mpsup/verbs.h"
@@ -29,6 +33,7 @@ enum {
 	ASKS = 1 << 1,	 /* true or false: an exit status */
 	PAIRS = 1 << 2,	 /* what comes is pairs */
 	SILENT = 1 << 3, /* what comes is nobody's business */
+	TAKES = 1 << 5,	 /* what comes is nowhere else: it goes back where it cannot be written */
 	MANY = 1
 	       << 4, /* the last argument may be several, a call each; "-" = the lines of standard input */
 };
@@ -49,7 +54,7 @@ static const struct action actions[] = {
 	{ "dict", "keys", "keys", "", "", 0 },
 	{ "dict", "items", "items", "", "", PAIRS },
 	{ "dict", "incr", "add", "k?i", "KEY [N]", 0 },
-	{ "dict", "pop", "pop", "k", "KEY", 0 },
+	{ "dict", "pop", "pop", "k", "KEY", TAKES },
 	{ "dict", "update", "update", "m", "JSON-OBJECT", SILENT },
 	{ "dict", "size", "size", "", "", 0 },
 	{ "dict", "clear", "clear", "", "", SILENT },
@@ -57,12 +62,12 @@ static const struct action actions[] = {
 	{ "list", "get", "get", "i", "PLACE", 0 },
 	{ "list", "set", "set", "iv", "PLACE VALUE", SILENT },
 	{ "list", "insert", "insert", "iv", "PLACE VALUE", SILENT },
-	{ "list", "pop", "pop", "?i", "[PLACE]", 0 },
+	{ "list", "pop", "pop", "?i", "[PLACE]", TAKES },
 	{ "list", "slice", "slice", "?ii", "[FROM [TO]]", 0 },
 	{ "list", "size", "size", "", "", 0 },
 	{ "list", "clear", "clear", "", "", SILENT },
 	{ "queue", "put", "put", "v", "VALUE...|-", WAITS | MANY | SILENT },
-	{ "queue", "get", "get", "", "", WAITS },
+	{ "queue", "get", "get", "", "", WAITS | TAKES },
 	{ "queue", "size", "size", "", "", 0 },
 	{ "queue", "close", "close", "", "", SILENT },
 	{ "counter", "get", "get", "", "", 0 },
@@ -94,7 +99,7 @@ struct call {
 /* ----------------------------------------------------------------------------------------------------------- options */
 
 #define COMMON_OPTIONS                                                                             \
-	{ 'm', "manager", "NAME|ADDRESS", "of this manager (default: the only one there is)" },    \
+	{ 'm', "manager", "MANAGER", "of this (NAME or address; default: the only one)" },         \
 		{ 0, "authkey-file", "FILE", "the key that this manager asks for" },               \
 	{                                                                                          \
 		't', "timeout", "SECONDS", "wait so long at most, and exit with 124"               \
@@ -114,13 +119,14 @@ static const struct cmd_option barrier_options[] = {
 
 static int on_option(const struct cmd_option *o, const char *value, struct err *err)
 {
+	int max = o->name[0] == 'p' ? MPS_BARRIER_PARTIES_MAX : INT_MAX;
 	int64_t *number = strcmp(o->name, "max") == 0	    ? &max_items
 			  : strcmp(o->name, "parties") == 0 ? &parties
 							    : NULL;
 
-	if (number != NULL && (type_integer(value, number) < 0 || *number < 1 || *number > INT_MAX))
-		return err_set(err, EXIT_USAGE, "--%s: '%s' is no number from 1 on", o->name,
-			       value);
+	if (number != NULL && (type_integer(value, number) < 0 || *number < 1 || *number > max))
+		return err_set(err, EXIT_USAGE, "--%s: '%s' is no number from 1 to %d", o->name,
+			       value, max);
 	if (strcmp(o->name, "manager") == 0)
 		reach.manager = value;
 	else if (strcmp(o->name, "authkey-file") == 0)
@@ -154,9 +160,18 @@ static int find_action(const char *type, const char *name, const struct action *
 	return err_set(err, EXIT_USAGE, "unknown word '%s': one of %s", name, all.p);
 }
 
-static int wrong_number(const struct action *a, struct err *err)
+void object_add_words(const char *type, struct buf *out)
 {
-	return err_set(err, EXIT_USAGE, "so it is used: mpsup %s OBJECT %s%s%s", a->type, a->name,
+	for (size_t i = 0; i < ARRAY_SIZE(actions); i++)
+		if (strcmp(actions[i].type, type) == 0)
+			buf_addf(out, " %s", actions[i].name);
+}
+
+static int wrong_number(const struct call *c, struct err *err)
+{
+	const struct action *a = c->action;
+
+	return err_set(err, EXIT_USAGE, "usage: mpsup %s %s %s%s%s", a->type, c->name, a->name,
 		       *a->args ? " " : "", a->args);
 }
 
@@ -191,7 +206,7 @@ static int pack_arguments(struct call *c, char **words, size_t n, struct err *er
 	int r = 0;
 
 	if (n < min || n > max)
-		return wrong_number(c->action, err);
+		return wrong_number(c, err);
 	c->args.len = 0;
 	/* incr and the like: what is left out is 1, where the method has no meaning of its own for that. */
 	if (strcmp(kinds, "k?i") == 0)
@@ -229,7 +244,11 @@ static int explain(const struct call *c, int status, struct err *err)
 			       ? (err->text[0] = '\0', EXIT_GENERIC)
 			       : err_set(err, EXIT_GENERIC, "the queue is closed");
 	case EINVAL:
-		return err_set(err, EXIT_GENERIC, "it cannot be done with what is there");
+		return err_set(
+			err, EXIT_GENERIC,
+			"what is there is no value for that, or the words are none for '%s'; "
+			"'mpsup %s --help' lists what there is",
+			a->name, a->type);
 	case EDQUOT:
 		return err_set(err, EXIT_GENERIC, "the manager takes no more of one client");
 	case ECONNRESET:
@@ -246,6 +265,47 @@ static int64_t time_of(const struct call *c)
 	if (timeout > 0)
 		return timeout;
 	return c->action->flags & WAITS ? MPS_FOREVER : ANSWER_NS;
+}
+
+/* Where it stood; in a queue behind the others. 0 or negative. */
+static int give_back(struct call *c, char *const *words, size_t n_words, const void *p, size_t n)
+{
+	const char *method = "append";
+	int64_t place = -1;
+
+	c->args.len = 0;
+	if (strcmp(c->action->type, "queue") == 0) {
+		method = "put_back";
+		packed_add_array(&c->args, 1);
+	} else if (strcmp(c->action->type, "dict") == 0) {
+		method = "set";
+		packed_add_array(&c->args, 2);
+		packed_add_text(&c->args, words[0], strlen(words[0]));
+	} else if (n_words > 0 && type_integer(words[0], &place) == 0 && place != -1) {
+		method = "insert"; /* there is one less, from whose end it is counted */
+		packed_add_array(&c->args, 2);
+		packed_add_int(&c->args, place < 0 ? place + 1 : place);
+	} else {
+		packed_add_array(&c->args, 1);
+	}
+	buf_add(&c->args, p, n);
+	if (c->args.failed)
+		return -ENOMEM;
+	return mps_object_call(c->object, method, c->args.p, c->args.len, NULL, NULL, ANSWER_NS);
+}
+
+static bool out_was_closed;
+
+/* Does anybody take what will be written? 0 or EXIT_GENERIC: then nothing is taken out for that. */
+static int check_output(struct err *err)
+{
+	struct pollfd out = { .fd = STDOUT_FILENO, .events = POLLOUT };
+
+	if (!out_was_closed && (poll(&out, 1, 0) < 0 || !(out.revents & POLLERR)))
+		return 0;
+	return err_set(err, EXIT_GENERIC, "%s; nothing is taken out",
+		       out_was_closed ? "standard output is closed"
+				      : "nobody reads standard output");
 }
 
 static int show(const struct call *c, const void *p, size_t n)
@@ -265,16 +325,42 @@ static int show(const struct call *c, const void *p, size_t n)
 	return EXIT_OK;
 }
 
-static int call_once(struct call *c, struct err *err)
+/* It has been taken out, and can be nowhere but there: so it has to be written now. */
+static int check_written(struct call *c, char *const *words, size_t n_words, const void *p,
+			 size_t n, int status, struct err *err)
 {
+	AUTO_BUF text = BUF_INIT;
+	int error;
+
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return status;
+	error = errno;
+	clearerr(stdout);
+	if (give_back(c, words, n_words, p, n) >= 0)
+		return err_set(err, EXIT_GENERIC, "cannot write what it gave: %s; it is put back%s",
+			       strerror(error),
+			       strcmp(c->action->type, "queue") == 0 ? ", behind the others" : "");
+	packed_to_json(p, n, &text);
+	return err_set(err, EXIT_GENERIC, "cannot write what it gave: %s; nor put it back: %.900s",
+		       strerror(error), text.p != NULL ? text.p : "");
+}
+
+static int call_once(struct call *c, char *const *words, size_t n_words, struct err *err)
+{
+	bool takes = c->action->flags & TAKES;
 	void *p = NULL;
 	size_t n = 0;
-	int r = mps_object_call(c->object, c->action->method, c->args.p, c->args.len, &p, &n,
-				time_of(c));
+	int r = takes ? check_output(err) : 0;
 
+	if (r != 0)
+		return r;
+	r = mps_object_call(c->object, c->action->method, c->args.p, c->args.len, &p, &n,
+			    time_of(c));
 	if (r < 0)
 		return explain(c, r, err);
 	r = show(c, p, n);
+	if (takes)
+		r = check_written(c, words, n_words, p, n, r, err);
 	free(p);
 	return r;
 }
@@ -292,7 +378,7 @@ static int call_lines(struct call *c, struct err *err)
 			line[n - 1] = '\0';
 		r = pack_arguments(c, &line, 1, err);
 		if (r == 0)
-			r = call_once(c, err);
+			r = call_once(c, NULL, 0, err);
 	}
 	if (r == 0 && ferror(stdin))
 		return err_set(err, EXIT_GENERIC, "standard input: %s", strerror(errno));
@@ -305,14 +391,14 @@ static int call_all(struct call *c, char **words, size_t n, struct err *err)
 
 	if (!(c->action->flags & MANY)) {
 		r = pack_arguments(c, words, n, err);
-		return r != 0 ? r : call_once(c, err);
+		return r != 0 ? r : call_once(c, words, n, err);
 	}
 	if (n == 1 && strcmp(words[0], "-") == 0)
 		return call_lines(c, err);
 	for (size_t i = 0; i < n && r == 0; i++) {
 		r = pack_arguments(c, &words[i], 1, err);
 		if (r == 0)
-			r = call_once(c, err);
+			r = call_once(c, NULL, 0, err);
 	}
 	return r;
 }
@@ -324,7 +410,8 @@ static int refuse_object(const struct call *c, int r, struct err *err)
 	if (r == -ETIMEDOUT)
 		return err_set(err, EXIT_TIMEOUT, "the manager does not answer");
 	if (r == -EPROTOTYPE || r == -EEXIST)
-		return err_set(err, EXIT_GENERIC, "it is no %s but another kind of object",
+		return err_set(err, EXIT_GENERIC,
+			       "it is no %s but another kind of object (mpsup manager ls tells)",
 			       c->action->type);
 	if (r == -EINVAL)
 		return err_set(err, EXIT_USAGE, "that is no name of an object");
@@ -362,7 +449,7 @@ static int check_words(struct call *c, char **words, size_t n, struct err *err)
 	if (!(c->action->flags & MANY))
 		return pack_arguments(c, words, n, err);
 	if (n == 0)
-		return wrong_number(c->action, err);
+		return wrong_number(c, err);
 	for (size_t i = 0; i < n; i++) {
 		int r = n == 1 && strcmp(words[0], "-") == 0 ? 0
 							     : pack_arguments(c, &words[i], 1, err);
@@ -385,6 +472,8 @@ static int use(struct call *c, struct cmd_context *ctx, struct err *err)
 				  err);
 	if (r == 0)
 		r = take_object(c, m, err);
+	if (c->action->flags & TAKES)
+		signal(SIGPIPE, SIG_IGN); /* see check_written() */
 	if (r == 0)
 		r = call_all(c, ctx->argv + 2, n, err);
 	mps_object_close(c->object);
@@ -403,6 +492,8 @@ static int run_type(struct cmd_context *ctx, const char *type)
 			type, type);
 		return cmd_fail(EXIT_USAGE, &err);
 	}
+	out_was_closed = fcntl(STDOUT_FILENO, F_GETFD) < 0;
+	front_open_standard(); /* or the manager is written to */
 	c.name = ctx->argv[0];
 	r = find_action(type, ctx->argv[1], &c.action, &err);
 	if (r == 0)

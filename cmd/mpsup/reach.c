@@ -138,6 +138,12 @@ static int choose(const json_t *managers, const char *name, struct place *ret, s
 	return 0;
 }
 
+/* The environment does not count. */
+static bool is_asked_only(const struct cmd_context *ctx)
+{
+	return ctx->config != NULL || ctx->socket != NULL;
+}
+
 static int ask_supervisor(const struct cmd_context *ctx, const char *name, struct place *ret,
 			  struct err *err)
 {
@@ -145,10 +151,16 @@ static int ask_supervisor(const struct cmd_context *ctx, const char *name, struc
 	AUTO_FREE char *path = NULL;
 	struct client *client;
 	json_t *info;
+	AUTO_FREE char *variable = name != NULL ? variable_of(PREFIX, name) : NULL;
 	int r = connect_socket_path(ctx, &path, &why);
 
 	if (r == 0)
 		r = connect_ask(path, ANSWER_MS, "info", NULL, &client, &info, &why);
+	if (r != 0 && name != NULL)
+		return err_set(err, EXIT_UNREACHABLE, "no manager '%s': %s%s%s", name,
+			       is_asked_only(ctx) ? "" : variable,
+			       is_asked_only(ctx) ? "" : " is not in the environment, and ",
+			       why.text);
 	if (r != 0)
 		return err_set(err, EXIT_UNREACHABLE,
 			       "no manager: --manager names none, there is no " PREFIX
@@ -178,7 +190,7 @@ static int find(const struct reach *reach, const struct cmd_context *ctx, struct
 		ret->address = xasprintf("unix:%s", m);
 		return 0;
 	}
-	if (ctx->config != NULL || ctx->socket != NULL)
+	if (is_asked_only(ctx))
 		return ask_supervisor(ctx, m, ret, err);
 	if (m != NULL)
 		return find_named(m, ret) ? 0 : ask_supervisor(ctx, m, ret, err);

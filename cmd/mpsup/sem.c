@@ -23,7 +23,7 @@ static struct reach reach = { .remote = true };
 static const struct cmd_option options[] = {
 	{ 'n', "units", "N", "so many commands run at a time (1 to 120)" },
 	{ 't', "timeout", "SECONDS", "wait so long, then exit with 124; 0 = do not wait" },
-	{ 'm', "manager", "NAME|ADDRESS", "of this manager: any client of it" },
+	{ 'm', "manager", "MANAGER", "of this manager (NAME or address): any client of it" },
 	{ 0, "authkey-file", "FILE", "the key that this manager asks for" },
 	{ 0 },
 };

@@ -11,9 +11,11 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/sig.h"
+#include "base/strv.h"
 #include "conf/keys.h"
 #include "mpsup/cmd.h"
 #include "mpsup/listing.h"
+#include "mpsup/map_worker.h"
 #include "mpsup/verbs.h"
 #include "sup/events.h"
 #include "sup/goal.h"
@@ -70,18 +72,64 @@ static void add_actions(struct buf *out)
 		buf_addf(out, " %s", ipc_actions[i]);
 }
 
-/* What a word in capitals stands for; one that is not here is free text. */
+static void add_methods(struct buf *out)
+{
+	for (size_t i = 0; map_worker_methods[i] != NULL; i++)
+		buf_addf(out, " %s", map_worker_methods[i]);
+}
+
+static void add_tracks(struct buf *out)
+{
+	buf_adds(out, " preload scan off");
+}
+
+static void add_frames(struct buf *out)
+{
+	buf_adds(out, " line len");
+}
+
+static void add_questions(struct buf *out)
+{
+	buf_adds(out, " ls info rm");
+}
+
+/*
+ * What a word in capitals stands for; one that is not here is free text. Those in small letters are what a WORD, or words
+ * with bars between them, are behind the verb of that name.
+ */
 static const struct kind {
 	const char *name;
 	enum { LIST, FILES, NAMES } source;
-	void (*add)(struct buf *out); /* of a list: each word after a blank */
+	void (*add)(
+		struct buf *out); /* of a list: each word after a blank; NULL: object_add_words() */
 } kinds[] = {
 	{ "NAME", NAMES, NULL },       { "FILE", FILES, NULL },
 	{ "PATH", FILES, NULL },       { "SIGNAL", LIST, add_signals },
 	{ "KEY", LIST, add_sorts },    { "SECTION", LIST, add_sections },
 	{ "STATE", LIST, add_states }, { "TYPE", LIST, add_events },
 	{ "VERB", LIST, add_verbs },   { "ACTION", LIST, add_actions },
+	{ "M", LIST, add_methods },    { "HOW", LIST, add_tracks },
+	{ "FRAME", LIST, add_frames }, { "manager", LIST, add_questions },
+	{ "dict", LIST, NULL },	       { "list", LIST, NULL },
+	{ "queue", LIST, NULL },       { "counter", LIST, NULL },
+	{ "event", LIST, NULL },       { "barrier", LIST, NULL },
 };
+
+static void add_words(const struct kind *kind, struct buf *out)
+{
+	if (kind->add != NULL)
+		kind->add(out);
+	else
+		object_add_words(kind->name, out);
+}
+
+static const struct kind *kind_named(const char *name, size_t n)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
+		if (strlen(kinds[i].name) == n && memcmp(kinds[i].name, name, n) == 0)
+			return &kinds[i];
+	return NULL;
+}
 
 /* By the capitals at the front of `text`, *ret_end = what follows them. NULL: free text. */
 static const struct kind *kind_find(const char *text, const char **ret_end)
@@ -91,10 +139,7 @@ static const struct kind *kind_find(const char *text, const char **ret_end)
 	while (isupper((unsigned char)text[n]))
 		n++;
 	*ret_end = text + n;
-	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
-		if (strlen(kinds[i].name) == n && memcmp(kinds[i].name, text, n) == 0)
-			return &kinds[i];
-	return NULL;
+	return kind_named(text, n);
 }
 
 static const struct kind *kind_of(const struct cmd_option *o)
@@ -105,14 +150,21 @@ static const struct kind *kind_of(const struct cmd_option *o)
 }
 
 /* The next word of a verb's usage, "[NAME...|all]": its kind (NULL: free text) and whether it repeats. False: no more. */
-static bool next_word(const char **at, const struct kind **ret_kind, bool *ret_repeats)
+static bool next_word(const struct cmd *cmd, const char **at, const struct kind **ret_kind,
+		      bool *ret_repeats)
 {
 	const char *word = *at + strspn(*at, " ["), *end;
+	size_t n = strcspn(word, " ");
 
 	if (*word == '\0')
 		return false;
-	*at = word + strcspn(word, " ");
+	*at = word + n;
 	*ret_kind = kind_find(word, &end);
+	if (cmd->flags & CMD_NAMED) /* the name is none of a program */
+		*ret_kind = NULL;
+	else if (str_is_prefix("WORD", word) ||
+		 (islower((unsigned char)*word) && memchr(word, '|', n) != NULL))
+		*ret_kind = kind_named(cmd->name, strlen(cmd->name));
 	*ret_repeats = strncmp(end, "...", 3) == 0;
 	return true;
 }
@@ -207,7 +259,7 @@ static void bash_words(struct buf *out, const struct cmd *cmd)
 		return;
 	}
 	at = cmd->args;
-	for (unsigned i = 0; next_word(&at, &kind, &repeats); i++) {
+	for (unsigned i = 0; next_word(cmd, &at, &kind, &repeats); i++) {
 		if (kind == NULL)
 			continue;
 		if (repeats)
@@ -304,7 +356,7 @@ void shells_add_bash(struct buf *out)
 		if (kinds[i].source != LIST)
 			continue;
 		buf_addf(out, "  %s) printf '%%s\\n'", kinds[i].name);
-		kinds[i].add(out);
+		add_words(&kinds[i], out);
 		buf_adds(out, " ;;\n");
 	}
 	buf_adds(out, "  esac\n}\n\n");
@@ -369,7 +421,7 @@ static void zsh_cmd(struct buf *out, const struct cmd *cmd)
 	buf_addf(out, "  (%s)\n    _arguments", cmd->name);
 	zsh_options(out, cmd);
 	at = cmd->args;
-	for (unsigned i = 1; next_word(&at, &kind, &repeats); i++) {
+	for (unsigned i = 1; next_word(cmd, &at, &kind, &repeats); i++) {
 		if (kind == NULL)
 			continue;
 		buf_adds(out, " \\\n      '");
@@ -421,7 +473,7 @@ void shells_add_zsh(struct buf *out)
 		if (kinds[i].source != LIST || kinds[i].add == add_verbs)
 			continue;
 		buf_addf(out, "\n_mpsup_%s() {\n  compadd --", kinds[i].name);
-		kinds[i].add(out);
+		add_words(&kinds[i], out);
 		buf_adds(out, "\n}\n");
 	}
 	buf_adds(out, "\n_mpsup_VERB() {\n  local -a verbs\n  verbs=(\n");
@@ -464,7 +516,7 @@ static void fish_words(struct buf *out, const struct kind *kind)
 		buf_adds(out, " -x -a '(__mpsup_names)'");
 	} else {
 		buf_adds(out, " -x -a '");
-		kind->add(out);
+		add_words(kind, out);
 		buf_addc(out, '\'');
 	}
 }
@@ -498,7 +550,7 @@ static void fish_cmd(struct buf *out, const struct cmd *cmd)
 	}
 	for (size_t i = 0; i < n; i++)
 		fish_option(out, cmd, all, i);
-	for (unsigned i = 0; next_word(&at, &kind, &repeats); i++) {
+	for (unsigned i = 0; next_word(cmd, &at, &kind, &repeats); i++) {
 		if (kind == NULL)
 			continue;
 		buf_addf(out, "complete -c mpsup -n '__mpsup_is %s %s %u'", cmd->name,

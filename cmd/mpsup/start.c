@@ -32,8 +32,10 @@ static void tell_other_config(const struct cmd_context *ctx, json_t *info)
 
 	if (ctx->socket == NULL && theirs != NULL && cmd_config_path(ctx, &ours, &err) == 0 &&
 	    !is_same_path(ours, theirs))
-		fprintf(stderr, "mpsup: the supervisor of this name is that of %s, not of %s\n",
-			theirs, ours);
+		fprintf(stderr,
+			"mpsup: the supervisor of this name is that of %s, not of %s; set another "
+			"identifier in one of them, or use -c %s\n",
+			theirs, ours, theirs);
 }
 
 /*

@@ -68,7 +68,9 @@ static int run(struct cmd_context *ctx)
 	int r;
 
 	if (ctx->argc > 0) {
-		err_set(&err, 0, "upgrade takes no names");
+		err_set(&err, 0,
+			"upgrade takes no names; it replaces the supervisor, and the programs go "
+			"on");
 		return cmd_fail(EXIT_USAGE, &err);
 	}
 	r = connect_socket_path(ctx, &path, &err);

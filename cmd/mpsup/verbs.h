@@ -37,6 +37,11 @@ extern const struct cmd cmd_ls;
 extern const struct cmd cmd_ipc;
 /* What it can do, for completion. NULL-terminated. */
 extern const char *const ipc_actions[];
+
+struct buf;
+
+/* What can be said behind an object of that type ("dict" ...): each word after a blank. */
+void object_add_words(const char *type, struct buf *out);
 extern const struct cmd cmd_pipes;
 extern const struct cmd cmd_graph;
 extern const struct cmd cmd_check;

@@ -59,7 +59,8 @@
 #define TRACK_UNSURE_MAX 8	 /* .. of one process, of which it is not known what came of them */
 #define TRACK_YOUNG_NS                                                                             \
 	(5 * INT64_C(1000000000)) /* from a word to its object, or to the word that there is none */
-#define TRACK_FOLDER_DEPTH_MAX 64 /* folders in folders that are removed */
+#define TRACK_TOLD_MAX (INT64_MAX / 2) /* ns; sums with it do not overflow */
+#define TRACK_FOLDER_DEPTH_MAX 64      /* folders in folders that are removed */
 
 /* Connections of libmpsup. */
 #define CONNECTION_AHEAD_MAX (64 << 10) /* what is read ahead of what was asked for */

@@ -86,7 +86,22 @@ static unsigned total(const struct layout *l, size_t n)
 	return sum;
 }
 
-/* Drops columns until the last one has room enough, then cuts that one. */
+/* Of those that stay, by as much as is missing. */
+static void cut(const struct table *t, struct layout *l, unsigned need, unsigned width)
+{
+	size_t last = t->n_columns - 1;
+
+	for (size_t i = 0; i < last && total(l, last) + need > width; i++) {
+		unsigned least = t->columns[i].drop < 0 ? (unsigned)-t->columns[i].drop : 0;
+		unsigned excess = total(l, last) + need - width;
+
+		if (least == 0 || l->dropped[i] || l->width[i] <= least)
+			continue;
+		l->width[i] = l->width[i] - least > excess ? l->width[i] - excess : least;
+	}
+}
+
+/* Drops columns until the last one has room enough, then cuts others, and that one. */
 static void fit(const struct table *t, struct layout *l, unsigned width)
 {
 	size_t last = t->n_columns - 1;
@@ -104,6 +119,7 @@ static void fit(const struct table *t, struct layout *l, unsigned width)
 			break;
 		l->dropped[victim] = true;
 	}
+	cut(t, l, need, width);
 	before = total(l, last);
 	if (before + l->width[last] > width)
 		l->width[last] = before + need > width ? need : width - before;

@@ -12,7 +12,11 @@
 struct table_column {
 	const char *title;
 	bool right; /* numbers */
-	int drop;   /* 0 = stays; where the width does not suffice the highest goes first */
+	/*
+	 * Where the width does not suffice the highest goes first; 0 = stays; -N = stays, but is cut to N columns at least when
+	 * none is left that can go.
+	 */
+	int drop;
 };
 
 /* Zeroed plus columns and n_columns is an empty table. Out of memory is sticky in the buffers, see buf.h. */

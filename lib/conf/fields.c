@@ -523,14 +523,9 @@ static int put_env_file(const struct value *v, struct err *err)
 	return 0;
 }
 
-/* The last colon counts: a path may have some. */
 static int put_entry(const struct value *v, struct err *err)
 {
-	const char *colon = strrchr(v->text, ':');
-
-	if (colon == NULL || colon == v->text || colon[1] == '\0' ||
-	    colon[1 + strspn(colon + 1, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-					"0123456789_$")] != '\0')
+	if (type_entry(v->text) == 0)
 		return err_set(err, -EINVAL,
 			       "'" SHOWN "' is not FILE:FUNCTION (such as ./worker.so:main)",
 			       v->text);

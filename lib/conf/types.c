@@ -94,6 +94,17 @@ int type_bytes(const char *text, int64_t *ret, struct err *err)
 	return 0;
 }
 
+size_t type_entry(const char *text)
+{
+	const char *colon = strrchr(text, ':');
+
+	if (colon == NULL || colon == text || colon[1] == '\0' ||
+	    colon[1 + strspn(colon + 1, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+					"0123456789_$")] != '\0')
+		return 0;
+	return (size_t)(colon - text);
+}
+
 int type_time(const char *text, int64_t *ret_ns, struct err *err)
 {
 	static const struct {

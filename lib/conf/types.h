@@ -34,6 +34,8 @@ int type_bool(const char *text, bool *ret, struct err *err);
 int type_integer(const char *text,
 		 int64_t *ret); /* Python's int(): blanks, sign, digits, single _ between */
 int type_bytes(const char *text, int64_t *ret, struct err *err);
+/* The bytes of FILE in FILE:FUNCTION; the last colon counts, as a path may have some. 0: it is none. */
+size_t type_entry(const char *text);
 int type_time(const char *text, int64_t *ret_ns, struct err *err);
 int type_limit(const char *text, int *ret_count, int *ret_secs, struct err *err);
 

@@ -73,32 +73,58 @@ int mps_connection_open(int fd, struct mps_connection **ret)
 	return 0;
 }
 
-/* It may send: one after another. */
-static int take_turns(struct mps_connection *c)
+static void turns_drop(struct turns *t)
 {
-	struct turn *t;
+	if (t == NULL || atomic_fetch_sub(&t->refs, 1) > 1)
+		return;
+	munmap(t->ends, 2 * sizeof(*t->ends));
+	free(t);
+}
 
-	if (!c->s.writes)
-		return 0;
-	t = mmap(NULL, sizeof(*t), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (t == MAP_FAILED)
+static int turns_new(struct turns **ret)
+{
+	struct turns *t = malloc(sizeof(*t));
+	int r;
+
+	if (t == NULL)
+		return -ENOMEM;
+	*t = (struct turns){ .refs = 2 };
+	t->ends = mmap(NULL, 2 * sizeof(*t->ends), PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (t->ends == MAP_FAILED) {
+		free(t);
 		return -errno;
-	c->turn = t;
-	return robust_init(&t->lock, PTHREAD_MUTEX_ERRORCHECK);
+	}
+	r = robust_init(&t->ends[0].lock, PTHREAD_MUTEX_ERRORCHECK);
+	if (r == 0)
+		r = robust_init(&t->ends[1].lock, PTHREAD_MUTEX_ERRORCHECK);
+	if (r < 0) {
+		munmap(t->ends, 2 * sizeof(*t->ends));
+		free(t);
+		return r;
+	}
+	*ret = t;
+	return 0;
+}
+
+static void take_turns(struct mps_connection *a, struct mps_connection *b, struct turns *t)
+{
+	a->turns = b->turns = t;
+	a->turn = b->other = &t->ends[0];
+	b->turn = a->other = &t->ends[1];
 }
 
 static int open_both(const int fds[2], struct mps_connection **ret_a, struct mps_connection **ret_b)
 {
 	struct mps_connection *a, *b;
+	struct turns *turns = NULL;
 	int r = mps_connection_open(fds[0], &a);
 
 	if (r < 0)
 		return r;
 	r = mps_connection_open(fds[1], &b);
 	if (r == 0) {
-		r = take_turns(a);
-		if (r == 0)
-			r = take_turns(b);
+		r = turns_new(&turns);
 		if (r < 0)
 			connection_take_fd(b);
 	}
@@ -106,6 +132,7 @@ static int open_both(const int fds[2], struct mps_connection **ret_a, struct mps
 		connection_take_fd(a);
 		return r;
 	}
+	take_turns(a, b, turns);
 	*ret_a = a;
 	*ret_b = b;
 	return 0;
@@ -141,8 +168,7 @@ int connection_take_fd(struct mps_connection *c)
 	int fd = c->s.fd;
 
 	connection_drop_fds(c, c->n_passed);
-	if (c->turn != NULL)
-		munmap(c->turn, sizeof(*c->turn));
+	turns_drop(c->turns);
 	free(c->ahead);
 	free(c->body);
 	free(c);
@@ -189,6 +215,14 @@ int connection_need_body(struct mps_connection *c, size_t size)
 }
 
 /* ---------------------------------------------------------------------------------------------------- sending */
+
+/* A sender that lives has the turn as long as its message is not whole; one that has gone on meanwhile has written. */
+bool connection_is_cut(struct mps_connection *c)
+{
+	return c->other != NULL && atomic_load(&c->other->is_within) != 0 &&
+	       !robust_is_held(atomic_load(robust_word(&c->other->lock))) &&
+	       stream_wait(c->s.fd, POLLIN, (struct mps_time){ 0 }) == -ETIMEDOUT;
+}
 
 /* Nothing can follow half a message; who can be told of it is told. */
 static void cannot_send(struct mps_connection *c)

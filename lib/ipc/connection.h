@@ -5,6 +5,7 @@
 #define IPC_CONNECTION_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "base/limits.h"
 #include "ipc/stream.h"
@@ -20,16 +21,22 @@ struct passed {
 
 /*
  * Who sends over an end that mps_pipe() has made takes turns with the others who do, threads and children by fork: in a page
- * that they share.
+ * that they share. Where nobody has the turn and a message is not whole, who sent it was killed: the rest never comes.
  */
 struct turn {
-	pthread_mutex_t lock; /* robust.h */
-	uint32_t is_within;   /* a message that is not written in one piece */
+	pthread_mutex_t lock;	    /* robust.h */
+	_Atomic uint32_t is_within; /* a message that is not written in one piece */
+};
+struct turns {
+	_Atomic uint32_t refs; /* the ends that are open in this process */
+	struct turn *ends;     /* of both, a mapping */
 };
 
 struct mps_connection {
 	struct stream s;
-	struct turn *turn;	     /* NULL: it was opened by its descriptor, and has one sender */
+	/* NULL: it was opened by its descriptor, and has one sender. */
+	struct turns *turns;
+	struct turn *turn, *other;   /* of this end, and of the one that sends to it */
 	int read_error, write_error; /* the end, said again and again; 0 = none */
 	size_t limit;
 
@@ -65,6 +72,17 @@ static inline size_t n_ahead(const struct mps_connection *c)
 {
 	return c->tail - c->head;
 }
+/* Part of a message is here. */
+static inline bool connection_is_within(const struct mps_connection *c)
+{
+	return c->begun || n_ahead(c) > 0;
+}
+/*
+ * That part cannot be completed since its sender was killed, and others hold its end open. No event tells of that, so
+ * who waits for the rest looks each CONNECTION_LOOK_NS.
+ */
+bool connection_is_cut(struct mps_connection *c);
+#define CONNECTION_LOOK_NS (50 * MPS_NS_PER_MS)
 int connection_need_ahead(struct mps_connection *c);
 int connection_need_body(struct mps_connection *c, size_t size);
 /* The first n descriptors that have come are not wanted. */

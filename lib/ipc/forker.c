@@ -322,37 +322,13 @@ static void look_after(void)
 
 static int send_request(const struct mps_spawn *s, int error_fd)
 {
-	struct mps_fd rows[KEEPER_FDS_MAX];
-	int fds[FORKSERVER_FDS_MAX] = { error_fd };
-	struct forkserver_request head = { 0 };
-	struct mps_spawn numbered = *s;
-	AUTO_CLOSE int memfd = -1;
-	AUTO_BUF spawn = BUF_INIT;
-	AUTO_BUF b = BUF_INIT;
-	size_t n = 1;
+	struct mps_spawn asked = *s;
 
-	for (size_t i = 0; i < s->n_fds; i++) {
-		rows[i] = (struct mps_fd){ s->fds[i].child, (int)i, 0 };
-		fds[n++] = s->fds[i].fd;
-	}
-	numbered.fds = rows;
+	asked.mark = 0; /* it has the server's, and then its own (lineage.c) */
 	/* Its parent is the thread that has started the server, whose end shall not be taken for ours. */
 	if (!server.by_main)
-		numbered.pdeathsig = 0;
-	mps_spawn_encode(&numbered, &spawn);
-	head.is_long = spawn.len > KEEPER_MSG_MAX - 64;
-	forkserver_encode(&head, &b);
-	if (head.is_long) {
-		memfd = mps_seal(spawn.p, spawn.len);
-		if (memfd < 0)
-			return memfd;
-		fds[n++] = memfd;
-	} else {
-		buf_add(&b, spawn.p, spawn.len);
-	}
-	if (b.failed || spawn.failed)
-		return -ENOMEM;
-	return fd_send(server.sock, &(struct iovec){ b.p, b.len }, 1, fds, n);
+		asked.pdeathsig = 0;
+	return forkserver_ask(server.sock, &asked, error_fd);
 }
 
 /*

@@ -37,6 +37,23 @@ static void keep_passed(struct mps_connection *c, const struct stream_fds *fds, 
 		c->passed[c->n_passed++] = (struct passed){ at, -EMFILE };
 }
 
+/* For the rest of a message: 0, -ETIMEDOUT, or -EPROTO: it does not come. */
+static int wait_for_rest(struct mps_connection *c, struct mps_time until)
+{
+	for (;;) {
+		struct mps_time look = { mps_now().ns + CONNECTION_LOOK_NS };
+		bool is_last = until.ns <= look.ns;
+		int r = stream_wait(c->s.fd, POLLIN, is_last ? until : look);
+
+		if (r != -ETIMEDOUT)
+			return r;
+		if (connection_is_cut(c))
+			return -EPROTO;
+		if (is_last)
+			return r;
+	}
+}
+
 /* Reads once into one or both of body's n bytes and what is free ahead. How many bytes; -ETIMEDOUT; at the end read_error. */
 static ssize_t fill(struct mps_connection *c, uint8_t *body, size_t n, bool ahead,
 		    struct mps_time until)
@@ -51,9 +68,11 @@ static ssize_t fill(struct mps_connection *c, uint8_t *body, size_t n, bool ahea
 		iov[n_iov++] = (struct iovec){ body, n };
 	if (ahead)
 		iov[n_iov++] = (struct iovec){ c->ahead + c->tail, CONNECTION_AHEAD_MAX - c->tail };
-	got = stream_read(&c->s, iov, n_iov, &came, until);
+	got = c->other != NULL && connection_is_within(c) ? wait_for_rest(c, until) : 0;
 	if (got == 0)
-		got = c->begun || n_ahead(c) > 0 ? -EPROTO : -ENODATA;
+		got = stream_read(&c->s, iov, n_iov, &came, until);
+	if (got == 0)
+		got = connection_is_within(c) ? -EPROTO : -ENODATA;
 	if (got < 0) {
 		if (got != -ETIMEDOUT)
 			c->read_error = (int)got;

@@ -43,6 +43,20 @@ static int ask(struct mps_waitable *list, const struct pollfd *p, size_t n, bool
 	return ready;
 }
 
+/* Until then there can only be what poll(2) tells of. */
+static struct mps_time next_look(const struct mps_waitable *list, size_t n, struct mps_time until)
+{
+	struct mps_time look = { mps_now().ns + CONNECTION_LOOK_NS };
+
+	if (until.ns <= look.ns)
+		return until;
+	for (size_t i = 0; i < n; i++)
+		if (list[i].connection != NULL && list[i].connection->other != NULL &&
+		    connection_is_within(list[i].connection))
+			return look;
+	return until;
+}
+
 int mps_wait(struct mps_waitable *list, size_t n, int64_t timeout)
 {
 	struct mps_time until = until_of(timeout);
@@ -61,12 +75,14 @@ int mps_wait(struct mps_waitable *list, size_t n, int64_t timeout)
 	}
 	ready = ask(list, p, n, true);
 	while (ready >= 0) {
-		bool was_ready = ready > 0; /* then the others are looked at, too */
+		/* If some are ready the others are looked at, too. */
+		struct mps_time then =
+			ready > 0 ? (struct mps_time){ 0 } : next_look(list, n, until);
 
-		r = stream_poll(p, n, was_ready ? (struct mps_time){ 0 } : until);
-		if (r <= 0)
+		r = stream_poll(p, n, then);
+		if (r < 0 || (r == 0 && (ready > 0 || then.ns == until.ns)))
 			return r < 0 ? r : ready;
-		ready = ask(list, p, n, false);
+		ready = ask(list, p, n, r == 0);
 		if (ready > 0)
 			break;
 	}

@@ -169,49 +169,50 @@ static void put_pairs(const struct store *s, struct buf *to)
 	buf_add(to, e->p, e->n_key + e->n_value);
 }
 
-static int keys(void *self, struct mps_call *call)
+/* All that is there as an array, each as `write` has it. */
+static int reply_each(const struct store *s, struct mps_call *call,
+		      void (*write)(const struct store_entry *e, struct buf *reply))
 {
 	msgpack_packer k = value_packer(call->reply);
-	const struct store *s = self;
 	int r = served_none(call);
 
 	if (r < 0)
 		return r;
 	msgpack_pack_array(&k, s->n);
 	STORE_EACH(s, e)
-	buf_add(call->reply, e->p, e->n_key);
+	write(e, call->reply);
 	return call->reply->failed ? -ENOMEM : 0;
+}
+
+static void put_key(const struct store_entry *e, struct buf *reply)
+{
+	buf_add(reply, e->p, e->n_key);
+}
+
+static void put_value(const struct store_entry *e, struct buf *reply)
+{
+	buf_add(reply, store_value(e), e->n_value);
+}
+
+static void put_item(const struct store_entry *e, struct buf *reply)
+{
+	buf_addc(reply, '\x92');
+	buf_add(reply, e->p, e->n_key + e->n_value);
+}
+
+static int keys(void *self, struct mps_call *call)
+{
+	return reply_each(self, call, put_key);
 }
 
 static int values(void *self, struct mps_call *call)
 {
-	msgpack_packer k = value_packer(call->reply);
-	const struct store *s = self;
-	int r = served_none(call);
-
-	if (r < 0)
-		return r;
-	msgpack_pack_array(&k, s->n);
-	STORE_EACH(s, e)
-	buf_add(call->reply, store_value(e), e->n_value);
-	return call->reply->failed ? -ENOMEM : 0;
+	return reply_each(self, call, put_value);
 }
 
 static int items(void *self, struct mps_call *call)
 {
-	msgpack_packer k = value_packer(call->reply);
-	const struct store *s = self;
-	int r = served_none(call);
-
-	if (r < 0)
-		return r;
-	msgpack_pack_array(&k, s->n);
-	STORE_EACH(s, e)
-	{
-		buf_addc(call->reply, '\x92');
-		buf_add(call->reply, e->p, e->n_key + e->n_value);
-	}
-	return call->reply->failed ? -ENOMEM : 0;
+	return reply_each(self, call, put_item);
 }
 
 static int copy(void *self, struct mps_call *call)

@@ -108,26 +108,6 @@ static void refer(const struct request *q, struct object *o)
 	session_answer_with(q->s, q->head->seq, &b, o, false);
 }
 
-/* A name: 1 to MANAGER_NAME_MAX bytes without NUL; nil: *ret NULL, where that is allowed. */
-static int read_name(struct values *v, bool may_miss, const char **ret, size_t *ret_n)
-{
-	struct value name;
-
-	if (value_next(v, &name) < 0)
-		return -EINVAL;
-	*ret = NULL;
-	*ret_n = 0;
-	if (name.kind == VALUE_NIL && may_miss)
-		return 0;
-	if (name.kind != VALUE_STR || name.n == 0 || memchr(name.p, '\0', name.n) != NULL)
-		return -EINVAL;
-	if (name.n > MANAGER_NAME_MAX)
-		return -ENAMETOOLONG;
-	*ret = name.p;
-	*ret_n = name.n;
-	return 0;
-}
-
 struct create {
 	const char *type, *name;
 	size_t n_type, n_name;
@@ -142,9 +122,9 @@ static int read_create(const struct request *q, struct create *c)
 	int r = values_of_array(q->args, q->n, &v);
 
 	if (r == 0)
-		r = read_name(&v, false, &c->type, &c->n_type);
+		r = object_read_name(&v, false, &c->type, &c->n_type);
 	if (r == 0)
-		r = read_name(&v, true, &c->name, &c->n_name);
+		r = object_read_name(&v, true, &c->name, &c->n_name);
 	if (r < 0)
 		return r;
 	if (value_next(&v, &c->flags) < 0 || c->flags.kind != VALUE_INT ||
@@ -206,9 +186,9 @@ static int find(const struct request *q, struct object **ret)
 	int r = values_of_array(q->args, q->n, &v);
 
 	if (r == 0)
-		r = read_name(&v, true, &type, &n_type);
+		r = object_read_name(&v, true, &type, &n_type);
 	if (r == 0)
-		r = read_name(&v, false, &name, &n_name);
+		r = object_read_name(&v, false, &name, &n_name);
 	if (r < 0 || v.n > 0)
 		return r < 0 ? r : -EINVAL;
 	o = object_find(q->s->v, name, n_name);

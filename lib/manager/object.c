@@ -72,6 +72,25 @@ static void name_key(const char *name, size_t n, struct buf *to)
 	msgpack_pack_str_body(&k, name, n);
 }
 
+int object_read_name(struct values *v, bool may_miss, const char **ret, size_t *ret_n)
+{
+	struct value name;
+
+	if (value_next(v, &name) < 0)
+		return -EINVAL;
+	*ret = NULL;
+	*ret_n = 0;
+	if (name.kind == VALUE_NIL && may_miss)
+		return 0;
+	if (name.kind != VALUE_STR || name.n == 0 || memchr(name.p, '\0', name.n) != NULL)
+		return -EINVAL;
+	if (name.n > MANAGER_NAME_MAX)
+		return -ENAMETOOLONG;
+	*ret = name.p;
+	*ret_n = name.n;
+	return 0;
+}
+
 struct object *object_find(struct server *v, const char *name, size_t n)
 {
 	AUTO_BUF key = BUF_INIT;

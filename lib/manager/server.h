@@ -172,6 +172,8 @@ struct object {
 /* One with a reference, of that account. 0 or -errno. */
 int object_new(struct server *v, struct session *s, const struct mps_type *type, const char *name,
 	       size_t n_name, unsigned flags, const void *args, size_t n, struct object **ret);
+/* A name: 1 to MANAGER_NAME_MAX bytes without NUL; nil: *ret NULL, where that is allowed. 0, -EINVAL, -ENAMETOOLONG. */
+int object_read_name(struct values *v, bool may_miss, const char **ret, size_t *ret_n);
 struct object *object_find(struct server *v, const char *name, size_t n);
 void object_unref(struct server *v, struct object *o);
 /* Its name, and that it is kept for the sake of it. */

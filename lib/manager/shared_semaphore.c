@@ -10,6 +10,7 @@
 struct memory {
 	struct shared_head head;
 	uint32_t flags;
+	uint32_t units; /* that it was made of */
 	struct mps_semaphore semaphore;
 };
 
@@ -40,6 +41,7 @@ static int make(const struct shared_row *row, struct mps_call *call, int *ret_fd
 	if (r < 0)
 		return r;
 	m->flags = flags | (unsigned)unowned;
+	m->units = (uint32_t)value;
 	r = mps_semaphore_init(&m->semaphore, (uint32_t)value, m->flags);
 	shared_unmap(row, m);
 	if (r < 0)
@@ -123,10 +125,18 @@ static int value(void *self, struct mps_call *call)
 	return shared_reply_int(call, mps_semaphore_value(semaphore_of(self)));
 }
 
+static int units(void *self, struct mps_call *call)
+{
+	struct shared *s = self;
+
+	return shared_reply_int(call, ((struct memory *)(void *)s->head)->units);
+}
+
 static const struct mps_method methods[] = {
 	{ "value", value },
 	{ "acquire", acquire },
 	{ "release", release },
+	{ "units", units },
 };
 
 SHARED_TYPE(semaphore, &shared_semaphore_rows[0])

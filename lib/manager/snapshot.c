@@ -164,7 +164,9 @@ static int fill_queue(struct object *o, const void *items, size_t n)
 
 static int make_object(struct server *v, struct values *from)
 {
-	struct value head, type, name;
+	struct value head, type;
+	const char *name;
+	size_t n_name;
 	const struct mps_type *t;
 	const void *args, *contents;
 	size_t n_args, n_contents;
@@ -172,14 +174,14 @@ static int make_object(struct server *v, struct values *from)
 	int r;
 
 	if (value_next(from, &head) < 0 || head.kind != VALUE_ARRAY || head.n != 4 ||
-	    value_next(from, &type) < 0 || type.kind != VALUE_STR || value_next(from, &name) < 0 ||
-	    name.kind != VALUE_STR || value_skip(from, &args, &n_args) < 0 ||
-	    value_skip(from, &contents, &n_contents) < 0)
+	    value_next(from, &type) < 0 || type.kind != VALUE_STR ||
+	    object_read_name(from, false, &name, &n_name) < 0 ||
+	    value_skip(from, &args, &n_args) < 0 || value_skip(from, &contents, &n_contents) < 0)
 		return -EBADMSG;
 	t = type_find(type.p, type.n);
-	if (t == NULL || object_find(v, name.p, name.n) != NULL)
+	if (t == NULL || object_find(v, name, n_name) != NULL)
 		return -EBADMSG;
-	r = object_new(v, NULL, t, name.p, name.n, MPS_OBJECT_KEEP, args, n_args, &o);
+	r = object_new(v, NULL, t, name, n_name, MPS_OBJECT_KEEP, args, n_args, &o);
 	if (r < 0)
 		return r;
 	if (o->shared != NULL)

@@ -61,6 +61,8 @@ struct place {
 	/* The child's until it is over: it shares our memory until its exec. */
 	struct mps_spawn spawn;
 	struct mps_fd fds[3];
+	char **entry_argv; /* an entry's, with room in front */
+	int birth; /* tells how its start goes; until it has, pid may be 0; -1 = it has, or does otherwise */
 	bool by_shell;
 	char *found; /* the path, where each task has its own */
 	void *stack;
@@ -91,6 +93,16 @@ struct place {
 	struct mps_time measured_from;
 };
 
+/* The forkserver, our child as what it forks. */
+struct forker {
+	pid_t pid; /* 0 = none */
+	int sock, exec_fd;
+	bool ready;	 /* it has loaded the object */
+	char *why;	 /* it is not */
+	unsigned asked;	 /* starts that are not answered */
+	unsigned unborn; /* in a row that came to nothing */
+};
+
 struct map {
 	const struct map_options *o;
 	bool per_task;
@@ -116,6 +128,7 @@ struct map {
 	struct mps_spawn spawn;
 	bool by_shell;
 	char *shell_argv0;
+	struct forker forker;
 
 	uint64_t seq; /* of the last task that was read */
 	struct batch *first, *last, *again, *last_again, *ready, *last_ready, *spare;
@@ -205,6 +218,30 @@ void places_signal(struct map *m, int sig);
 /* Those whose time is over; the next time at which to call again, ns 0 = none. */
 struct mps_time places_on_time(struct map *m, struct mps_time now);
 
+/* Its process is over; what it has left may not be. */
+void place_left(struct map *m, struct place *s);
+/* Its number is known, and what it was to get before that. */
+void place_born(struct place *s, pid_t pid);
+
+/* birth.c */
+/* Where a forkserver is to do it. 0, or -errno with err. */
+int births_begin(struct map *m, struct err *err);
+void births_fini(struct map *m);
+/* Can an entry be started now? */
+bool births_are_possible(const struct map *m);
+/* 0 or -errno; *ret_pid 0: it is asked for. s->birth tells. */
+int birth_start(struct map *m, struct place *s, pid_t *ret_pid);
+/* What s->birth tells. */
+void birth_read(struct map *m, struct place *s);
+void births_read(struct map *m);
+void birth_on_word(struct map *m);
+/* Was it the forkserver that has ended? */
+bool birth_on_exit(struct map *m, const siginfo_t *si);
+/* A start came to nothing: nobody is there for its tasks, which go to others. */
+void settle_unborn(struct map *m, struct place *s);
+/* What is asked for need not come any more. */
+void births_end(struct map *m);
+
 /* worker.c */
 void worker_write(struct map *m, struct place *s);
 void worker_close_input(struct map *m, struct place *s);
@@ -231,7 +268,9 @@ enum watch {
 	WATCH_STDERR,
 	WATCH_OUT,
 	WATCH_ERR,
-	WATCH_IN
+	WATCH_IN,
+	WATCH_BIRTH,
+	WATCH_FORKER
 };
 int map_watch(struct map *m, int fd, unsigned events, enum watch what, unsigned place);
 void map_unwatch(struct map *m, int fd);

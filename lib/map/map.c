@@ -51,6 +51,7 @@ void map_end(struct map *m, bool hard)
 {
 	m->ending = true;
 	m->hard |= hard;
+	births_end(m);
 	for (unsigned i = 0; i < m->n_places; i++)
 		place_end(m, &m->places[i], hard);
 	for (struct batch *b; (b = batch_take_again(m)) != NULL;)
@@ -155,6 +156,14 @@ static void on_event(struct map *m, uint64_t data)
 	case WATCH_IN:
 		if (s->in >= 0 && s->is_full)
 			worker_write(m, s);
+		break;
+	case WATCH_BIRTH:
+		birth_read(m, s);
+		places_reap(m);
+		break;
+	case WATCH_FORKER:
+		if (m->forker.pid != 0)
+			birth_on_word(m);
 		break;
 	}
 }
@@ -373,11 +382,13 @@ static int begin(struct map *m, struct err *err)
 		return err_set(err, r, "cannot begin: %s", strerror(-r));
 	m->children = children_open(getpid(), getpid());
 	m->id = tag_keeper_id(getpid());
-	return places_init(m, err);
+	r = places_init(m, err);
+	return r == 0 ? births_begin(m, err) : r;
 }
 
 static void finish(struct map *m)
 {
+	births_fini(m);
 	places_fini(m);
 	results_fini(m);
 	input_fini(&m->input);
@@ -405,6 +416,7 @@ int map_run(const struct map_options *o, struct map_outcome *ret, struct err *er
 		.signals = -1,
 		.children = -1,
 		.no_input = -1,
+		.forker = { .sock = -1, .exec_fd = -1 },
 		.begun = mps_now(),
 	};
 	int r;

@@ -1,7 +1,7 @@
 /*
  * Tasks from a stream, each to a process of its own or to one of some that live on, their results in order: the engine of
  * `mpsup map`. It is the parent of what it starts and ends that; what is above it ends what it leaves when it is killed.
- * map.c is the loop, schedule.c hands out, place.c starts and ends processes, worker.c speaks with those that live on,
+ * map.c is the loop, schedule.c hands out, place.c starts and ends processes, birth.c those of entries, worker.c speaks with those that live on,
  * result.c keeps outputs until their turn, spill.c those that are too much for memory, input.c, drain.c, template.c and
  * joblog.c are what their names say.
  */
@@ -14,6 +14,7 @@
 
 #include "base/err.h"
 #include "base/mtime.h"
+#include "proc/spawn.h"
 
 /* How far it is, for a bar. */
 struct map_progress {
@@ -44,6 +45,10 @@ struct map_failure {
 struct map_options {
 	char *const *argv; /* the command; not empty, NULL-terminated */
 	const char *path;  /* what is executed for argv[0]; NULL = that has a placeholder */
+	/* NULL, or the function of the object `path` that is called: it is started in that way. */
+	const char *symbol;
+	enum mps_spawn_method method;
+	const char *host; /* mpsup-host, for who needs a fresh image */
 	char *const *envp;
 	unsigned jobs;
 	bool unordered;

@@ -47,7 +47,7 @@ int places_init(struct map *m, struct err *err)
 		struct place *s = &m->places[i];
 
 		s->number = i + 1;
-		s->in = s->out = s->err = s->child_out = s->child_err = -1;
+		s->in = s->out = s->err = s->child_out = s->child_err = s->birth = -1;
 		s->stack = (char *)m->stacks + i * ROOM_SIZE;
 		s->failure = (struct mps_failure *)((char *)s->stack + MPS_STACK_SIZE);
 	}
@@ -73,6 +73,8 @@ void places_fini(struct map *m)
 		struct place *s = &m->places[i];
 
 		drop_pipes(m, s);
+		fd_close(&s->birth);
+		free(s->entry_argv);
 		template_room_fini(&s->command);
 		lines_fini(&s->said);
 		buf_fini(&s->answers);
@@ -169,7 +171,7 @@ static void make_command(struct map *m, struct place *s, struct batch *b)
 
 static void begin(struct map *m, struct place *s, pid_t pid)
 {
-	s->pid = pid;
+	s->pid = pid; /* 0: not known yet */
 	s->state = PLACE_RUNNING;
 	s->kill_at.ns = s->deadline.ns = 0;
 	s->killed = s->timed_out = s->closing = s->is_full = false;
@@ -199,10 +201,14 @@ static int spawn(struct map *m, struct place *s, int in)
 	s->spawn.fds = s->fds;
 	s->spawn.n_fds = ARRAY_SIZE(s->fds);
 	s->spawn.mark = tag_make(m->id, s->number, s->gen);
-	s->spawn.failure = s->failure;
-	/* A worker's descriptors are closed here at once: it gets a copy. */
-	r = mps_spawn_start(&s->spawn, m->per_task ? s->stack : NULL, &child, &step);
-	fd_close(&child.pidfd);
+	if (m->o->symbol != NULL) {
+		r = birth_start(m, s, &child.pid);
+	} else {
+		s->spawn.failure = s->failure;
+		/* A worker's descriptors are closed here at once: it gets a copy. */
+		r = mps_spawn_start(&s->spawn, m->per_task ? s->stack : NULL, &child, &step);
+		fd_close(&child.pidfd);
+	}
 	if (r == 0)
 		begin(m, s, child.pid);
 	return r;
@@ -415,7 +421,9 @@ static void sweep(struct map *m)
 		return;
 	for (unsigned i = 0; i < m->n_places; i++)
 		m->places[i].orphans = false;
-	if (children_read(m->children, getpid(), all) == 0 && all->n != m->n_running)
+	/* A forkserver and its spare are our children too, and are not always there. */
+	if (children_read(m->children, getpid(), all) == 0 &&
+	    (all->n != m->n_running || m->forker.pid != 0))
 		for (size_t i = 0; i < all->n; i++) {
 			struct place *s =
 				place_of(m, all->p[i]) == NULL ? owner_of(m, all->p[i]) : NULL;
@@ -428,6 +436,14 @@ static void sweep(struct map *m)
 			on_over(m, &m->places[i]);
 }
 
+void place_left(struct map *m, struct place *s)
+{
+	s->state = PLACE_LEFT;
+	s->deadline.ns = 0;
+	m->n_running--;
+	m->n_left++;
+}
+
 void places_reap(struct map *m)
 {
 	siginfo_t si = { 0 };
@@ -435,12 +451,16 @@ void places_reap(struct map *m)
 	while (waitid(P_ALL, 0, &si, WEXITED | WNOHANG) == 0 && si.si_pid != 0) {
 		struct place *s = place_of(m, si.si_pid);
 
+		/* It has said its number before it could end. */
+		if (s == NULL && !birth_on_exit(m, &si)) {
+			births_read(m);
+			s = place_of(m, si.si_pid);
+		}
 		if (s != NULL) {
+			if (s->birth >= 0)
+				birth_read(m, s);
 			s->end = si;
-			s->state = PLACE_LEFT;
-			s->deadline.ns = 0;
-			m->n_running--;
-			m->n_left++;
+			place_left(m, s);
 		}
 		si.si_pid = 0;
 	}
@@ -449,6 +469,8 @@ void places_reap(struct map *m)
 
 static void signal_tree(const struct place *s, int sig)
 {
+	if (s->pid == 0)
+		return; /* see place_born() */
 	/* Before it has made its group it is alone. */
 	if (kill(-s->pid, sig) < 0)
 		kill(s->pid, sig);
@@ -468,6 +490,15 @@ void place_end(struct map *m, struct place *s, bool hard)
 	s->kill_at.ns = mps_now().ns + m->o->grace.ns;
 	signal_tree(s, SIGTERM);
 	signal_tree(s, SIGCONT);
+}
+
+void place_born(struct place *s, pid_t pid)
+{
+	s->pid = pid;
+	if (s->kill_at.ns != 0)
+		signal_tree(s, s->killed ? SIGKILL : SIGTERM);
+	else if (s->killed)
+		signal_tree(s, SIGKILL);
 }
 
 void places_signal(struct map *m, int sig)

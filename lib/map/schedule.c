@@ -146,6 +146,16 @@ static void on_no_start(struct map *m, struct batch *b, int error)
 	map_give_up(m);
 }
 
+/* A command line that no process can have. */
+static void on_too_long(struct map *m, struct place *s, struct batch *b)
+{
+	struct map_failure why = { .why = MAP_FAILED_START, .status = E2BIG };
+
+	s->since = mps_now();
+	s->started_wall = mps_wall();
+	settle_broken(m, s, b, &why);
+}
+
 /* False: nothing for it is there. */
 static bool fill(struct map *m, struct place *s, uint32_t room)
 {
@@ -156,7 +166,9 @@ static bool fill(struct map *m, struct place *s, uint32_t room)
 		return false;
 	if (s->state == PLACE_FREE)
 		r = place_start(m, s, b);
-	if (r < 0)
+	if (r == -E2BIG && m->per_task)
+		on_too_long(m, s, b);
+	else if (r < 0)
 		on_no_start(m, b, r);
 	else if (!m->per_task)
 		worker_give(m, s, b);
@@ -165,7 +177,7 @@ static bool fill(struct map *m, struct place *s, uint32_t room)
 
 static void schedule_processes(struct map *m)
 {
-	while (m->hint < m->n_places && !m->ending && !m->starved) {
+	while (m->hint < m->n_places && !m->ending && !m->starved && births_are_possible(m)) {
 		struct place *s = &m->places[m->hint];
 
 		if (s->state == PLACE_FREE && !fill(m, s, 1))
@@ -410,6 +422,12 @@ void settle_flight(struct map *m, struct place *s)
 
 bool settle_unstarted(struct map *m, struct place *s)
 {
+	const char *text = s->failure->text;
+
+	if (s->pid == 0) {
+		settle_unborn(m, s);
+		return true;
+	}
 	if (is_for_shell(m, s)) {
 		settle_flight(m, s);
 		return true;
@@ -419,8 +437,8 @@ bool settle_unstarted(struct map *m, struct place *s)
 	if (!m->ending)
 		map_say(m, "cannot start %s: %s: %s", m->o->argv[0],
 			mps_step_word((enum mps_step)s->failure->step),
-			strerror(s->failure->error));
-	m->outcome.start_error = s->failure->error;
+			text[0] != '\0' ? text : strerror(s->failure->error));
+	m->outcome.start_error = s->failure->error != 0 ? s->failure->error : ENOEXEC;
 	map_give_up(m);
 	settle_flight(m, s);
 	return true;

@@ -31,7 +31,7 @@ static void *map(const char *path, unsigned uid)
 	if (syscall(SYS_fstat, fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == uid &&
 	    st.st_size == sizeof(struct slate))
 		p = (void *)syscall(SYS_mmap, NULL, sizeof(struct slate), PROT_READ | PROT_WRITE,
-				    MAP_SHARED, fd, 0);
+				    MAP_SHARED, fd, 0L); /* all of a register */
 	syscall(SYS_close, fd);
 	return p; /* MAP_FAILED is NO_SLATE */
 }
@@ -109,9 +109,9 @@ struct note note_line(const struct sockaddr_un *tracker, const char *line, size_
 	struct slate *s = get(tracker);
 	int index;
 
-	if (s == NO_SLATE || n > SLATE_LINE_MAX)
+	if (s == NO_SLATE)
 		return (struct note){ .place = NOTE_NONE };
-	p = take(s, word, pid, &index);
+	p = n <= SLATE_LINE_MAX ? take(s, word, pid, &index) : NULL;
 	if (p == NULL)
 		return (struct note){ .place = NOTE_FULL };
 	p->told_ns = now(CLOCK_REALTIME, 1);

@@ -9,9 +9,9 @@
 #include <sys/un.h>
 
 enum {
-	NOTE_NONE = -1, /* there is no slate, or the line is too long */
-	NOTE_FULL =
-		-2, /* there is no room: the tracker has not written down yet what stands there */
+	NOTE_NONE = -1, /* there is no slate */
+	/* There is no room: the line is too long, or the tracker has not written down yet what stands there. */
+	NOTE_FULL = -2,
 };
 
 struct note {

@@ -208,8 +208,8 @@ static bool send_text(uint64_t c, const char *text, size_t n)
 }
 
 /*
- * The slate is full, so the tracker is behind by that much: what was said is safe when it has answered. Who shares the
- * connection may take our answer for his, and we his, which matters to nobody but in the moment of a kill.
+ * It could not be noted: what was said is safe when the tracker has answered. Who shares the connection may take our
+ * answer for his, and we his, which matters to nobody but in the moment of a kill.
  */
 static void wait_for_tracker(uint64_t c)
 {

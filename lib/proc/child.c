@@ -256,7 +256,8 @@ static long exec_host(const struct mps_spawn *s, int error_fd)
 	argv[3] = (char *)s->path;
 	argv[4] = (char *)s->symbol;
 	raw3(SYS_fcntl, error_fd, F_SETFD, 0);
-	return raw3(SYS_execve, RAW(MPS_HOST_PATH), RAW(argv), RAW(s->envp));
+	return raw3(SYS_execve, RAW(s->host != NULL ? s->host : MPS_HOST_PATH), RAW(argv),
+		    RAW(s->envp));
 }
 
 static void announce(int error_fd)

@@ -35,6 +35,7 @@
 void forkserver_encode(const struct forkserver_request *r, struct buf *to)
 {
 	wire_put_u64(to, r->tag);
+	wire_put_u64(to, r->mark);
 	wire_put_u32(to, r->is_long);
 }
 
@@ -42,8 +43,10 @@ int forkserver_decode(const void *p, size_t n, struct forkserver_request *ret)
 {
 	struct wire w = { p, n, false };
 	struct forkserver_request r = { .tag = wire_u64(&w) };
-	uint32_t is_long = wire_u32(&w);
+	uint32_t is_long;
 
+	r.mark = wire_u64(&w);
+	is_long = wire_u32(&w);
 	r.is_long = is_long != 0;
 	r.rest = w.p;
 	r.rest_size = w.n;
@@ -197,6 +200,7 @@ static int read_spawn(struct forkserver *f, const struct forkserver_request *r, 
 		return -ESTALE;
 	resolve(f, ret);
 	ret->tag = r->tag;
+	ret->mark = r->mark;
 	/* What was loaded has set up what it needs; a program of its own shall not see that. */
 	ret->signals_are_default = ret->symbol != NULL;
 	return 0;

@@ -28,11 +28,11 @@ struct forkserver_word {
 };
 
 /*
- * A request: the tag and the spawn. Descriptors that travel with it: the pipe for the struct mps_failure, then those of the
+ * A request: tag and mark, and the spawn. Descriptors that travel with it: the pipe for the struct mps_failure, then those of the
  * spawn's table, then, with is_long, the memfd in which the spawn is.
  */
 struct forkserver_request {
-	uint64_t tag;
+	uint64_t tag, mark;
 	bool is_long;
 	const char *rest; /* the encoded spawn */
 	size_t rest_size;
@@ -42,6 +42,13 @@ struct forkserver_request {
 void forkserver_encode(const struct forkserver_request *r, struct buf *to);
 /* 0, or -EBADMSG. Pointers go into the message. */
 int forkserver_decode(const void *p, size_t n, struct forkserver_request *ret);
+
+/*
+ * Asks the server at the other end of the socket for s, whose descriptors are the caller's (without flags) and which the tag
+ * of does not travel. `pipe` is the child's end. 0, or -errno; -EPIPE and -ECONNRESET: nobody is there; -EAGAIN: it has been
+ * asked for more than it has taken; -E2BIG: such a start cannot be asked for.
+ */
+int forkserver_ask(int sock, const struct mps_spawn *s, int pipe);
 
 /* The process: argv is NAME PRELOAD... Returns its exit status. */
 int forkserver_run(char **argv, int sock);

@@ -2,7 +2,7 @@
  * Starting a process: one complete, fixed description, one child path. The description holds everything that the child
  * needs, resolved before the fork (users, paths), because nothing that can fail before should be done after.
  * spawn.c forks, child.c applies the description between fork and exec, entry.c calls a function of a shared object where
- * nothing is to be executed, forkserver.c is the process that forks for others, spawn_code.c puts all of it into messages.
+ * nothing is to be executed, forkserver.c is the process that forks for others, forkserver_ask.c asks it, spawn_code.c puts all of it into messages.
  */
 #ifndef PROC_SPAWN_H
 #define PROC_SPAWN_H
@@ -65,9 +65,10 @@ struct mps_spawn {
 	const char *cwd;	  /* NULL = stay */
 	const struct mps_fd *fds; /* exactly these; all others are closed */
 	size_t n_fds;
-	/* No table: whatever the starter has open without CLOEXEC stays open. This one and the next four are in no message. */
+	/* No table: whatever the starter has open without CLOEXEC stays open. This one and the next five are in no message. */
 	bool keep_fds;
-	uint64_t mark;	   /* of a program's family (tag.h), 0 = none */
+	const char *host; /* what loads an entry in a fresh image; NULL = MPS_HOST_PATH */
+	uint64_t mark; /* of a program's family (tag.h), 0 = none; a forkserver's request has it */
 	bool needs_parent; /* it ends where its parent is gone before it bears the mark */
 	uint64_t ignored;  /* signals that it ignores, bit n - 1; all others are at their default */
 	uint64_t blocked;  /* signals that it begins with blocked */

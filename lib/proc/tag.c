@@ -30,14 +30,19 @@ bool tag_parse(uint64_t tag, uint32_t *ret_keeper, uint32_t *ret_instance, uint3
 	return true;
 }
 
+uint32_t tag_keeper_id_of(pid_t pid, uint64_t start_ticks)
+{
+	uint64_t h = (uint64_t)pid * UINT64_C(0x9e3779b97f4a7c15);
+
+	h ^= start_ticks * UINT64_C(0xff51afd7ed558ccd);
+	return (uint32_t)(h >> 40 ^ h) & 0xffffff;
+}
+
 uint32_t tag_keeper_id(pid_t pid)
 {
 	struct proc_stat st;
-	uint64_t h = (uint64_t)pid * UINT64_C(0x9e3779b97f4a7c15);
 
-	if (proc_stat_read(pid, &st) == 0)
-		h ^= st.start_ticks * UINT64_C(0xff51afd7ed558ccd);
-	return (uint32_t)(h >> 40 ^ h) & 0xffffff;
+	return tag_keeper_id_of(pid, proc_stat_read(pid, &st) == 0 ? st.start_ticks : 0);
 }
 
 /* For processes that prlimit(2) does not let us ask: /proc/PID/limits is open to all. */

@@ -25,6 +25,8 @@ bool tag_parse(uint64_t tag, uint32_t *ret_keeper, uint32_t *ret_instance, uint3
  * another that runs at the same time would end its processes along with its own: one pair in 16 million.
  */
 uint32_t tag_keeper_id(pid_t pid);
+/* The same of one that is dead: start_ticks as in struct proc_stat. */
+uint32_t tag_keeper_id_of(pid_t pid, uint64_t start_ticks);
 
 /* The tag of a process, 0 when it has none or is gone. */
 uint64_t tag_get(pid_t pid);

@@ -225,29 +225,53 @@ int tagged_processes(uint32_t keeper, struct pids *list)
 	return each_process(add_if_tagged, &s);
 }
 
+/*
+ * Who is listed in /proc, but dead when it is looked at, may have made a child behind the list's end: so it is listed again.
+ * But not for ever, where strangers come and go, or nobody reaps ours. Who is to be killed may run from us, child by
+ * child; who is only looked for does not.
+ */
+enum { KILLS_IN_VAIN = 50, LOOKS_IN_VAIN = 3 };
+
+static bool is_gone(pid_t pid)
+{
+	return kill(pid, 0) < 0 && errno == ESRCH;
+}
+
 struct listing {
 	bool (*is_meant)(pid_t pid, void *user);
 	void *user;
 	struct pids *list;
+	size_t vanished;
 };
 
 static int add_if_meant(pid_t pid, void *user)
 {
-	const struct listing *l = user;
+	struct listing *l = user;
 	struct proc_stat st;
 
-	if (pid == getpid() || !l->is_meant(pid, l->user) || proc_stat_read(pid, &st) < 0 ||
-	    !process_runs(pid, &st))
+	if (pid == getpid())
 		return 0;
+	if (!l->is_meant(pid, l->user)) {
+		l->vanished += is_gone(pid);
+		return 0;
+	}
+	if (proc_stat_read(pid, &st) < 0 || !process_runs(pid, &st)) {
+		l->vanished++;
+		return 0;
+	}
 	return pids_add(l->list, pid);
 }
 
 int processes_list(bool (*is_meant)(pid_t pid, void *user), void *user, struct pids *list)
 {
-	struct listing l = { is_meant, user, list };
+	struct listing l = { is_meant, user, list, 0 };
+	int r = 0, looks = 0;
 
-	list->n = 0;
-	return each_process(add_if_meant, &l);
+	do {
+		list->n = l.vanished = 0;
+		r = each_process(add_if_meant, &l);
+	} while (r == 0 && list->n == 0 && l.vanished > 0 && ++looks < LOOKS_IN_VAIN);
+	return r;
 }
 
 /* A killing. */
@@ -255,8 +279,20 @@ struct cull {
 	bool (*is_meant)(pid_t pid, void *user);
 	void *user;
 	struct pids killed;
-	size_t vanished; /* were listed, but dead at the second look: a child may have come after the list's end */
+	struct pids
+		dead; /* and not reaped, as found so far: what they have left is seen by the next look */
+	size_t vanished;
 };
+
+/* True where it is dead for longer than since the look before. */
+static bool is_known_dead(struct cull *c, pid_t pid)
+{
+	for (size_t i = 0; i < c->dead.n; i++)
+		if (c->dead.p[i] == pid)
+			return true;
+	pids_add(&c->dead, pid);
+	return false;
+}
 
 /* At once, not when all are listed: until then it could have forked and gone. */
 static int kill_if_meant(pid_t pid, void *user)
@@ -267,7 +303,7 @@ static int kill_if_meant(pid_t pid, void *user)
 	int r;
 
 	if (!c->is_meant(pid, c->user)) {
-		c->vanished += kill(pid, 0) < 0 && errno == ESRCH;
+		c->vanished += is_gone(pid);
 		return 0;
 	}
 	fd = pidfd_open_checked(pid);
@@ -275,7 +311,7 @@ static int kill_if_meant(pid_t pid, void *user)
 	if (pid == getpid())
 		return 0;
 	if (!c->is_meant(pid, c->user) || proc_stat_read(pid, &st) < 0 || !process_runs(pid, &st)) {
-		c->vanished++;
+		c->vanished += !is_known_dead(c, pid);
 		return 0;
 	}
 	r = pidfd_signal(fd, pid, SIGKILL);
@@ -299,7 +335,6 @@ static void wait_for_death(const struct cull *c, pid_t pid, struct mps_time dead
 
 int processes_kill(bool (*is_meant)(pid_t pid, void *user), void *user, int64_t ns, size_t *ret_n)
 {
-	enum { LOOKS_IN_VAIN = 50 }; /* where strangers come and go, or nobody reaps ours */
 	struct cull c = { .is_meant = is_meant, .user = user };
 	struct mps_time deadline = { mps_now().ns + ns };
 	int r = 0, in_vain = 0;
@@ -314,9 +349,10 @@ int processes_kill(bool (*is_meant)(pid_t pid, void *user), void *user, int64_t 
 		*ret_n += c.killed.n;
 		/* What was killed may have forked meanwhile, and so may what went before it could be looked at. */
 		in_vain = c.killed.n > 0 ? 0 : in_vain + 1;
-		again = c.killed.n > 0 || (c.vanished > 0 && in_vain < LOOKS_IN_VAIN);
+		again = c.killed.n > 0 || (c.vanished > 0 && in_vain < KILLS_IN_VAIN);
 	} while (r == 0 && again && mps_now().ns < deadline.ns);
 	pids_fini(&c.killed);
+	pids_fini(&c.dead);
 	return r;
 }
 

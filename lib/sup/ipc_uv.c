@@ -75,9 +75,17 @@ static void on_swept(const struct track_record *record, enum object_state state,
 			   who, record->creator.pid);
 }
 
+static void on_killed(size_t n, const char *who, void *user)
+{
+	struct sup *s = user;
+
+	activity_log(&s->log, SVC_LOG_WARN,
+		     "killed %zu processes that were left of %s, which was killed", n, who);
+}
+
 void ipc_sweep_own(struct sup *s)
 {
-	const struct track_sweep sweep = { .tell = on_swept, .user = s };
+	const struct track_sweep sweep = { .tell = on_swept, .killed = on_killed, .user = s };
 	AUTO_FREE char *path = xasprintf("%s/ipc.journal", s->options->dir);
 	int r = track_sweep_journal(path, &sweep);
 
@@ -89,7 +97,7 @@ void ipc_sweep_own(struct sup *s)
 
 void ipc_sweep_dead(struct sup *s)
 {
-	const struct track_sweep sweep = { .tell = on_swept, .user = s };
+	const struct track_sweep sweep = { .tell = on_swept, .killed = on_killed, .user = s };
 	AUTO_FREE char *base = client_runtime_base();
 
 	ipc_sweep_own(s);

@@ -30,7 +30,7 @@ int64_t svc_policy_steady(const struct conf_proc *conf);
 /* False when `backoff` tries in a row have failed and startretries allows no other. */
 bool svc_policy_may_retry(const struct conf_proc *conf, unsigned backoff);
 
-/* The wait after `busy` (>= 1) tries in a row that failed for lack of a resource: 50 ms, doubling to 1 s. */
+/* The wait after `busy` (>= 1) tries in a row that failed for lack of a resource: 50 ms, doubling to 0.8 s. */
 int64_t svc_policy_busy_delay(unsigned busy);
 
 /* restart_limit's restarts have been since `first`, the oldest of them: would another one now be too many? */

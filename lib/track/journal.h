@@ -73,7 +73,7 @@ struct track_heir {
 	}
 
 /*
- * Reads PATH into an empty registry. 0, also for an empty file, or -errno; -EBADMSG: it is no journal; -EPERM: it is
+ * Reads PATH into a registry, which may hold others' records. 0, also for an empty file, or -errno; -EBADMSG: it is no journal; -EPERM: it is
  * another user's and we are not root.
  */
 int track_journal_read(const char *path, struct track_registry *r, struct track_heir *ret);

@@ -133,7 +133,7 @@ static void read_record(struct reading *r, struct fields *f, enum track_type typ
 	struct track_creator c = { .pid = (pid_t)next_number(f, INT_MAX),
 				   .uid = (uid_t)next_number(f, UINT32_MAX),
 				   .start = next_number(f, UINT64_MAX) };
-	int64_t told = (int64_t)next_number(f, INT64_MAX);
+	int64_t told = (int64_t)next_number(f, TRACK_TOLD_MAX);
 	struct track_identity id = { .ino = next_number(f, UINT64_MAX),
 				     .born_ns = (int64_t)next_number(f, INT64_MAX) };
 	struct track_owner *owner;
@@ -160,7 +160,7 @@ static void read_gone(struct reading *r, struct fields *f, enum track_type type,
 		      size_t n)
 {
 	pid_t pid = (pid_t)next_number(f, INT_MAX);
-	int64_t told = (int64_t)next_number(f, INT64_MAX);
+	int64_t told = (int64_t)next_number(f, TRACK_TOLD_MAX);
 	struct track_record *record = NULL;
 
 	if (!f->failed && f->n == 0)

@@ -70,7 +70,8 @@ static int take_place(struct slate_place *p, uid_t uid, struct track_registry *r
 	char *line = p->line;
 	size_t n = p->length;
 
-	if (!(p->taken & 1) || n > sizeof(p->line) || track_word_next(&line, &n, &word) != 1 ||
+	if (!(p->taken & 1) || n > sizeof(p->line) || p->pid <= 0 || p->told_ns < 0 ||
+	    p->told_ns > TRACK_TOLD_MAX || track_word_next(&line, &n, &word) != 1 ||
 	    (word.verb != TRACK_REGISTER && word.verb != TRACK_ATTEMPT))
 		return 0;
 	for (record = track_find(r, word.type, word.name, word.name_length); record != NULL;

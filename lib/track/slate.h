@@ -19,7 +19,7 @@
 
 enum {
 	SLATE_PLACES = 800,
-	SLATE_LINE_MAX = 296, /* longer ones, which only paths are, do without */
+	SLATE_LINE_MAX = 296, /* with a longer one the program waits until the tracker has it */
 };
 
 struct slate_place {

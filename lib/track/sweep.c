@@ -19,10 +19,13 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/mtime.h"
+#include "proc/tag.h"
+#include "proc/tree.h"
 #include "track/journal.h"
 #include "track/slate.h"
 
 #define JOURNAL "ipc.journal"
+enum { PATIENCE_S = 5 };
 
 /* One journal. */
 struct sweep {
@@ -143,6 +146,46 @@ static void sweep_records(struct sweep *s)
 	r->pinned--;
 }
 
+/* ------------------------------------------------------------------------------------------------- processes */
+
+/* What descends from the programs of a keeper. A journal of a plain user tells of no others' processes. */
+struct lineage {
+	uint32_t keeper;
+	uid_t uid;
+};
+
+static bool is_left(pid_t pid, void *user)
+{
+	const struct lineage *l = user;
+	uint32_t keeper, instance, gen;
+	char path[32];
+	struct stat st;
+
+	if (!tag_parse(tag_get(pid), &keeper, &instance, &gen) || keeper != l->keeper)
+		return false;
+	snprintf(path, sizeof(path), "/proc/%d", pid);
+	return l->uid == 0 || (stat(path, &st) == 0 && st.st_uid == l->uid);
+}
+
+/* One that ends by itself removes its socket, and leaves on purpose what is there then (kill_mode). */
+static bool was_killed(const struct sweep *s)
+{
+	return s->heir.keeper > 0 && !s->heir.other_boot && !track_heir_has_keeper(&s->heir) &&
+	       faccessat(s->dir, "ipc.sock", F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+static void end_processes(const struct sweep *s)
+{
+	struct lineage l = { tag_keeper_id_of(s->heir.keeper, s->heir.keeper_start), s->heir.uid };
+	size_t n = 0;
+
+	if (s->how->dry_run || s->how->older_than_ns > 0 || !was_killed(s))
+		return;
+	processes_kill(is_left, &l, PATIENCE_S * MPS_NS_PER_S, &n);
+	if (n > 0 && s->how->killed != NULL)
+		s->how->killed(n, s->heir.who, s->how->user);
+}
+
 /* ------------------------------------------------------------------------------------------------- journals */
 
 static bool is_current(const struct sweep *s)
@@ -197,6 +240,7 @@ static int sweep_open(struct sweep *s)
 	if (s->all && track_heir_has_keeper(&s->heir))
 		r = 1;
 	if (r == 0) {
+		end_processes(s);
 		s->untold.name = "";
 		slate_read_at(s->dir, &s->registry, &s->untold);
 		sweep_records(s);

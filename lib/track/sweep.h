@@ -1,5 +1,6 @@
 /*
- * What instances have left that are no more: their journals lie in their runtime directories.
+ * What instances have left that are no more: their journals lie in their runtime directories. Where nobody was left to end
+ * their programs (keeper and supervisor were killed at once), what those had started may run on; it is ended first.
  */
 #ifndef TRACK_SWEEP_H
 #define TRACK_SWEEP_H
@@ -13,10 +14,14 @@
 typedef void track_sweep_fn(const struct track_record *record, enum object_state state,
 			    const char *who, void *user);
 
+/* Told when processes were killed that an instance has left which was killed. who: the journal's. */
+typedef void track_sweep_killed_fn(size_t n, const char *who, void *user);
+
 struct track_sweep {
 	bool dry_run;	       /* nothing is unlinked; FREE = it would be */
-	int64_t older_than_ns; /* only those of which was told so long ago; 0 = all */
-	track_sweep_fn *tell;  /* NULL = nobody */
+	int64_t older_than_ns; /* only those of which was told so long ago, and no process; 0 = all */
+	track_sweep_fn *tell; /* NULL = nobody */
+	track_sweep_killed_fn *killed;
 	void *user;
 };
 

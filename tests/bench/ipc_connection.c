@@ -1,7 +1,7 @@
 /*
  * Messages over connections beside the same frames written and read by hand, in one run, one after the other:
  *
- *   ipc_connection [ROUNDS]
+ *   ipc_connection [-r ROUNDS] [-p PART]: PART of the messages that a row has
  *
  * A round trip goes to a child and back; a stream to a child, which sends one byte when all has come. By hand: one writev a message;
  * of what comes one read, and a second one where the first has not brought all.
@@ -159,6 +159,13 @@ struct row {
 	int cpu; /* of the child; -1 = where the kernel likes */
 };
 
+static double part = 1;
+
+static int count_of(const struct row *row)
+{
+	return (int)(row->count * part) + 1;
+}
+
 static const struct row rows[] = {
 	{ "round trip 64 B, pipes, one core", 64, 5000, false, true, 0 },
 	{ "round trip 64 B, pipes, two cores", 64, 2000, false, true, 1 },
@@ -189,7 +196,7 @@ static void child(const struct row *row, int in, int out, bool by_hand)
 
 		if (row->back)
 			end_send(&to, room, n);
-		else if (i % row->count == 0)
+		else if (i % count_of(row) == 0)
 			end_send(&to, room, 1);
 	}
 }
@@ -200,14 +207,14 @@ static double measure(const struct row *row, struct end *to, struct end *from)
 	static char message[BIG], room[BIG];
 	double t = now();
 
-	for (int i = 0; i < row->count; i++) {
+	for (int i = 0; i < count_of(row); i++) {
 		end_send(to, message, row->size);
 		if (row->back)
 			end_recv(from, room);
 	}
 	if (!row->back)
 		end_recv(from, room);
-	return (now() - t) / row->count;
+	return (now() - t) / count_of(row);
 }
 
 struct pair {
@@ -256,25 +263,27 @@ static void run(const struct row *row, int rounds)
 	measure(row, &a.to, &a.from);
 	measure(row, &b.to, &b.from);
 	for (int i = 0; i < rounds; i++) {
-		samples_add(&ours, measure(row, &a.to, &a.from));
-		samples_add(&hand, measure(row, &b.to, &b.from));
+		samples_add(&ours, measure(row, &a.to, &a.from) / 1e3);
+		samples_add(&hand, measure(row, &b.to, &b.from) / 1e3);
 	}
 	stop(&a);
 	stop(&b);
-	/* A round trip's cost: at most; a stream's speed: at least. */
-	printf("%-36s %10.0f ns  by hand %10.0f ns  ratio %.2f\n", row->name,
-	       samples_quantile(&ours, 0.5), samples_quantile(&hand, 0.5),
-	       row->back ? samples_quantile(&ours, 0.5) / samples_quantile(&hand, 0.5)
-			 : samples_quantile(&hand, 0.5) / samples_quantile(&ours, 0.5));
-	fflush(stdout);
-	samples_free(&ours);
-	samples_free(&hand);
+	samples_say(&ours, row->name, "mpsup", "us");
+	samples_say(&hand, row->name, LIMIT, "us");
 }
 
 int main(int argc, char **argv)
 {
-	int rounds = argc > 1 ? atoi(argv[1]) : 15;
+	int rounds = 5;
 
+	for (int c; (c = getopt(argc, argv, "r:p:")) >= 0;) {
+		if (c == 'r')
+			rounds = atoi(optarg);
+		else if (c == 'p')
+			part = atof(optarg);
+		else
+			return 2;
+	}
 	signal(SIGPIPE, SIG_IGN);
 	pin(0);
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++)

@@ -2,7 +2,7 @@
  * mps_lock and mps_rlock beside a bare robust process-shared mutex of the C library, in turn, round after round: what acquire and
  * release cost alone, how many there are with 2 and 4 processes that want it, and how long the death of a holder takes to
  * reach who waits.
- * ipc_lock [-r ROUNDS]
+ * ipc_lock [-r ROUNDS] [-p PART]: PART of how often each is done in a round
  */
 #include <getopt.h>
 #include <pthread.h>
@@ -22,7 +22,7 @@ enum { BARE, LOCK, RLOCK, N_KINDS };
 /* Short ones, so that most are not interrupted where others use the machine, too. */
 enum { ALONE = 20000, CHUNKS = 60, ROUND_MS = 30, SHARES = 4, DEATHS = 20 };
 
-static const char *const names[N_KINDS] = { "bare", "lock", "rlock" };
+static const char *const names[N_KINDS] = { LIMIT, "mpsup", "mpsup rlock" };
 
 static struct world {
 	_Alignas(64) pthread_mutex_t bare;
@@ -206,30 +206,24 @@ static double death(int kind)
 
 static void report(const char *what, const char *unit, struct samples *s)
 {
-	double bare = samples_quantile(&s[BARE], 0.5);
-
-	printf("%-28s", what);
-	for (int k = 0; k < N_KINDS; k++) {
-		double m = samples_quantile(&s[k], 0.5);
-
-		printf("  %s %8.2f %s", names[k], m, unit);
-		if (k != BARE)
-			printf(" (%.2f x)", m / bare);
-		samples_free(&s[k]);
-	}
-	putchar('\n');
+	for (int k = 0; k < N_KINDS; k++)
+		samples_say(&s[k], what, names[k], unit);
 }
 
 int main(int argc, char **argv)
 {
 	struct samples cost[N_KINDS] = { 0 }, two[N_KINDS] = { 0 }, four[N_KINDS] = { 0 },
 		       dead[N_KINDS] = { 0 };
-	int rounds = 7;
+	double part = 1;
+	int rounds = 1;
 
-	for (int c; (c = getopt(argc, argv, "r:")) >= 0;) {
-		if (c != 'r')
+	for (int c; (c = getopt(argc, argv, "r:p:")) >= 0;) {
+		if (c == 'r')
+			rounds = atoi(optarg);
+		else if (c == 'p')
+			part = atof(optarg);
+		else
 			return 2;
-		rounds = atoi(optarg);
 	}
 	w = mmap(NULL, sizeof(*w), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (w == MAP_FAILED)
@@ -238,18 +232,18 @@ int main(int argc, char **argv)
 	if (mps_lock_init(&w->lock) < 0 || mps_rlock_init(&w->rlock) < 0)
 		die("init");
 	for (int i = 0; i < rounds; i++) {
-		for (int j = 0; j < CHUNKS * N_KINDS; j++)
+		for (int j = 0; j < (int)(CHUNKS * part) * N_KINDS; j++)
 			samples_add(&cost[j % N_KINDS], alone(j % N_KINDS));
-		for (int j = 0; j < SHARES * N_KINDS; j++) {
+		for (int j = 0; j < ((int)(SHARES * part) + 1) * N_KINDS; j++) {
 			samples_add(&two[j % N_KINDS], contended(j % N_KINDS, 2));
 			samples_add(&four[j % N_KINDS], contended(j % N_KINDS, 4));
 		}
-		for (int j = 0; j < DEATHS * N_KINDS; j++)
+		for (int j = 0; j < (int)(DEATHS * part) * N_KINDS; j++)
 			samples_add(&dead[j % N_KINDS], death(j % N_KINDS));
 	}
-	report("acquire and release, alone", "ns", cost);
-	report("2 processes", "M/s", two);
-	report("4 processes", "M/s", four);
-	report("from kill -9 to the next", "us", dead);
+	report("lock and unlock, alone", "ns", cost);
+	report("lock, 2 processes", "M/s", two);
+	report("lock, 4 processes", "M/s", four);
+	report("kill -9 of the holder, to the next", "us", dead);
 	return 0;
 }

@@ -1,7 +1,7 @@
 /*
  * The objects of memory beside the bare thing, in turn, round after round: a segment beside shm_open(3), a block of an arena
  * beside malloc(3), an addition beside the machine's instruction.
- * ipc_memory [-r ROUNDS]. The tracker of names is the real one; MPSUP_HOST says where mpsup-host is, if not beside this.
+ * ipc_memory [-r ROUNDS] [-p PART]. The tracker of names is the real one; MPSUP_HOST says where mpsup-host is, if not beside this.
  */
 #include <fcntl.h>
 #include <getopt.h>
@@ -135,11 +135,11 @@ static const struct row {
 	const char *unit;
 	int times;
 } rows[] = {
-	{ "segment without a name", bare_memfd, our_memfd, 1e3, "us", MAPS },
-	{ "segment with a name", bare_named, our_named, 1e3, "us", MAPS },
-	{ "the same, no tracker", bare_named, untracked, 1e3, "us", MAPS },
-	{ "block, taken and freed", bare_blocks, our_blocks, BLOCKS, "ns", 1 },
-	{ "addition", bare_additions, our_additions, ADDITIONS, "ns", 1 },
+	{ "segment of 64 KiB, no name", bare_memfd, our_memfd, 1e3, "us", MAPS },
+	{ "segment of 64 KiB, a name", bare_named, our_named, 1e3, "us", MAPS },
+	{ "segment, a name, no tracker", bare_named, untracked, 1e3, "us", MAPS },
+	{ "arena: block, taken and freed", bare_blocks, our_blocks, BLOCKS, "ns", 1 },
+	{ "value: an addition", bare_additions, our_additions, ADDITIONS, "ns", 1 },
 };
 enum { ROWS = sizeof(rows) / sizeof(rows[0]) };
 
@@ -155,26 +155,28 @@ static double measure(void (*fn)(void), const struct row *row)
 int main(int argc, char **argv)
 {
 	static struct samples bare[ROWS], ours[ROWS];
-	int rounds = 7;
+	double part = 1;
+	int rounds = 1;
 
-	for (int c; (c = getopt(argc, argv, "r:")) >= 0;) {
-		if (c != 'r')
+	for (int c; (c = getopt(argc, argv, "r:p:")) >= 0;) {
+		if (c == 'r')
+			rounds = atoi(optarg);
+		else if (c == 'p')
+			part = atof(optarg);
+		else
 			return 2;
-		rounds = atoi(optarg);
 	}
 	find_host();
 	must(mps_arena_new(1 << 20, &arena), "mps_arena_new");
 	must(mps_value_new('q', MPS_RAW, &value), "mps_value_new");
-	for (int i = 0; i < rounds * CHUNKS; i++)
+	for (int i = 0; i < (int)(rounds * CHUNKS * part); i++)
 		for (int k = 0; k < ROWS; k++) {
 			samples_add(&bare[k], measure(rows[k].bare, &rows[k]));
 			samples_add(&ours[k], measure(rows[k].ours, &rows[k]));
 		}
 	for (int k = 0; k < ROWS; k++) {
-		double b = samples_quantile(&bare[k], 0.5), o = samples_quantile(&ours[k], 0.5);
-
-		printf("%-28s  bare %8.2f %s  ours %8.2f %s (%.2f x)\n", rows[k].what, b,
-		       rows[k].unit, o, rows[k].unit, o / b);
+		samples_say(&bare[k], rows[k].what, LIMIT, rows[k].unit);
+		samples_say(&ours[k], rows[k].what, "mpsup", rows[k].unit);
 	}
 	return 0;
 }

@@ -1,7 +1,7 @@
 /*
  * What a queue costs, beside the bare thing that does no more than it must: a ring for one producer and one consumer with
  * a futex at each end, two futex words, two slabs that are used again and again. All contenders have their turns one after
- * the other, so that whatever else the machine does hits them alike; the medians are shown, and the ratio to the bare one.
+ * the other, so that whatever else the machine does hits them alike.
  * ipc_queue [-r ROUNDS] [-p PART] [-o NAME]: PART of the items that a row has; only rows with NAME in theirs
  */
 #include <errno.h>
@@ -301,14 +301,14 @@ static const struct row {
 	bool bare, spins;
 } rows[] = {
 	/* Where the two meet on one core is chance otherwise, and makes more of a difference than anything else. */
-	{ "64 B, 1 to 1", 1, 1, 64, 3000000, 910, false, { 0, 1 }, true, true },
-	{ "64 B, one core", 1, 1, 64, 3000000, 910, false, { 0, 0 }, true, false },
-	{ "64 B, 4 to 4", 4, 4, 64, 1000000, 0, false, { -1, -1 }, false, true },
-	{ "4 KiB, 1 to 1", 1, 1, 4096, 400000, 15, false, { 0, 1 }, true, true },
-	{ "1 MiB, 1 to 1", 1, 1, 1 << 20, 4000, 2, false, { 0, 1 }, true, true },
-	{ "round trip, spin", 1, 1, 8, 100000, 910, true, { -1, -1 }, true, true },
-	{ "round trip, two cores", 1, 1, 8, 20000, 910, true, { 0, 1 }, true, false },
-	{ "round trip, one core", 1, 1, 8, 20000, 910, true, { 0, 0 }, true, false },
+	{ "queue, 64 B, 1 to 1", 1, 1, 64, 3000000, 910, false, { 0, 1 }, true, true },
+	{ "queue, 64 B, one core", 1, 1, 64, 3000000, 910, false, { 0, 0 }, true, false },
+	{ "queue, 64 B, 4 to 4", 4, 4, 64, 1000000, 0, false, { -1, -1 }, false, true },
+	{ "queue, 4 KiB, 1 to 1", 1, 1, 4096, 400000, 15, false, { 0, 1 }, true, true },
+	{ "queue, 1 MiB, 1 to 1", 1, 1, 1 << 20, 4000, 2, false, { 0, 1 }, true, true },
+	{ "queue, round trip, spin", 1, 1, 8, 100000, 910, true, { -1, -1 }, true, true },
+	{ "queue, round trip, two cores", 1, 1, 8, 20000, 910, true, { 0, 1 }, true, false },
+	{ "queue, round trip, one core", 1, 1, 8, 20000, 910, true, { 0, 0 }, true, false },
 };
 
 static bool takes_part(const struct row *row, enum kind k)
@@ -316,23 +316,7 @@ static bool takes_part(const struct row *row, enum kind k)
 	return k == QUEUE || (row->bare && (k == BARE || row->ping));
 }
 
-/* The medians, and the best ones, which other programs on the machine have disturbed the least. */
-static void show(const struct row *row, struct samples s[N_KINDS])
-{
-	double best = row->ping ? 0 : 1;
-
-	printf("%-22s %-4s queue %7.3f best %7.3f", row->name, row->ping ? "us" : "M/s",
-	       samples_quantile(&s[QUEUE], 0.5), samples_quantile(&s[QUEUE], best));
-	for (int k = BARE; k < N_KINDS; k++)
-		if (takes_part(row, k))
-			printf("  %s %7.3f best %7.3f  ratio %5.2f best %5.2f",
-			       k == BARE ? "bare" : "words", samples_quantile(&s[k], 0.5),
-			       samples_quantile(&s[k], best),
-			       samples_quantile(&s[QUEUE], 0.5) / samples_quantile(&s[k], 0.5),
-			       samples_quantile(&s[QUEUE], best) / samples_quantile(&s[k], best));
-	printf("\n");
-	fflush(stdout);
-}
+static const char *const kinds[N_KINDS] = { "mpsup", LIMIT, "limit (two words)" };
 
 static void run_row(const struct row *row, int rounds, double share_of)
 {
@@ -373,15 +357,14 @@ static void run_row(const struct row *row, int rounds, double share_of)
 			mps_queue_free(t.back);
 		}
 	}
-	show(row, s);
 	for (int k = 0; k < N_KINDS; k++)
-		samples_free(&s[k]);
+		samples_say(&s[k], row->name, kinds[k], row->ping ? "us" : "M/s");
 }
 
 int main(int argc, char **argv)
 {
-	double load[1] = { 0 }, part = 1;
-	int rounds = 7, c;
+	double part = 1;
+	int rounds = 1, c;
 	const char *only = NULL;
 
 	while ((c = getopt(argc, argv, "r:p:o:")) != -1)
@@ -400,8 +383,6 @@ int main(int argc, char **argv)
 			return 2;
 		}
 	gate = share(sizeof(*gate));
-	getloadavg(load, 1);
-	printf("load %.2f\n", load[0]);
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		if (only == NULL || strstr(rows[i].name, only) != NULL)
 			run_row(&rows[i], rounds, part);

@@ -1,10 +1,13 @@
 /*
  * What log files cost: a program writes lines of 100 bytes, as fast as they are taken. Beside it the limit, a bare copier
- * (read 64 KiB, write them). log [-r ROUNDS] [-m MIB] FOLDER-OF-MPSUP; log -w BYTES REPORT is the program.
+ * (read 64 KiB, write them), and the loggers of others. log [-r ROUNDS] [-m MIB] FOLDER-OF-MPSUP; log -w BYTES REPORT is the program.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,20 +22,44 @@
 #include "stat.h"
 #include "throughput.h"
 
-enum { CHUNK = 64 << 10, LINE = 100 };
+enum { CHUNK = 64 << 10, LINE = 100, PATIENCE_MS = 120000 };
 
+/* The same rotation everywhere: 10 MB, 10 files. $OUT is a path for the file, or the folder of files. */
+#define ROTATED "stdout_logfile_maxbytes=10MB\nstdout_logfile_backups=10"
 static const struct way {
-	const char *name, *keys; /* NULL: the bare copier */
+	const char *row, *name;
+	const char *config; /* keys, for mpsup and supervisord */
+	const char *logger; /* it reads the lines; NULL with config = the bare copier */
+	unsigned slow;	    /* so many times fewer bytes */
 } ways[] = {
-	{ "bare copier", NULL },
-	{ "mpsup, rotated at 50MB", "stdout_logfile_maxbytes=50MB" },
-	{ "mpsup, log_timestamp", "stdout_logfile_maxbytes=50MB\nlog_timestamp=true" },
-	{ "mpsup, never rotated", "stdout_logfile_maxbytes=0" },
+	{ .row = "rotated", .name = LIMIT },
+	{ .row = "rotated", .name = "mpsup", .config = ROTATED },
+	{ .row = "rotated", .name = "s6-log", .logger = "s6-log n10 s10000000", .slow = 8 },
+	{ .row = "rotated", .name = "svlogd", .logger = "svlogd", .slow = 8 },
+	{ .row = "rotated", .name = "multilog", .logger = "multilog s10000000 n10", .slow = 8 },
+	{ .row = "rotated",
+	  .name = "supervisord",
+	  .config = ROTATED,
+	  .logger = "supervisord",
+	  .slow = 8 },
+	{ .row = "rotated, with times", .name = LIMIT },
+	{ .row = "rotated, with times", .name = "mpsup", .config = ROTATED "\nlog_timestamp=true" },
+	{ .row = "rotated, with times",
+	  .name = "s6-log",
+	  .logger = "s6-log n10 s10000000 t",
+	  .slow = 8 },
+	{ .row = "rotated, with times", .name = "svlogd", .logger = "svlogd -tt", .slow = 8 },
+	{ .row = "rotated, with times",
+	  .name = "multilog",
+	  .logger = "multilog t s10000000 n10",
+	  .slow = 8 },
+	{ .row = "never rotated", .name = LIMIT },
+	{ .row = "never rotated", .name = "mpsup", .config = "stdout_logfile_maxbytes=0" },
 };
 
-/* What the program tells in the end. */
+/* What the program tells in the end, through a FIFO: what it took until its last byte was taken. */
 struct report {
-	double begin, cpu;
+	double wall, cpu;
 };
 
 static double cpu_of(int who)
@@ -69,39 +96,49 @@ static void write_lines(int fd, long long n)
 
 static int be_program(long long n, const char *path)
 {
-	struct report r = { .begin = now() };
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	struct report r = { .wall = now() };
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
 
 	write_lines(1, n);
+	r.wall = now() - r.wall;
 	r.cpu = cpu_of(RUSAGE_SELF);
 	write_all(fd, (char *)&r, sizeof(r));
 	return 0;
 }
 
-static struct report read_report(void)
+static int report_fd = -1;
+
+static void make_fifo(void)
 {
 	AUTO_FREE char *path = xasprintf("%s/report", folder);
-	AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (mkfifo(path, 0600) < 0)
+		die(path);
+	report_fd = open(path, O_RDWR | O_CLOEXEC);
+	if (report_fd < 0)
+		die(path);
+}
+
+static struct report read_report(void)
+{
+	struct pollfd p = { .fd = report_fd, .events = POLLIN };
 	struct report r;
 
-	if (fd < 0 || read(fd, &r, sizeof(r)) != sizeof(r))
-		die(path);
-	unlink(path);
+	errno = ETIMEDOUT;
+	if (poll(&p, 1, PATIENCE_MS) != 1 || read(report_fd, &r, sizeof(r)) != sizeof(r))
+		die("no report");
 	return r;
 }
 
-/* The bare copier, in a process of its own as mpsup is. */
-static void copy(void)
+/* The program, with our end of its standard output. */
+static pid_t start_program(long long n, int *ret_end)
 {
-	static char chunk[CHUNK];
-	AUTO_FREE char *out = xasprintf("%s/out", folder), *report = xasprintf("%s/report", folder),
-		       *n_text = xasprintf("%lld", bytes);
-	int ends[2], fd = open(out, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-	ssize_t n;
+	AUTO_FREE char *report = xasprintf("%s/report", folder), *n_text = xasprintf("%lld", n);
+	int ends[2];
 	pid_t pid;
 
-	if (fd < 0 || pipe2(ends, O_CLOEXEC) < 0)
-		die("copy");
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		die("pipe");
 	pid = fork();
 	if (pid == 0) {
 		dup2(ends[1], 1);
@@ -109,99 +146,157 @@ static void copy(void)
 		_exit(127);
 	}
 	close(ends[1]);
-	while ((n = read(ends[0], chunk, sizeof(chunk))) > 0)
-		write_all(fd, chunk, (size_t)n);
+	*ret_end = ends[0];
+	return pid;
+}
+
+/* The bare copier, in a process of its own as mpsup is. */
+static _Noreturn void copy(long long n)
+{
+	static char chunk[CHUNK];
+	AUTO_FREE char *out = xasprintf("%s/out", folder);
+	int from, fd = open(out, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	pid_t pid = start_program(n, &from);
+	ssize_t done;
+
+	if (fd < 0)
+		die(out);
+	while ((done = read(from, chunk, CHUNK)) > 0)
+		write_all(fd, chunk, (size_t)done);
 	waitpid(pid, NULL, 0);
 	_exit(0);
 }
 
-static void write_config(const char *path, const char *keys, long long n)
+/* A logger, which ends with its input; a parent for both, which does nothing. */
+static _Noreturn void log_by(const char *command, long long n)
+{
+	AUTO_FREE char *line = xasprintf("mkdir %s/out && printf \"s10000000\\\\nn10\\\\n\" "
+					 ">%s/out/config && exec %s %s/out",
+					 folder, folder, command, folder);
+	int from, null = open("/dev/null", O_WRONLY | O_CLOEXEC), status, bad = 0;
+
+	start_program(n, &from);
+	if (fork() == 0) {
+		dup2(from, 0);
+		dup2(null, 2);
+		execl("/bin/sh", "sh", "-c", line, (char *)NULL);
+		_exit(127);
+	}
+	close(from);
+	while (wait(&status) > 0)
+		bad |= status;
+	_exit(bad != 0);
+}
+
+static void write_config(const char *path, const struct way *w, long long n)
 {
 	FILE *f = fopen(path, "w");
 
 	if (f == NULL)
 		die(path);
+	fprintf(f, "[supervisord]\nidentifier=bench-log-%d\nlogfile=%s\npidfile=%s/pid\n", getpid(),
+		w->logger != NULL ? "/dev/null\nlogfile_maxbytes=0" : "NONE", folder);
 	fprintf(f,
-		"[supervisord]\nidentifier=bench-log-%d\nlogfile=NONE\n"
 		"[program:w]\ncommand=%s -w %lld %s/report\nstdout_logfile=%s/out\n"
-		"daemon=no\nautorestart=false\nstartsecs=0\n%s\n",
-		getpid(), self, n, folder, folder, keys);
+		"autorestart=false\nstartsecs=0\n%s\n",
+		self, n, folder, folder, w->config);
+	if (w->logger == NULL)
+		fprintf(f, "daemon=no\n");
 	if (fclose(f) != 0)
 		die(path);
 }
 
 static void clean(void)
 {
-	AUTO_FREE char *command = xasprintf("rm -f %s/out*", folder);
+	AUTO_FREE char *command = xasprintf("rm -rf %s/out* %s/pid", folder, folder);
 
 	if (system(command) != 0)
 		die(command);
 }
 
-/* Seconds from the first byte to the end of all, and of processor beside the program's own. */
+static _Noreturn void be_supervisord(const char *config)
+{
+	be_silent();
+	execlp("supervisord", "supervisord", "-n", "-c", config, (char *)NULL);
+	_exit(127);
+}
+
+/* Seconds from the first byte to the last, and of processor beside the program's own until all has ended. */
 static void measure(const struct way *w, long long n, double *ret_wall, double *ret_cpu)
 {
 	AUTO_FREE char *config = xasprintf("%s/conf", folder);
 	double cpu = cpu_of(RUSAGE_CHILDREN);
-	long long saved = bytes;
+	bool is_supervisord = w->config != NULL && w->logger != NULL;
 	struct report r;
 	int status;
 	pid_t pid;
 
-	bytes = n;
-	if (w->keys != NULL)
-		write_config(config, w->keys, n);
+	if (w->config != NULL)
+		write_config(config, w, n);
 	pid = fork();
 	if (pid == 0) {
-		if (w->keys != NULL)
+		if (is_supervisord)
+			be_supervisord(config);
+		else if (w->config != NULL)
 			be_mpsup(config);
+		else if (w->logger != NULL)
+			log_by(w->logger, n);
 		else
-			copy();
+			copy(n);
 	}
-	bytes = saved;
+	r = read_report();
+	if (is_supervisord) /* it does not end with its last program */
+		kill(pid, SIGTERM);
 	if (pid < 0 || waitpid(pid, &status, 0) < 0 || status != 0)
 		die(w->name);
-	r = read_report();
-	*ret_wall = now() - r.begin;
+	*ret_wall = r.wall;
 	*ret_cpu = cpu_of(RUSAGE_CHILDREN) - cpu - r.cpu;
 	clean();
 }
 
-/* Without the start and the end of the whole: those of a run with one line. */
-static void measure_net(const struct way *w, struct samples *speed, struct samples *cpu)
+static bool is_there(const struct way *w)
 {
+	AUTO_FREE char *look = w->logger != NULL
+				       ? xasprintf("command -v %.*s >/dev/null",
+						   (int)strcspn(w->logger, " "), w->logger)
+				       : NULL;
+
+	if (look == NULL || system(look) == 0)
+		return true;
+	say_missing(w->name);
+	return false;
+}
+
+/* Processor time without that of the start and the end: of a run with one line. */
+static void measure_one(const struct way *w)
+{
+	AUTO_FREE char *speed = xasprintf("%s: speed", w->row),
+		       *cpu = xasprintf("%s: CPU for a GiB", w->row);
+	long long n = w->slow > 0 ? bytes / w->slow : bytes;
 	double wall[2], used[2];
 
 	measure(w, LINE, &wall[0], &used[0]);
-	measure(w, bytes, &wall[1], &used[1]);
-	samples_add(speed, (double)bytes / (wall[1] - wall[0]) / 1e9);
-	samples_add(cpu, (used[1] - used[0]) * (double)(1 << 30) / (double)bytes);
+	measure(w, n, &wall[1], &used[1]);
+	say(speed, w->name, "GB/s", (double)n / wall[1] / 1e9);
+	if (used[1] > used[0])
+		say(cpu, w->name, "s", (used[1] - used[0]) * (double)(1 << 30) / (double)n);
 }
 
 static void run(int rounds)
 {
-	struct samples speed[ARRAY_SIZE(ways)] = { 0 }, cpu[ARRAY_SIZE(ways)] = { 0 };
-	double limit;
+	AUTO_FREE char *fifo = xasprintf("%s/report", folder);
 
+	make_fifo();
 	for (int i = 0; i < rounds; i++)
 		for (size_t w = 0; w < ARRAY_SIZE(ways); w++)
-			measure_net(&ways[w], &speed[w], &cpu[w]);
-	printf("log files: %lld MiB of %d-byte lines, median of %d rounds\n", bytes >> 20, LINE,
-	       rounds);
-	limit = samples_quantile(&speed[0], 0.5);
-	for (size_t w = 0; w < ARRAY_SIZE(ways); w++) {
-		double v = samples_quantile(&speed[w], 0.5);
-
-		printf("  %-24s %6.2f GB/s (%.2f of bare) %6.2f CPU s per GiB\n", ways[w].name, v,
-		       v / limit, samples_quantile(&cpu[w], 0.5));
-		samples_free(&speed[w]);
-		samples_free(&cpu[w]);
-	}
+			if (is_there(&ways[w]))
+				measure_one(&ways[w]);
+	unlink(fifo);
 }
 
 int main(int argc, char **argv)
 {
 	if (argc == 4 && strcmp(argv[1], "-w") == 0)
 		return be_program(strtoll(argv[2], NULL, 10), argv[3]);
-	return throughput(argc, argv, 5, 1 << 10, run);
+	return throughput(argc, argv, 1, 1 << 10, run);
 }

@@ -2,7 +2,7 @@
  * The manager's server by raw frames, beside a bare epoll RPC of as many bytes (which answers with what it got) and
  * redis-server on a unix socket (where there is one): a client that waits for each answer, 8 of those, one that sends many requests
  * ahead, 8 of those. In turn, round after round.
- * manager [-r ROUNDS]
+ * manager [-r ROUNDS] [-p PART]
  */
 #include <fcntl.h>
 #include <getopt.h>
@@ -17,9 +17,10 @@
 #include "base/mtime.h"
 #include "stat.h"
 
-enum { CLIENTS = 8, AHEAD = 256, ROUND_MS = 300 };
+enum { CLIENTS = 8, AHEAD = 256 };
+static int round_ms = 300;
 enum { BARE, MANAGER, N_KINDS };
-static const char *const names[N_KINDS] = { "bare epoll RPC", "manager" };
+static const char *const names[N_KINDS] = { LIMIT, "mpsup" };
 static char folder[] = "/tmp/mpsup-bench.XXXXXX";
 static char paths[N_KINDS][64];
 
@@ -116,7 +117,7 @@ static void read_bytes(int fd, size_t n)
 	}
 }
 
-/* Requests in ROUND_MS, `ahead` at a time. */
+/* Requests in round_ms, `ahead` at a time. */
 static uint64_t run_client(int kind, unsigned ahead)
 {
 	static char batch[AHEAD * 64];
@@ -131,7 +132,7 @@ static uint64_t run_client(int kind, unsigned ahead)
 	for (n = 1; n < ahead; n++)
 		memcpy(batch + n * size, batch, size);
 	answer = kind == BARE ? size : 4 + sizeof(struct wire_answer) + 5;
-	end = mps_now().ns + ROUND_MS * MPS_MILLISECOND;
+	end = mps_now().ns + round_ms * MPS_MILLISECOND;
 	while (mps_now().ns < end) {
 		if (raw_write(&c, batch, ahead * size) < 0)
 			die("send");
@@ -148,7 +149,7 @@ static double run(int kind, unsigned clients, unsigned ahead)
 	uint64_t all = 0, one;
 
 	if (clients == 1)
-		return (double)run_client(kind, ahead) * 1000 / ROUND_MS;
+		return (double)run_client(kind, ahead) * 1000 / round_ms;
 	if (pipe(ends) < 0)
 		die("pipe");
 	for (unsigned i = 0; i < clients; i++)
@@ -166,7 +167,7 @@ static double run(int kind, unsigned clients, unsigned ahead)
 		wait(NULL);
 	close(ends[0]);
 	close(ends[1]);
-	return (double)all * 1000 / ROUND_MS;
+	return (double)all * 1000 / round_ms;
 }
 
 /* ---------------------------------------------------------------------------------------------------- redis */
@@ -197,7 +198,7 @@ static double run_redis(const char *path, unsigned clients, unsigned ahead)
 
 	snprintf(command, sizeof(command),
 		 "redis-benchmark -s %s -t get -c %u -P %u -n %u --csv 2>/dev/null", path, clients,
-		 ahead, ahead > 1 ? 400000 : 20000);
+		 ahead, (ahead > 1 ? 400000 : 20000) * round_ms / 300);
 	f = popen(command, "r");
 	if (f == NULL)
 		return 0;
@@ -210,38 +211,35 @@ static double run_redis(const char *path, unsigned clients, unsigned ahead)
 static void bench(const char *what, unsigned clients, unsigned ahead, int rounds, const char *redis)
 {
 	struct samples s[N_KINDS] = { 0 }, other = { 0 };
-	double bare, ours;
 
 	for (int i = 0; i < rounds; i++) {
+		double rate = run_redis(redis, clients, ahead) / 1e3;
+
 		for (int k = 0; k < N_KINDS; k++)
-			samples_add(&s[k], run(k, clients, ahead));
-		if (redis != NULL)
-			samples_add(&other, run_redis(redis, clients, ahead));
+			samples_add(&s[k], run(k, clients, ahead) / 1e3);
+		if (rate > 0)
+			samples_add(&other, rate);
+		else
+			say_missing("redis-server");
 	}
-	bare = samples_quantile(&s[BARE], 0.5);
-	ours = samples_quantile(&s[MANAGER], 0.5);
-	printf("%-24s  %s %9.0f/s  %s %9.0f/s (%.2f x)", what, names[BARE], bare, names[MANAGER],
-	       ours, ours / bare);
-	if (samples_quantile(&other, 0.5) > 0)
-		printf("  redis %9.0f/s (%.2f x redis)", samples_quantile(&other, 0.5),
-		       ours / samples_quantile(&other, 0.5));
-	putchar('\n');
-	fflush(stdout);
 	for (int k = 0; k < N_KINDS; k++)
-		samples_free(&s[k]);
-	samples_free(&other);
+		samples_say(&s[k], what, names[k], "k/s");
+	samples_say(&other, what, "redis", "k/s");
 }
 
 int main(int argc, char **argv)
 {
 	char redis[64];
 	pid_t pids[3];
-	int rounds = 7;
+	int rounds = 1;
 
-	for (int c; (c = getopt(argc, argv, "r:")) >= 0;) {
-		if (c != 'r')
+	for (int c; (c = getopt(argc, argv, "r:p:")) >= 0;) {
+		if (c == 'r')
+			rounds = atoi(optarg);
+		else if (c == 'p')
+			round_ms = (int)(round_ms * atof(optarg)) + 1;
+		else
 			return 2;
-		rounds = atoi(optarg);
 	}
 	if (mkdtemp(folder) == NULL)
 		die(folder);
@@ -253,10 +251,10 @@ int main(int argc, char **argv)
 	pids[2] = start_redis(redis);
 	if (pids[0] < 0 || pids[1] < 0 || pids[2] < 0)
 		die("start");
-	bench("1 client", 1, 1, rounds, redis);
-	bench("8 clients", CLIENTS, 1, rounds, redis);
-	bench("1 client, 256 ahead", 1, AHEAD, rounds, redis);
-	bench("8 clients, 256 ahead", CLIENTS, AHEAD, rounds, redis);
+	bench("dict get, 1 client", 1, 1, rounds, redis);
+	bench("dict get, 8 clients", CLIENTS, 1, rounds, redis);
+	bench("dict get, 1 client, 256 ahead", 1, AHEAD, rounds, redis);
+	bench("dict get, 8 clients, 256 ahead", CLIENTS, AHEAD, rounds, redis);
 	for (int i = 0; i < 3; i++) {
 		kill(pids[i], i == 1 ? SIGTERM : SIGKILL);
 		waitpid(pids[i], NULL, 0);

@@ -1,8 +1,8 @@
 /*
  * What a manager's objects in shared memory cost its clients: two processes that add to one counter, beside a bare atomic
  * addition to a shared page; two that put into and get from one queue, beside the bare mps_queue; a lock that one acquires and
- * releases, beside mps_lock; and the same from a remote client, which asks the server. Rounds in turn, medians.
- * manager_shared [-r ROUNDS]
+ * releases, beside mps_lock; and the same from a remote client, which asks the server. Rounds in turn.
+ * manager_shared [-r ROUNDS] [-p PART]
  */
 #include <getopt.h>
 #include <signal.h>
@@ -19,9 +19,13 @@
 #include "stat.h"
 
 enum { BARE, OURS, N_KINDS };
-enum { ADDS = 4000000, ITEMS = 1000000, LOCKS = 1000000, CALLS = 20000 };
+static double part = 1;
+#define ADDS ((int)(4000000 * part))
+#define ITEMS ((int)(1000000 * part))
+#define LOCKS ((int)(1000000 * part))
+#define CALLS ((int)(20000 * part))
 
-static const char *const kinds[N_KINDS] = { "bare", "manager" };
+static const char *const kinds[N_KINDS] = { LIMIT, "mpsup" };
 
 static struct world {
 	_Alignas(128) _Atomic int64_t counter;
@@ -140,7 +144,7 @@ static double two(const char *what, int kind, double n)
 		if (waitpid(pids[i], &status, 0) < 0 || status != 0)
 			die(what);
 	}
-	return n * 1e3 / (double)(mps_now().ns - from);
+	return n * 1e6 / (double)(mps_now().ns - from);
 }
 
 static double locks(int kind, struct mps_object *o)
@@ -155,7 +159,7 @@ static double locks(int kind, struct mps_object *o)
 		    (kind == BARE ? mps_lock_release(&w->lock) : mps_object_release(o)) < 0)
 			die("lock");
 	}
-	return LOCKS * 1e3 / (double)(mps_now().ns - from);
+	return LOCKS * 1e6 / (double)(mps_now().ns - from);
 }
 
 static double calls(struct mps_object *o)
@@ -165,19 +169,15 @@ static double calls(struct mps_object *o)
 	for (int i = 0; i < CALLS; i++)
 		if (mps_object_add(o, 1, NULL) < 0)
 			die("remote mps_object_add");
-	return CALLS * 1e3 / (double)(mps_now().ns - from);
+	return CALLS * 1e6 / (double)(mps_now().ns - from);
 }
 
 /* ---------------------------------------------------------------------------------------------- the whole */
 
 static void report(const char *what, struct samples s[N_KINDS])
 {
-	double bare = samples_quantile(&s[BARE], 0.5), ours = samples_quantile(&s[OURS], 0.5);
-
-	printf("%-28s %s %8.2f M/s   %s %8.2f M/s   ratio %.2f\n", what, kinds[BARE], bare,
-	       kinds[OURS], ours, ours / bare);
 	for (int k = 0; k < N_KINDS; k++)
-		samples_free(&s[k]);
+		samples_say(&s[k], what, kinds[k], "k/s");
 }
 
 static void bench(int rounds)
@@ -195,12 +195,10 @@ static void bench(int rounds)
 		}
 		samples_add(&remote, calls(c));
 	}
-	report("counter, two add", counter);
+	report("counter, two processes add", counter);
 	report("queue, one puts, one gets", items);
-	report("lock, acquire and release", lock);
-	printf("%-28s %.1f k/s\n", "counter, remote, one by one",
-	       1e3 * samples_quantile(&remote, 0.5));
-	samples_free(&remote);
+	report("lock and unlock", lock);
+	samples_say(&remote, "counter, by a remote client", "mpsup", "k/s");
 	mps_object_close(l);
 	mps_object_close(c);
 	mps_manager_close(near);
@@ -233,12 +231,16 @@ static pid_t start_server(void)
 int main(int argc, char **argv)
 {
 	struct mps_queue_options o = { .ring_size = 1 << 20 };
-	int rounds = 5, c;
+	int rounds = 1, c;
 	pid_t server;
 
-	while ((c = getopt(argc, argv, "r:")) != -1)
+	while ((c = getopt(argc, argv, "r:p:")) != -1)
 		if (c == 'r')
 			rounds = atoi(optarg);
+		else if (c == 'p')
+			part = atof(optarg);
+		else
+			return 2;
 	w = mmap(NULL, sizeof(*w), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (w == MAP_FAILED || mps_lock_init(&w->lock) < 0 || mps_queue_new(&o, &queue) < 0)
 		die("memory");

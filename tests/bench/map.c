@@ -1,8 +1,7 @@
 /*
  * mpsup map beside xargs, GNU parallel and a bare loop of vfork, exec and wait: a process a task (true), and workers that
- * live on (cat), with the same input from a file and two at a time, one after the other. Tasks a second, median and most,
- * and the time of a task as a ratio to the first's. The start of mpsup map is in it; `start` is one task alone.
- * map [-r ROUNDS] [-n TASKS] BUILD-FOLDER
+ * live on (cat), with the same input from a file and two at a time, one after the other. The start of each is in it;
+ * `alone` is that. map [-r ROUNDS] [-n TASKS] BUILD-FOLDER
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,10 +23,9 @@
 enum { ARGS_MAX = 10 };
 
 struct way {
-	const char *name;
+	const char *row, *contender;
 	const char *argv[ARGS_MAX]; /* argv[0] NULL: mpsup itself */
-	unsigned n;		    /* tasks; 0: those of -n */
-	unsigned one_in;	    /* rounds; what is slow is timed less often */
+	unsigned n;		    /* times those of -n in tasks, but of "start" */
 	bool is_bare, missing;
 	struct samples s;
 };
@@ -63,7 +61,7 @@ static void run_bare(const char *const *argv, unsigned n)
 	}
 }
 
-static void run_once(struct way *w, const char *mpsup, int input)
+static void run_once(struct way *w, const char *mpsup, int input, unsigned n)
 {
 	posix_spawn_file_actions_t a;
 	struct mps_time from = mps_now();
@@ -73,7 +71,7 @@ static void run_once(struct way *w, const char *mpsup, int input)
 
 	memcpy(argv, w->argv, sizeof(argv));
 	if (w->is_bare) {
-		run_bare(argv, w->n);
+		run_bare(argv, n);
 		samples_add(&w->s, (double)(mps_now().ns - from.ns) / MPS_NS_PER_S);
 		return;
 	}
@@ -88,85 +86,97 @@ static void run_once(struct way *w, const char *mpsup, int input)
 	if (w->missing)
 		return;
 	if (waitpid(pid, &status, 0) != pid || status != 0)
-		die(w->name);
+		die(w->contender);
 	samples_add(&w->s, (double)(mps_now().ns - from.ns) / MPS_NS_PER_S);
 }
 
+#define A_PROCESS "a process a task (true)"
+#define WORKERS "workers (cat)"
+#define START "one task alone (cat)"
 static struct way ways[] = {
-	{ "map true {}",
-	  { NULL, "map", "-j", "2", "--", "true", "{}" },
-	  0,
-	  1,
-	  false,
-	  false,
-	  { 0 } },
-	{ "xargs -n1", { "xargs", "-P", "2", "-n", "1", "true" }, 0, 1, false, false, { 0 } },
-	{ "xargs -I{}", { "xargs", "-P", "2", "-I{}", "true", "{}" }, 0, 1, false, false, { 0 } },
-	{ "parallel", { "parallel", "-j", "2", "true", "{}" }, 300, 3, false, false, { 0 } },
-	{ "bare true", { "true" }, 0, 1, true, false, { 0 } },
-	{ "map cat", { NULL, "map", "-j", "2", "--", "cat" }, 1000000, 1, false, false, { 0 } },
-	{ "map -u cat",
-	  { NULL, "map", "-u", "-j", "2", "--", "cat" },
-	  1000000,
-	  1,
-	  false,
-	  false,
-	  { 0 } },
-	{ "map --joblog cat",
-	  { NULL, "map", "-l", "/dev/null", "-j", "2", "--", "cat" },
-	  1000000,
-	  3,
-	  false,
-	  false,
-	  { 0 } },
-	{ "start (cat)", { NULL, "map", "--", "cat" }, 1, 1, false, false, { 0 } },
-	{ "start (exec cat)",
-	  { NULL, "exec", "--track", "off", "--", "cat" },
-	  1,
-	  1,
-	  false,
-	  false,
-	  { 0 } },
+	{ .row = A_PROCESS, .contender = LIMIT, .argv = { "true" }, .n = 1, .is_bare = true },
+	{ .row = A_PROCESS,
+	  .contender = "mpsup",
+	  .argv = { NULL, "map", "-j", "2", "--", "true", "{}" },
+	  .n = 1 },
+	{ .row = A_PROCESS,
+	  .contender = "xargs -n1",
+	  .argv = { "xargs", "-P", "2", "-n", "1", "true" },
+	  .n = 1 },
+	{ .row = A_PROCESS,
+	  .contender = "xargs -I{}",
+	  .argv = { "xargs", "-P", "2", "-I{}", "true", "{}" },
+	  .n = 1 },
+	{ .row = A_PROCESS,
+	  .contender = "parallel",
+	  .argv = { "parallel", "-j", "2", "true", "{}" },
+	  .n = 0 },
+	{ .row = WORKERS,
+	  .contender = "mpsup",
+	  .argv = { NULL, "map", "-j", "2", "--", "cat" },
+	  .n = 500 },
+	{ .row = WORKERS,
+	  .contender = "mpsup -u",
+	  .argv = { NULL, "map", "-u", "-j", "2", "--", "cat" },
+	  .n = 500 },
+	{ .row = WORKERS,
+	  .contender = "mpsup -l",
+	  .argv = { NULL, "map", "-l", "/dev/null", "-j", "2", "--", "cat" },
+	  .n = 500 },
+	{ .row = WORKERS,
+	  .contender = "parallel --pipe",
+	  .argv = { "parallel", "-k", "--pipe", "-j", "2", "cat" },
+	  .n = 500 },
+	{ .row = START, .contender = "mpsup", .argv = { NULL, "map", "--", "cat" }, .n = 0 },
+	{ .row = START,
+	  .contender = "mpsup exec",
+	  .argv = { NULL, "exec", "--track", "off", "--", "cat" },
+	  .n = 0 },
+	{ .row = START,
+	  .contender = "xargs",
+	  .argv = { "xargs", "-P", "2", "-n", "1", "true" },
+	  .n = 0 },
+	{ .row = START,
+	  .contender = "parallel",
+	  .argv = { "parallel", "-j", "2", "true", "{}" },
+	  .n = 0 },
 };
 
-static void report(struct way *w, unsigned n, double base)
+/* GNU parallel takes some milliseconds a task, so it gets fewer. */
+static unsigned tasks_of(const struct way *w, unsigned n)
 {
-	double median = samples_quantile(&w->s, 0.5), least = samples_quantile(&w->s, 0);
+	return w->n > 0 ? w->n * n : strcmp(w->row, START) == 0 ? 1 : n / 10 + 1;
+}
 
-	if (w->missing || w->s.n == 0)
-		printf("%-18s not here\n", w->name);
-	else if (n == 1)
-		printf("%-18s median %.2f ms, least %.2f ms\n", w->name, median * 1e3, least * 1e3);
-	else
-		printf("%-18s median %9.0f tasks/s, most %9.0f, a task takes %.3f x as long as "
-		       "with the first\n",
-		       w->name, n / median, n / least, median / n / base);
+static void report(struct way *w, unsigned n)
+{
+	bool is_start = strcmp(w->row, START) == 0;
+
+	for (size_t i = 0; i < w->s.n; i++)
+		say(w->row, w->contender, is_start ? "ms" : "tasks/s",
+		    is_start ? w->s.v[i] * 1e3 : n / w->s.v[i]);
+	if (w->missing)
+		say_missing(w->argv[0]);
 	samples_free(&w->s);
 }
 
 int main(int argc, char **argv)
 {
-	unsigned rounds = 9, n = 3000;
+	unsigned rounds = 1, n = 2000;
 	AUTO_FREE char *mpsup = NULL;
 	int inputs[ARRAY_SIZE(ways)], c;
-	double base;
 
 	while ((c = getopt(argc, argv, "r:n:")) != -1)
 		*(c == 'r' ? &rounds : &n) = (unsigned)atoi(optarg);
 	if (optind != argc - 1 || rounds == 0 || n == 0)
 		return 2;
 	mpsup = xasprintf("%s/mpsup", argv[optind]);
-	for (size_t w = 0; w < ARRAY_SIZE(ways); w++) {
-		if (ways[w].n == 0)
-			ways[w].n = n;
-		inputs[w] = make_input(ways[w].n);
-	}
+	for (size_t w = 0; w < ARRAY_SIZE(ways); w++)
+		inputs[w] = make_input(tasks_of(&ways[w], n));
 	for (unsigned i = 0; i < rounds; i++)
 		for (size_t w = 0; w < ARRAY_SIZE(ways); w++)
-			if (i % ways[w].one_in == 0)
-				run_once(&ways[w], mpsup, inputs[w]);
-	base = samples_quantile(&ways[0].s, 0.5) / n;
+			run_once(&ways[w], mpsup, inputs[w], tasks_of(&ways[w], n));
 	for (size_t w = 0; w < ARRAY_SIZE(ways); w++)
-		report(&ways[w], ways[w].n, base);
+		report(&ways[w], tasks_of(&ways[w], n));
 	return 0;
 }

@@ -1,6 +1,5 @@
 /*
- * What a start costs, by method: from asking for a process that ends at once to having reaped it, in microseconds, as the
- * median and as the least with the ratio to the first of each. Beside it the limit of the machine: vfork and exec, and the
+ * What a start costs, by method: from asking for a process that ends at once to having reaped it. Beside it the limit of the machine: vfork and exec, and the
  * least that a fork server over SCM_RIGHTS can be.
  * methods [-r ROUNDS] [-o PART-OF-A-TITLE] BUILD-FOLDER
  */
@@ -330,7 +329,7 @@ static bool make_real(const char *to)
 	AUTO_FREE char *text = xasprintf(
 		"cd ${LIBS:-/usr/lib/$(uname -m)-linux-gnu} && for f in lib[a-z]*.so.*; do "
 		"if [ \"$(ldd $f 2>/dev/null | grep -c '=> /')\" -ge %d ] && cc -shared -fPIC "
-		"-Wl,--no-as-needed -o %s %s/e.c $PWD/$f 2>/dev/null; then echo \"($f)\"; exit 0; "
+		"-Wl,--no-as-needed -o %s %s/e.c $PWD/$f 2>/dev/null; then exit 0; "
 		"fi; done; exit 1",
 		OBJECTS, to, folder);
 
@@ -345,11 +344,9 @@ static void compare(const char *title, void (*const what[])(void), const char *c
 		    void (*const before[])(void), size_t n)
 {
 	struct samples s[4] = { { NULL, 0 } };
-	double first[2] = { 0, 0 };
 
 	if (only != NULL && strstr(title, only) == NULL)
 		return;
-	printf("%-46s %18s  %18s\n", title, "median", "least");
 	for (unsigned r = 0; r < rounds + 5; r++)
 		for (size_t i = 0; i < n; i++) {
 			int64_t t;
@@ -361,19 +358,8 @@ static void compare(const char *title, void (*const what[])(void), const char *c
 			if (r >= 5)
 				samples_add(&s[i], (double)(ns_now() - t) / 1000);
 		}
-	for (size_t i = 0; i < n; i++) {
-		printf("  %-44s", names[i]);
-		for (int q = 0; q < 2; q++) {
-			double m = samples_quantile(&s[i], q == 0 ? 0.5 : 0);
-
-			if (i == 0)
-				first[q] = m;
-			printf(" %8.0f us  %6.2f", m, m / first[q]);
-		}
-		putchar('\n');
-		samples_free(&s[i]);
-	}
-	fflush(stdout);
+	for (size_t i = 0; i < n; i++)
+		samples_say_parts(&s[i], 7, title, names[i], "us");
 }
 
 static char small[64], large[64], real[64];
@@ -455,9 +441,9 @@ static void measure_real(void)
 	pid_t least = start_least_server(real, &least_real);
 
 	COMPARE("an entry that needs 50 real libraries",
-		{ "forkserver", by_keeper, ask_server_real },
-		{ "spawn", by_keeper, ask_spawn_real },
-		{ "the least fork server", by_least_server, ask_least_real });
+		{ "mpsup forkserver", by_keeper, ask_server_real },
+		{ "mpsup spawn", by_keeper, ask_spawn_real },
+		{ LIMIT, by_least_server, ask_least_real });
 	close(least_real);
 	reap(least);
 }
@@ -474,13 +460,11 @@ static void touch(size_t size)
 static void measure_library(void)
 {
 	touch(4 << 20);
-	COMPARE("a command, in a C program that has touched 4 MiB",
-		{ "vfork, exec", by_vfork, NULL }, { "spawn", by_mps, NULL },
-		{ "fork, exec", by_fork, NULL });
+	COMPARE("a command, in a C program that has touched 4 MiB", { LIMIT, by_vfork, NULL },
+		{ "mpsup spawn", by_mps, NULL }, { "fork, exec", by_fork, NULL });
 	touch(508 << 20);
-	COMPARE("a command, in a C program that has touched 512 MiB",
-		{ "vfork, exec", by_vfork, NULL }, { "spawn", by_mps, NULL },
-		{ "fork, exec", by_fork, NULL });
+	COMPARE("a command, in a C program that has touched 512 MiB", { LIMIT, by_vfork, NULL },
+		{ "mpsup spawn", by_mps, NULL }, { "fork, exec", by_fork, NULL });
 }
 
 int main(int argc, char **argv)
@@ -519,17 +503,17 @@ int main(int argc, char **argv)
 	server = start_server(small);
 	if (!peer_open(&keeper, NULL))
 		die("no keeper");
-	COMPARE("a command, by the keeper", { "vfork, exec", by_vfork, NULL },
-		{ "spawn", by_keeper, ask_command });
-	COMPARE("an entry by a fork server",
-		{ "the least fork server", by_least_server, ask_least_small },
-		{ "forkserver", by_server, ask_server_small },
-		{ "forkserver, by the keeper", by_keeper, ask_server_small });
-	COMPARE("an entry, by the keeper", { "forkserver", by_keeper, ask_server_small },
-		{ "spawn", by_keeper, ask_spawn_small }, { "fork", by_keeper, ask_fork_small });
+	COMPARE("a command, by the keeper", { LIMIT, by_vfork, NULL },
+		{ "mpsup spawn", by_keeper, ask_command });
+	COMPARE("an entry by a fork server", { LIMIT, by_least_server, ask_least_small },
+		{ "mpsup forkserver", by_server, ask_server_small },
+		{ "mpsup forkserver, by the keeper", by_keeper, ask_server_small });
+	COMPARE("an entry, by the keeper", { "mpsup forkserver", by_keeper, ask_server_small },
+		{ "mpsup spawn", by_keeper, ask_spawn_small },
+		{ "mpsup fork", by_keeper, ask_fork_small });
 	COMPARE("an entry that needs 50 small objects",
-		{ "forkserver", by_keeper, ask_server_large },
-		{ "spawn", by_keeper, ask_spawn_large });
+		{ "mpsup forkserver", by_keeper, ask_server_large },
+		{ "mpsup spawn", by_keeper, ask_spawn_large });
 	if (make_real(real))
 		measure_real();
 	peer_finish(&keeper, 0);

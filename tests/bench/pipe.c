@@ -26,7 +26,7 @@ enum { CHUNK = 64 << 10, PATIENCE_MS = 60000, WARM_UP = 8 };
 struct pair {
 	char *go, *report;
 	int go_fd, report_fd;
-	struct samples seconds;
+	struct samples speed;
 };
 
 static int open_fifo(const char *path)
@@ -100,7 +100,7 @@ static void pair_fini(struct pair *p)
 	unlink(p->report);
 	free(p->go);
 	free(p->report);
-	samples_free(&p->seconds);
+	samples_free(&p->speed);
 }
 
 /* In a session of its own, as a program of mpsup: the scheduler shares the processors among sessions (sched(7)). */
@@ -189,14 +189,6 @@ static void end_all(const struct pair *pairs)
 			die("a program has failed");
 }
 
-static void say(const char *what, struct pair *p, struct samples *ratio)
-{
-	printf("  %-24s %6.2f GB/s  %.3f (%.3f ... %.3f)\n", what,
-	       (double)bytes / samples_quantile(&p->seconds, 0.5) / 1e9,
-	       samples_quantile(ratio, 0.5), samples_quantile(ratio, 0.25),
-	       samples_quantile(ratio, 0.75));
-}
-
 /* Who is first changes too. */
 static void take_turns(struct pair *pairs, int i, double seconds[N_PAIRS])
 {
@@ -209,9 +201,8 @@ static void take_turns(struct pair *pairs, int i, double seconds[N_PAIRS])
 
 static void run(int turns)
 {
-	static const char *const names[] = { "bare pipe", "another bare pipe", "mpsup, [pipe:p]" };
+	static const char *const names[] = { LIMIT, "limit, again", "mpsup" };
 	AUTO_FREE char *config = xasprintf("%s/conf", folder);
-	struct samples ratios[N_PAIRS] = { 0 };
 	struct pair pairs[N_PAIRS];
 
 	for (int i = 0; i < N_PAIRS; i++)
@@ -223,17 +214,12 @@ static void run(int turns)
 		double seconds[N_PAIRS];
 
 		take_turns(pairs, i, seconds);
-		for (int k = 0; i >= WARM_UP && k < N_PAIRS; k++) {
-			samples_add(&pairs[k].seconds, seconds[k]);
-			samples_add(&ratios[k], seconds[BARE] / seconds[k]);
-		}
+		for (int k = 0; i >= WARM_UP && k < N_PAIRS; k++)
+			samples_add(&pairs[k].speed, (double)bytes / seconds[k] / 1e9);
 	}
 	end_all(pairs);
-	printf("pipe: %lld MiB a turn, 64 KiB at a time, medians of %d turns; ratio to the first\n",
-	       bytes >> 20, turns);
 	for (int i = 0; i < N_PAIRS; i++) {
-		say(names[i], &pairs[i], &ratios[i]);
-		samples_free(&ratios[i]);
+		samples_say_parts(&pairs[i].speed, 7, "64 KiB at a time", names[i], "GB/s");
 		pair_fini(&pairs[i]);
 	}
 }

@@ -1,7 +1,7 @@
 /*
  * What a pool costs for each task, beside a bare pair of rings in shared memory for each worker: slots of 64 bytes, one
  * word for each side, a bounded spin, then a futex; nobody can die there and nothing is written down. All contenders have
- * their turns one after the other; the medians are shown, and the ratio to the bare one.
+ * their turns one after the other.
  * pool [-r ROUNDS] [-p PART] [-w WORKERS] [-o NAME]: PART of the tasks that a row has; only rows with NAME in theirs
  */
 #include <errno.h>
@@ -290,27 +290,28 @@ static double rings_1(size_t n)
 }
 
 static const struct row {
-	const char *name;
+	const char *name, *contender;
 	size_t n;
 	double (*run)(size_t n);
-	int bare; /* row that it is compared with, counted from the first */
 } rows[] = {
-	{ "rings, 64 ahead", 500000, rings_64, 0 },
-	{ "imap, chunk 1", 500000, imap_1, 0 },
-	{ "imap unordered, chunk 1", 500000, imap_unordered_1, 0 },
-	{ "map, chunk 1", 500000, map_1, 0 },
-	{ "imap, chunk 100", 2000000, imap_100, 0 },
-	{ "map, chunk 100", 2000000, map_100, 0 },
-	{ "map, default chunk", 2000000, map_default, 0 },
-	{ "rings, round trip", 50000, rings_1, 7 },
-	{ "apply, round trip", 50000, pool_apply, 7 },
+	{ "imap, a task alone", LIMIT, 500000, rings_64 },
+	{ "imap, a task alone", "mpsup", 500000, imap_1 },
+	{ "imap unordered, a task alone", LIMIT, 500000, rings_64 },
+	{ "imap unordered, a task alone", "mpsup", 500000, imap_unordered_1 },
+	{ "map, a task alone", LIMIT, 500000, rings_64 },
+	{ "map, a task alone", "mpsup", 500000, map_1 },
+	{ "imap, 100 at a time", "mpsup", 2000000, imap_100 },
+	{ "map, 100 at a time", "mpsup", 2000000, map_100 },
+	{ "map, as many as it likes", "mpsup", 2000000, map_default },
+	{ "apply, one task and its result", LIMIT, 50000, rings_1 },
+	{ "apply, one task and its result", "mpsup", 50000, pool_apply },
 };
 
 static int body(int argc, char **argv)
 {
 	struct samples s[ARRAY_SIZE(rows)] = { 0 };
 	const char *only = "";
-	int rounds = 7, c;
+	int rounds = 1, c;
 
 	while ((c = getopt(argc, argv, "r:p:w:o:")) > 0) {
 		if (c == 'r')
@@ -329,18 +330,10 @@ static int body(int argc, char **argv)
 			size_t n = (size_t)((double)rows[k].n * part) + 1;
 
 			if (strstr(rows[k].name, only) != NULL)
-				samples_add(&s[k], rows[k].run(n) / (double)n);
+				samples_add(&s[k], rows[k].run(n) / (double)n / 1e3);
 		}
-	for (size_t k = 0; k < ARRAY_SIZE(rows); k++) {
-		double bare = samples_quantile(&s[rows[k].bare], 0.5),
-		       own = samples_quantile(&s[k], 0.5);
-
-		if (s[k].n > 0)
-			printf("%-26s %8.0f ns  %10.0f /s  %5.2f x bare\n", rows[k].name, own,
-			       1e9 / own, bare > 0 ? own / bare : 0);
-	}
 	for (size_t k = 0; k < ARRAY_SIZE(rows); k++)
-		samples_free(&s[k]);
+		samples_say(&s[k], rows[k].name, rows[k].contender, "us");
 	return 0;
 }
 

@@ -196,7 +196,7 @@ static pid_t start_tracker(void)
 static void compare(int number, int turns)
 {
 	const struct what *w = &whats[number];
-	struct samples with = { 0 }, without = { 0 }, more = { 0 };
+	struct samples with = { 0 }, without = { 0 };
 
 	for (int i = 0; i < turns; i++) {
 		double t[2];
@@ -205,15 +205,9 @@ static void compare(int number, int turns)
 			t[(i + k) % 2] = take_turn(w, number, (i + k) % 2);
 		samples_add(&without, t[0] * 1e6);
 		samples_add(&with, t[1] * 1e6);
-		samples_add(&more, (t[1] - t[0]) * 1e6);
 	}
-	printf("  %-30s %8.3f us without, %8.3f with, %+7.3f (%+.3f ... %+.3f)\n", w->name,
-	       samples_quantile(&without, 0.5), samples_quantile(&with, 0.5),
-	       samples_quantile(&more, 0.5), samples_quantile(&more, 0.25),
-	       samples_quantile(&more, 0.75));
-	samples_free(&with);
-	samples_free(&without);
-	samples_free(&more);
+	samples_say(&without, w->name, LIMIT, "us");
+	samples_say(&with, w->name, "mpsup", "us");
 }
 
 int main(int argc, char **argv)
@@ -234,8 +228,6 @@ int main(int argc, char **argv)
 	if (access(shim, R_OK) < 0)
 		die(shim);
 	tracker = start_tracker();
-	printf("preload: medians of %d pairs of turns\n", turns);
-	fflush(stdout);
 	for (size_t i = 0; i < ARRAY_SIZE(whats); i++)
 		compare((int)i, turns);
 	kill(tracker, SIGKILL);

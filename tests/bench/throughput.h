@@ -27,14 +27,20 @@ static inline double now(void)
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
-/* In a child: it becomes mpsup run, with nothing to read and nobody to hear it. */
-static inline _Noreturn void be_mpsup(const char *config)
+/* In a child: nothing to read and nobody to hear it. */
+static inline void be_silent(void)
 {
-	AUTO_FREE char *mpsup = xasprintf("%s/mpsup", bin);
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	for (int fd = 0; fd < 3; fd++)
 		dup2(null, fd);
+}
+
+static inline _Noreturn void be_mpsup(const char *config)
+{
+	AUTO_FREE char *mpsup = xasprintf("%s/mpsup", bin);
+
+	be_silent();
 	execl(mpsup, mpsup, "run", "-c", config, (char *)NULL);
 	_exit(127);
 }

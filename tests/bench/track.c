@@ -135,16 +135,9 @@ static void ask(struct track_registry *r)
 	track_remove(r, record);
 }
 
-static void print(const char *what, struct samples *s, const char *unit)
-{
-	printf("%-34s %9.0f %s (%.0f ... %.0f)\n", what, samples_quantile(s, 0.5), unit,
-	       samples_quantile(s, 0), samples_quantile(s, 1));
-	samples_free(s);
-}
-
 int main(int argc, char **argv)
 {
-	size_t n = 1000000, rounds = 7;
+	size_t n = 1000000, rounds = 1;
 	struct track_registry r = { 0 };
 	struct track_owner owner = { .name = "web" };
 	int c;
@@ -166,13 +159,13 @@ int main(int argc, char **argv)
 		ask(&r);
 		track_registry_fini(&r);
 	}
-	printf("%zu records with names of %d: %.0f bytes each\n", n, NAME_LENGTH, bytes_each);
-	print("add", &adds, "ns");
-	print("  the slowest of them", &worst, "ns");
-	print("find", &finds, "ns");
-	print("find and remove", &removes, "ns");
-	print("a line of the journal", &writes, "ns");
-	print("is it in use?", &asks, "ns");
-	print("  open and close alone", &opens, "ns");
+	say("a record, with its name", "mpsup", "bytes", bytes_each);
+	samples_say(&adds, "record added", "mpsup", "ns");
+	samples_say(&worst, "record added, the slowest", "mpsup", "ns");
+	samples_say(&finds, "record found", "mpsup", "ns");
+	samples_say(&removes, "record found and removed", "mpsup", "ns");
+	samples_say(&writes, "a line of the journal", "mpsup", "ns");
+	samples_say(&opens, "is it in use?", LIMIT, "ns");
+	samples_say(&asks, "is it in use?", "mpsup", "ns");
 	return 0;
 }

@@ -10,6 +10,7 @@
 #include <sys/un.h>
 
 #include "../keeper_peer.h"
+#include "stat.h"
 
 static int n_records = 200000;
 static char dir[] = "/tmp/mps-bench.XXXXXX";
@@ -194,9 +195,11 @@ static void words(struct peer *p, uint32_t gen)
 	read_line(line, sizeof(line));
 	must(sscanf(line, "%lf %lf", &up, &down) == 2, line);
 	read_line(line, sizeof(line));
-	printf("words: register %.0f/s, unregister %.0f/s, limit %.0f/s (%.2f), %ld bytes a "
-	       "record\n",
-	       up, down, limit, up / limit, (rss_of(p->keeper) - before) / n_records);
+	say("a word, to the tracker", LIMIT, "k/s", limit / 1e3);
+	say("a word, to the tracker", "mpsup", "k/s", up / 1e3);
+	say("a word, taken back", "mpsup", "k/s", down / 1e3);
+	say("a record, in the keeper", "mpsup", "bytes",
+	    (double)(rss_of(p->keeper) - before) / n_records);
 	peer_signal(p, 1, gen, SIGKILL, KEEPER_SCOPE_TREE);
 	until(p, KEEPER_EXITED, 1, NULL);
 }
@@ -228,8 +231,8 @@ static void leaks(struct peer *p, uint32_t gen, int n)
 		must(peer_recv(p, &m) == 0, "leaks");
 		unlinked += m.type == KEEPER_UNLINKED;
 	}
-	printf("leaks: %d unlinked in %.3f s; meanwhile a start and exit took at most %.2f ms\n", n,
-	       seconds_since(began), slowest * 1e3);
+	say("leaks, unlinked", "mpsup", "k/s", n / seconds_since(began) / 1e3);
+	say("a start meanwhile, at most", "mpsup", "ms", slowest * 1e3);
 }
 
 int main(int argc, char **argv)
@@ -237,7 +240,7 @@ int main(int argc, char **argv)
 	const struct peer_options o = { .dir = dir };
 	const char *role = getenv(PEER_ROLE);
 	struct peer p;
-	int rounds = 3, c;
+	int rounds = 1, c;
 
 	if (role != NULL && strcmp(role, "sender") == 0)
 		be_sender();
@@ -260,7 +263,7 @@ int main(int argc, char **argv)
 	must(peer_open(&p, &o), "no keeper");
 	for (int i = 1; i <= rounds; i++)
 		words(&p, (uint32_t)i);
-	leaks(&p, 1, 20000);
+	leaks(&p, 1, n_records / 5);
 	must(peer_finish(&p, 0) == 0, "the keeper's end");
 	return rmdir(dir) != 0;
 }

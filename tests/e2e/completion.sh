@@ -112,6 +112,20 @@ offers 'mpsup help sig' signal
 offers 'mpsup wait --for s' starting stopping stopped settled
 offers 'mpsup events --type=sp' spawn_error
 offers 'mpsup top -n '
+offers 'mpsup map --start-method ' command spawn fork forkserver
+offers 'mpsup map --frame l' line len
+offers 'mpsup exec --track ' preload scan off
+offers 'mpsup dict jobs ge' get
+offers 'mpsup dict jobs -m one i' items incr
+offers 'mpsup list jobs ' append get set insert pop slice size clear
+offers 'mpsup queue jobs ' put get size close
+offers 'mpsup counter hits ' get add set
+offers 'mpsup event go ' set clear wait is-set
+offers 'mpsup barrier go ' wait abort reset
+offers 'mpsup manager ' ls info rm
+offers 'mpsup lock '
+offers 'mpsup dict '
+offers 'mpsup dict -m '
 offers 'mpsup ls '
 
 say "bash: files"

@@ -68,6 +68,25 @@ programs
 kill -KILL "$keeper" "$supervisor"
 wait_for -t 2 all_over || { show_left && fail "both: something lives on"; }
 
+say "and what those had started ends with the next start of anything, or by ipc clean"
+for next in start clean; do
+  programs with_trees
+  cp "$T/pids" "$T/before"
+  kill -KILL "$keeper" "$supervisor"
+  must -t 2 gone "$keeper" "$supervisor"
+  all_gone "$T/before" && fail "nothing is left: there is nothing to see here"
+  if [ $next = start ]; then
+    start_mpsup
+    all_gone "$T/before" || { show_left && fail "something lives on after the next start"; }
+    contains "$LOG" "WARN killed [0-9]+ processes that were left of $ID, which was killed" || fail "it is not told"
+    shutdown_mpsup
+  else
+    expect 0 "$MPSUP" ipc clean
+    contains "$T/out" "^killed [0-9]+ processes that $ID, which was killed, has left" || fail "it says '$(cat "$T/out")'"
+    nothing_left || { show_left && fail "something lives on after ipc clean"; }
+  fi
+done
+
 say "at any moment, while programs end and are started"
 for moment in 20 21 23 34 47; do # as many processes have been started
   for victim in supervisor keeper; do

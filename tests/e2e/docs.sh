@@ -56,6 +56,15 @@ while read -r key; do
   contains "$man/mpsup.conf.5" "^\\.It Ic (.* )?$key( |\$)" || fail "$key is not in mpsup.conf(5)"
 done <"$T/keys"
 
+say "the files that are looked for are those of the README and of mpsup.conf(5)"
+sed -n '/names\[\] = {/,/};/s/^\t"\([^@].*\)",/\1/p' "$here/lib/conf/find.c" | sed 's,^[^/],./&,' >"$T/places"
+n_lines "$T/places" 7 || fail "found only $(wc -l <"$T/places") places"
+# shellcheck disable=SC2016 # backquotes of Markdown
+sed -n '/^A verb may be cut/,/are looked for/p' "$here/README.md" | grep -oE '`\.?/[^`]*`' | tr -d '`' >"$T/readme"
+cmp -s "$T/places" "$T/readme" || fail "README.md has others: $(diff "$T/places" "$T/readme")"
+sed -n '/^\.Sh FILES/,/^\.El/s/^\.Pa \([.\/].*\)/\1/p' "$man/mpsup.conf.5" >"$T/page"
+cmp -s "$T/places" "$T/page" || fail "mpsup.conf(5) has others: $(diff "$T/places" "$T/page")"
+
 say "the methods of the control protocol are those of mpsup-ipc(7)"
 grep -oE '\{ "[a-z_.]+", method_' "$here/lib/sup/method_uv.c" | sed 's/{ "//; s/".*//' >"$T/left"
 sed -n '/^\.Sh METHODS/,/^\.S[hs] A row/s/^\.It Ic \([a-z_.]*\).*/\1/p' "$man/mpsup-ipc.7" >"$T/right"

@@ -124,3 +124,68 @@ contains "$T/out" "^shared_memory +/$N-g h\?\?\[31m[^ ]+ +3B " || fail "no such 
 ipc 0 clean --match "$N-g*"
 [ "$(grep -c '^unlinked' "$T/out")" = 1 ] || fail "it says '$(cat "$T/out")'"
 [ ! -e "$shm-"$'g h\n\e[31m\xff' ] || fail "it is still there"
+
+say "what a program makes while strangers' are cleaned is its own"
+cat >"$T/busy.py" <<'X2'
+import os, sys
+n = 0
+while not os.path.exists(sys.argv[2]):
+    names = ["%s-busy%d-%d" % (sys.argv[1], os.getpid(), n + i) for i in range(50)]
+    n += 50
+    for name in names:
+        os.close(os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    for name in names:
+        os.unlink(name) # what is gone is an error
+    if n == 5000:
+        open(sys.argv[2] + ".begun", "w")
+X2
+"$MPSUP" exec -- python3 "$T/busy.py" "$shm" "$T/over" 2>"$T/busy.err" &
+busy=$!
+must -t 20 test -e "$T/over.begun"
+for _ in $(seq 100); do
+  ipc 0 clean --match "$N-busy*"
+done
+touch "$T/over"
+wait $busy || fail "a file of a program that runs is gone: $(tail -n 1 "$T/busy.err")"
+
+say "what is kept is told of once, and what a dead one has left too"
+config <<X2
+[program:left]
+command=bash -c 'echo x >$shm-l; echo \$\$ >$T/pid; read -r <$T/never'
+startsecs=0
+autorestart=false
+X2
+rm -f "$T/pid"
+start_mpsup
+must test -s "$T/pid"
+exec 8<"$shm-l"
+kill -STOP "$supervisor"
+kill -KILL "$keeper" "$supervisor"
+must gone "$keeper" "$supervisor" "$(cat "$T/pid")"
+ipc 0 clean --match "$N-l*"
+[ "$(grep -c "/$N-l" "$T/out")" = 1 ] || fail "it says '$(cat "$T/out")'"
+contains "$T/out" "^kept shared memory /$N-l \(program left\): in use$" || fail "it says '$(cat "$T/out")'"
+exec 8<&-
+ipc 0 clean --dry-run --match "$N-l*"
+[ "$(grep -c "^would unlink .*/$N-l" "$T/out")" = 1 ] || fail "it says '$(cat "$T/out")'"
+ipc 0 clean
+is_not_there "$shm-l" || fail "it is still there"
+
+say "a semaphore set of a program that runs is in use by who has made it"
+cat >"$T/set.py" <<'X2'
+import ctypes, os, sys, time
+libc = ctypes.CDLL(None)
+with open(sys.argv[1] + ".new", "w") as f:
+    print(os.getpid(), libc.semget(0, 1, 0o1600), file=f)
+os.rename(sys.argv[1] + ".new", sys.argv[1])
+open(sys.argv[2]).read()
+X2
+"$MPSUP" exec -- python3 "$T/set.py" "$T/set" "$T/never" &
+front=$!
+must -t 20 test -s "$T/set"
+read -r pid set <"$T/set"
+ipc 1 unlink "sysv_sem:$set"
+contains "$T/err" "SysV semaphore set $set is in use by $pid \(python3\), which has made it" || fail "it says otherwise"
+kill "$front"
+wait "$front"
+[ "$(column "$set" type)" != sysv_sem ] || fail "it is still there"

@@ -145,13 +145,16 @@ must not_there "$N-a"
 say "an event is told"
 mps events --json --type ipc >"$T/events" 2>&1 &
 listener=$!
-event_comes() { # once it listens
+python3 -c 'import pty, sys; pty.spawn(sys.argv[1:])' "$MPSUP" events -c "$CONF" --type ipc </dev/null >"$T/events.tty" 2>&1 &
+terminal=$!
+event_comes() { # once they listen
   mps_expect 0 restart maker
-  contains "$T/events" '"type": ?"shared_memory"'
+  contains "$T/events" '"type": ?"shared_memory"' && contains "$T/events.tty" leaked
 }
 must event_comes
 contains "$T/events" "\"object\": ?\"$N-c\"" || fail "events: $(cat "$T/events")"
-kill "$listener"
+contains "$T/events.tty" "maker .*leaked shared memory $N-c unlinked, pid [0-9]+" || fail "on a terminal: $(cat "$T/events.tty")"
+kill "$listener" "$terminal"
 
 say "a stranger is not heard"
 MPSUP_TRACKER=$RUNTIME/ipc.sock expect 1 "$I" "say:REGISTER:$N-x:shared_memory" "shm:$N-x"

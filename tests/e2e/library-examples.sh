@@ -172,8 +172,10 @@ int main(int argc, char **argv)
 	    mps_process_start(&o, &p) < 0)
 		return 2;
 @
+{
 	if (r < 0)
 		return 3;
+}
 	printf("%.*s\n", (int)n, (const char *)answer);
 	return mps_process_join(p, 10 * MPS_SECOND) < 0;
 }

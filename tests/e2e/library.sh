@@ -16,7 +16,7 @@ grep -oE '\b(mps|MPS)_[A-Za-z0-9_]+\b' "$T/plain.h" | sort -u >"$T/names"
 [ "$(wc -l <"$T/functions")" -gt 100 ] || fail "only $(wc -l <"$T/functions") functions were found"
 nm -D --defined-only "$B/libmpsup.so" | awk '$2 == "T" { sub(/@.*/, "", $3); print $3 }' | sort >"$T/exported"
 diff "$T/functions" "$T/exported" || fail "what libmpsup.so shows (>) is not what mpsup.h declares (<)"
-nm -g --defined-only "$B/libmpsup.a" 2>/dev/null | awk '$2 ~ /[A-Z]/ { print $3 }' | grep -vE '^_*(asan|odr)|^\.?_*asan' | sort >"$T/exported"
+nm -g --defined-only "$B/libmpsup.a" 2>/dev/null | awk '$2 ~ /[A-Z]/ { print $3 }' | grep -vE '^_*(asan|odr|llvm)|^\.?_*asan' | sort >"$T/exported"
 [ -n "${SAN:-}" ] || diff "$T/functions" "$T/exported" || fail "what libmpsup.a shows (>) is not what mpsup.h declares (<)"
 
 say "no wait follows a clock that can be set"

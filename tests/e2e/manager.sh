@@ -42,6 +42,12 @@ expect 4 "$MPSUP" dict x get k -m "$T/none.sock"
 expect 2 "$MPSUP" dict x get k -m nothing:at:all
 expect 2 env MPSUP_MANAGER_A="$A" MPSUP_MANAGER_B="$A" "$MPSUP" dict x get k
 contains "$T/err" 'which manager\? --manager one of (A, B|B, A)$' || fail "it says '$(cat "$T/err")'"
+expect 4 "$MPSUP" dict x get k -m foo
+contains "$T/err" "^mpsup: dict x: no manager 'foo': MPSUP_MANAGER_FOO is not in the environment, and " || fail "it says '$(cat "$T/err")'"
+expect 4 "$MPSUP" dict x get k -m foo -s "$T/none.sock"
+contains "$T/err" "^mpsup: dict x: no manager 'foo': [^M]" || fail "it says '$(cat "$T/err")'"
+expect 2 "$MPSUP" barrier x wait -n 121
+contains "$T/err" "'121' is no number from 1 to 120$" || fail "it says '$(cat "$T/err")'"
 
 serve --address "$A"
 [ "$(cat "$T/address")" = "$A" ] || fail "it says it is at $(cat "$T/address")"
@@ -141,6 +147,31 @@ is 1002 queue q size
 is a queue q get
 is '"b c"' queue q get --json
 for i in 1 2 3; do is "$i" queue q get; done
+say "what is taken out and cannot be written is put back, and that is said"
+silently 0 "$MPSUP" queue back put a b
+[ "$("$MPSUP" queue back get 2>&1 >/dev/full)" = 'mpsup: queue back: cannot write what it gave: No space left on device; it is put back, behind the others' ] || fail "a get to a full disk says something else"
+[ "$("$MPSUP" queue back get 2>&1 >&-)" = 'mpsup: queue back: standard output is closed; nothing is taken out' ] || fail "a get to nowhere says something else"
+is 2 queue back size
+is b queue back get
+is a queue back get
+mkfifo "$T/reader"
+"$MPSUP" queue back get >"$T/reader" 2>"$T/back.err" &
+get=$!
+exec 7<"$T/reader"
+must parts $get
+exec 7<&-
+silently 0 "$MPSUP" queue back put late
+wait $get
+[ $? = 1 ] || fail "a get whose reader has gone exits with $?"
+contains "$T/back.err" "^mpsup: queue back: cannot write what it gave: Broken pipe; it is put back" || fail "it says $(cat "$T/back.err")"
+is late queue back get
+silently 0 "$MPSUP" list back-list append 1 2 3
+for place in 0 1 -1 -2 -3; do expect 1 bash -c '"$@" >/dev/full' - "$MPSUP" list back-list pop "$place"; done
+is $'1\n2\n3' list back-list slice
+silently 0 "$MPSUP" dict back-dict set k v
+expect 1 bash -c '"$@" >/dev/full' - "$MPSUP" dict back-dict pop k
+is v dict back-dict get k
+
 silently 0 "$MPSUP" queue bounded --max 2 put 1 2
 silently 1 "$MPSUP" queue bounded put 3 --timeout 0
 silently 124 "$MPSUP" queue bounded put 3 --timeout 0.1
@@ -201,7 +232,7 @@ expect 1 "$MPSUP" list d size
 contains "$T/err" "list d: it is no list but another kind of object" || fail "it says '$(cat "$T/err")'"
 silently 0 "$MPSUP" dict d set text word
 expect 1 "$MPSUP" dict d incr text
-contains "$T/err" 'it cannot be done with what is there' || fail "it says '$(cat "$T/err")'"
+contains "$T/err" 'what is there is no value for that, or the words are none for .*--help. lists what there is' || fail "it says '$(cat "$T/err")'"
 expect 2 "$MPSUP" dict '' size
 
 say "manager ls, info, rm"
@@ -210,7 +241,11 @@ contains "$T/out" '^q +queue +1 +[0-9]+$' || fail "ls says $(cat "$T/out")"
 "$MPSUP" manager ls --json | python3 -c 'import json, sys
 assert {(o["name"], o["type"]) for o in json.load(sys.stdin)} >= {("d", "dict"), ("l", "list"), ("q", "queue")}' || fail "ls --json"
 "$MPSUP" manager info --json | python3 -c 'import json, sys
-assert json.load(sys.stdin)["objects"] >= 7' || fail "info --json"
+import time
+info = json.load(sys.stdin)
+assert info["objects"] >= 7 and abs(time.time() - info["since"]) < 600, info' || fail "info --json"
+expect 0 "$MPSUP" manager info
+contains "$T/out" $'^since\t20[0-9]{2}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}$' || fail "info says $(cat "$T/out")"
 silently 0 "$MPSUP" manager rm d l
 is 0 dict d size
 expect 1 "$MPSUP" manager rm nothing
@@ -226,7 +261,7 @@ until [ -e "$1/go-on" ]; do read -rt 0.02 -u 3; done
 X
 chmod 755 "$T/bin/holder"
 for verb in "lock x" "sem y -n 1"; do
-  for victim in nobody front holder; do
+  for victim in nobody front keeper holder; do
     rm -f "$T/holds" "$T/go-on"
     # shellcheck disable=SC2086 # words
     "$MPSUP" $verb --manager only -- "$T/bin/holder" "$T" >"$T/hold.out" 2>&1 &
@@ -239,16 +274,21 @@ for verb in "lock x" "sem y -n 1"; do
     case $victim in
     nobody) : >"$T/go-on" ;;
     front) kill -KILL "$front" ;;
+    keeper) kill -KILL "$(($(ps -o ppid= -p "$(cat "$T/holder.pid")")))" ;;
     holder) kill -KILL "$(cat "$T/holder.pid")" ;;
     esac
     # shellcheck disable=SC2086,SC2016
-    expect 0 "$MPSUP" $verb -m only --timeout 10 -- sh -c 'kill -0 "$(cat "$0/holder.pid")" 2>/dev/null && echo alive; true' "$T"
+    expect 0 "$MPSUP" $verb -m only --timeout 10 -- sh -c 'readlink -q "/proc/$(cat "$0/holder.pid")/exe" >/dev/null && echo alive; true' "$T"
     [ ! -s "$T/out" ] || fail "$verb, $victim ended: the holder was alive when the next one had it"
     wait "$front" 2>/dev/null
   done
 done
 expect 2 "$MPSUP" lock x -m only --shared -- true
 expect 2 "$MPSUP" sem only-three -m only -n 0 -- true
+expect 2 "$MPSUP" sem units -m only -n 2 -- "$MPSUP" sem units -m only -n 3 -- true
+contains "$T/err" '^mpsup: sem units: it has 2 units as long as somebody uses it, not 3$' || fail "it says '$(cat "$T/err")'"
+expect 0 "$MPSUP" sem units -m only -n 2 -- "$MPSUP" sem units -m only -n 2 -- true
+expect 0 "$MPSUP" sem units -m only -n 3 -- true
 
 say "a client that is killed takes nothing along"
 for i in 1 2 3 4 5; do
@@ -307,7 +347,7 @@ kill "$server"
 wait "$server"
 unset MPSUP_MANAGER_ONLY
 
-say "over TCP with a key"
+say "over TCP with a key; who says nothing is dropped after five seconds"
 (umask 077 && echo 'a secret' >"$T/key" && echo other >"$T/other.key")
 expect 2 "$MPSUP" manager --address tcp:127.0.0.1:0
 cp "$T/key" "$T/open.key" && chmod 644 "$T/open.key"
@@ -323,6 +363,15 @@ silently 0 "$MPSUP" queue q put item "${far[@]}"
 is item queue q get --timeout 5 "${far[@]}"
 silently 124 "$MPSUP" queue q get --timeout 0.1 "${far[@]}"
 expect 0 "$MPSUP" lock l "${far[@]}" -- true
+expect 0 python3 -c 'import socket, sys, time
+host, port = sys.argv[1].split(":")[1:]
+began = time.monotonic()
+with socket.create_connection((host, int(port))) as s:
+    s.settimeout(60)
+    while s.recv(4096):
+        pass
+assert time.monotonic() - began > 4, "it is dropped too early"' "$R"
+is v dict d get k "${far[@]}"
 expect 4 "$MPSUP" dict d get k -m "$R" --authkey-file "$T/other.key"
 expect 4 "$MPSUP" dict d get k -m "$R"
 kill "$server"

@@ -1,10 +1,12 @@
 /*
  * The trivial program of the benchmarks: nop FILE SLOT. Stamps its slot of the mapped FILE (nop.h) and pauses. It is
- * the same binary for every contender, so that only the starting differs.
+ * the same binary for every contender, so that only the starting differs. As the `run` of a service folder, without both,
+ * it has the file from NOP_FILE, and the slot is the name of the folder.
  */
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -28,18 +30,27 @@ static struct nop_shared *map_shared(const char *path, unsigned long slot)
 	return s;
 }
 
+static unsigned long slot_of_folder(void)
+{
+	char path[4096];
+	const char *name = getcwd(path, sizeof(path)) != NULL ? strrchr(path, '/') : NULL;
+
+	return name != NULL ? strtoul(name + 1, NULL, 10) : 0;
+}
+
 int main(int argc, char **argv)
 {
+	const char *file = argc == 3 ? argv[1] : getenv("NOP_FILE");
 	struct timespec now;
 	struct nop_shared *s;
 	struct nop_slot *slot;
 	unsigned long i;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	if (argc != 3)
+	if (file == NULL)
 		_exit(2);
-	i = strtoul(argv[2], NULL, 10);
-	s = map_shared(argv[1], i);
+	i = argc == 3 ? strtoul(argv[2], NULL, 10) : slot_of_folder();
+	s = map_shared(file, i);
 	slot = &s->slot[i];
 	slot->started_ns = now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
 	slot->pid = getpid();

@@ -43,7 +43,7 @@ contains "$T/err" "already running.*$ID.*pid $keeper" || fail "it says '$(cat "$
 mps_expect 0 start
 [ ! -s "$T/err" ] || fail "of its own file it says '$(cat "$T/err")'"
 expect 0 "$MPSUP" start -c "$T/other.conf"
-contains "$T/err" "is that of $CONF, not of $T/other.conf$" || fail "it says '$(cat "$T/err")'"
+contains "$T/err" "is that of $CONF, not of $T/other.conf; set another identifier in one of them, or use -c $CONF$" || fail "it says '$(cat "$T/err")'"
 
 say "a name that is no UTF-8 is an unknown name, not none"
 for verb in status:4 stop:1 start:1 restart:1 pid:1; do

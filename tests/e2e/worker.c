@@ -370,6 +370,31 @@ static size_t do_error(char **argv)
 	return 1;
 }
 
+static size_t do_say(char **argv)
+{
+	dprintf(1, "%s\n", argv[0]);
+	return 1;
+}
+
+/* By stdio, whose standard output may hold it back. */
+static size_t do_answer(char **argv)
+{
+	char line[256];
+
+	while (fgets(line, sizeof(line), stdin) != NULL)
+		printf("%s%s", argv[0], line);
+	exit(0);
+}
+
+static size_t do_leave(char **argv)
+{
+	int fd = open(argv[0], O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		die(argv[0]);
+	return 1;
+}
+
 static size_t do_partial(char **argv)
 {
 	(void)argv;
@@ -551,6 +576,10 @@ static const struct option {
 	{ "--clear-env", 0, do_clear_env, "exec itself with an empty environment" },
 	{ "--write", 1, do_write, "N: numbered lines on standard output" },
 	{ "--error", 1, do_error, "N: numbered lines on standard error" },
+	{ "--say", 1, do_say, "TEXT: a line on standard output" },
+	{ "--answer", 1, do_answer,
+	  "TEXT: each line of standard input, with TEXT before it; exit 0 at its end" },
+	{ "--leave", 1, do_leave, "FILE: make it anew" },
 	{ "--partial", 0, do_partial, "a line without its end" },
 	{ "--stop", 0, do_stop, "SIGSTOP itself" },
 	{ "--dump", 1, do_dump, "FILE: what it was started with" },

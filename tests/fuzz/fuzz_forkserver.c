@@ -46,7 +46,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	forkserver_encode(&r, &bytes);
 	buf_add(&bytes, r.rest, r.rest_size);
 	must(forkserver_decode(bytes.p, bytes.len, &again) == 0);
-	must(again.tag == r.tag && again.is_long == r.is_long && again.rest_size == r.rest_size);
+	must(again.tag == r.tag && again.mark == r.mark && again.is_long == r.is_long &&
+	     again.rest_size == r.rest_size);
 	if (!r.is_long)
 		check_spawn(&r, data[0] & 7);
 	return 0;

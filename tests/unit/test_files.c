@@ -6,6 +6,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/xalloc.h"
 #include "conf/conf.h"
 
 static char folder[] = "/tmp/mpsup-test.XXXXXX";
@@ -197,4 +199,59 @@ Test(files, a_socket_that_cannot_be_made_says_why)
 		cr_expect_lt(files_open_socket(&p, &err), 0);
 		cr_expect_not_null(strstr(err.text, rows[i].text), "%s", err.text);
 	}
+}
+
+Test(files, a_socket_is_its_owners)
+{
+	static const struct {
+		const char *owner;
+		uid_t uid;
+		gid_t gid;
+		const char *error;
+	} rows[] = {
+		{ "65534:65533", 65534, 65533, NULL },
+		{ "root:0", 0, 0, NULL },
+		{ "nobody:no such group", 0, 0, "socket_owner: no group 'no such group'" },
+		{ "no such user", 0, 0, "socket_owner: no user 'no such user'" },
+	};
+	AUTO_FREE char *address = xasprintf("unix://%s/owned", folder);
+
+	if (geteuid() != 0)
+		cr_skip_test("only root gives files away");
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct conf_proc p = { .kind = CONF_FCGI_PROGRAM,
+				       .socket = address,
+				       .socket_mode = 0700,
+				       .socket_owner = (char *)rows[i].owner };
+		struct err err = ERR_INIT;
+		AUTO_CLOSE int fd = files_open_socket(&p, &err);
+		struct stat st;
+
+		cr_assert_eq(stat("owned", &st), 0);
+		if (rows[i].error != NULL) {
+			cr_expect_eq(fd, -ENOENT);
+			cr_expect_str_eq(err.text, rows[i].error);
+			continue;
+		}
+		cr_assert_geq(fd, 0, "%s", err.text);
+		cr_expect_eq(st.st_uid, rows[i].uid);
+		cr_expect_eq(st.st_gid, rows[i].gid);
+	}
+}
+
+Test(files, a_tcp_socket_listens_and_one_whose_port_is_taken_says_so)
+{
+	struct sockaddr_in a;
+	socklen_t n = sizeof(a);
+	struct conf_proc p = { .kind = CONF_FCGI_PROGRAM, .socket = (char *)"tcp://127.0.0.1:0" };
+	AUTO_FREE char *taken = NULL;
+	struct err err = ERR_INIT;
+	AUTO_CLOSE int fd = files_open_socket(&p, &err);
+
+	cr_assert_geq(fd, 0, "%s", err.text);
+	cr_assert_eq(getsockname(fd, (struct sockaddr *)&a, &n), 0);
+	cr_expect_eq(a.sin_addr.s_addr, htonl(INADDR_LOOPBACK));
+	p.socket = taken = xasprintf("tcp://127.0.0.1:%u", ntohs(a.sin_port));
+	cr_expect_eq(files_open_socket(&p, &err), -EADDRINUSE);
+	cr_expect_not_null(strstr(err.text, "Address already in use"), "%s", err.text);
 }

@@ -264,7 +264,7 @@ Test(forkserver, garbage_ends_it)
 
 Test(forkserver, a_request_comes_back_and_a_cut_one_does_not)
 {
-	const struct forkserver_request sent = { .tag = UINT64_C(1) << 60 };
+	const struct forkserver_request sent = { .tag = UINT64_C(1) << 60, .mark = 7 };
 	struct forkserver_request r;
 	AUTO_BUF b = BUF_INIT;
 

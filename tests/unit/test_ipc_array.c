@@ -345,3 +345,15 @@ Test(ipc_array, a_header_that_lies_is_none)
 		mps_array_free(a);
 	}
 }
+
+Test(ipc_array, a_value_of_a_fraction)
+{
+	struct mps_value *v;
+	double d = 0;
+
+	cr_assert_eq(mps_value_new('d', 0, &v), 0);
+	cr_expect_eq(mps_value_set_double(v, 2.5), 0);
+	cr_expect_eq(mps_value_get_double(v, &d), 0);
+	cr_expect_eq(d, 2.5);
+	mps_value_free(v);
+}

@@ -7,6 +7,8 @@
 #include "../count_fds.h"
 #include "base/buf.h"
 #include "base/fd.h"
+#include "ipc/connection.h"
+#include "ipc/stream.h"
 
 /* ------------------------------------------------------------------------------------------------ reading ahead */
 
@@ -264,4 +266,91 @@ Test(connection, the_end_is_seen_when_the_sender_has_gone)
 	kill(pid, SIGKILL);
 	cr_assert_eq(scene_end(pid), -SIGKILL);
 	mps_connection_close(a);
+}
+
+/* A process in the middle of a long message to a. */
+static pid_t begin_message(struct mps_connection *a, struct mps_connection *b, const char *p)
+{
+	pid_t pid = scene_fork();
+
+	if (pid == 0)
+		_exit(mps_send(b, p, 4 << 20, MPS_FOREVER) != 0);
+	cr_assert_eq(stream_wait(mps_connection_fileno(a), POLLIN, (struct mps_time){ INT64_MAX }),
+		     0);
+	return pid;
+}
+
+static void die_within(bool duplex, int (*wait)(struct mps_connection *a, char *p))
+{
+	char *p = pattern(4 << 20);
+	struct mps_connection *a, *b;
+	pid_t pid;
+
+	cr_assert_eq(mps_pipe(duplex, &a, &b), 0);
+	pid = begin_message(a, b, p);
+	kill(pid, SIGKILL);
+	cr_assert_eq(scene_end(pid), -SIGKILL);
+	cr_assert_eq(wait(a, p), -EPROTO, "although this end is still open");
+	cr_assert_eq(mps_connection_poll(a, 0), 1);
+	mps_connection_close(b);
+	mps_connection_close(a);
+	free(p);
+}
+
+static int wait_receiving(struct mps_connection *a, char *p)
+{
+	const void *q;
+	size_t n;
+
+	(void)p;
+	return mps_recv(a, &q, &n, MPS_FOREVER);
+}
+
+static int wait_receiving_into(struct mps_connection *a, char *p)
+{
+	size_t n;
+
+	return mps_recv_into(a, p, 4 << 20, &n, MPS_FOREVER);
+}
+
+static int wait_waiting(struct mps_connection *a, char *p)
+{
+	struct mps_waitable w = { .connection = a };
+	size_t n;
+
+	cr_assert_eq(mps_wait(&w, 1, MPS_FOREVER), 1);
+	return mps_recv_into(a, p, 4 << 20, &n, 0);
+}
+
+Test(connection, who_is_killed_within_a_message_is_missed_although_the_end_is_open)
+{
+	for (int duplex = 0; duplex < 2; duplex++) {
+		die_within(duplex, wait_receiving);
+		die_within(duplex, wait_receiving_into);
+		die_within(duplex, wait_waiting);
+	}
+}
+
+Test(connection, who_is_stopped_within_a_message_is_waited_for)
+{
+	char *p = pattern(4 << 20);
+	struct mps_connection *a, *b;
+	const void *q;
+	size_t n;
+	pid_t pid;
+	int status;
+
+	cr_assert_eq(mps_pipe(true, &a, &b), 0);
+	pid = begin_message(a, b, p);
+	kill(pid, SIGSTOP);
+	cr_assert_eq(waitpid(pid, &status, WUNTRACED), pid);
+	cr_assert_eq(mps_recv(a, &q, &n, 3 * CONNECTION_LOOK_NS), -ETIMEDOUT);
+	kill(pid, SIGCONT);
+	cr_assert_eq(mps_recv(a, &q, &n, MPS_FOREVER), 0);
+	cr_assert_eq(n, 4 << 20);
+	cr_assert_eq(memcmp(p, q, n), 0);
+	cr_assert_eq(scene_end(pid), 0);
+	mps_connection_close(a);
+	mps_connection_close(b);
+	free(p);
 }

@@ -21,6 +21,19 @@ static int echo(struct mps_args *args)
 }
 MPS_TARGET(echo);
 
+/* What was taken stays when the arguments have gone. */
+static int take(struct mps_args *args)
+{
+	int fd = mps_args_take_fd(args, 0), again = mps_args_take_fd(args, 0);
+
+	if (mps_args_take_fd(args, 1) != -1)
+		return 2;
+	mps_args_free(args);
+	dprintf(fd, "%d", again);
+	_exit(0);
+}
+MPS_TARGET(take);
+
 static void on_signal(int sig)
 {
 	(void)sig;
@@ -80,6 +93,28 @@ Test(ipc_process, a_target_gets_its_arguments_by_each_method)
 		snprintf(want, sizeof(want), "abc text %lld process-%zu %d", (long long)INT64_MIN,
 			 i + 1, getpid());
 		cr_expect_str_eq(got, want);
+		close(ends[0]);
+		done(p);
+	}
+}
+
+Test(ipc_process, a_descriptor_that_is_taken_out_of_the_arguments_outlives_them)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(methods); i++) {
+		char got[20] = "";
+		struct mps_process *p;
+		struct mps_args *args;
+		int ends[2];
+
+		cr_assert_eq(pipe2(ends, O_CLOEXEC), 0);
+		cr_assert_eq(mps_args_new(&args), 0);
+		cr_assert_eq(mps_args_add_fd(args, ends[1]), 0);
+		close(ends[1]);
+		p = start_target(take, methods[i], args);
+		mps_args_free(args);
+		cr_expect_eq(code_of(p), 0);
+		cr_expect_eq(read(ends[0], got, sizeof(got) - 1), 2);
+		cr_expect_str_eq(got, "-1");
 		close(ends[0]);
 		done(p);
 	}

@@ -371,6 +371,21 @@ Test(manager_shared, a_barrier_is_broken_by_who_gives_up)
 	end(&b);
 }
 
+Test(manager_shared, a_barrier_that_is_aborted_is_broken_for_all)
+{
+	struct both b = make("barrier", BYTES("\x91\x03"));
+	uint64_t mark = 0;
+
+	cr_expect_eq(ask(&b, A, "wait", &mark, false), -EAGAIN);
+	cr_expect_eq(remote(&b, B, 1, "broken"), 0);
+	cr_expect_eq(memcmp(reply.p, "\xc2", 1), 0);
+	cr_expect_eq(remote(&b, B, 1, "abort"), 0);
+	cr_expect_eq(ask(&b, A, "wait", &mark, false), -EPIPE);
+	cr_expect_eq(local(&b, "broken", 0), 0);
+	cr_expect_eq(memcmp(reply.p, "\xc3", 1), 0);
+	end(&b);
+}
+
 /* ---------------------------------------------------------------------------------------------- queues, numbers */
 
 Test(manager_shared, a_queue_has_values_of_both_sides)
@@ -430,6 +445,13 @@ Test(manager_shared, numbers)
 	cr_expect_eq(with(&b, true, "get", BYTES("\x91\x02")), 0);
 	cr_expect_eq(replied(), 3);
 	cr_expect_eq(with(&b, true, "get", BYTES("\x91\x03")), -ERANGE);
+	cr_expect_eq(with(&b, true, "exchange", BYTES("\x92\x02\x07")), 0);
+	cr_expect_eq(replied(), 3);
+	cr_expect_eq(with(&b, false, "exchange", BYTES("\x92\x02\x03")), 0);
+	cr_expect_eq(replied(), 7);
+	cr_expect_eq(with(&b, false, "exchange", BYTES("\x92\x02\xa1x")), -EINVAL);
+	cr_expect_eq(with(&b, true, "code", NULL, 0), 0);
+	cr_expect(reply.len == 2 && memcmp(reply.p, "\xa1h", 2) == 0);
 	cr_expect_eq(with(&b, true, "get", BYTES("\x91\xff")), -ERANGE);
 	cr_expect_eq(with(&b, false, "set", BYTES("\x92\x00\xcd\xff\xff")), -ERANGE);
 	cr_expect_eq(with(&b, false, "set", BYTES("\x92\x00\xcd\x7f\xff")), 0);

@@ -18,6 +18,7 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/xalloc.h"
+#include "track/door.h"
 #include "track/object.h"
 #include "track/registry.h"
 
@@ -50,15 +51,14 @@ static char *shm_file(void)
 	return xasprintf("/dev/shm/slate %%:%d", (int)getpid());
 }
 
-/* Makes that file as programs do, with the shim and without anybody who listens. */
-static void make_with_shim(const char *path)
+/* Makes that file as programs do, with the shim. */
+static pid_t start_with_shim(const char *path)
 {
 	const char *host = peer_host();
 	AUTO_FREE char *shim =
 		xasprintf("%.*s/libmpsup-preload.so", (int)(strrchr(host, '/') - host), host);
 	AUTO_FREE char *tracker = xasprintf("%s/ipc.sock", folder);
 	pid_t pid = fork();
-	int status;
 
 	if (pid == 0) {
 		setenv("LD_PRELOAD", shim, 1);
@@ -66,8 +66,21 @@ static void make_with_shim(const char *path)
 		execl("/bin/bash", "bash", "-c", ": >\"$0\"", path, NULL);
 		_exit(98);
 	}
+	return pid;
+}
+
+static void end_of(pid_t pid)
+{
+	int status;
+
 	cr_assert_eq(waitpid(pid, &status, 0), pid);
 	cr_assert_eq(status, 0);
+}
+
+/* Without anybody who listens. */
+static void make_with_shim(const char *path)
+{
+	end_of(start_with_shim(path));
 }
 
 Test(slate, what_a_program_makes_stands_there_until_it_is_wiped)
@@ -141,6 +154,45 @@ Test(slate, an_attempt_is_noted_and_taken_back)
 	cr_expect_eq(unlink(path), 0);
 }
 
+static void hears(int fd, const char *begin)
+{
+	char text[2048] = "";
+
+	cr_assert_gt(recv(fd, text, sizeof(text) - 1, 0), 0, "nothing, in place of %s", begin);
+	cr_expect(strncmp(text, begin, strlen(begin)) == 0, "%s, in place of %s", text, begin);
+}
+
+/* 100 letters of two bytes, each byte of which is three when it is told. */
+Test(slate, what_is_too_long_for_it_is_waited_for)
+{
+	AUTO_FREE char *path = shm_file();
+	AUTO_FREE char *tracker = xasprintf("%s/ipc.sock", folder);
+	AUTO_CLOSE int listener = -1, slate = slate_make(folder, geteuid()), client = -1;
+	struct track_registry r = { 0 };
+	struct stat file;
+	char name[201];
+	pid_t pid;
+
+	cr_assert_geq(slate, 0);
+	for (size_t i = 0; i < sizeof(name) - 1; i++)
+		name[i] = (char)(i % 2 == 0 ? 0xc3 : 0xa9);
+	name[sizeof(name) - 1] = '\0';
+	path = xrealloc(path, strlen(path) + sizeof(name));
+	strcat(path, name);
+	cr_assert_eq(door_open(tracker, &listener, &file), 0);
+	cr_assert_eq(fcntl(listener, F_SETFL, 0), 0);
+	pid = start_with_shim(path);
+	client = accept(listener, NULL, NULL);
+	cr_assert_geq(client, 0);
+	hears(client, "REGISTER:/slate%20%25");
+	hears(client, "PROBE:0:noop\n");
+	cr_assert_eq(send(client, "PROBE:0:noop\n", 13, MSG_NOSIGNAL), 13);
+	end_of(pid);
+	cr_expect_eq(read_all(&r), 0);
+	cr_expect_eq(unlink(path), 0);
+	cr_expect_eq(unlink(tracker), 0);
+}
+
 /* A full one hinders nobody, and what is old makes room. */
 Test(slate, a_full_one_is_no_hindrance)
 {
@@ -183,6 +235,7 @@ Test(slate, garbage_is_not_believed)
 	}
 	memset(places, 0, sizeof(places));
 	places[0].taken = 1;
+	places[0].pid = 1;
 	strcpy(places[0].line, "UNREGISTER:/x:semaphore\n");
 	places[0].length = (uint32_t)strlen(places[0].line);
 	places[1] = places[0];
@@ -201,5 +254,28 @@ Test(slate, garbage_is_not_believed)
 	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
 	cr_assert_eq(write(fd, places, sizeof(places)), sizeof(places));
 	cr_expect_eq(read_all(&r), 0);
+	track_registry_fini(&r);
+}
+
+/* Such as no process has and no clock tells: who calculates with them would go wrong. */
+Test(slate, numbers_that_cannot_be_are_not_believed)
+{
+	static const struct {
+		int64_t told_ns;
+		int32_t pid;
+	} rows[] = { { INT64_MIN, 1 }, { -1, 1 }, { INT64_MAX, 1 }, { 1, 0 }, { 1, -1 } };
+	AUTO_CLOSE int fd = slate_make(folder, geteuid());
+	struct track_registry r = { 0 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct slate_place place = { .taken = 1,
+					     .told_ns = rows[i].told_ns,
+					     .pid = rows[i].pid,
+					     .line = "REGISTER:/x:semaphore\n" };
+
+		place.length = (uint32_t)strlen(place.line);
+		cr_assert_eq(pwrite(fd, &place, sizeof(place), 0), sizeof(place));
+		cr_expect_eq(read_all(&r), 0, "row %zu", i);
+	}
 	track_registry_fini(&r);
 }

@@ -136,10 +136,10 @@ static const struct {
 	{ "an early timer in BACKOFF starts nothing", NULL, "start nospawn +300 tick",
 	  "STARTING @1000 BACKOFF @700" },
 	/* no resources */
-	{ "lack of a resource doubles its own wait up to a second", NULL,
+	{ "lack of a resource doubles its own wait up to less than a second", NULL,
 	  "start busy timer busy timer busy timer busy timer busy timer busy timer busy",
 	  "STARTING @50 BACKOFF STARTING @100 BACKOFF STARTING @200 BACKOFF STARTING @400 BACKOFF "
-	  "STARTING @800 BACKOFF STARTING @1000 BACKOFF STARTING @1000 BACKOFF" },
+	  "STARTING @800 BACKOFF STARTING @800 BACKOFF STARTING @800 BACKOFF" },
 	{ "lack of a resource is no try", "startretries=0", "start busy timer busy timer up",
 	  "STARTING @50 BACKOFF STARTING @100 BACKOFF STARTING @1000" },
 	{ "relief tries at once", NULL, "start busy relief", "STARTING @50 BACKOFF STARTING" },

@@ -64,6 +64,46 @@ static const struct {
 	  "w\xc3\xb6rker     \xe2\x80\x93\n" },
 };
 
+static const struct table_column with_cut[] = {
+	{ "TYPE", false, 0 },
+	{ "NAME", false, -6 },
+	{ "PID", true, 1 },
+	{ "USED BY", false, 0 },
+};
+
+static const struct {
+	unsigned width;
+	const char *text;
+} cuts[] = {
+	{ 0, "TYPE  NAME              PID  USED BY\n"
+	     "shm   /psm-0123456789  4711  nobody at all, it seems\n" },
+	{ 45, "TYPE  NAME              PID  USED BY\n"
+	      "shm   /psm-0123456789  4711  nobody at all, \xe2\x80\xa6\n" },
+	{ 39, "TYPE  NAME             USED BY\n"
+	      "shm   /psm-0123456789  nobody at all, \xe2\x80\xa6\n" },
+	{ 35, "TYPE  NAME         USED BY\n"
+	      "shm   /psm-01234\xe2\x80\xa6  nobody at all, \xe2\x80\xa6\n" },
+	{ 10, "TYPE  NAME    USED BY\n"
+	      "shm   /psm-\xe2\x80\xa6  nobody at all, \xe2\x80\xa6\n" },
+};
+
+Test(table, cuts_what_may_be_cut_when_nothing_can_be_dropped_any_more)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(cuts); i++) {
+		AUTO_BUF out = BUF_INIT;
+		struct table t;
+
+		table_init(&t, with_cut, ARRAY_SIZE(with_cut));
+		table_add(&t, "shm", NULL);
+		table_add(&t, "/psm-0123456789", NULL);
+		table_add(&t, "4711", NULL);
+		table_add(&t, "nobody at all, it seems", NULL);
+		table_render(&t, &out, cuts[i].width, false);
+		cr_expect_str_eq(out.p, cuts[i].text, "width %u:\n%s", cuts[i].width, out.p);
+		table_fini(&t);
+	}
+}
+
 Test(table, fits_the_width)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(renderings); i++) {

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/sem.h>
 #include <sys/shm.h>
 #include <sys/stat.h>
@@ -20,6 +21,7 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/mtime.h"
+#include "proc/tag.h"
 #include "track/journal.h"
 #include "track/slate.h"
 #include "track/sweep.h"
@@ -200,6 +202,132 @@ Test(track_sweep, what_is_free_goes_and_what_is_used_stays, .init = init, .fini 
 	expect_told("-used free b\n");
 	cr_expect(!is_there("used") && !has_journal("b"));
 	cr_assert_eq(rmdir(in_base("b", "")), 0);
+}
+
+/* A process with the mark of that keeper, as its programs hand it on. */
+static pid_t descendant(pid_t keeper)
+{
+	struct rlimit r;
+	int ends[2];
+	pid_t pid;
+	char c;
+
+	cr_assert_eq(pipe2(ends, O_CLOEXEC), 0);
+	pid = fork();
+	if (pid == 0) {
+		getrlimit(RLIMIT_LOCKS, &r);
+		r.rlim_cur = tag_make(tag_keeper_id(keeper), 3, 1);
+		if (setrlimit(RLIMIT_LOCKS, &r) == 0 && write(ends[1], "", 1) == 1)
+			pause();
+		_exit(1);
+	}
+	close(ends[1]);
+	cr_assert_eq(read(ends[0], &c, 1), 1);
+	close(ends[0]);
+	return pid;
+}
+
+/* Waits for none: it is dead when the sweep is over. */
+static bool has_ended(pid_t pid)
+{
+	siginfo_t si = { 0 };
+
+	cr_assert_eq(waitid(P_PID, (id_t)pid, &si, WEXITED | WNOHANG | WNOWAIT), 0);
+	return si.si_pid == pid;
+}
+
+static void end_process(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	cr_assert_eq(waitpid(pid, NULL, 0), pid);
+}
+
+/* A sweep removes a journal in which nothing is left. */
+static void write_journal(const char *text, size_t n)
+{
+	AUTO_CLOSE int fd =
+		open(in_base("a", "ipc.journal"), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+
+	cr_assert_eq(fd_write_all(fd, text, n), 0);
+}
+
+static void make_socket(void)
+{
+	AUTO_CLOSE int fd = open(in_base("a", "ipc.sock"), O_CREAT | O_CLOEXEC | O_WRONLY, 0600);
+
+	cr_assert_geq(fd, 0);
+}
+
+static size_t n_killed;
+
+static void on_killed(size_t n, const char *who, void *user)
+{
+	(void)user;
+	cr_expect_str_eq(who, "a");
+	n_killed += n;
+}
+
+Test(track_sweep, processes_of_one_that_was_killed_are_ended_and_of_no_other, .init = init,
+     .fini = fini)
+{
+	struct track_sweep sweep = { .killed = on_killed };
+	AUTO_FREE char *text = NULL;
+	size_t n;
+	pid_t left, other;
+	struct instance i;
+
+	begin(&i, "a");
+	end(&i);
+	cr_assert_geq(fd_read_file(in_base("a", "ipc.journal"), 4096, &text, &n), 0);
+	left = descendant(i.keeper);
+	other = descendant(getpid());
+	make_socket();
+	cr_expect_eq(track_sweep_all(base, &sweep), 0, "its keeper runs");
+	cr_expect(!has_ended(left));
+	kill_keeper(&i);
+
+	sweep.dry_run = true;
+	cr_expect_eq(track_sweep_all(base, &sweep), 1);
+	sweep.dry_run = false;
+	sweep.older_than_ns = 1;
+	cr_expect_eq(track_sweep_all(base, &sweep), 1);
+	sweep.older_than_ns = 0;
+	write_journal(text, n);
+	cr_expect_eq(track_sweep_all(base, &sweep), 1);
+	cr_expect(!has_ended(left), "its keeper has ended by itself: that is without a socket");
+
+	write_journal(text, n);
+	make_socket();
+	cr_expect_eq(track_sweep_all(base, &sweep), 1);
+	cr_expect(has_ended(left) && !has_ended(other));
+	cr_expect_eq(n_killed, 1);
+	end_process(left);
+	end_process(other);
+	cr_expect(!has_journal("a"));
+	cr_assert_eq(rmdir(in_base("a", "")), 0);
+}
+
+/* Whoever can write a journal can name any keeper in it that is dead, and so the mark of any that lives. */
+Test(track_sweep, a_journal_of_a_user_ends_no_processes_of_others, .init = init, .fini = fini)
+{
+	struct track_sweep sweep = { .killed = on_killed };
+	struct instance i;
+	pid_t other;
+
+	if (getuid() != 0)
+		cr_skip_test("for root");
+	begin(&i, "a");
+	end(&i);
+	other = descendant(i.keeper);
+	make_socket();
+	kill_keeper(&i);
+	cr_assert_eq(chown(in_base("a", ""), 54329, 54329), 0);
+	cr_assert_eq(chown(in_base("a", "ipc.journal"), 54329, 54329), 0);
+	cr_expect_eq(track_sweep_all(base, &sweep), 1);
+	cr_expect(!has_ended(other));
+	cr_expect_eq(n_killed, 0);
+	end_process(other);
+	cr_assert_eq(rmdir(in_base("a", "")), 0);
 }
 
 Test(track_sweep, one_whose_lock_is_held_is_left_alone, .init = init, .fini = fini)

@@ -163,6 +163,29 @@ static bool is_this(pid_t pid, void *user)
 	return pid == *(pid_t *)user;
 }
 
+static size_t n_asked;
+
+static bool is_this_and_counts(pid_t pid, void *user)
+{
+	n_asked += is_this(pid, user);
+	return is_this(pid, user);
+}
+
+/* As in a container whose process 1 reaps nobody. */
+Test(tree, one_that_nobody_reaps_is_not_looked_at_again_and_again)
+{
+	pid_t pid = fork();
+	size_t n = 0;
+
+	if (pid == 0)
+		for (;;)
+			pause();
+	cr_assert_eq(processes_kill(is_this_and_counts, &pid, 5 * MPS_NS_PER_S, &n), 0);
+	cr_expect_eq(n, 1);
+	cr_expect_lt(n_asked, 20, "%zu", n_asked);
+	waitpid(pid, NULL, 0);
+}
+
 static void *go_on(void *end)
 {
 	char c;

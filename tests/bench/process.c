@@ -1,8 +1,8 @@
 /*
  * What mps_process_start() and mps_process_join() cost, in microseconds, for a target that ends at once, by method; beside
  * it the limit of the machine: bare fork, vfork and exec of the same image, the least that a fork server can be. The
- * contenders take turns. Median, the least, and the ratios to the first.
- * ipc_process [-r ROUNDS]
+ * contenders take turns.
+ * process [-r ROUNDS] [-p PART] [-m MIB]: with so much memory touched
  */
 #include <poll.h>
 #include <signal.h>
@@ -17,11 +17,12 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/mtime.h"
+#include "base/xalloc.h"
 #include "bench.h"
 #include "mpsup.h"
 #include "stat.h"
 
-static unsigned rounds = 280;
+static unsigned rounds = 40;
 static char *self[] = { (char *)"/proc/self/exe", (char *)"--end", NULL };
 
 static int end(struct mps_args *args)
@@ -152,49 +153,32 @@ static void by_least(void)
 
 /* --------------------------------------------------------------------------------------------------- turns */
 
-struct contender {
-	const char *name;
+static const struct row {
+	const char *name, *contender;
 	void (*run)(void);
-	struct samples s;
+} rows[] = {
+	{ "fork", LIMIT, by_bare_fork },   { "fork", "mpsup", by_fork },
+	{ "forkserver", LIMIT, by_least }, { "forkserver", "mpsup", by_forkserver },
+	{ "spawn", LIMIT, by_bare_vfork }, { "spawn", "mpsup", by_spawn },
 };
 
-static void compare(const char *title, struct contender *c, size_t n)
+static void compare(unsigned mib)
 {
-	for (unsigned r = 0; r < rounds + 5; r++)
-		for (size_t i = 0; i < n; i++) {
+	struct samples s[ARRAY_SIZE(rows)] = { 0 };
+
+	for (unsigned r = 0; r < rounds + 3; r++)
+		for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 			int64_t t = mps_now().ns;
 
-			c[i].run();
-			if (r >= 5)
-				samples_add(&c[i].s, (double)(mps_now().ns - t) / 1000);
+			rows[i].run();
+			if (r >= 3)
+				samples_add(&s[i], (double)(mps_now().ns - t) / 1000);
 		}
-	printf("%-40s %18s  %18s\n", title, "median", "least");
-	for (size_t i = 0; i < n; i++) {
-		printf("  %-38s", c[i].name);
-		for (int q = 0; q < 2; q++)
-			printf(" %8.0f us  %6.2f", samples_quantile(&c[i].s, q == 0 ? 0.5 : 0),
-			       samples_quantile(&c[i].s, q == 0 ? 0.5 : 0) /
-				       samples_quantile(&c[0].s, q == 0 ? 0.5 : 0));
-		putchar('\n');
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		AUTO_FREE char *name = xasprintf("%s and join, %u MiB touched", rows[i].name, mib);
+
+		samples_say(&s[i], name, rows[i].contender, "us");
 	}
-	for (size_t i = 0; i < n; i++)
-		samples_free(&c[i].s);
-	fflush(stdout);
-}
-
-static void compare_all(const char *title)
-{
-	struct contender fork_ones[] = { { "fork, _exit, wait", by_bare_fork, { 0 } },
-					 { "fork", by_fork, { 0 } } };
-	struct contender servers[] = { { "the least fork server", by_least, { 0 } },
-				       { "forkserver", by_forkserver, { 0 } } };
-	struct contender spawns[] = { { "vfork, exec of the same image", by_bare_vfork, { 0 } },
-				      { "spawn of a target", by_spawn, { 0 } } };
-
-	printf("%s\n", title);
-	compare("fork", fork_ones, ARRAY_SIZE(fork_ones));
-	compare("forkserver", servers, ARRAY_SIZE(servers));
-	compare("spawn", spawns, ARRAY_SIZE(spawns));
 }
 
 static void touch(size_t size)
@@ -208,23 +192,26 @@ static void touch(size_t size)
 
 static int body(int argc, char **argv)
 {
+	unsigned mib = 4;
 	int c;
 
 	if (argc == 2 && strcmp(argv[1], "--end") == 0)
 		return 0;
 	if (argc == 3 && strcmp(argv[1], "--serve") == 0)
 		serve(atoi(argv[2]));
-	while ((c = getopt(argc, argv, "r:")) == 'r')
-		rounds = (unsigned)atoi(optarg);
-	if (c != -1 || optind != argc || rounds == 0) {
-		fprintf(stderr, "usage: ipc_process [-r ROUNDS]\n");
-		return 2;
+	while ((c = getopt(argc, argv, "r:p:m:")) != -1) {
+		if (c == 'p')
+			rounds = (unsigned)(rounds * atof(optarg)) + 1;
+		else if (c == 'm')
+			mib = (unsigned)atoi(optarg);
+		else if (c == 'r')
+			rounds = (unsigned)atoi(optarg);
+		else
+			return 2;
 	}
 	start_least();
-	compare_all("start and join, as it is");
-	touch((size_t)512 << 20);
-	rounds = rounds / 4 + 1;
-	compare_all("start and join, with 512 MiB touched");
+	touch((size_t)mib << 20);
+	compare(mib);
 	close(least);
 	return 0;
 }
