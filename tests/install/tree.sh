@@ -60,10 +60,11 @@ grep -qF "$(sed -n 's/^VERSION := //p' "$here/Makefile")" "$T/out" || fail "anot
 "$D/usr/bin/mpsup" exec -- true >"$T/out" 2>&1 || fail "mpsup exec, which looks for mpsup-host"
 
 say "manual pages: each is without a warning, of mandoc and of groff"
+# break: a wide table in a narrow page.
 for p in "$D"/usr/share/man/man?/*; do
   mandoc -Tlint -Wwarning "$p" >"$T/out" 2>&1 || fail "mandoc: $p"
   if command -v groff >/dev/null; then
-    groff -ww -b -mandoc -Tutf8 -z "$p" >"$T/out" 2>&1 || fail "groff: $p"
+    groff -ww -Wbreak -b -mandoc -Tutf8 -z "$p" >"$T/out" 2>&1 || fail "groff: $p"
     [ ! -s "$T/out" ] || fail "groff: $p"
   fi
 done
