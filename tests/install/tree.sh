@@ -17,10 +17,11 @@ fail() {
   exit 1
 }
 
-say "every fuzzer has a corpus, and each of its files is one"
-for f in "$here"/tests/fuzz/fuzz_*.c; do
-  name=$(basename "$f" .c)
-  [ -n "$(ls -A "$here/tests/fuzz/corpus/${name#fuzz_}" 2>/dev/null)" ] || fail "${name#fuzz_} has none"
+say "every corpus is one of a fuzzer, and has something in it"
+for d in "$here"/tests/fuzz/corpus/*/; do
+  name=$(basename "$d")
+  [ -e "$here/tests/fuzz/fuzz_$name.c" ] || fail "$name: there is no fuzzer"
+  [ -n "$(ls -A "$d")" ] || fail "$name has none"
 done
 
 say "make dist, and its tarball builds"
