@@ -6,6 +6,7 @@
  */
 #include <fcntl.h>
 #include <getopt.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -15,6 +16,7 @@
 #include "bench.h"
 #include "../manager_raw.h"
 #include "base/mtime.h"
+#include "proc/pidfd.h"
 #include "stat.h"
 
 enum { CLIENTS = 8, AHEAD = 256 };
@@ -172,20 +174,35 @@ static double run(int kind, unsigned clients, unsigned ahead)
 
 /* ---------------------------------------------------------------------------------------------------- redis */
 
+/* It says when it is ready, as to systemd, or ends, where it is not there. */
 static pid_t start_redis(const char *path)
 {
-	pid_t pid = fork();
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	struct pollfd p[2] = { { .events = POLLIN }, { .events = POLLIN } };
+	pid_t pid;
 
+	snprintf(a.sun_path, sizeof(a.sun_path), "%s/ready", folder);
+	p[0].fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (p[0].fd < 0 || bind(p[0].fd, (struct sockaddr *)&a, sizeof(a)) < 0)
+		die(a.sun_path);
+	pid = fork();
 	if (pid == 0) {
 		int null = open("/dev/null", O_RDWR);
 
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		setenv("NOTIFY_SOCKET", a.sun_path, 1);
 		for (int fd = 0; fd < 3; fd++)
 			dup2(null, fd);
 		execlp("redis-server", "redis-server", "--port", "0", "--unixsocket", path,
-		       "--save", "", "--appendonly", "no", "--dir", folder, (char *)NULL);
+		       "--save", "", "--appendonly", "no", "--dir", folder, "--supervised",
+		       "systemd", (char *)NULL);
 		_exit(127);
 	}
+	p[1].fd = pidfd_open_child(pid);
+	poll(p, 2, 10000);
+	close(p[0].fd);
+	close(p[1].fd);
+	unlink(a.sun_path);
 	return pid;
 }
 

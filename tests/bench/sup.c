@@ -2,7 +2,7 @@
  * Supervisors side by side (contenders.h), all from outside and by the same means, in turns: until all programs are up, what
  * a restart takes and costs, memory, descriptors, status, stop.
  * sup [-n PROGRAMS] [-k KILLS] [-o CONTENDER,...] BUILD-FOLDER; with -i SECONDS instead wake-ups while nothing happens, of all
- * of them at a time. A kill hits a program that is up for a second at least, since some delay those that are not.
+ * of them at a time. A kill hits a program that is up for a second at least, since others delay those that are not.
  */
 #include <fcntl.h>
 #include <ftw.h>
@@ -205,7 +205,8 @@ static void measure(void)
 	measure_command("status of one", at->one);
 	measure_command("status of all", at->all);
 	if (kills > 0) {
-		pause_ms(UP_MS);
+		if (at->needs != NULL)
+			pause_ms(UP_MS);
 		measure_restarts();
 	}
 	stop();
