@@ -51,8 +51,7 @@ if command -v getcap >/dev/null; then
   [ -z "$(getcap -r "$D" 2>/dev/null)" ] || fail "capabilities: $(getcap -r "$D")"
 fi
 
-say "nothing of it names where it was built"
-grep -rlF "$T" "$D" >"$T/out" && [ -n "${SAN:-}" ] && fail "see above"
+say "it looks for libraries nowhere but where the system has them"
 readelf -Wd "$D/usr/bin/mpsup" | grep -E 'R(UN)?PATH' >"$T/out" && fail "a path for libraries"
 
 say "it works"
