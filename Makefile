@@ -36,11 +36,12 @@ PKG_LIBS = $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 IPC_LIBS = $(shell pkg-config --libs $(IPC_PKGS) 2>/dev/null)
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wwrite-strings \
 	-Wundef -Wformat=2 -Wvla $(if $(WERROR),-Werror)
-HARDEN := $(if $(SAN)$(COV),,-D_FORTIFY_SOURCE=2 -fstack-protector-strong)
+# Without optimisation there is nothing that _FORTIFY_SOURCE could check by.
+HARDEN := $(if $(SAN)$(COV),,$(if $(findstring -O0,$(OPT) $(CFLAGS)),,-D_FORTIFY_SOURCE=$(or $(FORTIFY),2)) -fstack-protector-strong)
 CFLAGS ?= $(OPT)
 # clang's counters, which are in files that all processes share: what is killed, leaves by _exit or shares memory is counted
 # like any other. -main-file-name below: functions of two files with one name are two.
-PROFILES := $(CURDIR)/$(B)/profiles
+PROFILES := $(abspath $(B))/profiles
 COVER := $(if $(COV),-fprofile-instr-generate=$(PROFILES)/%m%c.profraw)
 COVER_CC := $(if $(COV),$(COVER) -fcoverage-mapping -fprofile-update=atomic -mllvm -runtime-counter-relocation=true)
 ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -DMPSUP_VERSION='"$(VERSION)"' -Ilib -Icmd -fPIC -fvisibility=hidden -fno-common $(WARN) $(HARDEN) \
@@ -232,6 +233,10 @@ corpus: $(addprefix $(B)/replay/,$(FUZZERS))
 	$(Q)B=$(B) SAN=$(SAN) tests/run corpus
 stress: all $(STRESS) $(HELPERS)
 	$(Q)B=$(B) SAN=$(SAN) tests/run stress
+# As much of libmpsup as there is without libraries of others, and its unit tests.
+.PHONY: musl
+musl:
+	$(Q)scripts/musl/build
 # What is handed out, built anew from the last commit.
 .PHONY: installed
 installed:
@@ -355,6 +360,8 @@ help:
 #? make valgrind   takeovers under valgrind, for leaks of memory and descriptors
 #? make faults     every fault that breaks a supervisor, tried on mpsup and its peers: FAULTS_ARGS="--only NAME --peer mpsup --json"
 #? make cover      what the tests reach                    make lint    format, floors, man pages, scripts, warnings
+#? make fuzz-minimize  what make fuzz has found into tests/fuzz/corpus, without what reaches nothing new
+#? make musl       floors base, proc, track and ipc with musl-gcc, and their unit tests
 #? make analyze    clang --analyze, cppcheck, gcc -fanalyzer; scripts/analyze.known has what is no mistake
 #? make deps       install what all of this needs          make format  indent all C files
 #? make installed  the last commit's tarball is built, installed, looked at and uninstalled
@@ -363,7 +370,7 @@ help:
 #? BENCH_ARGS="--quick"  for make bench: fewer rounds, or names of suites (BENCH_ARGS="queue lock"), --list, --json
 #? ONLY="life tree"      only the tests with these names   JOBS=1       end-to-end scripts one by one (2)
 #? SAN=address,undefined sanitizers, SAN=thread            CC=clang     another compiler
-#? COV=1                 coverage                          WERROR=1     warnings are errors
+#? COV=1                 counters                          WERROR=1     warnings are errors
 #? V=1                   show the commands                 OPT=-O0      optimisation (-O2 -g)
 #? Each SAN, COV and CC builds in a tree of its own below build/; build/mpsup is that of gcc without any.
 

@@ -80,7 +80,6 @@ void process_ask_to_end(struct mps_process *p);
 
 /* Of the n-th child. */
 uint64_t lineage_mark(uint32_t n, bool outlives);
-bool lineage_outlives(uint64_t mark);
 /* All that bears the mark, and what descends from that, is killed. 0, or -ETIMEDOUT. */
 int lineage_kill(uint64_t mark, struct mps_time until);
 /* There is a guard, or one is started; with the lock held. Where there can be none nothing happens. */

@@ -56,11 +56,6 @@ uint64_t lineage_mark(uint32_t n, bool outlives)
 			n >> INSTANCE_BITS << MARK_BITS | (outlives ? MARK_OUTLIVES : 0));
 }
 
-bool lineage_outlives(uint64_t mark)
-{
-	return mark & MARK_OUTLIVES;
-}
-
 /* ------------------------------------------------------------------------------------------------ the killing */
 
 struct killing {

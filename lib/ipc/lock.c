@@ -45,7 +45,7 @@ static inline int acquire(pthread_mutex_t *m, int64_t timeout)
 
 	if (m == NULL)
 		return -EINVAL;
-	r = pthread_mutex_trylock(m);
+	r = robust_try(m);
 	if (r == 0)
 		return 0;
 	if (r == EBUSY)

@@ -58,7 +58,7 @@ int robust_locked(pthread_mutex_t *m, int r)
  */
 int robust_lock(pthread_mutex_t *m, struct mps_time until)
 {
-	int r = pthread_mutex_trylock(m);
+	int r = robust_try(m);
 
 	while (r == EBUSY && until.ns > 0) {
 		struct mps_time slice = { mps_now().ns + ROBUST_SLICE_NS };

@@ -8,12 +8,14 @@
 #ifndef IPC_ROBUST_H
 #define IPC_ROBUST_H
 
+#include <errno.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <unistd.h>
 
 #include "base/mtime.h"
 
@@ -66,6 +68,19 @@ static inline bool robust_is_held(uint32_t word)
 static inline bool robust_is_dead(uint32_t word)
 {
 	return (word & FUTEX_TID_MASK) == 0 && (word & FUTEX_OWNER_DIED) != 0;
+}
+
+/* pthread_mutex_trylock(3): EDEADLK where it is one's own already, which musl tells only who waits. */
+static inline int robust_try(pthread_mutex_t *m)
+{
+	int r = pthread_mutex_trylock(m);
+
+#ifndef __GLIBC__
+	if (r == EBUSY && (m->ROBUST_KIND & 3) == PTHREAD_MUTEX_ERRORCHECK &&
+	    (pid_t)(atomic_load(robust_word(m)) & FUTEX_TID_MASK) == gettid())
+		r = EDEADLK;
+#endif
+	return r;
 }
 
 /* The word as of now, with FUTEX_WAITERS in it if the mutex is held. */

@@ -179,8 +179,8 @@ static void create(const struct request *q)
 
 static int find(const struct request *q, struct object **ret)
 {
-	const char *type, *name;
-	size_t n_type, n_name;
+	const char *type = NULL, *name = NULL;
+	size_t n_type = 0, n_name = 0;
 	struct object *o;
 	struct values v;
 	int r = values_of_array(q->args, q->n, &v);

@@ -241,7 +241,7 @@ static int number_of(void *self, struct mps_call *call, uint64_t *ret_i, int64_t
 static int add(void *self, struct mps_call *call)
 {
 	struct mps_array *a = array_of(self);
-	int64_t delta, old;
+	int64_t delta = 0, old = 0;
 	uint64_t i;
 	int r = number_of(self, call, &i, &delta);
 
@@ -350,7 +350,7 @@ static int counter_set(void *self, struct mps_call *call)
 
 static int counter_add(void *self, struct mps_call *call)
 {
-	int64_t delta = 1, now;
+	int64_t delta = 1, now = 0;
 	int r = call->n_args == 0 || shared_args(call, "[]") == 0
 			? 0
 			: shared_args(call, "[i]", &delta);

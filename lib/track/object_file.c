@@ -540,7 +540,7 @@ enum object_state file_ask_hidden(const struct track_record *record, bool unlink
 	AUTO_FREE char *path = NULL;
 	AUTO_CLOSE int dir = -1;
 	enum object_state state;
-	const char *base;
+	const char *base = NULL;
 	struct statx st;
 
 	if (record->type == TRACK_MQUEUE)

@@ -103,7 +103,7 @@ static int stat_any(enum track_type type, int id, struct sysv *ret)
 
 int sysv_look(enum track_type type, const char *name, struct look *ret)
 {
-	struct sysv s;
+	struct sysv s = { 0 };
 	int r = stat_any(type, id_of(type, name), &s);
 
 	if (r < 0)
@@ -169,7 +169,7 @@ static int remove_it(enum track_type type, int id)
 
 enum object_state sysv_ask(const struct track_record *record, bool unlink)
 {
-	struct sysv s;
+	struct sysv s = { 0 };
 	int id = id_of(record->type, record->name), r = stat_any(record->type, id, &s);
 
 	if (r == 0)

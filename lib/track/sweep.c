@@ -167,10 +167,16 @@ static bool is_left(pid_t pid, void *user)
 	return l->uid == 0 || (stat(path, &st) == 0 && st.st_uid == l->uid);
 }
 
-/* One that ends by itself removes its socket, and leaves on purpose what is there then (kill_mode). */
+/*
+ * One that ends by itself removes its socket, and leaves on purpose what is there then (kill_mode). One that dies has
+ * closed its descriptors, by which others know, before it is dead.
+ */
 static bool was_killed(const struct sweep *s)
 {
-	return s->heir.keeper > 0 && !s->heir.other_boot && !track_heir_has_keeper(&s->heir) &&
+	const struct track_heir *h = &s->heir;
+
+	return h->keeper > 0 && !h->other_boot &&
+	       (!track_heir_has_keeper(h) || process_is_ending(h->keeper)) &&
 	       faccessat(s->dir, "ipc.sock", F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 

@@ -97,6 +97,9 @@ for width in 80 200; do
   fi
 done
 "$mpsup" keys --example | sed 's/^;//' >"$dir/example.conf"
+printf '[program:x]\ncommand=true\nenvironment=A=a b,C=d\n' >"$dir/odd.conf"
+run 0 "a value that supervisord reads differently is told" \
+  'odd.conf:3: warning: program:x.environment: A: supervisord would read this differently: write KEY="value"' check -c "$dir/odd.conf"
 run 0 "the example is accepted when uncommented" "0 errors" check --strict -c "$dir/example.conf"
 "$mpsup" keys --example >"$dir/example.conf"
 run 0 "the example is accepted as it is" "0 programs, 0 errors, 0 warnings" check --strict -c "$dir/example.conf"

@@ -162,6 +162,9 @@ printf '#!/bin/sh\necho "$1" "$2"\n' >"$T/bin/convert"
 printf '#!/bin/sh\necho "$1" >>fetched\n' >fetch
 printf '%s\n' 'import sys' 'for line in sys.stdin: print(len(line) - 1, flush=True)' >classify.py
 chmod 755 "$T/bin/convert" fetch
+printf '%s\n' a.png b.png >pictures
+printf '%s\n' '#include <stdio.h>' 'int main(int argc, char **argv) { return argc != 2 || printf("scaled %s\n", argv[1]) < 0; }' >scale.c
+cc -shared -fPIC -o scale.so scale.c || fail "scale.so"
 while IFS= read -r command; do
   expect 0 bash -c "$command"
   case $command in find*) [ "$(sort "$T/out" | xargs)" = './a b.png ./a b.webp ./c.png ./c.webp' ] || fail "it says $(cat "$T/out")" ;; esac

@@ -70,6 +70,6 @@ def no_descriptor(c):
     starve(c, resource.RLIMIT_NOFILE, lowest_free)
 
 
-@fault("no-memory", "the same with no memory to be had (RLIMIT_AS)")
+@fault("no-memory", "the same with no more memory than each has (RLIMIT_AS)")
 def no_memory(c):
     starve(c, resource.RLIMIT_AS, vm_size)

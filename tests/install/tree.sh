@@ -17,10 +17,11 @@ fail() {
   exit 1
 }
 
-say "every fuzzer has a corpus, and each of its files is one"
-for f in "$here"/tests/fuzz/fuzz_*.c; do
-  name=$(basename "$f" .c)
-  [ -n "$(ls -A "$here/tests/fuzz/corpus/${name#fuzz_}" 2>/dev/null)" ] || fail "${name#fuzz_} has none"
+say "every corpus is one of a fuzzer, and has something in it"
+for d in "$here"/tests/fuzz/corpus/*/; do
+  name=$(basename "$d")
+  [ -e "$here/tests/fuzz/fuzz_$name.c" ] || fail "$name: there is no fuzzer"
+  [ -n "$(ls -A "$d")" ] || fail "$name has none"
 done
 
 say "make dist, and its tarball builds"
@@ -60,10 +61,11 @@ grep -qF "$(sed -n 's/^VERSION := //p' "$here/Makefile")" "$T/out" || fail "anot
 "$D/usr/bin/mpsup" exec -- true >"$T/out" 2>&1 || fail "mpsup exec, which looks for mpsup-host"
 
 say "manual pages: each is without a warning, of mandoc and of groff"
+# break: a wide table in a narrow page.
 for p in "$D"/usr/share/man/man?/*; do
   mandoc -Tlint -Wwarning "$p" >"$T/out" 2>&1 || fail "mandoc: $p"
   if command -v groff >/dev/null; then
-    groff -ww -b -mandoc -Tutf8 -z "$p" >"$T/out" 2>&1 || fail "groff: $p"
+    groff -ww -Wbreak -b -mandoc -Tutf8 -z "$p" >"$T/out" 2>&1 || fail "groff: $p"
     [ ! -s "$T/out" ] || fail "groff: $p"
   fi
 done

@@ -346,6 +346,11 @@ Test(ipc_array, a_header_that_lies_is_none)
 	}
 }
 
+Test(ipc_array, the_library_has_the_version_of_its_header)
+{
+	cr_expect_str_eq(mps_version(), MPSUP_VERSION);
+}
+
 Test(ipc_array, a_value_of_a_fraction)
 {
 	struct mps_value *v;

@@ -83,10 +83,12 @@ static void echo(struct mps_listener *l)
 static void serve_one(const char *address, const struct mps_address_options *o)
 {
 	struct mps_listener *l = listening(address, o);
+	struct pollfd p = { .fd = mps_listener_fileno(l), .events = POLLIN };
 	pid_t pid = child();
 
 	if (pid == 0)
 		client(mps_listener_address(l), o);
+	cr_expect_eq(poll(&p, 1, (int)(LIMIT / 1000000)), 1);
 	echo(l);
 	cr_assert_eq(status_of(pid), 0);
 	mps_listener_close(l);

@@ -181,6 +181,32 @@ Test(manager_client, dicts_lists_and_namespaces)
 	mps_manager_close(b);
 }
 
+Test(manager_client, a_request_to_memory_is_answered_when_it_is_asked_for)
+{
+	for (int remote = 0; remote < 2; remote++) {
+		struct mps_manager *a = client(remote);
+		struct mps_object *q = create(a, "queue", NULL, NULL, 0);
+		struct mps_pending *sent;
+		int64_t i = 0;
+		void *p = NULL;
+		size_t n;
+
+		cr_assert_eq(mps_object_send(q, "size", NULL, 0, &sent, LONG), 0);
+		cr_assert_eq(mps_object_result(sent, &p, &n, LONG), 0);
+		cr_expect_eq(mps_unpack(p, n, "i", &i), 0);
+		cr_expect_eq(i, 0);
+		free(p);
+		cr_assert_eq(mps_object_send(q, "get", NULL, 0, &sent, LONG), 0);
+		cr_assert_eq(mps_object_call(q, "put", BYTES("\x91\x07"), NULL, NULL, LONG), 0);
+		cr_assert_eq(mps_object_result(sent, &p, &n, LONG), 0);
+		cr_expect_eq(mps_unpack(p, n, "i", &i), 0);
+		cr_expect_eq(i, 7);
+		free(p);
+		mps_object_close(q);
+		mps_manager_close(a);
+	}
+}
+
 Test(manager_client, many_requests_are_sent_before_one_is_waited_for)
 {
 	struct mps_manager *a = client(true);
