@@ -30,7 +30,13 @@ def disk_full(c):
     disk = c.w.path("logs")
     os.mkdir(disk)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "none", disk], check=True)
-    os.mkdir(c.w.path("go"))
+    try:
+        fill(c, disk)
+    finally:
+        subprocess.run(["umount", "-l", disk])  # or the folder could not be removed
+
+
+def fill(c, disk):
     c.start(c.worker("a", "--write", str(LINES), log=True))
     c.w.watch(os.path.dirname(c.log("a")))
     full = lambda: os.statvfs(disk).f_bavail == 0
