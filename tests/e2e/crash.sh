@@ -68,12 +68,23 @@ programs
 kill -KILL "$keeper" "$supervisor"
 wait_for -t 2 all_over || { show_left && fail "both: something lives on"; }
 
+is_stopped() { # pid
+  [ "$(ps -o state= -p "$1")" = T ]
+}
+
+# The one that is hit last has no moment to look after what the other has left.
+kill_both() {
+  kill -STOP "$supervisor"
+  must is_stopped "$supervisor"
+  kill -KILL "$keeper" "$supervisor"
+  must -t 2 gone "$keeper" "$supervisor"
+}
+
 say "and what those had started ends with the next start of anything, or by ipc clean"
 for next in start clean; do
   programs with_trees
   cp "$T/pids" "$T/before"
-  kill -KILL "$keeper" "$supervisor"
-  must -t 2 gone "$keeper" "$supervisor"
+  kill_both
   all_gone "$T/before" && fail "nothing is left: there is nothing to see here"
   if [ $next = start ]; then
     start_mpsup
