@@ -50,6 +50,12 @@ ssize_t fd_recv(int sock, void *p, size_t size, int *fds, size_t max_fds, size_t
 /* Adds the descriptors of a message that was received to the *n that are in fds. False: some of them were dropped. */
 bool fd_take(struct msghdr *m, int *fds, size_t max, size_t *n);
 
+/*
+ * Makes room in the kernel's table for n descriptors, as far as the limit allows. It grows by itself, but where threads share
+ * it each time waits for an RCU grace period, 10 ms and more (expand_fdtable() in fs/file.c): so before the first thread.
+ */
+void fd_make_room(size_t n);
+
 /* Raises the soft RLIMIT_NOFILE to at least `want`, and the hard one where allowed. The soft limit now in force. */
 size_t fd_raise_limit(size_t want);
 

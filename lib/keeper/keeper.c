@@ -398,6 +398,9 @@ static int open_signals(bool in_job)
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
+/* Beyond that the table grows while we work: 8 bytes each. */
+enum { FEW_FDS = 256, MANY_FDS = 4096 };
+
 /* 0 or -errno with *ret_what. */
 static int init(struct keeper *k, const char **ret_what)
 {
@@ -412,6 +415,7 @@ static int init(struct keeper *k, const char **ret_what)
 			k->nofile = nofile.rlim_cur;
 		fd_raise_limit(1 << 20);
 	}
+	fd_make_room(k->options->front == NULL ? MANY_FDS : FEW_FDS);
 	*ret_what = "signalfd";
 	k->signals = open_signals(k->options->front != NULL);
 	if (k->signals < 0)

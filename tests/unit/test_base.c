@@ -270,3 +270,28 @@ Test(base, a_lock_is_not_held_by_those_who_look)
 	unlink(path);
 	rmdir(dir);
 }
+
+/* FDSize of /proc/self/status: how many the table has room for. */
+static long table_size(void)
+{
+	AUTO_FREE char *text = NULL;
+	const char *line;
+	size_t n;
+
+	cr_assert_eq(fd_read_file("/proc/self/status", 1 << 16, &text, &n), 0);
+	line = strstr(text, "FDSize:");
+	cr_assert_not_null(line);
+	return strtol(line + strlen("FDSize:"), NULL, 10);
+}
+
+Test(fd, room_is_made_for_many_and_none_is_open_for_that)
+{
+	int before = dup(0), after;
+
+	fd_make_room(1000);
+	cr_expect_geq(table_size(), 1000);
+	after = dup(0);
+	cr_expect_eq(after, before + 1);
+	close(before);
+	close(after);
+}
