@@ -105,12 +105,13 @@ endef
 $(foreach f,$(FLOORS),$(eval $(call floor,$(f))))
 
 link = $(if $(V),,@echo "  LD $@")
+# Each is there whole or not: another place to be installed to links them anew (libexecdir), beside programs that run.
 $(B)/mpsup: $(call objs,cmd/mpsup) $(call archives,$(SUP_FLOORS))
 	$(link)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) $(IPC_LIBS) -pthread
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@.new $^ $(PKG_LIBS) $(IPC_LIBS) -pthread && mv -f $@.new $@
 $(B)/mpsup-host: $(call objs,cmd/mpsup-host) $(call archives,$(HOST_FLOORS))
 	$(link)
-	$(Q)$(CC) $(ALL_LDFLAGS) -pthread -o $@ $^
+	$(Q)$(CC) $(ALL_LDFLAGS) -pthread -o $@.new $^ && mv -f $@.new $@
 
 # What programs of others are made to load: needs libc and nothing else, no sanitizer either. By its second name it may
 # stand before AddressSanitizer (lib/proc/elf.h).
@@ -122,7 +123,7 @@ $(B)/libmpsup-preload.so: $(call srcs,lib/preload) $(wildcard lib/preload/*.h) l
 	$(Q)ln -sf libmpsup-preload.so $(@D)/$(SHIM)
 
 # The library: what lib/mpsup.h declares is all that can be seen of it, in the archive too (one object, the rest made local).
-# Each is there whole or not: another place to be installed to links them anew (libexecdir), beside programs that run.
+# Each is there whole or not, as above.
 SOVERSION := 0
 SONAME := libmpsup.so.$(SOVERSION)
 # It asks nobody who a user is, of which the linker would warn programs that are static, and opens no names for root.
