@@ -399,7 +399,7 @@ static int open_signals(bool in_job)
 }
 
 /* Beyond that the table grows while we work: 8 bytes each. */
-enum { FEW_FDS = 256, MANY_FDS = 4096 };
+enum { MANY_FDS = 4096 };
 
 /* 0 or -errno with *ret_what. */
 static int init(struct keeper *k, const char **ret_what)
@@ -414,8 +414,8 @@ static int init(struct keeper *k, const char **ret_what)
 		if (getrlimit(RLIMIT_NOFILE, &nofile) == 0)
 			k->nofile = nofile.rlim_cur;
 		fd_raise_limit(1 << 20);
+		fd_make_room(MANY_FDS);
 	}
-	fd_make_room(k->options->front == NULL ? MANY_FDS : FEW_FDS);
 	*ret_what = "signalfd";
 	k->signals = open_signals(k->options->front != NULL);
 	if (k->signals < 0)
