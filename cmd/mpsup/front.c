@@ -50,9 +50,10 @@ struct front {
 	struct mps_time deadline; /* ns 0 = none */
 	bool timed_out, keeper_killed, has_shim, interrupted;
 
-	pid_t command; /* 0 = not started, or over */
-	int stopped;   /* the signal that has stopped it, 0 = it runs */
-	bool woken;    /* the next SIGCONT is what has let us go on */
+	pid_t command;	/* 0 = not started, or over */
+	int stopped;	/* the signal that has stopped it, 0 = it runs */
+	uint32_t conts; /* SIGCONT that we have passed on */
+	bool woken;	/* the next SIGCONT is what has let us go on */
 	bool failed, exited;
 	uint32_t code, status; /* FAILED's step and errno, EXITED's si_code and si_status */
 };
@@ -164,15 +165,15 @@ static int start_keeper(struct front *f)
 	return 0;
 }
 
-static void send_message(struct front *f, const struct keeper_message *m)
+/* False where it does not take it: a keeper that is gone is noticed otherwise. */
+static bool send_message(struct front *f, const struct keeper_message *m)
 {
 	AUTO_BUF b = BUF_INIT;
 	struct iovec iov;
 
 	keeper_encode(m, &b);
 	iov = (struct iovec){ b.p, b.len };
-	if (!b.failed)
-		fd_send(f->sock, &iov, 1, NULL, 0); /* a keeper that is gone is noticed otherwise */
+	return !b.failed && fd_send(f->sock, &iov, 1, NULL, 0) >= 0;
 }
 
 static void pass_on(struct front *f, int sig)
@@ -186,7 +187,16 @@ static void pass_on(struct front *f, int sig)
 		.scope = sig == SIGCONT ? KEEPER_SCOPE_GROUP : KEEPER_SCOPE_MAIN,
 	};
 
-	send_message(f, &m);
+	f->conts += send_message(f, &m) && sig == SIGCONT;
+}
+
+/*
+ * One that a SIGCONT of ours has yet to reach is not stopped for long. Who has let us go on would see us stop again, and a
+ * shell would take back its terminal.
+ */
+static void on_stopped(struct front *f, const struct keeper_message *m)
+{
+	f->stopped = m->count == f->conts ? (int)m->signal : 0;
 }
 
 /* It has all descriptors now, and who waits for the end of a pipe waits for it alone. */
@@ -210,7 +220,7 @@ static void on_message(struct front *f, const struct keeper_message *m)
 	if (m->type == KEEPER_STARTED)
 		on_started(f, m);
 	else if (m->type == KEEPER_STOPPED)
-		f->stopped = (int)m->signal;
+		on_stopped(f, m);
 	else if (m->type == KEEPER_SIGNALLED)
 		pass_on(f, (int)m->signal);
 	else if (m->type == KEEPER_FAILED)
@@ -306,8 +316,10 @@ static void on_signal(struct front *f, const struct signalfd_siginfo *si)
 		return;
 	}
 	if (si->ssi_code <= 0 &&
-	    ((pid_t)si->ssi_pid == getpid() || (pid_t)si->ssi_pid == f->keeper))
+	    ((pid_t)si->ssi_pid == getpid() || (pid_t)si->ssi_pid == f->keeper)) {
+		f->woken &= si->ssi_signo != SIGCONT;
 		return; /* see stop_too() */
+	}
 	if (si->ssi_signo == SIGCONT)
 		f->stopped = 0; /* it goes on, or will by this */
 	if (was_for_all(f, si))

@@ -59,6 +59,7 @@ static void on_start(struct keeper *k, const struct keeper_message *m, bool cut)
 
 static void on_signal_message(struct keeper *k, const struct keeper_message *m)
 {
+	k->conts += m->signal == SIGCONT;
 	if (m->instance >= k->n_slots || k->slots[m->instance].gen != m->gen || m->signal == 0)
 		return;
 	k->slots[m->instance].sent |= UINT64_C(1) << (m->signal - 1);

@@ -70,6 +70,7 @@ static void tell(struct keeper *k, int sig)
 		.instance = KEEPER_FRONT_INSTANCE,
 		.gen = 1,
 		.signal = (uint32_t)sig,
+		.count = k->conts,
 	};
 
 	buf_reset(&k->out);

@@ -154,6 +154,7 @@ struct keeper {
 	/* Of each signal for the supervisor, how many there were; and of which it is to be told, bit n. */
 	uint32_t signalled[KEEPER_SIGNALS];
 	uint32_t signal_news;
+	uint32_t conts;		       /* SIGCONT of the boss's that were passed on */
 	pid_t gone_pid;		       /* of the boss that was reaped last */
 	struct keeper_message welcome; /* about the one before, as WELCOME tells it */
 	bool welcome_due;	       /* it has said HELLO, and was not told all of that yet */

@@ -398,8 +398,11 @@ static int open_signals(bool in_job)
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-/* Beyond that the table grows while we work: 8 bytes each. */
-enum { MANY_FDS = 4096 };
+/*
+ * Beyond that the table of descriptors grows while we work: 8 bytes each, and a wait for all CPUs, since threads share it.
+ * One command's keeper has what keeper_lift() lifts, and little more.
+ */
+enum { MANY_FDS = 4096, FRONT_FDS = 256 };
 
 /* 0 or -errno with *ret_what. */
 static int init(struct keeper *k, const char **ret_what)
@@ -414,8 +417,8 @@ static int init(struct keeper *k, const char **ret_what)
 		if (getrlimit(RLIMIT_NOFILE, &nofile) == 0)
 			k->nofile = nofile.rlim_cur;
 		fd_raise_limit(1 << 20);
-		fd_make_room(MANY_FDS);
 	}
+	fd_make_room(k->options->front == NULL ? MANY_FDS : FRONT_FDS);
 	*ret_what = "signalfd";
 	k->signals = open_signals(k->options->front != NULL);
 	if (k->signals < 0)

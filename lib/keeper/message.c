@@ -136,8 +136,11 @@ static const struct shape {
 			     3,
 			     { { U32, M(instance) }, { U32, M(count) }, { U32, M(cleaned) } } },
 	[KEEPER_STOPPED] = { false,
-			     3,
-			     { { U32, M(instance) }, { U32, M(gen) }, { U32, M(signal) } } },
+			     4,
+			     { { U32, M(instance) },
+			       { U32, M(gen) },
+			       { U32, M(signal) },
+			       { U32, M(count) } } },
 };
 
 _Static_assert(sizeof(enum keeper_leftovers) == sizeof(uint32_t) &&

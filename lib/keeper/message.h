@@ -93,7 +93,10 @@ enum keeper_type {
 	 * changed, and to each new supervisor. Instance 0: words of strangers that were dropped.
 	 */
 	KEEPER_OBJECTS,
-	/* u32 instance, u32 gen, u32 signal: it has stopped its main process; 0: that goes on. To a front only. */
+	/*
+	 * To a front only. u32 instance, u32 gen, u32 signal: it has stopped its main process; 0: that goes on. u32 how many
+	 * SIGCONT of the front's had been passed on when it was so.
+	 */
 	KEEPER_STOPPED,
 };
 
@@ -145,7 +148,7 @@ struct keeper_message {
 	uint32_t scope;
 	uint32_t status;  /* EXIT's status, EXITED's si_status, FAILED's errno */
 	uint32_t code;	  /* EXITED's si_code, FAILED's step */
-	uint32_t count;	  /* WELCOME's, SIGNALLED's, SERVER's; OBJECTS' that it holds */
+	uint32_t count;	  /* WELCOME's, SIGNALLED's, SERVER's, STOPPED's; OBJECTS' that it holds */
 	uint32_t cleaned; /* OBJECTS' */
 	uint32_t object;  /* UNLINKED's enum track_type */
 	uint32_t first;	  /* KEEP's and KEPT's */

@@ -86,7 +86,7 @@ static const struct row {
 	    .text = "a: no" },
 	  false },
 	{ { .type = KEEPER_SERVER, .text = "one", .pid = 9, .is_ready = true, .count = 7 }, false },
-	{ { .type = KEEPER_STOPPED, .instance = 1, .gen = 1, .signal = 20 }, false },
+	{ { .type = KEEPER_STOPPED, .instance = 1, .gen = 1, .signal = 20, .count = 2 }, false },
 	{ { .type = KEEPER_REAPED, .pid = 9, .code = 1, .status = 2 }, false },
 };
 
