@@ -259,9 +259,15 @@ static bool read_messages(struct front *f)
 
 /* ------------------------------------------------------------------------------------------------- signals */
 
-static bool is_in_job(const struct front *f)
+/*
+ * Has it heard, too, what the terminal's driver has sent to our group? Before the keeper has told of it we cannot know: it is
+ * better interrupted twice than never, and better not stopped than twice.
+ */
+static bool is_in_job(const struct front *f, int sig)
 {
-	return f->command > 0 && getpgid(f->command) == getpgrp();
+	if (f->command == 0)
+		return sig == SIGTSTP;
+	return getpgid(f->command) == getpgrp();
 }
 
 /* Sent by what we have started: to its whole group then, of which we are. */
@@ -298,7 +304,7 @@ static bool was_for_all(struct front *f, const struct signalfd_siginfo *si)
 	if (si->ssi_signo != SIGCONT || !f->woken)
 		return false;
 	f->woken = false;
-	return is_in_job(f) && proc_stat_read(f->command, &st) == 0 && st.state != 'T';
+	return is_in_job(f, SIGCONT) && proc_stat_read(f->command, &st) == 0 && st.state != 'T';
 }
 
 static void on_signal(struct front *f, const struct signalfd_siginfo *si)
@@ -324,7 +330,7 @@ static void on_signal(struct front *f, const struct signalfd_siginfo *si)
 		f->stopped = 0; /* it goes on, or will by this */
 	if (was_for_all(f, si))
 		return;
-	if (is_in_job(f) && (is_of_terminal(si) || is_of_command(f, si)))
+	if (is_in_job(f, (int)si->ssi_signo) && (is_of_terminal(si) || is_of_command(f, si)))
 		return;
 	pass_on(f, (int)si->ssi_signo);
 }
