@@ -15,10 +15,7 @@ exec_start() {
   front=$!
 }
 ends_with() { # status
-  local rc
-  wait "$front"
-  rc=$?
-  [ $rc = "$1" ] || fail "ends with $rc instead of $1"
+  wait_status "$front" "$1"
   must -t 2 nothing_left
   rm -f "$T"/pids*
 }
