@@ -13,7 +13,6 @@
 #include <semaphore.h>
 #include <sys/ipc.h>
 #include <sys/msg.h>
-#include <sys/resource.h>
 #include <sys/sem.h>
 #include <sys/shm.h>
 #include <sys/stat.h>
@@ -23,6 +22,7 @@
 #include "base/cleanup.h"
 #include "base/mtime.h"
 #include "base/runtime.h"
+#include "limit.h"
 #include "mpsup.h"
 #include "proc/pidfd.h"
 #include "proc/tree.h"
@@ -169,17 +169,6 @@ struct ready {
 	int sysv_shm, sysv_sem, sysv_msg;
 };
 
-static void set_limit(uint64_t value)
-{
-	struct rlimit r;
-
-	if (getrlimit(RLIMIT_RTTIME, &r) < 0)
-		fail("getrlimit: %s", strerror(errno));
-	r.rlim_cur = value;
-	if (setrlimit(RLIMIT_RTTIME, &r) < 0)
-		fail("setrlimit: %s", strerror(errno));
-}
-
 /* Nobody unlinks anything of this but the tracker. */
 static void make_foreign(const char *mark, struct ready *ret)
 {
@@ -304,16 +293,6 @@ static int program(char **argv)
 }
 
 /* ---------------------------------------------------------------------------------------------------- the killer */
-
-/* One that has ended, and that the machine's first process has not reaped yet, is none any more. */
-static bool is_of(pid_t pid, void *user)
-{
-	struct proc_stat st;
-	struct rlimit r;
-
-	return prlimit(pid, RLIMIT_RTTIME, NULL, &r) == 0 && r.rlim_cur == *(uint64_t *)user &&
-	       proc_stat_read(pid, &st) == 0 && st.state != 'Z';
-}
 
 static void await_end(uint64_t limit)
 {

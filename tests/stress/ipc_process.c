@@ -6,10 +6,10 @@
  */
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "base/mtime.h"
+#include "limit.h"
 #include "mpsup.h"
 #include "proc/pidfd.h"
 #include "proc/tree.h"
@@ -20,17 +20,6 @@ enum { PATIENCE_S = 30, LIFE_US = 12000, TREE_DEPTH = 2, CHILDREN = 4 };
 static uint64_t base; /* of the limits of trees */
 
 /* --------------------------------------------------------------------------------------------------- a tree */
-
-static void set_limit(uint64_t value)
-{
-	struct rlimit r;
-
-	if (getrlimit(RLIMIT_RTTIME, &r) < 0)
-		fail("getrlimit: %s", strerror(errno));
-	r.rlim_cur = value;
-	if (setrlimit(RLIMIT_RTTIME, &r) < 0)
-		fail("setrlimit: %s", strerror(errno));
-}
 
 static void leave_orphan(void)
 {
@@ -128,16 +117,6 @@ static int node(struct mps_args *args)
 MPS_TARGET(node);
 
 /* ------------------------------------------------------------------------------------------------- looking */
-
-/* One that has ended, and that the machine's first process has not reaped yet, is none any more. */
-static bool is_of(pid_t pid, void *user)
-{
-	struct proc_stat st;
-	struct rlimit r;
-
-	return prlimit(pid, RLIMIT_RTTIME, NULL, &r) == 0 && r.rlim_cur == *(uint64_t *)user &&
-	       proc_stat_read(pid, &st) == 0 && st.state != 'Z';
-}
 
 static bool is_guard(pid_t pid)
 {
