@@ -294,33 +294,6 @@ static int program(char **argv)
 
 /* ---------------------------------------------------------------------------------------------------- the killer */
 
-static void await_end(uint64_t limit)
-{
-	int64_t until = mps_now().ns + PATIENCE_S * MPS_NS_PER_S;
-	struct pids list = { 0 };
-
-	for (;;) {
-		processes_list(is_of, &limit, &list);
-		if (list.n == 0)
-			break;
-		for (size_t i = 0; i < list.n; i++) {
-			struct pollfd p = { .fd = pidfd_open_checked(list.p[i]), .events = POLLIN };
-			int64_t left = (until - mps_now().ns) / MPS_NS_PER_MS;
-			char command[100];
-
-			if (p.fd >= 0 && poll(&p, 1, left > 0 ? (int)left : 0) == 0) {
-				snprintf(command, sizeof(command), "ps -o pid,ppid,args -p %d >&2",
-					 list.p[i]);
-				if (system(command) >= 0)
-					fail("a process is left");
-			}
-			if (p.fd >= 0)
-				close(p.fd);
-		}
-	}
-	pids_fini(&list);
-}
-
 /* Its tracker, -ESRCH: there is none at the moment. */
 static int find_tracker(uint64_t limit)
 {
@@ -482,7 +455,7 @@ static unsigned play(uint64_t limit, const char *mark)
 	}
 	if (waitpid(pid, NULL, 0) != pid)
 		fail("waitpid: %s", strerror(errno));
-	await_end(limit);
+	await_end(limit, PATIENCE_S, "the kills");
 	expect_nothing(&ready, pid, mark, is_orphaned);
 	return kills;
 }
