@@ -5,10 +5,11 @@
 #define TESTS_MANAGER_CORE_H
 
 #include <criterion/criterion.h>
-#include <jansson.h>
 
+#include "base/err.h"
 #include "manager/server.h"
 #include "manager_raw.h"
+#include "mpsup/packed.h"
 
 struct core {
 	struct server v;
@@ -69,63 +70,14 @@ static inline bool core_answer(struct session *s, struct raw_answer *ret)
 	return true;
 }
 
-/* JSON as a packed value. */
-static inline void core_pack_json(const json_t *j, struct buf *b)
-{
-	msgpack_packer k = value_packer(b);
-	const char *key;
-	json_t *v;
-	size_t i;
-
-	switch (json_typeof(j)) {
-	case JSON_NULL:
-		msgpack_pack_nil(&k);
-		break;
-	case JSON_TRUE:
-		msgpack_pack_true(&k);
-		break;
-	case JSON_FALSE:
-		msgpack_pack_false(&k);
-		break;
-	case JSON_INTEGER:
-		msgpack_pack_int64(&k, json_integer_value(j));
-		break;
-	case JSON_REAL:
-		msgpack_pack_double(&k, json_real_value(j));
-		break;
-	case JSON_STRING:
-		msgpack_pack_str(&k, json_string_length(j));
-		msgpack_pack_str_body(&k, json_string_value(j), json_string_length(j));
-		break;
-	case JSON_ARRAY:
-		msgpack_pack_array(&k, json_array_size(j));
-		json_array_foreach (j, i, v)
-			core_pack_json(v, b);
-		break;
-	case JSON_OBJECT:
-		msgpack_pack_map(&k, json_object_size(j));
-		json_object_foreach ((json_t *)j, key, v) {
-			msgpack_pack_str(&k, strlen(key));
-			msgpack_pack_str_body(&k, key, strlen(key));
-			core_pack_json(v, b);
-		}
-		break;
-	}
-}
-
-/* text NULL: nothing. */
+/* JSON as a packed value; text NULL: nothing. */
 static inline void core_pack(const char *text, struct buf *b)
 {
-	json_error_t e;
-	json_t *j;
+	struct err err = ERR_INIT;
 
 	*b = (struct buf)BUF_INIT;
-	if (text == NULL)
-		return;
-	j = json_loads(text, JSON_DECODE_ANY, &e);
-	cr_assert_not_null(j, "%s: %s", text, e.text);
-	core_pack_json(j, b);
-	json_decref(j);
+	if (text != NULL)
+		cr_assert_eq(packed_add_json(b, text, &err), 0, "%s: %s", text, err.text);
 }
 
 static inline uint32_t core_send_json(struct core *c, struct session *s, int64_t handle,

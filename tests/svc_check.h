@@ -14,6 +14,7 @@
 #include "base/buf.h"
 #include "base/sig.h"
 #include "conf/conf.h"
+#include "must.h"
 #include "sup/svc.h"
 
 struct world {
@@ -36,14 +37,6 @@ struct world {
 	struct mps_time *restarts; /* by the policy after a run, since the last request */
 	size_t n_restarts;
 };
-
-#define MUST(what)                                                                                 \
-	do {                                                                                       \
-		if (!(what)) {                                                                     \
-			fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #what);  \
-			abort();                                                                   \
-		}                                                                                  \
-	} while (0)
 
 static void world_start(struct svc *s)
 {

@@ -1,8 +1,8 @@
 /*
- * Locks and semaphores by name. A lock is the flock(2) of a file, so it is free when the last copy of the descriptor is closed,
- * whoever is killed; the keeper of the command has one, too. A semaphore lies in a file that is mapped (mps_semaphore: the kernel
- * gives back what the dead had); the flock of that file only tells that somebody uses it. Who is the last one
- * removes the file: so who has waited for a lock looks whether the file is still the one of that name.
+ * Locks and semaphores by name, and the run of a command that holds one. A lock is the flock(2) of a file, so it is free when the
+ * last copy of the descriptor is closed, whoever is killed; the keeper of the command has one, too. A semaphore lies in a file that
+ * is mapped (mps_semaphore: the kernel gives back what the dead had); the flock of that file only tells that somebody uses it. Who
+ * is the last one removes the file: so who has waited for a lock looks whether the file is still the one of that name.
  */
 #include "mpsup/hold.h"
 
@@ -25,18 +25,29 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/mtime.h"
+#include "conf/types.h"
 #include "manager/client.h"
 #include "manager/value.h"
 #include "mpsup.h"
 #include "mpsup/cmd.h"
+#include "mpsup/command.h"
 #include "mpsup/packed.h"
-#include "mpsup/reach.h"
 #include "sup/client.h"
 #include "sup/rundir.h"
 
 struct named_semaphore {
 	_Atomic uint32_t units; /* of the whole; 0 = it is not set up */
 	struct mps_semaphore s;
+};
+
+struct hold {
+	const struct hold_verb *verb;
+	char *path;
+	int fd; /* its lock (flock(2)) is held as long as a copy of it is open: close-on-exec; -1 = none */
+	struct named_semaphore *semaphore; /* NULL: it is a lock */
+	uint64_t inode;
+	struct mps_manager *manager; /* whose object it is: then fd is the connection to it */
+	struct mps_object *object;
 };
 
 enum { NAME_LONGEST = 200, SHOWN_LONGEST = 100 };
@@ -103,6 +114,68 @@ static bool is_current(const struct hold *c)
 	return lstat(c->path, &st) == 0 && st.st_ino == c->inode;
 }
 
+/* ------------------------------------------------------------------------------------------------------ people */
+
+/* Of the first one that /proc/locks shows to have it; 0 = none. */
+static int holder_of(uint64_t inode, int *ret_n)
+{
+	FILE *f = fopen("/proc/locks", "re");
+	char line[256];
+	int first = 0;
+
+	*ret_n = 0;
+	while (f != NULL && fgets(line, sizeof(line), f) != NULL) {
+		unsigned long long found;
+		int pid;
+
+		if (sscanf(line, "%*d: FLOCK %*s %*s %d %*x:%*x:%llu", &pid, &found) != 2 ||
+		    found != inode || pid <= 0)
+			continue;
+		first = first != 0 ? first : pid;
+		++*ret_n;
+	}
+	if (f != NULL)
+		fclose(f);
+	return first;
+}
+
+/* Who has a lock: ", held by pid 7 (make -j4)" and so on; "" = cannot be told. */
+static void add_holder(const struct hold *c, char *text, size_t size)
+{
+	int n, pid = holder_of(c->inode, &n);
+	AUTO_FREE char *command = NULL;
+	char path[32];
+	size_t len = 0;
+
+	text[0] = '\0';
+	if (pid == 0 || c->object != NULL)
+		return;
+	snprintf(path, sizeof(path), "/proc/%d/cmdline", pid);
+	fd_read_file(path, 65536, &command, &len);
+	while (len > 0 && command[len - 1] == '\0') /* also what a title has left */
+		len--;
+	for (size_t i = 0; i < len; i++)
+		command[i] = (unsigned char)command[i] < ' ' ? ' ' : command[i];
+	snprintf(text, size, ", held by pid %d (%.*s%s)%s", pid, SHOWN_LONGEST,
+		 command != NULL ? command : "?", len > SHOWN_LONGEST ? "..." : "",
+		 n > 1 ? " and others" : "");
+}
+
+static void say_waiting(const struct hold *c)
+{
+	char holder[256];
+
+	if (!isatty(STDERR_FILENO))
+		return;
+	if (c->verb->units > 0) {
+		fprintf(stderr, "mpsup: %s: waiting, all %u units are held\n", c->verb->name,
+			c->verb->units);
+		return;
+	}
+	add_holder(c, holder, sizeof(holder));
+	fprintf(stderr, "mpsup: %s: waiting%s\n", c->verb->name, holder);
+}
+
 /* ----------------------------------------------------------------------------------------------------- waiting */
 
 struct waiter {
@@ -157,8 +230,7 @@ static struct mps_time until_of(int64_t timeout)
 	return (struct mps_time){ timeout < INT64_MAX - now ? now + timeout : INT64_MAX };
 }
 
-static int take_flock(struct hold *c, int how, struct mps_time until,
-		      void (*on_wait)(const struct hold *c))
+static int take_flock(struct hold *c, int how, struct mps_time until, bool says)
 {
 	if (flock(c->fd, how | LOCK_NB) == 0)
 		return 0;
@@ -166,14 +238,13 @@ static int take_flock(struct hold *c, int how, struct mps_time until,
 		return -errno;
 	if (until.ns <= mps_now().ns)
 		return -ETIMEDOUT;
-	if (on_wait != NULL)
-		on_wait(c);
+	if (says)
+		say_waiting(c);
 	return lock_until(c->fd, how, until);
 }
 
-/* Opens the file and takes its lock. 0, or -errno with err. */
-static int take_file(struct hold *c, int how, struct mps_time until,
-		     void (*on_wait)(const struct hold *c), struct err *err)
+/* Opens the file and takes its lock; says that it waits, if it does. 0, or -errno with err. */
+static int take_file(struct hold *c, int how, struct mps_time until, bool says, struct err *err)
 {
 	char holder[256];
 	int r;
@@ -182,29 +253,29 @@ static int take_file(struct hold *c, int how, struct mps_time until,
 		r = open_file(c, err);
 		if (r < 0)
 			return r;
-		r = take_flock(c, how, until, on_wait);
+		r = take_flock(c, how, until, says);
 		if (r == 0 && is_current(c))
 			return 0;
 		if (r < 0)
 			break;
 		fd_close(&c->fd);
-		on_wait = NULL;
+		says = false;
 	}
 	if (r != -ETIMEDOUT)
 		return err_set(err, r, "%s: %s", c->path, strerror(-r));
-	hold_holder(c, holder, sizeof(holder));
+	add_holder(c, holder, sizeof(holder));
 	return err_set(err, r, "not free in time%s", holder);
 }
 
 /* ------------------------------------------------------------------------------------------------------ the two */
 
-int hold_lock(struct hold *c, const char *name, bool shared, int64_t timeout,
-	      void (*on_wait)(const struct hold *c), struct err *err)
+/* In a failed state the thread of lock_until() may be left. */
+static int take_lock(struct hold *c, const char *name, struct err *err)
 {
+	int how = c->verb->shared ? LOCK_SH : LOCK_EX;
 	int r = set_path(c, name, "lock", err);
 
-	return r == 0 ? take_file(c, shared ? LOCK_SH : LOCK_EX, until_of(timeout), on_wait, err)
-		      : r;
+	return r == 0 ? take_file(c, how, until_of(c->verb->timeout), true, err) : r;
 }
 
 static int map_semaphore(struct hold *c, struct err *err)
@@ -235,7 +306,7 @@ static int open_semaphore(struct hold *c, uint32_t units, struct err *err)
 	int r;
 
 	for (;;) {
-		r = take_file(c, LOCK_SH, forever, NULL, err);
+		r = take_file(c, LOCK_SH, forever, false, err);
 		if (r == 0)
 			r = map_semaphore(c, err);
 		there = r == 0 ? atomic_load(&c->semaphore->units) : 0;
@@ -255,10 +326,10 @@ static int open_semaphore(struct hold *c, uint32_t units, struct err *err)
 	}
 }
 
-int hold_unit(struct hold *c, const char *name, uint32_t units, int64_t timeout,
-	      void (*on_wait)(const struct hold *c), struct err *err)
+/* Then the calling thread holds the unit. */
+static int take_unit(struct hold *c, const char *name, struct err *err)
 {
-	uint32_t there;
+	uint32_t units = c->verb->units, there;
 	int r = set_path(c, name, "sem", err);
 
 	if (r == 0)
@@ -270,10 +341,9 @@ int hold_unit(struct hold *c, const char *name, uint32_t units, int64_t timeout,
 		return err_set(err, -EINVAL, "it has %u units as long as somebody uses it, not %u",
 			       there, units);
 	r = mps_semaphore_acquire(&c->semaphore->s, 0);
-	if (r == -ETIMEDOUT && timeout > 0) {
-		if (on_wait != NULL)
-			on_wait(c);
-		r = mps_semaphore_acquire(&c->semaphore->s, timeout);
+	if (r == -ETIMEDOUT && c->verb->timeout > 0) {
+		say_waiting(c);
+		r = mps_semaphore_acquire(&c->semaphore->s, c->verb->timeout);
 	}
 	return r == -ETIMEDOUT ? err_set(err, r, "no unit was free in time")
 	       : r < 0	       ? err_set(err, r, "%s", strerror(-r))
@@ -314,22 +384,25 @@ static int check_units(struct hold *c, uint32_t units, struct err *err)
 		       (long long)there.i, units);
 }
 
-int hold_object(struct hold *c, const struct reach *reach, const struct cmd_context *ctx,
-		const char *name, uint32_t units, int64_t timeout,
-		void (*on_wait)(const struct hold *c), struct err *err)
+/* 0, or an exit code with err. */
+static int take_of_manager(struct hold *c, struct cmd_context *ctx, struct err *err)
 {
-	int r = reach_manager(reach, ctx, ANSWER_NS, &c->manager, err);
+	uint32_t units = c->verb->units;
+	int r;
 
+	if (c->verb->shared)
+		return err_set(err, EXIT_USAGE, "a manager's locks are not --shared");
+	r = reach_manager(&c->verb->reach, ctx, ANSWER_NS, &c->manager, err);
 	if (r != 0)
 		return r;
-	r = take_object(c, name, units);
+	r = take_object(c, ctx->argv[0], units);
 	if (r == 0 && units > 0 && check_units(c, units, err) != 0)
 		return EXIT_USAGE;
 	if (r == 0)
 		r = mps_object_acquire(c->object, 0);
-	if (r == -ETIMEDOUT && timeout > 0) {
-		on_wait(c);
-		r = mps_object_acquire(c->object, timeout);
+	if (r == -ETIMEDOUT && c->verb->timeout > 0) {
+		say_waiting(c);
+		r = mps_object_acquire(c->object, c->verb->timeout);
 	}
 	if (r >= 0) {
 		c->fd = c->manager->link->s.fd;
@@ -350,7 +423,8 @@ static void release_object(struct hold *c)
 	c->fd = -1;
 }
 
-void hold_end(struct hold *c)
+/* Removes the file if nobody else wants it. */
+static void let_go(struct hold *c)
 {
 	if (c->object != NULL) {
 		release_object(c);
@@ -366,48 +440,44 @@ void hold_end(struct hold *c)
 	c->path = NULL;
 }
 
-/* ------------------------------------------------------------------------------------------------------ people */
+/* -------------------------------------------------------------------------------------------------- of the verbs */
 
-/* Of the first one that /proc/locks shows to have it; 0 = none. */
-static int holder_of(uint64_t inode, int *ret_n)
+int hold_on_option(struct hold_verb *v, const struct cmd_option *o, const char *value,
+		   struct err *err)
 {
-	FILE *f = fopen("/proc/locks", "re");
-	char line[256];
-	int first = 0;
-
-	*ret_n = 0;
-	while (f != NULL && fgets(line, sizeof(line), f) != NULL) {
-		unsigned long long found;
-		int pid;
-
-		if (sscanf(line, "%*d: FLOCK %*s %*s %d %*x:%*x:%llu", &pid, &found) != 2 ||
-		    found != inode || pid <= 0)
-			continue;
-		first = first != 0 ? first : pid;
-		++*ret_n;
-	}
-	if (f != NULL)
-		fclose(f);
-	return first;
+	if (reach_on_option(&v->reach, o, value))
+		return 0;
+	return type_time(value, &v->timeout, err) < 0 ? err_prefix(err, EXIT_USAGE, "--timeout: ")
+						      : 0;
 }
 
-void hold_holder(const struct hold *c, char *text, size_t size)
+/* 0, or an exit code with err. */
+static int take(struct hold *c, struct cmd_context *ctx, struct err *err)
 {
-	int n, pid = holder_of(c->inode, &n);
-	AUTO_FREE char *command = NULL;
-	char path[32];
-	size_t len = 0;
+	int r;
 
-	text[0] = '\0';
-	if (pid == 0 || c->object != NULL)
-		return;
-	snprintf(path, sizeof(path), "/proc/%d/cmdline", pid);
-	fd_read_file(path, 65536, &command, &len);
-	while (len > 0 && command[len - 1] == '\0') /* also what a title has left */
-		len--;
-	for (size_t i = 0; i < len; i++)
-		command[i] = (unsigned char)command[i] < ' ' ? ' ' : command[i];
-	snprintf(text, size, ", held by pid %d (%.*s%s)%s", pid, SHOWN_LONGEST,
-		 command != NULL ? command : "?", len > SHOWN_LONGEST ? "..." : "",
-		 n > 1 ? " and others" : "");
+	if (c->verb->reach.manager != NULL)
+		return take_of_manager(c, ctx, err);
+	r = (c->verb->units > 0 ? take_unit : take_lock)(c, ctx->argv[0], err);
+	return r == -ETIMEDOUT ? EXIT_TIMEOUT : r == -EINVAL ? EXIT_USAGE : r < 0 ? EXEC_FAILED : 0;
+}
+
+int hold_run(const struct hold_verb *v, struct cmd_context *ctx)
+{
+	struct front_options front = COMMAND_OPTIONS(v->name);
+	struct hold hold = { .verb = v, .fd = -1 };
+	struct err err = ERR_INIT;
+	int r;
+
+	front_open_standard();
+	r = take(&hold, ctx, &err);
+	if (r != 0) {
+		err_prefix(&err, 0, "%s %s: ", v->name, ctx->argv[0]);
+		return cmd_fail(r, &err);
+	}
+	front.hold = hold.fd;
+	front.argv = ctx->argv + 1;
+	r = command_run(&front, true);
+	let_go(&hold);
+	return r;
 }

@@ -1,56 +1,41 @@
 /*
- * Holding something by its name, for this user on this machine: a lock, or a unit of a semaphore. They are files in the
- * runtime directory, that last as long as somebody holds them or waits for them.
+ * A command that runs while something is held by its name, for this user on this machine or of a manager: a lock, or a unit of a
+ * semaphore. Of this machine they are files in the runtime directory, that last as long as somebody holds them or waits for them.
  */
 #ifndef CMD_MPSUP_HOLD_H
 #define CMD_MPSUP_HOLD_H
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
-struct cmd_context;
-struct err;
-struct mps_manager;
-struct mps_object;
-struct named_semaphore;
-struct reach;
+#include "mpsup/reach.h"
 
-struct hold {
-	char *path;
-	int fd; /* its lock (flock(2)) is held as long as a copy of it is open: close-on-exec; -1 = none */
-	struct named_semaphore *semaphore; /* NULL: it is a lock */
-	uint64_t inode;
-	struct mps_manager *manager; /* whose object it is: then fd is the connection to it */
-	struct mps_object *object;
+struct cmd_context;
+struct cmd_option;
+struct err;
+
+/* What a verb holds, and how it waits for it. */
+struct hold_verb {
+	const char *name;   /* of the verb */
+	bool shared;	    /* with others that say so; not of a manager */
+	uint32_t units;	    /* it is one of so many of a semaphore; 0 = a lock */
+	int64_t timeout;    /* ns; INT64_MAX = for ever */
+	struct reach reach; /* its manager NULL = of this machine */
 };
-#define HOLD_INIT                                                                                  \
+#define HOLD_VERB(name_)                                                                           \
 	{                                                                                          \
-		NULL, -1, NULL, 0, NULL, NULL                                                      \
+		.name = name_, .timeout = INT64_MAX, .reach = { .remote = true },                  \
 	}
 
-/*
- * Waits for it until the time is over (ns from now; INT64_MAX = for ever), and calls on_wait (may be NULL) before waiting. 0,
- * -ETIMEDOUT with err (who has it), -EINVAL: no such name, or a semaphore of another number of units; other -errno. The
- * calling thread holds the unit of a semaphore. In a failed state another thread may be left: exit.
- */
-int hold_lock(struct hold *c, const char *name, bool shared, int64_t timeout,
-	      void (*on_wait)(const struct hold *c), struct err *err);
-int hold_unit(struct hold *c, const char *name, uint32_t units, int64_t timeout,
-	      void (*on_wait)(const struct hold *c), struct err *err);
+/* --timeout, --manager or --authkey-file. 0, or EXIT_USAGE with err. */
+int hold_on_option(struct hold_verb *v, const struct cmd_option *o, const char *value,
+		   struct err *err);
 
 /*
- * The same of a manager: a lock (units 0), or one of so many units. What it holds is the connection's: it ends with its last copy.
- * 0, or an exit code with err.
+ * The first argument is the name, the others are the command, run as by `mpsup exec`: what is held is free when all of it has gone,
+ * whoever is killed. Its exit status; or, and that is said, EXIT_TIMEOUT (who has it), EXIT_USAGE: no such name, or a semaphore of
+ * another number of units, EXIT_UNREACHABLE or EXEC_FAILED.
  */
-int hold_object(struct hold *c, const struct reach *reach, const struct cmd_context *ctx,
-		const char *name, uint32_t units, int64_t timeout,
-		void (*on_wait)(const struct hold *c), struct err *err);
-
-/* Lets go, and removes the file if nobody else wants it. */
-void hold_end(struct hold *c);
-
-/* Who has a lock, for people: ", held by pid 7 (make -j4)" and so on; "" = cannot be told. */
-void hold_holder(const struct hold *c, char *text, size_t size);
+int hold_run(const struct hold_verb *v, struct cmd_context *ctx);
 
 #endif

@@ -127,11 +127,8 @@ static int on_option(const struct cmd_option *o, const char *value, struct err *
 	if (number != NULL && (type_integer(value, number) < 0 || *number < 1 || *number > max))
 		return err_set(err, EXIT_USAGE, "--%s: '%s' is no number from 1 to %d", o->name,
 			       value, max);
-	if (strcmp(o->name, "manager") == 0)
-		reach.manager = value;
-	else if (strcmp(o->name, "authkey-file") == 0)
-		reach.key_file = value;
-	else if (number == NULL && type_time(value, &timeout, err) < 0)
+	if (number == NULL && !reach_on_option(&reach, o, value) &&
+	    type_time(value, &timeout, err) < 0)
 		return err_prefix(err, EXIT_USAGE, "--timeout: ");
 	return 0;
 }

@@ -132,3 +132,18 @@ int outcome_finish(struct outcome *o)
 	o->rows = NULL;
 	return o->exit_code;
 }
+
+static void on_row(json_t *row, void *user)
+{
+	outcome_add(user, row);
+}
+
+int outcome_of(struct client *client, const char *method, json_t *params, struct outcome *o)
+{
+	const struct connect_on on = { .row = on_row, .user = o };
+	struct err err = ERR_INIT;
+	int r = connect_rows(client, method, params, &on, &err);
+	int code = outcome_finish(o);
+
+	return r == 0 ? code : cmd_fail(connect_exit_code(r), &err);
+}

@@ -9,6 +9,8 @@
 
 #include "sup/fault.h"
 
+struct client;
+
 struct outcome {
 	const char *done; /* "started" */
 	enum fault
@@ -24,5 +26,8 @@ void outcome_add(struct outcome *o, json_t *row);
 
 /* Prints what was kept; the exit code. */
 int outcome_finish(struct outcome *o);
+
+/* All of it of a call of the method; a reference to params is stolen. The exit code. */
+int outcome_of(struct client *client, const char *method, json_t *params, struct outcome *o);
 
 #endif

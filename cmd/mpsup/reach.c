@@ -219,6 +219,17 @@ static int connect_to(const char *address, const struct mps_manager_options *o, 
 		       r == -EACCES && o->authkey == NULL ? " (is --authkey-file missing?)" : "");
 }
 
+bool reach_on_option(struct reach *reach, const struct cmd_option *o, const char *value)
+{
+	if (strcmp(o->name, "manager") == 0)
+		reach->manager = value;
+	else if (strcmp(o->name, "authkey-file") == 0)
+		reach->key_file = value;
+	else
+		return false;
+	return true;
+}
+
 int reach_manager(const struct reach *reach, const struct cmd_context *ctx, int64_t timeout,
 		  struct mps_manager **ret, struct err *err)
 {

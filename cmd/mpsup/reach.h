@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 struct cmd_context;
+struct cmd_option;
 struct err;
 struct mps_manager;
 
@@ -17,6 +18,9 @@ struct reach {
 	const char *key_file; /* --authkey-file */
 	bool remote; /* no shared memory: what is held is the connection's, and any process may have a copy of it */
 };
+
+/* Keeps what --manager or --authkey-file says; false: it is another option. */
+bool reach_on_option(struct reach *reach, const struct cmd_option *o, const char *value);
 
 /*
  * --manager, else the only one of MPSUP_MANAGER_*, else the only one of the supervisor (-c, -s: of that alone). 0, or an exit code

@@ -21,11 +21,6 @@ static int on_option(const struct cmd_option *o, const char *value, struct err *
 	return 0;
 }
 
-static void on_row(json_t *row, void *user)
-{
-	outcome_add(user, row);
-}
-
 static int send_text(struct client *client, struct cmd_context *ctx, const char *text)
 {
 	struct outcome outcome = {
@@ -33,16 +28,11 @@ static int send_text(struct client *client, struct cmd_context *ctx, const char 
 		.no_group = EXIT_GENERIC,
 		.json = ctx->json,
 	};
-	const struct connect_on on = { .row = on_row, .user = &outcome };
-	struct err err = ERR_INIT;
 	json_t *params = json_pack("{s:o}", "targets", connect_names(ctx));
-	int r, code;
 
 	if (text != NULL)
 		json_object_set_new(params, "text", connect_name(text));
-	r = connect_rows(client, "send", params, &on, &err);
-	code = outcome_finish(&outcome);
-	return r == 0 ? code : cmd_fail(connect_exit_code(r), &err);
+	return outcome_of(client, "send", params, &outcome);
 }
 
 static int run(struct cmd_context *ctx)

@@ -1,173 +1,16 @@
 /*
  * Scripts for shells, made from the tables. See shells.h. Each is some functions that are written here, and rows that come
- * from the verbs, their options, and what the words in capitals of their usage stand for.
+ * from the verbs, their options, and what the words of their usage stand for (words.h).
  */
 #include "mpsup/shells.h"
 
-#include <ctype.h>
 #include <stdbool.h>
 #include <string.h>
 
 #include "base/buf.h"
 #include "base/cleanup.h"
-#include "base/sig.h"
-#include "base/strv.h"
-#include "conf/keys.h"
 #include "mpsup/cmd.h"
-#include "mpsup/listing.h"
-#include "mpsup/map_worker.h"
-#include "mpsup/verbs.h"
-#include "sup/events.h"
-#include "sup/goal.h"
-
-/* ---------------------------------------------------------------------------------------------------- words */
-
-static void add_verbs(struct buf *out)
-{
-	for (size_t i = 0; cmds[i] != NULL; i++)
-		if (!(cmds[i]->flags & CMD_HIDDEN))
-			buf_addf(out, " %s", cmds[i]->name);
-}
-
-static void add_signals(struct buf *out)
-{
-	for (int sig = 1; sig < 32; sig++)
-		if (sig_name(sig) != NULL)
-			buf_addf(out, " %s", sig_name(sig));
-}
-
-static void add_sorts(struct buf *out)
-{
-	for (const struct listing_sort *s = listing_sorts; s->name != NULL; s++)
-		buf_addf(out, " %s", s->name);
-}
-
-static void add_sections(struct buf *out)
-{
-	for (const struct section_kind *k = section_kinds; k->name != NULL; k++)
-		buf_addf(out, " %s", k->name);
-}
-
-/* In small letters, as people write them behind an option. */
-static void add_states(struct buf *out)
-{
-	const char *word;
-
-	for (size_t i = 0; (word = goal_word(i)) != NULL; i++) {
-		buf_addc(out, ' ');
-		for (; *word != '\0'; word++)
-			buf_addc(out, (char)tolower((unsigned char)*word));
-	}
-}
-
-static void add_events(struct buf *out)
-{
-	for (enum event_type t = 0; t < N_EVENT_TYPES; t++)
-		buf_addf(out, " %s", event_name(t));
-}
-
-static void add_actions(struct buf *out)
-{
-	for (size_t i = 0; ipc_actions[i] != NULL; i++)
-		buf_addf(out, " %s", ipc_actions[i]);
-}
-
-static void add_methods(struct buf *out)
-{
-	for (size_t i = 0; map_worker_methods[i] != NULL; i++)
-		buf_addf(out, " %s", map_worker_methods[i]);
-}
-
-static void add_tracks(struct buf *out)
-{
-	buf_adds(out, " preload scan off");
-}
-
-static void add_frames(struct buf *out)
-{
-	buf_adds(out, " line len");
-}
-
-static void add_questions(struct buf *out)
-{
-	buf_adds(out, " ls info rm");
-}
-
-/*
- * What a word in capitals stands for; one that is not here is free text. Those in small letters are what a WORD, or words
- * with bars between them, are behind the verb of that name.
- */
-static const struct kind {
-	const char *name;
-	enum { LIST, FILES, NAMES } source;
-	void (*add)(
-		struct buf *out); /* of a list: each word after a blank; NULL: object_add_words() */
-} kinds[] = {
-	{ "NAME", NAMES, NULL },       { "FILE", FILES, NULL },
-	{ "PATH", FILES, NULL },       { "SIGNAL", LIST, add_signals },
-	{ "KEY", LIST, add_sorts },    { "SECTION", LIST, add_sections },
-	{ "STATE", LIST, add_states }, { "TYPE", LIST, add_events },
-	{ "VERB", LIST, add_verbs },   { "ACTION", LIST, add_actions },
-	{ "M", LIST, add_methods },    { "HOW", LIST, add_tracks },
-	{ "FRAME", LIST, add_frames }, { "manager", LIST, add_questions },
-	{ "dict", LIST, NULL },	       { "list", LIST, NULL },
-	{ "queue", LIST, NULL },       { "counter", LIST, NULL },
-	{ "event", LIST, NULL },       { "barrier", LIST, NULL },
-};
-
-static void add_words(const struct kind *kind, struct buf *out)
-{
-	if (kind->add != NULL)
-		kind->add(out);
-	else
-		object_add_words(kind->name, out);
-}
-
-static const struct kind *kind_named(const char *name, size_t n)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
-		if (strlen(kinds[i].name) == n && memcmp(kinds[i].name, name, n) == 0)
-			return &kinds[i];
-	return NULL;
-}
-
-/* By the capitals at the front of `text`, *ret_end = what follows them. NULL: free text. */
-static const struct kind *kind_find(const char *text, const char **ret_end)
-{
-	size_t n = 0;
-
-	while (isupper((unsigned char)text[n]))
-		n++;
-	*ret_end = text + n;
-	return kind_named(text, n);
-}
-
-static const struct kind *kind_of(const struct cmd_option *o)
-{
-	const char *end;
-
-	return kind_find(o->arg, &end);
-}
-
-/* The next word of a verb's usage, "[NAME...|all]": its kind (NULL: free text) and whether it repeats. False: no more. */
-static bool next_word(const struct cmd *cmd, const char **at, const struct kind **ret_kind,
-		      bool *ret_repeats)
-{
-	const char *word = *at + strspn(*at, " ["), *end;
-	size_t n = strcspn(word, " ");
-
-	if (*word == '\0')
-		return false;
-	*at = word + n;
-	*ret_kind = kind_find(word, &end);
-	if (cmd->flags & CMD_NAMED) /* the name is none of a program */
-		*ret_kind = NULL;
-	else if (str_is_prefix("WORD", word) ||
-		 (islower((unsigned char)*word) && memchr(word, '|', n) != NULL))
-		*ret_kind = kind_named(cmd->name, strlen(cmd->name));
-	*ret_repeats = strncmp(end, "...", 3) == 0;
-	return true;
-}
+#include "mpsup/words.h"
 
 /* The letter of all[i], 0 where it has none or another option before it has it. */
 static char letter_of(const struct cmd_option *const *all, size_t i)
@@ -236,7 +79,7 @@ static void bash_values(struct buf *out, const struct cmd *cmd)
 	size_t n = cmd_list_options(cmd, all);
 
 	for (size_t i = 0; i < n; i++) {
-		const struct kind *kind = all[i]->arg != NULL ? kind_of(all[i]) : NULL;
+		const struct word_kind *kind = all[i]->arg != NULL ? word_kind_of(all[i]) : NULL;
 
 		if (all[i]->arg == NULL)
 			continue;
@@ -250,7 +93,7 @@ static void bash_values(struct buf *out, const struct cmd *cmd)
 
 static void bash_words(struct buf *out, const struct cmd *cmd)
 {
-	const struct kind *kind;
+	const struct word_kind *kind;
 	const char *at;
 	bool repeats;
 
@@ -259,7 +102,7 @@ static void bash_words(struct buf *out, const struct cmd *cmd)
 		return;
 	}
 	at = cmd->args;
-	for (unsigned i = 0; next_word(cmd, &at, &kind, &repeats); i++) {
+	for (unsigned i = 0; word_next(cmd, &at, &kind, &repeats); i++) {
 		if (kind == NULL)
 			continue;
 		if (repeats)
@@ -352,11 +195,11 @@ void shells_add_bash(struct buf *out)
 		      "  case $1:$2 in",
 		      bash_words);
 	buf_adds(out, "\n_mpsup_list() { # what a word may be\n  case $1 in\n");
-	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
-		if (kinds[i].source != LIST)
+	for (size_t i = 0; word_kinds[i].name != NULL; i++) {
+		if (word_kinds[i].source != WORD_LIST)
 			continue;
-		buf_addf(out, "  %s) printf '%%s\\n'", kinds[i].name);
-		add_words(&kinds[i], out);
+		buf_addf(out, "  %s) printf '%%s\\n'", word_kinds[i].name);
+		word_add_list(&word_kinds[i], out);
 		buf_adds(out, " ;;\n");
 	}
 	buf_adds(out, "  esac\n}\n\n");
@@ -368,14 +211,14 @@ void shells_add_bash(struct buf *out)
 #define ZSH_QUOTE "'\\''"
 
 /* ":FILE:_files", as _arguments wants it; '' closes and opens the quotes around. */
-static void zsh_value(struct buf *out, const char *title, const struct kind *kind)
+static void zsh_value(struct buf *out, const char *title, const struct word_kind *kind)
 {
 	buf_addf(out, ":%s:", title);
 	if (kind == NULL)
 		buf_addc(out, ' ');
-	else if (kind->source == FILES)
+	else if (kind->source == WORD_FILES)
 		buf_adds(out, "_files");
-	else if (kind->source == NAMES)
+	else if (kind->source == WORD_NAMES)
 		buf_adds(out, "_mpsup_name");
 	else
 		buf_addf(out, "_mpsup_%s", kind->name);
@@ -397,7 +240,7 @@ static void zsh_option(struct buf *out, const struct cmd_option *const *all, siz
 	text.p[--text.len] = '\0'; /* the quote, for what follows */
 	buf_addf(out, "'[%s]", text.p + 1);
 	if (o->arg != NULL)
-		zsh_value(out, o->arg, kind_of(o));
+		zsh_value(out, o->arg, word_kind_of(o));
 	buf_addc(out, '\'');
 }
 
@@ -412,7 +255,7 @@ static void zsh_options(struct buf *out, const struct cmd *cmd)
 
 static void zsh_cmd(struct buf *out, const struct cmd *cmd)
 {
-	const struct kind *kind;
+	const struct word_kind *kind;
 	const char *at;
 	bool repeats;
 
@@ -421,7 +264,7 @@ static void zsh_cmd(struct buf *out, const struct cmd *cmd)
 	buf_addf(out, "  (%s)\n    _arguments", cmd->name);
 	zsh_options(out, cmd);
 	at = cmd->args;
-	for (unsigned i = 1; next_word(cmd, &at, &kind, &repeats); i++) {
+	for (unsigned i = 1; word_next(cmd, &at, &kind, &repeats); i++) {
 		if (kind == NULL)
 			continue;
 		buf_adds(out, " \\\n      '");
@@ -469,11 +312,11 @@ void shells_add_zsh(struct buf *out)
 {
 	buf_addc(out, '\n');
 	buf_adds(out, zsh_head);
-	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
-		if (kinds[i].source != LIST || kinds[i].add == add_verbs)
+	for (size_t i = 0; word_kinds[i].name != NULL; i++) {
+		if (word_kinds[i].source != WORD_LIST || strcmp(word_kinds[i].name, "VERB") == 0)
 			continue;
-		buf_addf(out, "\n_mpsup_%s() {\n  compadd --", kinds[i].name);
-		add_words(&kinds[i], out);
+		buf_addf(out, "\n_mpsup_%s() {\n  compadd --", word_kinds[i].name);
+		word_add_list(&word_kinds[i], out);
 		buf_adds(out, "\n}\n");
 	}
 	buf_adds(out, "\n_mpsup_VERB() {\n  local -a verbs\n  verbs=(\n");
@@ -506,17 +349,17 @@ static void fish_valued(struct buf *out, const struct cmd *cmd)
 }
 
 /* What may stand there: " -x -a 'HUP INT'". */
-static void fish_words(struct buf *out, const struct kind *kind)
+static void fish_words(struct buf *out, const struct word_kind *kind)
 {
 	if (kind == NULL) {
 		buf_adds(out, " -x");
-	} else if (kind->source == FILES) {
+	} else if (kind->source == WORD_FILES) {
 		buf_adds(out, " -r -F");
-	} else if (kind->source == NAMES) {
+	} else if (kind->source == WORD_NAMES) {
 		buf_adds(out, " -x -a '(__mpsup_names)'");
 	} else {
 		buf_adds(out, " -x -a '");
-		add_words(kind, out);
+		word_add_list(kind, out);
 		buf_addc(out, '\'');
 	}
 }
@@ -529,7 +372,7 @@ static void fish_option(struct buf *out, const struct cmd *cmd, const struct cmd
 		buf_addf(out, " -s %c", all[i]->letter);
 	buf_addf(out, " -l %s", all[i]->name);
 	if (all[i]->arg != NULL)
-		fish_words(out, kind_of(all[i]));
+		fish_words(out, word_kind_of(all[i]));
 	buf_adds(out, " -d ");
 	add_quoted(out, all[i]->doc, "\\", "\\'");
 	buf_addc(out, '\n');
@@ -539,7 +382,7 @@ static void fish_cmd(struct buf *out, const struct cmd *cmd)
 {
 	const struct cmd_option *all[CMD_OPTIONS_MAX];
 	size_t n = cmd_list_options(cmd, all);
-	const struct kind *kind;
+	const struct word_kind *kind;
 	const char *at = cmd != NULL ? cmd->args : "";
 	bool repeats;
 
@@ -550,7 +393,7 @@ static void fish_cmd(struct buf *out, const struct cmd *cmd)
 	}
 	for (size_t i = 0; i < n; i++)
 		fish_option(out, cmd, all, i);
-	for (unsigned i = 0; next_word(cmd, &at, &kind, &repeats); i++) {
+	for (unsigned i = 0; word_next(cmd, &at, &kind, &repeats); i++) {
 		if (kind == NULL)
 			continue;
 		buf_addf(out, "complete -c mpsup -n '__mpsup_is %s %s %u'", cmd->name,

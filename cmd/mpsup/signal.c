@@ -8,11 +8,6 @@
 #include "mpsup/verbs.h"
 #include "sup/client.h"
 
-static void on_row(json_t *row, void *user)
-{
-	outcome_add(user, row);
-}
-
 static int send_signal(struct client *client, struct cmd_context *ctx, const char *signal_name)
 {
 	struct outcome outcome = {
@@ -20,15 +15,11 @@ static int send_signal(struct client *client, struct cmd_context *ctx, const cha
 		.no_group = EXIT_GENERIC,
 		.json = ctx->json,
 	};
-	const struct connect_on on = { .row = on_row, .user = &outcome };
-	struct err err = ERR_INIT;
-	int r = connect_rows(client, "signal",
-			     json_pack("{s:o, s:s}", "targets", connect_names(ctx), "signal",
-				       signal_name),
-			     &on, &err);
-	int code = outcome_finish(&outcome);
 
-	return r == 0 ? code : cmd_fail(connect_exit_code(r), &err);
+	return outcome_of(client, "signal",
+			  json_pack("{s:o, s:s}", "targets", connect_names(ctx), "signal",
+				    signal_name),
+			  &outcome);
 }
 
 static int run(struct cmd_context *ctx)

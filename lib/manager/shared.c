@@ -63,6 +63,15 @@ void shared_unmap(const struct shared_row *row, void *p)
 	munmap(p, row->size);
 }
 
+int shared_made(const struct shared_row *row, void *p, int r, int *ret_fds, size_t *ret_n)
+{
+	shared_unmap(row, p);
+	if (r < 0)
+		close(ret_fds[0]);
+	*ret_n = 1;
+	return r;
+}
+
 /* The first segment. It can't be made shorter under us. */
 static int map(struct shared *s, int fd)
 {

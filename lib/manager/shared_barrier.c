@@ -3,7 +3,6 @@
  * round is over.
  */
 #include <errno.h>
-#include <unistd.h>
 
 #include "ipc/barrier.h"
 #include "manager/shared.h"
@@ -30,9 +29,7 @@ static int make(const struct shared_row *row, struct mps_call *call, int *ret_fd
 	if (r < 0)
 		return r;
 	r = mps_barrier_init(&m->barrier, (uint32_t)parties);
-	shared_unmap(row, m);
-	*ret_n = 1;
-	return r;
+	return shared_made(row, m, r, ret_fds, ret_n);
 }
 
 static bool is_sound(void *self, const struct mps_call *call)

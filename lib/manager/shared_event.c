@@ -3,7 +3,6 @@
  * at once.
  */
 #include <errno.h>
-#include <unistd.h>
 
 #include "manager/shared.h"
 
@@ -27,10 +26,7 @@ static int make(const struct shared_row *row, struct mps_call *call, int *ret_fd
 		r = shared_make(row, &ret_fds[0], &m);
 	if (r < 0)
 		return r;
-	r = mps_event_init(&m->event);
-	shared_unmap(row, m);
-	*ret_n = 1;
-	return r;
+	return shared_made(row, m, mps_event_init(&m->event), ret_fds, ret_n);
 }
 
 static int set(void *self, struct mps_call *call)

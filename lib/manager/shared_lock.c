@@ -5,7 +5,6 @@
  * When the session of a remote holder ends the server says so in `abandoned`, as the kernel says it of a thread.
  */
 #include <errno.h>
-#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "ipc/futex.h"
@@ -38,11 +37,7 @@ static int make(const struct shared_row *row, struct mps_call *call, int *ret_fd
 		return r;
 	r = robust_init(&m->mutex, row->kind == SHARED_LOCK ? PTHREAD_MUTEX_ERRORCHECK
 							    : PTHREAD_MUTEX_RECURSIVE);
-	shared_unmap(row, m);
-	if (r < 0)
-		close(ret_fds[0]);
-	*ret_n = 1;
-	return r;
+	return shared_made(row, m, r, ret_fds, ret_n);
 }
 
 /* ---------------------------------------------------------------------------------------------- acquire, release */

@@ -2,7 +2,6 @@
  * semaphore, bounded_semaphore. The units of remote clients are those of the server's thread; it keeps who has how many.
  */
 #include <errno.h>
-#include <unistd.h>
 
 #include "ipc/sound.h"
 #include "manager/shared.h"
@@ -43,11 +42,7 @@ static int make(const struct shared_row *row, struct mps_call *call, int *ret_fd
 	m->flags = flags | (unsigned)unowned;
 	m->units = (uint32_t)value;
 	r = mps_semaphore_init(&m->semaphore, (uint32_t)value, m->flags);
-	shared_unmap(row, m);
-	if (r < 0)
-		close(ret_fds[0]);
-	*ret_n = 1;
-	return r;
+	return shared_made(row, m, r, ret_fds, ret_n);
 }
 
 /* The server's thread shall not trip over what others have written. */

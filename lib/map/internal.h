@@ -209,15 +209,18 @@ void places_fini(struct map *m);
 int place_start(struct map *m, struct place *s, struct batch *b);
 void place_read_out(struct map *m, struct place *s);
 void place_read_err(struct map *m, struct place *s);
-void places_reap(struct map *m);
 /* Does not read what they say on standard error, or does again. */
 void places_hush(struct map *m, bool hush);
+/* Its process is reaped, and nothing of it is left: it is free. */
+void place_over(struct map *m, struct place *s);
+
+/* place_end.c */
+void places_reap(struct map *m);
 /* TERM, after the grace KILL; at once where it is `hard`. */
 void place_end(struct map *m, struct place *s, bool hard);
 void places_signal(struct map *m, int sig);
 /* Those whose time is over; the next time at which to call again, ns 0 = none. */
 struct mps_time places_on_time(struct map *m, struct mps_time now);
-
 /* Its process is over; what it has left may not be. */
 void place_left(struct map *m, struct place *s);
 /* Its number is known, and what it was to get before that. */

@@ -41,14 +41,10 @@ static void run_once(struct way *w)
 
 int main(int argc, char **argv)
 {
-	unsigned rounds = 30;
+	int rounds = 30;
 	AUTO_FREE char *mpsup = NULL;
-	int c;
 
-	while ((c = getopt(argc, argv, "r:")) != -1)
-		if (c == 'r')
-			rounds = (unsigned)atoi(optarg);
-	if (optind != argc - 1 || rounds == 0)
+	if (!take_options(argc, argv, &rounds, NULL) || optind != argc - 1)
 		return 2;
 	mpsup = xasprintf("%s/mpsup", argv[optind]);
 	struct way ways[] = {
@@ -58,7 +54,7 @@ int main(int argc, char **argv)
 		  .argv = { mpsup, verb, track, off, dashes, true_path } },
 	};
 
-	for (unsigned i = 0; i < rounds; i++)
+	for (int i = 0; i < rounds; i++)
 		for (size_t w = 0; w < ARRAY_SIZE(ways); w++)
 			run_once(&ways[w]);
 	for (size_t w = 0; w < ARRAY_SIZE(ways); w++)

@@ -9,33 +9,24 @@
 #include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/msg.h>
 #include <sys/sem.h>
 #include <sys/shm.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "bench.h"
-#include "proc/elf.h"
-#include "stat.h"
 #include "track/slate.h"
+#include "turns.h"
 
 enum { CALLS = 3000 };
 
-static char folder[64], address[80], shim[4200], path[64], other[64], sem_path[64];
+static char folder[64], path[64], other[64], sem_path[64];
 static const char *name; /* "/mpsup-bench.PID" */
-static int sender = -1, key = 0x6d700000;
+static int key = 0x6d700000;
 
 /* -------------------------------------------------------------------------------------------------------- calls */
 
@@ -207,24 +198,6 @@ static void stay_on(int processor)
 	sched_setaffinity(0, sizeof(set), &set); /* where there is only one, it does without */
 }
 
-static double now_us(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
-}
-
-static void connect_sender(void)
-{
-	struct sockaddr_un a = { .sun_family = AF_UNIX };
-
-	strcpy(a.sun_path, getenv("MPSUP_TRACKER"));
-	sender = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	if (sender < 0 || connect(sender, (struct sockaddr *)&a, sizeof(a)) < 0)
-		die("connect");
-}
-
 static void send_word(const struct what *w)
 {
 	char text[128];
@@ -236,7 +209,7 @@ static void send_word(const struct what *w)
 
 static double time_call(const struct what *w, bool with)
 {
-	double begin = now_us(), end;
+	double begin = now_us(CLOCK_MONOTONIC), end;
 	long r = 0;
 
 	if (!with && w->before)
@@ -245,7 +218,7 @@ static double time_call(const struct what *w, bool with)
 		r = w->call();
 	if (!with && w->after)
 		send_word(w);
-	end = now_us();
+	end = now_us(CLOCK_MONOTONIC);
 	if (r == -1 || (r == 0 && strncmp(w->name, "sem_", 4) == 0))
 		die(w->name);
 	if (w->undo != NULL)
@@ -283,35 +256,6 @@ static int be_turn(const struct what *w)
 	median = samples_quantile(&all, 0.5);
 	samples_free(&all);
 	return write(1, &median, sizeof(median)) != sizeof(median);
-}
-
-static double take_turn(const struct what *w, int number, bool with)
-{
-	char tracker[100], preload[4300], which[12];
-	char self[] = "hooks", option[] = "-w";
-	char *argv[] = { self, option, which, NULL };
-	char *envp[] = { tracker, with ? preload : NULL, NULL };
-	int ends[2], status;
-	double took;
-	pid_t pid;
-
-	snprintf(tracker, sizeof(tracker), "MPSUP_TRACKER=%s", address);
-	snprintf(preload, sizeof(preload), "LD_PRELOAD=%s", shim);
-	snprintf(which, sizeof(which), "%d", number);
-	if (pipe2(ends, O_CLOEXEC) < 0)
-		die("pipe");
-	pid = vfork();
-	if (pid == 0) {
-		dup2(ends[1], 1);
-		execve("/proc/self/exe", argv, envp);
-		_exit(127);
-	}
-	if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0 ||
-	    read(ends[0], &took, sizeof(took)) != sizeof(took))
-		die(w->name);
-	close(ends[0]);
-	close(ends[1]);
-	return took;
 }
 
 /* ------------------------------------------------------------------------------------------------------ tracker */
@@ -359,43 +303,18 @@ static pid_t start_tracker(void)
 		hear(accept(fd, NULL, NULL), slate); /* one at a time, as the turns are */
 }
 
-static void compare(int number, int turns)
-{
-	const struct what *w = &whats[number];
-	struct samples with = { 0 }, without = { 0 };
-
-	for (int i = 0; i < turns; i++) {
-		double t[2];
-
-		for (int k = 0; k < 2; k++)
-			t[(i + k) % 2] = take_turn(w, number, (i + k) % 2);
-		samples_add(&without, t[0]);
-		samples_add(&with, t[1]);
-	}
-	samples_say(&without, w->name, LIMIT, "us");
-	samples_say(&with, w->name, "mpsup", "us");
-}
-
 int main(int argc, char **argv)
 {
-	int turns = 30, option;
+	int turns = 30;
 	pid_t tracker;
 
 	if (argc == 3 && strcmp(argv[1], "-w") == 0)
 		return be_turn(&whats[atoi(argv[2])]);
-	while ((option = getopt(argc, argv, "r:")) != -1) {
-		if (option != 'r')
-			return 2;
-		turns = atoi(optarg);
-	}
-	if (optind + 1 != argc || turns < 1)
+	if (!take_turns_options(argc, argv, &turns))
 		return 2;
-	snprintf(shim, sizeof(shim), "%s/" ELF_SHIM, argv[optind]);
-	if (access(shim, R_OK) < 0)
-		die(shim);
 	tracker = start_tracker();
 	for (size_t i = 0; i < ARRAY_SIZE(whats); i++)
-		compare((int)i, turns);
+		compare(whats[i].name, (int)i, turns, false);
 	kill(tracker, SIGKILL);
 	waitpid(tracker, NULL, 0);
 	unlink(address);

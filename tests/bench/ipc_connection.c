@@ -276,14 +276,8 @@ int main(int argc, char **argv)
 {
 	int rounds = 5;
 
-	for (int c; (c = getopt(argc, argv, "r:p:")) >= 0;) {
-		if (c == 'r')
-			rounds = atoi(optarg);
-		else if (c == 'p')
-			part = atof(optarg);
-		else
-			return 2;
-	}
+	if (!take_options(argc, argv, &rounds, &part))
+		return 2;
 	signal(SIGPIPE, SIG_IGN);
 	pin(0);
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++)

@@ -4,7 +4,6 @@
  * reach who waits.
  * ipc_lock [-r ROUNDS] [-p PART]: PART of how often each is done in a round
  */
-#include <getopt.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -217,14 +216,8 @@ int main(int argc, char **argv)
 	double part = 1;
 	int rounds = 1;
 
-	for (int c; (c = getopt(argc, argv, "r:p:")) >= 0;) {
-		if (c == 'r')
-			rounds = atoi(optarg);
-		else if (c == 'p')
-			part = atof(optarg);
-		else
-			return 2;
-	}
+	if (!take_options(argc, argv, &rounds, &part))
+		return 2;
 	w = mmap(NULL, sizeof(*w), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (w == MAP_FAILED)
 		die("mmap");

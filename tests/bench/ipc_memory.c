@@ -4,7 +4,6 @@
  * ipc_memory [-r ROUNDS] [-p PART]. The tracker of names is the real one; MPSUP_HOST says where mpsup-host is, if not beside this.
  */
 #include <fcntl.h>
-#include <getopt.h>
 #include <stdint.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -158,14 +157,8 @@ int main(int argc, char **argv)
 	double part = 1;
 	int rounds = 1;
 
-	for (int c; (c = getopt(argc, argv, "r:p:")) >= 0;) {
-		if (c == 'r')
-			rounds = atoi(optarg);
-		else if (c == 'p')
-			part = atof(optarg);
-		else
-			return 2;
-	}
+	if (!take_options(argc, argv, &rounds, &part))
+		return 2;
 	find_host();
 	must(mps_arena_new(1 << 20, &arena), "mps_arena_new");
 	must(mps_value_new('q', MPS_RAW, &value), "mps_value_new");

@@ -19,11 +19,11 @@
 #include <unistd.h>
 
 #include "base/mtime.h"
-#include "ipc/futex.h"
 #include "mpsup.h"
 #include "stat.h"
+#include "word.h"
 
-enum { RING = 64 << 10, SPIN_NS = 20000 };
+enum { RING = 64 << 10 };
 
 static _Noreturn void die(const char *what)
 {
@@ -52,12 +52,6 @@ static void *share(size_t n)
 
 /* ------------------------------------------------------------------------------------------------ the bare ones */
 
-/* A word that one side moves on and the other one waits for: by a bounded spin, then by a futex. */
-struct word {
-	_Atomic uint32_t n;
-	_Atomic uint32_t sleeps;
-} __attribute__((aligned(128)));
-
 struct bare {
 	struct word tail, head;
 	uint32_t put_seen __attribute__((aligned(128)));
@@ -66,29 +60,6 @@ struct bare {
 };
 
 static bool spins; /* the bare ones */
-
-static void await_other(struct word *w, uint32_t seen)
-{
-	int64_t end = spins ? mps_now().ns + SPIN_NS : 0;
-
-	while (spins && mps_now().ns < end)
-		for (int i = 0; i < 16; i++) {
-			__builtin_ia32_pause();
-			if (atomic_load_explicit(&w->n, memory_order_acquire) != seen)
-				return;
-		}
-	atomic_store(&w->sleeps, 1);
-	while (atomic_load(&w->n) == seen)
-		futex_wait(&w->n, seen, (struct mps_time){ INT64_MAX });
-	atomic_store(&w->sleeps, 0);
-}
-
-static void advance(struct word *w)
-{
-	atomic_store(&w->n, atomic_load_explicit(&w->n, memory_order_relaxed) + 1);
-	if (atomic_load(&w->sleeps))
-		futex_wake(&w->n, 1);
-}
 
 /* Slots of a fixed size: a length, as a queue's items have, and the bytes. */
 static char *bare_slot(struct bare *b, uint32_t i, size_t n, uint32_t slots)
@@ -104,11 +75,11 @@ static void bare_put(struct bare *b, const void *p, size_t n, uint32_t slots)
 	while (i - b->put_seen >= slots) {
 		b->put_seen = atomic_load_explicit(&b->head.n, memory_order_acquire);
 		if (i - b->put_seen >= slots)
-			await_other(&b->head, b->put_seen);
+			word_await(&b->head, b->put_seen, spins);
 	}
 	memcpy(slot, &n, 8);
 	memcpy(slot + 8, p, n);
-	advance(&b->tail);
+	word_advance(&b->tail);
 }
 
 static void bare_get(struct bare *b, void *p, size_t n, uint32_t slots)
@@ -120,17 +91,17 @@ static void bare_get(struct bare *b, void *p, size_t n, uint32_t slots)
 	while (i == b->got_seen) {
 		b->got_seen = atomic_load_explicit(&b->tail.n, memory_order_acquire);
 		if (i == b->got_seen)
-			await_other(&b->tail, b->got_seen);
+			word_await(&b->tail, b->got_seen, spins);
 	}
 	memcpy(&size, slot, 8);
 	memcpy(p, slot + 8, size <= n ? size : n);
-	advance(&b->head);
+	word_advance(&b->head);
 }
 
 static void word_get(struct bare *b)
 {
 	while (atomic_load_explicit(&b->tail.n, memory_order_acquire) == b->got_seen)
-		await_other(&b->tail, b->got_seen);
+		word_await(&b->tail, b->got_seen, spins);
 	b->got_seen++;
 }
 
@@ -166,7 +137,7 @@ static void put(const struct turn *t, const void *p)
 	if (t->kind == QUEUE)
 		must(mps_queue_put(t->q, p, t->item, MPS_FOREVER), "put");
 	else if (t->kind == WORDS)
-		advance(&t->bare->tail);
+		word_advance(&t->bare->tail);
 	else
 		bare_put(t->bare, p, t->item, t->slots);
 }

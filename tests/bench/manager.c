@@ -5,7 +5,6 @@
  * manager [-r ROUNDS] [-p PART]
  */
 #include <fcntl.h>
-#include <getopt.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -248,16 +247,12 @@ int main(int argc, char **argv)
 {
 	char redis[64];
 	pid_t pids[3];
+	double part = 1;
 	int rounds = 1;
 
-	for (int c; (c = getopt(argc, argv, "r:p:")) >= 0;) {
-		if (c == 'r')
-			rounds = atoi(optarg);
-		else if (c == 'p')
-			round_ms = (int)(round_ms * atof(optarg)) + 1;
-		else
-			return 2;
-	}
+	if (!take_options(argc, argv, &rounds, &part))
+		return 2;
+	round_ms = (int)(round_ms * part) + 1;
 	if (mkdtemp(folder) == NULL)
 		die(folder);
 	for (int k = 0; k < N_KINDS; k++)

@@ -4,7 +4,6 @@
  * releases, beside mps_lock; and the same from a remote client, which asks the server. Rounds in turn.
  * manager_shared [-r ROUNDS] [-p PART]
  */
-#include <getopt.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -231,16 +230,11 @@ static pid_t start_server(void)
 int main(int argc, char **argv)
 {
 	struct mps_queue_options o = { .ring_size = 1 << 20 };
-	int rounds = 1, c;
+	int rounds = 1;
 	pid_t server;
 
-	while ((c = getopt(argc, argv, "r:p:")) != -1)
-		if (c == 'r')
-			rounds = atoi(optarg);
-		else if (c == 'p')
-			part = atof(optarg);
-		else
-			return 2;
+	if (!take_options(argc, argv, &rounds, &part))
+		return 2;
 	w = mmap(NULL, sizeof(*w), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (w == MAP_FAILED || mps_lock_init(&w->lock) < 0 || mps_queue_new(&o, &queue) < 0)
 		die("memory");

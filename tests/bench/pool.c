@@ -19,11 +19,11 @@
 
 #include "base/cleanup.h"
 #include "base/mtime.h"
-#include "ipc/futex.h"
 #include "mpsup.h"
 #include "stat.h"
+#include "word.h"
 
-enum { SLOTS = 64, SPIN_NS = 20000, WORKERS_MAX = 256 };
+enum { SLOTS = 64, WORKERS_MAX = 256 };
 
 static unsigned workers = 2;
 static double part = 1;
@@ -43,38 +43,10 @@ static void must(int r, const char *what)
 
 /* ------------------------------------------------------------------------------------------------ the bare rings */
 
-struct word {
-	_Atomic uint32_t n;
-	_Atomic uint32_t sleeps;
-} __attribute__((aligned(128)));
-
 struct bare {
 	struct word tail, head; /* tasks; results are as many as the head says */
 	uint64_t slots[SLOTS][8] __attribute__((aligned(128)));
 };
-
-static void await(struct word *w, uint32_t seen)
-{
-	int64_t end = mps_now().ns + SPIN_NS;
-
-	while (mps_now().ns < end)
-		for (int i = 0; i < 16; i++) {
-			__builtin_ia32_pause();
-			if (atomic_load_explicit(&w->n, memory_order_acquire) != seen)
-				return;
-		}
-	atomic_store(&w->sleeps, 1);
-	while (atomic_load(&w->n) == seen)
-		futex_wait(&w->n, seen, (struct mps_time){ INT64_MAX });
-	atomic_store(&w->sleeps, 0);
-}
-
-static void advance(struct word *w, uint32_t n)
-{
-	atomic_store(&w->n, n);
-	if (atomic_load(&w->sleeps))
-		futex_wake(&w->n, 1);
-}
 
 static _Noreturn void bare_worker(struct bare *b)
 {
@@ -83,9 +55,9 @@ static _Noreturn void bare_worker(struct bare *b)
 		uint64_t *slot = b->slots[n % SLOTS];
 
 		while (atomic_load_explicit(&b->tail.n, memory_order_acquire) == n)
-			await(&b->tail, n);
+			word_await(&b->tail, n, true);
 		slot[1] = slot[0] + 1;
-		advance(&b->head, n + 1);
+		word_advance(&b->head);
 	}
 }
 
@@ -113,11 +85,12 @@ static double bare_stream(size_t n, unsigned window)
 
 		for (; sent < n && put[i] - got[i] < window; sent++) {
 			b->slots[put[i] % SLOTS][0] = sent;
-			advance(&b->tail, ++put[i]);
+			put[i]++;
+			word_advance(&b->tail);
 		}
 		head = atomic_load_explicit(&b->head.n, memory_order_acquire);
 		if (head == got[i] && put[i] != got[i])
-			await(&b->head, head);
+			word_await(&b->head, head, true);
 		for (head = atomic_load(&b->head.n); got[i] != head; got[i]++, done++)
 			sum += b->slots[got[i] % SLOTS][1];
 	}

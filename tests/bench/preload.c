@@ -6,34 +6,12 @@
  */
 #include <fcntl.h>
 #include <signal.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "bench.h"
-#include "proc/elf.h"
-#include "stat.h"
-
-extern char **environ;
-
-static char address[64], shim[4200];
-
-static double now(clockid_t clock)
-{
-	struct timespec t;
-
-	clock_gettime(clock, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
+#include "turns.h"
 
 /* ----------------------------------------------------------------------------------------------------- turns */
 
@@ -59,8 +37,6 @@ static void make_and_remove_shm(void)
 	if (fd < 0 || close(fd) < 0 || shm_unlink(path + strlen("/dev/shm")) < 0)
 		die(path);
 }
-
-static int sender = -1;
 
 static void send_one(void)
 {
@@ -104,17 +80,6 @@ static const struct what {
 	{ "one message", "", send_one, send_one, 20000, false },
 };
 
-static void connect_sender(void)
-{
-	struct sockaddr_un a = { .sun_family = AF_UNIX };
-
-	strcpy(a.sun_path, getenv("MPSUP_TRACKER"));
-	sender = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	if (sender < 0 || connect(sender, (struct sockaddr *)&a, sizeof(a)) < 0)
-		die("connect");
-}
-
-/* Its answer: seconds for each. */
 static int be_turn(const struct what *w)
 {
 	bool with = getenv("LD_PRELOAD") != NULL;
@@ -126,44 +91,11 @@ static int be_turn(const struct what *w)
 		connect_sender();
 	for (int i = 0; i < w->n / 10; i++)
 		once();
-	begin = now(CLOCK_PROCESS_CPUTIME_ID); /* whatever else the machine does */
+	begin = now_us(CLOCK_PROCESS_CPUTIME_ID); /* whatever else the machine does */
 	for (int i = 0; i < w->n; i++)
 		once();
-	took = (now(CLOCK_PROCESS_CPUTIME_ID) - begin) / w->n;
+	took = (now_us(CLOCK_PROCESS_CPUTIME_ID) - begin) / w->n;
 	return write(1, &took, sizeof(took)) != sizeof(took);
-}
-
-static double take_turn(const struct what *w, int number, bool with)
-{
-	char tracker[80], preload[4300], which[12];
-	char self[] = "preload", option[] = "-w";
-	char *argv[] = { self, option, which, NULL };
-	char *envp[] = { tracker, with ? preload : NULL, NULL };
-	double begin, took;
-	int ends[2], status;
-	pid_t pid;
-
-	snprintf(tracker, sizeof(tracker), "MPSUP_TRACKER=%s", address);
-	snprintf(preload, sizeof(preload), "LD_PRELOAD=%s", shim);
-	snprintf(which, sizeof(which), "%d", number);
-	if (pipe2(ends, O_CLOEXEC) < 0)
-		die("pipe");
-	begin = now(CLOCK_MONOTONIC);
-	pid = vfork();
-	if (pid == 0) {
-		dup2(ends[1], 1);
-		execve("/proc/self/exe", argv, envp);
-		_exit(127);
-	}
-	if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
-		die(w->name);
-	if (w->is_start)
-		took = now(CLOCK_MONOTONIC) - begin;
-	else if (read(ends[0], &took, sizeof(took)) != sizeof(took))
-		die("read");
-	close(ends[0]);
-	close(ends[1]);
-	return took;
 }
 
 /* --------------------------------------------------------------------------------------------------- tracker */
@@ -193,43 +125,18 @@ static pid_t start_tracker(void)
 	}
 }
 
-static void compare(int number, int turns)
-{
-	const struct what *w = &whats[number];
-	struct samples with = { 0 }, without = { 0 };
-
-	for (int i = 0; i < turns; i++) {
-		double t[2];
-
-		for (int k = 0; k < 2; k++)
-			t[(i + k) % 2] = take_turn(w, number, (i + k) % 2);
-		samples_add(&without, t[0] * 1e6);
-		samples_add(&with, t[1] * 1e6);
-	}
-	samples_say(&without, w->name, LIMIT, "us");
-	samples_say(&with, w->name, "mpsup", "us");
-}
-
 int main(int argc, char **argv)
 {
-	int turns = 50, option;
+	int turns = 50;
 	pid_t tracker;
 
 	if (argc == 3 && strcmp(argv[1], "-w") == 0)
 		return be_turn(&whats[atoi(argv[2])]);
-	while ((option = getopt(argc, argv, "r:")) != -1) {
-		if (option != 'r')
-			return 2;
-		turns = atoi(optarg);
-	}
-	if (optind + 1 != argc || turns < 1)
+	if (!take_turns_options(argc, argv, &turns))
 		return 2;
-	snprintf(shim, sizeof(shim), "%s/" ELF_SHIM, argv[optind]);
-	if (access(shim, R_OK) < 0)
-		die(shim);
 	tracker = start_tracker();
 	for (size_t i = 0; i < ARRAY_SIZE(whats); i++)
-		compare((int)i, turns);
+		compare(whats[i].name, (int)i, turns, whats[i].is_start);
 	kill(tracker, SIGKILL);
 	waitpid(tracker, NULL, 0);
 	unlink(address);

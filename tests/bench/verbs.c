@@ -85,20 +85,16 @@ int main(int argc, char **argv)
 {
 	posix_spawn_file_actions_t actions;
 	AUTO_FREE char *mpsup = NULL;
-	unsigned rounds = 10;
+	int rounds = 10;
 	pid_t server;
-	int c;
 
-	while ((c = getopt(argc, argv, "r:")) != -1)
-		if (c == 'r')
-			rounds = (unsigned)atoi(optarg);
-	if (optind != argc - 1 || rounds == 0)
+	if (!take_options(argc, argv, &rounds, NULL) || optind != argc - 1)
 		return 2;
 	mpsup = xasprintf("%s/mpsup", argv[optind]);
 	server = start_server(mpsup);
 	posix_spawn_file_actions_init(&actions);
 	posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
-	for (unsigned i = 0; i < rounds; i++)
+	for (int i = 0; i < rounds; i++)
 		for (size_t w = 0; w < ARRAY_SIZE(ways); w++)
 			run_once(&ways[w], mpsup, &actions);
 	posix_spawn_file_actions_destroy(&actions);

@@ -14,10 +14,7 @@ is_one() {
   [ -n "$one" ]
 }
 ended() { # status
-  local rc
-  wait "$run"
-  rc=$?
-  [ $rc = "$1" ] || { cat "$T/run.out" "$T/run.err" && fail "exits with $rc instead of $1"; }
+  wait_status "$run" "$1"
   must -t 3 nothing_left
   rm -f "$T"/pids*
 }

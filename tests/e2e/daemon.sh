@@ -15,10 +15,7 @@ has_supervisor() {
 }
 
 run_ended() { # status
-  local rc
-  wait "$run"
-  rc=$?
-  [ $rc = "$1" ] || { cat "$T/run.out" "$T/run.err" && fail "mpsup run exits $rc instead of $1"; }
+  wait_status "$run" "$1"
   must -t 3 nothing_left
 }
 

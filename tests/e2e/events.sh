@@ -283,13 +283,8 @@ listen() { # file, arguments
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 os.execv(sys.argv[1], sys.argv[1:])' "$MPSUP" events -c "$CONF" "$@" >"$out" 2>"$out.err" </dev/null &
   listener=$!
-  must waits_for_events "$listener"
+  must sits "$listener"
   mps pid >/dev/null # asked later, so its subscription was answered before
-}
-
-waits_for_events() {
-  grep -q '^State:.S' "/proc/$1/status" && [ "$(readlink "/proc/$1/exe")" = "$MPSUP" ] &&
-    [ -n "$(find "/proc/$1/fd" -lname 'socket:*')" ]
 }
 
 has() { # file, event, further words
@@ -376,9 +371,7 @@ wait "$listener"
 say "^C"
 listen "$T/ctrl_c"
 kill -INT "$listener"
-wait "$listener"
-rc=$?
-[ $rc = 130 ] || fail "^C does not end it as any other"
+wait_status "$listener" 130
 
 say "on a terminal: text, aligned"
 cat >"$T/terminal.py" <<'Y'
@@ -420,8 +413,6 @@ say "a killed keeper is no shutdown"
 start_mpsup
 listen "$T/killed"
 kill -KILL "$keeper"
-wait "$listener"
-rc=$?
-[ $rc = 7 ] || fail "exit status $rc after the keeper was killed"
+wait_status "$listener" 7
 contains "$T/killed.err" "gone without a shutdown" || fail "it says $(cat "$T/killed.err")"
 must -t 6 nothing_left

@@ -15,10 +15,7 @@ exec_start() {
   front=$!
 }
 ends_with() { # status
-  local rc
-  wait "$front"
-  rc=$?
-  [ $rc = "$1" ] || fail "ends with $rc instead of $1"
+  wait_status "$front" "$1"
   must -t 2 nothing_left
   rm -f "$T"/pids*
 }
@@ -302,17 +299,17 @@ done
 
 unshare -pfm --mount-proc true 2>/dev/null || { say "not as process 1: unshare -p is not permitted" && exit 0; }
 say "as process 1 of a container: strangers are reaped, signals passed on, the status comes through"
-contained() { # command...: $one is process 1 as seen from here
+contained() { # command...
   rm -f "$T/heard"
   unshare -pfm --mount-proc "$MPSUP" exec -- "$@" >"$T/out" 2>"$T/err" &
   front=$!
-  must is_one
 }
-is_one() {
+is_one() { # $one is process 1 as seen from here
   one=$(role exec)
   [ -n "$one" ]
 }
 contained sh -c "'$W' --daemonize { --setsid --exit 0 } --exit 0; exec '$PYTHON' '$T/heard.py' '$T/heard'"
+must is_one
 must n_lines "$T/heard" 1
 [ "$(awk '/^NSpid/ { print $NF }' "/proc/$one/status")" = 1 ] || fail "the front is no process 1"
 # One that comes in from outside, whose orphan falls to process 1.

@@ -71,9 +71,7 @@ for ((i = 0; i < KILLS; i++)); do
   [ -n "$(python_objects)" ] || fail "it has made nothing"
   moment 200
   kill -KILL "$(cat "$T/pid")"
-  wait "$front"
-  rc=$?
-  [ $rc = 137 ] || fail "mpsup exec exits with $rc"
+  wait_status "$front" 137
   clean || fail "after kill $i there is left: $(python_objects)"
 done
 

@@ -49,7 +49,7 @@ say() {
 
 # Shows the logs, says what went wrong and where, ends the script.
 fail() {
-  for f in "$LOG" "$T/out" "$T/err"; do
+  for f in "$LOG" "$T"/{,run.,wait.}{out,err}; do
     [ ! -s "$f" ] || { echo "--- $(basename "$f")" && tail -n 40 "$f"; }
   done
   echo "--- FAILED (line ${BASH_LINENO[*]:0:${#BASH_LINENO[@]}-1}): $*"
@@ -92,6 +92,14 @@ expect() {
   timeout -k 2 60 "$@" >"$T/out" 2>"$T/err"
   rc=$?
   [ $rc = "$want" ] || fail "exit status $rc instead of $want: $*"
+}
+
+# Waits for a child; another exit status fails the test.
+wait_status() { # pid, status
+  local rc
+  wait "$1"
+  rc=$?
+  [ $rc = "$2" ] || fail "exit status $rc instead of $2"
 }
 
 contains() { # file, pattern of grep -E
@@ -235,6 +243,12 @@ gone() {
   for p in "$@"; do
     ! alive "$p" || return 1
   done
+}
+
+# An mpsup in the background sleeps, and has its connection.
+sits() { # pid
+  grep -q '^State:.S' "/proc/$1/status" && [ "$(readlink "/proc/$1/exe")" = "$MPSUP" ] &&
+    [ -n "$(find "/proc/$1/fd" -lname 'socket:*')" ]
 }
 
 # gone for every pid in a file of pids

@@ -185,9 +185,7 @@ wait "$late" || fail "a get that waited exits with $?"
 late=$!
 must parts "$late"
 silently 0 "$MPSUP" queue late close
-rc=0
-wait "$late" || rc=$?
-[ $rc = 1 ] || fail "a get of a queue that is closed exits with $rc"
+wait_status "$late" 1 # the queue is closed
 expect 1 "$MPSUP" queue late put x
 contains "$T/err" 'the queue is closed$' || fail "it says '$(cat "$T/err")'"
 
@@ -310,9 +308,7 @@ waiter=$!
 must parts "$waiter"
 kill -KILL "$server"
 wait "$server" 2>/dev/null
-rc=0
-wait "$waiter" || rc=$?
-[ $rc = 4 ] || fail "a wait whose server is killed exits with $rc"
+wait_status "$waiter" 4
 contains "$T/never" 'event never: the manager has gone' || fail "it says '$(cat "$T/never")'"
 
 say "a snapshot, and the end by TERM"

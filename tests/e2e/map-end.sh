@@ -13,10 +13,7 @@ map_start() {
   front=$!
 }
 ends_with() { # status
-  local rc
-  wait "$front"
-  rc=$?
-  [ $rc = "$1" ] || fail "ends with $rc instead of $1: $(cat "$T/err")"
+  wait_status "$front" "$1"
   must -t 3 nothing_left
 }
 tree='echo $$ >>"$0"; setsid sleep 1000 & sleep 1000 & sleep 1000; exit 0 {}'

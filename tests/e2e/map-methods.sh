@@ -29,10 +29,7 @@ map_start() { # method, arguments: in the background, $front is its pid
   front=$!
 }
 ends_with() { # status
-  local rc
-  wait "$front"
-  rc=$?
-  [ $rc = "$1" ] || fail "ends with $rc instead of $1: $(cat "$T/err")"
+  wait_status "$front" "$1"
   must -t 3 nothing_left
 }
 has_role() { # role, variable

@@ -211,12 +211,7 @@ exec 5>&-
 shutdown_mpsup
 
 say "a socket's owner and mode are set on the socket, whatever the name leads to then"
-cat >"$CONF" <<Y
-[supervisord]
-identifier=$ID
-logfile=$LOG
-pidfile=$T/mpsup.pid
-childlogdir=$T
+config <<Y
 [fcgi-program:f]
 command=$W
 startsecs=0
@@ -236,12 +231,7 @@ shutdown_mpsup
 
 # ------------------------------------------------------------------------------------------------ programs
 say "a program with user= has that user's groups and no others, and one without any gets no descriptor it did not ask for"
-cat >"$CONF" <<Y
-[supervisord]
-identifier=$ID
-logfile=$LOG
-pidfile=$T/mpsup.pid
-childlogdir=$T
+config <<Y
 [program:groups]
 command=sh -c 'id -u; id -G; grep -E "^(Cap(Eff|Prm|Amb)|Groups)" /proc/self/status; exec $W'
 user=nobody

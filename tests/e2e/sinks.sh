@@ -12,12 +12,6 @@ late_reader() {
 let_go() {
   timeout 10 sh -c "echo >'$T/go'" || fail "the reader is not there"
 }
-wait_status() { # pid, status
-  local rc
-  wait "$1"
-  rc=$?
-  [ $rc = "$2" ] || { cat "$T/run.err" && fail "exit status $rc instead of $2"; }
-}
 said() {
   contains "$T/run.err" "$1"
 }

@@ -49,17 +49,9 @@ background() { # arguments of wait: it waits
   mps pid >/dev/null # asked later, so its questions were answered before
 }
 
-sits() {
-  grep -q '^State:.S' "/proc/$1/status" && [ "$(readlink "/proc/$1/exe")" = "$MPSUP" ] &&
-    [ -n "$(find "/proc/$1/fd" -lname 'socket:*')" ]
-}
-
 ends() { # exit status
-  local rc
   must gone "$waiter"
-  wait "$waiter"
-  rc=$?
-  [ $rc = "$1" ] || fail "exit status $rc instead of $1: $(cat "$T/wait.out" "$T/wait.err")"
+  wait_status "$waiter" "$1"
 }
 
 waits_on() {

@@ -7,20 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../must.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/limits.h"
 #include "sup/notify.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define MUST(what)                                                                                 \
-	do {                                                                                       \
-		if (!(what)) {                                                                     \
-			fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #what);  \
-			abort();                                                                   \
-		}                                                                                  \
-	} while (0)
 
 static void check(const struct notify_item *i, const char *p, size_t n)
 {

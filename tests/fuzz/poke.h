@@ -12,13 +12,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-#define MUST(what)                                                                                 \
-	do {                                                                                       \
-		if (!(what)) {                                                                     \
-			fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #what);  \
-			abort();                                                                   \
-		}                                                                                  \
-	} while (0)
+#include "../must.h"
 
 struct input {
 	const uint8_t *p;

@@ -13,7 +13,6 @@
 #include <semaphore.h>
 #include <sys/ipc.h>
 #include <sys/msg.h>
-#include <sys/resource.h>
 #include <sys/sem.h>
 #include <sys/shm.h>
 #include <sys/stat.h>
@@ -23,6 +22,7 @@
 #include "base/cleanup.h"
 #include "base/mtime.h"
 #include "base/runtime.h"
+#include "limit.h"
 #include "mpsup.h"
 #include "proc/pidfd.h"
 #include "proc/tree.h"
@@ -169,17 +169,6 @@ struct ready {
 	int sysv_shm, sysv_sem, sysv_msg;
 };
 
-static void set_limit(uint64_t value)
-{
-	struct rlimit r;
-
-	if (getrlimit(RLIMIT_RTTIME, &r) < 0)
-		fail("getrlimit: %s", strerror(errno));
-	r.rlim_cur = value;
-	if (setrlimit(RLIMIT_RTTIME, &r) < 0)
-		fail("setrlimit: %s", strerror(errno));
-}
-
 /* Nobody unlinks anything of this but the tracker. */
 static void make_foreign(const char *mark, struct ready *ret)
 {
@@ -304,43 +293,6 @@ static int program(char **argv)
 }
 
 /* ---------------------------------------------------------------------------------------------------- the killer */
-
-/* One that has ended, and that the machine's first process has not reaped yet, is none any more. */
-static bool is_of(pid_t pid, void *user)
-{
-	struct proc_stat st;
-	struct rlimit r;
-
-	return prlimit(pid, RLIMIT_RTTIME, NULL, &r) == 0 && r.rlim_cur == *(uint64_t *)user &&
-	       proc_stat_read(pid, &st) == 0 && st.state != 'Z';
-}
-
-static void await_end(uint64_t limit)
-{
-	int64_t until = mps_now().ns + PATIENCE_S * MPS_NS_PER_S;
-	struct pids list = { 0 };
-
-	for (;;) {
-		processes_list(is_of, &limit, &list);
-		if (list.n == 0)
-			break;
-		for (size_t i = 0; i < list.n; i++) {
-			struct pollfd p = { .fd = pidfd_open_checked(list.p[i]), .events = POLLIN };
-			int64_t left = (until - mps_now().ns) / MPS_NS_PER_MS;
-			char command[100];
-
-			if (p.fd >= 0 && poll(&p, 1, left > 0 ? (int)left : 0) == 0) {
-				snprintf(command, sizeof(command), "ps -o pid,ppid,args -p %d >&2",
-					 list.p[i]);
-				if (system(command) >= 0)
-					fail("a process is left");
-			}
-			if (p.fd >= 0)
-				close(p.fd);
-		}
-	}
-	pids_fini(&list);
-}
 
 /* Its tracker, -ESRCH: there is none at the moment. */
 static int find_tracker(uint64_t limit)
@@ -503,7 +455,7 @@ static unsigned play(uint64_t limit, const char *mark)
 	}
 	if (waitpid(pid, NULL, 0) != pid)
 		fail("waitpid: %s", strerror(errno));
-	await_end(limit);
+	await_end(limit, PATIENCE_S, "the kills");
 	expect_nothing(&ready, pid, mark, is_orphaned);
 	return kills;
 }

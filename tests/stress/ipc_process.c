@@ -5,11 +5,10 @@
  * STRESS_KILLS=1500, STRESS_SEED.
  */
 #include <fcntl.h>
-#include <poll.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "base/mtime.h"
+#include "limit.h"
 #include "mpsup.h"
 #include "proc/pidfd.h"
 #include "proc/tree.h"
@@ -20,17 +19,6 @@ enum { PATIENCE_S = 30, LIFE_US = 12000, TREE_DEPTH = 2, CHILDREN = 4 };
 static uint64_t base; /* of the limits of trees */
 
 /* --------------------------------------------------------------------------------------------------- a tree */
-
-static void set_limit(uint64_t value)
-{
-	struct rlimit r;
-
-	if (getrlimit(RLIMIT_RTTIME, &r) < 0)
-		fail("getrlimit: %s", strerror(errno));
-	r.rlim_cur = value;
-	if (setrlimit(RLIMIT_RTTIME, &r) < 0)
-		fail("setrlimit: %s", strerror(errno));
-}
 
 static void leave_orphan(void)
 {
@@ -129,16 +117,6 @@ MPS_TARGET(node);
 
 /* ------------------------------------------------------------------------------------------------- looking */
 
-/* One that has ended, and that the machine's first process has not reaped yet, is none any more. */
-static bool is_of(pid_t pid, void *user)
-{
-	struct proc_stat st;
-	struct rlimit r;
-
-	return prlimit(pid, RLIMIT_RTTIME, NULL, &r) == 0 && r.rlim_cur == *(uint64_t *)user &&
-	       proc_stat_read(pid, &st) == 0 && st.state != 'Z';
-}
-
 static bool is_guard(pid_t pid)
 {
 	char path[40], text[4096];
@@ -167,40 +145,6 @@ static bool kill_any(uint64_t limit)
 	}
 	pids_fini(&list);
 	return killed;
-}
-
-static void show(pid_t pid)
-{
-	char command[100];
-
-	snprintf(command, sizeof(command), "ps -o pid,ppid,sid,stat,etimes,args -p %d >&2", pid);
-	if (system(command) < 0)
-		fail("ps: %s", strerror(errno));
-}
-
-/* Each of them is waited for by its pidfd; new ones may have come meanwhile. */
-static void await_end(uint64_t limit, const char *after)
-{
-	int64_t until = mps_now().ns + PATIENCE_S * MPS_NS_PER_S;
-	struct pids list = { 0 };
-
-	for (;;) {
-		processes_list(is_of, &limit, &list);
-		if (list.n == 0)
-			break;
-		for (size_t i = 0; i < list.n; i++) {
-			struct pollfd p = { .fd = pidfd_open_checked(list.p[i]), .events = POLLIN };
-			int64_t left = (until - mps_now().ns) / MPS_NS_PER_MS;
-
-			if (p.fd >= 0 && poll(&p, 1, left > 0 ? (int)left : 0) == 0) {
-				show(list.p[i]);
-				fail("left after %s", after);
-			}
-			if (p.fd >= 0)
-				close(p.fd);
-		}
-	}
-	pids_fini(&list);
 }
 
 static void expect_none(uint64_t limit, const char *after)
@@ -262,7 +206,7 @@ static unsigned play(uint64_t limit)
 	if (how < 2)
 		expect_none(limit, how == 0 ? "terminate" : "kill");
 	else
-		await_end(limit, "SIGKILL of the root");
+		await_end(limit, PATIENCE_S, "SIGKILL of the root");
 	if (mps_process_free(p) < 0)
 		fail("free: %s", strerror(errno));
 	return kills;

@@ -125,6 +125,16 @@ static bool get_objects(void)
 	       get_object("semaphore", "semaphore", "\x91\x02", 2, &semaphore);
 }
 
+static void close_all(void)
+{
+	mps_object_close(lock);
+	mps_object_close(counter);
+	mps_object_close(queue);
+	mps_object_close(semaphore);
+	lock = counter = queue = semaphore = NULL;
+	mps_manager_close(m);
+}
+
 static bool add(void)
 {
 	int r;
@@ -216,11 +226,7 @@ static void client_run(unsigned place)
 		while (fine && !atomic_load(&a->ends))
 			fine = do_one(place);
 	}
-	mps_object_close(lock);
-	mps_object_close(counter);
-	mps_object_close(queue);
-	mps_object_close(semaphore);
-	mps_manager_close(m);
+	close_all();
 	_exit(0);
 }
 
@@ -278,12 +284,7 @@ static void check(unsigned kills)
 		fail("%lu items are lost by %u kills", (unsigned long)lost, kills);
 	printf("%lu calls, %ld added, %lu items, %lu lost by %u kills\n", (unsigned long)a->calls,
 	       (long)sum, (unsigned long)items, (unsigned long)lost, kills);
-	mps_object_close(lock);
-	mps_object_close(counter);
-	mps_object_close(queue);
-	mps_object_close(semaphore);
-	lock = counter = queue = semaphore = NULL;
-	mps_manager_close(m);
+	close_all();
 }
 
 /* ---------------------------------------------------------------------------------------------- kills */
@@ -381,12 +382,7 @@ static void with_threads(bool remote)
 			fail("pthread_create");
 	for (unsigned i = 0; i < THREADS; i++)
 		pthread_join(threads[i], NULL);
-	mps_object_close(lock);
-	mps_object_close(counter);
-	mps_object_close(queue);
-	mps_object_close(semaphore);
-	lock = counter = queue = semaphore = NULL;
-	mps_manager_close(m);
+	close_all();
 	check(0);
 	kill(server, SIGTERM);
 	end_of(server, 0);

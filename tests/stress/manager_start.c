@@ -13,19 +13,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../must.h"
 #include "../find_host.h"
 #include "mpsup.h"
 #include "proc/pidfd.h"
 
 #define LIMIT (60 * MPS_SECOND)
-
-#define MUST(what)                                                                                 \
-	do {                                                                                       \
-		if (!(what)) {                                                                     \
-			fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #what);  \
-			abort();                                                                   \
-		}                                                                                  \
-	} while (0)
 
 /* Says the number of its process. */
 static int who_create(struct mps_call *call, void **ret_self)

@@ -259,21 +259,15 @@ static bool play(const char *mode, size_t step, int64_t kills, int64_t total)
 
 int main(int argc, char **argv)
 {
-	const char *b = getenv("B"), *tmp = getenv("TMPDIR");
+	const char *tmp = getenv("TMPDIR");
 	int64_t kills, total;
-	char path[4096];
-	ssize_t n;
 	bool good;
 
 	if (argc == 4 && strcmp(argv[1], "produce") == 0)
 		return produce((size_t)atoll(argv[2]), atoll(argv[3]));
 	if (argc == 3 && strcmp(argv[1], "consume") == 0)
 		return consume(argv[2]);
-	n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	self[n > 0 ? n : 0] = '\0';
-	snprintf(path, sizeof(path), "%s/mpsup", b != NULL ? b : "build/gcc");
-	if (realpath(path, mpsup) == NULL)
-		fail("%s: %s", path, strerror(errno));
+	find_programs(self, mpsup);
 	snprintf(dir, sizeof(dir), "%.4000s/mpsup-pipes.XXXXXX", tmp != NULL ? tmp : "/tmp");
 	if (mkdtemp(dir) == NULL)
 		fail("%s: %s", dir, strerror(errno));

@@ -74,6 +74,24 @@ __attribute__((noreturn, format(printf, 1, 2))) static inline void fail(const ch
 	_exit(1); /* what a child has of our buffers is ours to write */
 }
 
+/* Of BUILD/stress/NAME, which this program is: its path, and BUILD/mpsup. */
+static inline void find_programs(char self[4096], char mpsup[4096])
+{
+	ssize_t n = readlink("/proc/self/exe", self, 4095);
+
+	self[n > 0 ? n : 0] = '\0';
+	strcpy(mpsup, self);
+	for (int i = 0; i < 2; i++) {
+		char *slash = strrchr(mpsup, '/');
+
+		if (slash != NULL)
+			*slash = '\0';
+	}
+	if (strlen(mpsup) > 4000)
+		fail("%s: the path is too long", mpsup);
+	strcat(mpsup, "/mpsup");
+}
+
 /* fork(2): the child ends with us. */
 static inline pid_t fork_own(void)
 {

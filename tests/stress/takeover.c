@@ -565,17 +565,12 @@ static void play(unsigned kills)
 
 int main(int argc, char **argv)
 {
-	const char *b = getenv("B"), *tmp = getenv("TMPDIR");
+	const char *tmp = getenv("TMPDIR");
 	char self[4096], command[8192];
-	ssize_t n;
 
 	if (argc == 4 && strcmp(argv[1], "program") == 0)
 		be_program(argv[2], argv[3]);
-	n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	self[n > 0 ? n : 0] = '\0';
-	snprintf(command, sizeof(command), "%s/mpsup", b != NULL ? b : "build/gcc");
-	if (realpath(command, mpsup) == NULL)
-		return 2;
+	find_programs(self, mpsup);
 	snprintf(dir, sizeof(dir), "%s/mpsup-takeover.XXXXXX", tmp != NULL ? tmp : "/tmp");
 	if (mkdtemp(dir) == NULL)
 		return 2;

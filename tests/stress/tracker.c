@@ -8,18 +8,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
-#include <mqueue.h>
 #include <poll.h>
-#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ipc.h>
-#include <sys/mman.h>
-#include <sys/msg.h>
-#include <sys/sem.h>
-#include <sys/shm.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -27,7 +20,9 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/mtime.h"
+#include "objects.h"
 #include "proc/pidfd.h"
+#include "proc/tree.h"
 #include "stress.h"
 #include "sup/client.h"
 
@@ -54,110 +49,10 @@ static void give_up(void)
 	fprintf(stderr, "stress: see %s\n", dir);
 }
 
-/* ------------------------------------------------------------------------------------------------- the objects */
-
-enum kind {
-	SEMAPHORE,
-	MEMORY,
-	FILE_IN_SHM,
-	QUEUE,
-	SYSV_MEMORY,
-	SYSV_SEMAPHORES,
-	SYSV_QUEUE,
-	N_KINDS
-};
-
-struct object {
-	enum kind kind;
-	char name[64]; /* or SysV's id */
-	int id;
-};
-
 /* Of this run, hardly of another at the same time. */
 static unsigned sysv_mode(void)
 {
 	return 0600 | (1 + (unsigned)atoi(mark + strlen("tracked")) % 63);
-}
-
-/* False where there is no room for another: the kernel has limits. */
-static bool make(struct object *o, int mode)
-{
-	sem_t *sem;
-	int fd = -1;
-
-	switch (o->kind) {
-	case SEMAPHORE:
-		sem = sem_open(o->name, O_CREAT | O_EXCL, 0600, 1);
-		return sem != SEM_FAILED && sem_close(sem) == 0;
-	case MEMORY:
-		fd = shm_open(o->name, O_CREAT | O_EXCL | O_RDWR, 0600);
-		break;
-	case FILE_IN_SHM: {
-		char path[128];
-
-		snprintf(path, sizeof(path), "/dev/shm%s", o->name);
-		fd = open(path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
-		break;
-	}
-	case QUEUE:
-		fd = mq_open(o->name, O_CREAT | O_EXCL | O_RDWR, 0600,
-			     &(struct mq_attr){ .mq_maxmsg = 1, .mq_msgsize = 8 });
-		break;
-	case SYSV_MEMORY:
-		return (o->id = shmget(IPC_PRIVATE, 4096, IPC_CREAT | mode)) >= 0;
-	case SYSV_SEMAPHORES:
-		return (o->id = semget(IPC_PRIVATE, 1, IPC_CREAT | mode)) >= 0;
-	case SYSV_QUEUE:
-		return (o->id = msgget(IPC_PRIVATE, IPC_CREAT | mode)) >= 0;
-	case N_KINDS:
-		break;
-	}
-	if (fd >= 0)
-		close(fd);
-	return fd >= 0;
-}
-
-static void end(const struct object *o)
-{
-	char path[128];
-
-	switch (o->kind) {
-	case SEMAPHORE:
-		sem_unlink(o->name);
-		break;
-	case MEMORY:
-		shm_unlink(o->name);
-		break;
-	case FILE_IN_SHM:
-		snprintf(path, sizeof(path), "/dev/shm%s", o->name);
-		unlink(path);
-		break;
-	case QUEUE:
-		mq_unlink(o->name);
-		break;
-	case SYSV_MEMORY:
-		shmctl(o->id, IPC_RMID, NULL);
-		break;
-	case SYSV_SEMAPHORES:
-		semctl(o->id, 0, IPC_RMID);
-		break;
-	case SYSV_QUEUE:
-		msgctl(o->id, IPC_RMID, NULL);
-		break;
-	case N_KINDS:
-		break;
-	}
-}
-
-/* Those of mq_open(3) have a folder only where somebody has mounted it. */
-static bool queue_is_there(const char *name)
-{
-	mqd_t q = mq_open(name, O_RDONLY | O_NONBLOCK);
-
-	if (q < 0)
-		return errno != ENOENT;
-	mq_close(q);
-	return true;
 }
 
 /* --------------------------------------------------------------------------------------------------- a maker */
@@ -188,12 +83,12 @@ static void be_maker(const char *folder)
 		unsigned slot = dice(HELD);
 
 		if (is_held[slot]) {
-			end(&held[slot]);
+			object_end(&held[slot]);
 			is_held[slot] = false;
 		} else {
-			held[slot].kind = (enum kind)dice(N_KINDS);
+			held[slot].kind = (enum object_kind)dice(N_KINDS);
 			name(&held[slot], slot, n);
-			is_held[slot] = make(&held[slot], (int)sysv_mode());
+			is_held[slot] = object_make(&held[slot], (int)sysv_mode());
 		}
 		if (dice(3) == 0)
 			pause_us(dice(2000));
@@ -294,17 +189,9 @@ static void wait_for_end(int pidfd, const char *of)
 
 static bool is_alive(pid_t pid)
 {
-	char path[64], text[512] = "", *end_of_name;
-	FILE *f;
+	struct proc_stat st;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	f = fopen(path, "r");
-	if (f == NULL)
-		return false;
-	text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
-	fclose(f);
-	end_of_name = strrchr(text, ')');
-	return end_of_name != NULL && end_of_name[2] != 'Z' && end_of_name[2] != 'X';
+	return proc_stat_read(pid, &st) == 0 && st.state != 'Z' && st.state != 'X';
 }
 
 /* Other tests may run at the same time, Python and PostgreSQL among them. */
@@ -439,45 +326,17 @@ static struct object strangers[N_KINDS];
 static void make_strangers(void)
 {
 	for (int i = 0; i < N_KINDS; i++) {
-		strangers[i].kind = (enum kind)i;
+		strangers[i].kind = (enum object_kind)i;
 		snprintf(strangers[i].name, sizeof(strangers[i].name), "/x%s-%d", mark + 1, i);
-		if (!make(&strangers[i], STRANGER_MODE))
+		if (!object_make(&strangers[i], STRANGER_MODE))
 			fail("%s: %s", strangers[i].name, strerror(errno));
 	}
-}
-
-static bool is_there(const struct object *o)
-{
-	char path[128];
-	struct shmid_ds memory;
-	struct msqid_ds queue;
-
-	switch (o->kind) {
-	case SEMAPHORE:
-		snprintf(path, sizeof(path), "/dev/shm/sem.%s", o->name + 1);
-		return access(path, F_OK) == 0;
-	case MEMORY:
-	case FILE_IN_SHM:
-		snprintf(path, sizeof(path), "/dev/shm%s", o->name);
-		return access(path, F_OK) == 0;
-	case QUEUE:
-		return queue_is_there(o->name);
-	case SYSV_MEMORY:
-		return shmctl(o->id, IPC_STAT, &memory) == 0;
-	case SYSV_SEMAPHORES:
-		return semctl(o->id, 0, GETVAL) >= 0;
-	case SYSV_QUEUE:
-		return msgctl(o->id, IPC_STAT, &queue) == 0;
-	case N_KINDS:
-		break;
-	}
-	return false;
 }
 
 static void check_strangers(void)
 {
 	for (int i = 0; i < N_KINDS; i++)
-		if (!is_there(&strangers[i]))
+		if (!object_is_there(&strangers[i]))
 			fail("%s, which is nobody's of theirs, is gone", strangers[i].name);
 }
 
@@ -590,21 +449,6 @@ static void check_shm(const char *before)
 	}
 }
 
-static void find_programs(char *self, size_t size)
-{
-	ssize_t n = readlink("/proc/self/exe", self, size - 1);
-	char *slash;
-
-	self[n > 0 ? n : 0] = '\0';
-	snprintf(mpsup, sizeof(mpsup), "%.4000s", self);
-	for (int i = 0; i < 2; i++) { /* BUILD/stress/tracker */
-		slash = strrchr(mpsup, '/');
-		if (slash != NULL)
-			*slash = '\0';
-	}
-	strcat(mpsup, "/mpsup");
-}
-
 int main(int argc, char **argv)
 {
 	unsigned kills = (unsigned)number_of("STRESS_KILLS", KILLS), counts[N_VICTIMS] = { 0 };
@@ -613,7 +457,7 @@ int main(int argc, char **argv)
 	char self[4096];
 
 	setenv("MPSUP_NO", "crash_limit", 1); /* we kill faster than supervisors die */
-	find_programs(self, sizeof(self));
+	find_programs(self, mpsup);
 	if (argc == 4 && strcmp(argv[1], "maker") == 0) {
 		snprintf(mark, sizeof(mark), "%.31s", argv[3]);
 		be_maker(argv[2]);
@@ -641,7 +485,7 @@ int main(int argc, char **argv)
 	check("shutdown", true, GRACE_MS);
 	check_strangers();
 	for (int i = 0; i < N_KINDS; i++)
-		end(&strangers[i]);
+		object_end(&strangers[i]);
 	check_shm(before);
 	for (int i = 0; i < N_VICTIMS; i++)
 		printf("%u times %s\n", counts[i], victims[i]);

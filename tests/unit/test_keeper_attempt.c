@@ -29,6 +29,17 @@ static void give_cue(const char *path)
 #define ATTEMPT "say:ATTEMPT:%:shared_memory"
 #define RETRACT "say:RETRACT:%:shared_memory"
 
+/* He is about to make it; what comes of that, `then`, is done at the cue. */
+static void attempt_and_wait(struct place *p, uint32_t instance, const char *then, char cue[96])
+{
+	char read[128];
+
+	make_cue(p, cue);
+	snprintf(read, sizeof(read), "read:%s", cue);
+	start_ipc(p, instance, 1, (const char *const[]){ ATTEMPT, "print:go", read, then, NULL });
+	expect_output(&p->s, "go\n");
+}
+
 /* Whoever attempts to make it again, the one who has made it or somebody else, and fails, changes nothing. */
 Test(attempt, keeps_it_when_another_attempt_is_taken_back)
 {
@@ -53,14 +64,10 @@ Test(attempt, gives_it_to_the_attempt_that_succeeds)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(without); i++) {
 		struct place p;
-		char cue[96], read[128];
+		char cue[96];
 
 		open_place(&p, without[i]);
-		make_cue(&p, cue);
-		snprintf(read, sizeof(read), "read:%s", cue);
-		start_ipc(&p, 1, 1,
-			  (const char *const[]){ ATTEMPT, "print:go", read, RETRACT, NULL });
-		expect_output(&p.s, "go\n");
+		attempt_and_wait(&p, 1, RETRACT, cue);
 		IPC(&p, 2, ATTEMPT, "shm:%");
 		give_cue(cue);
 		expect_output(&p.s, "ok\n");
@@ -96,7 +103,7 @@ Test(attempt, leaves_a_stranger_s_to_him_when_an_attempt_fails)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(without); i++) {
 		struct place p;
-		char cue[96], read[128];
+		char cue[96];
 
 		open_place(&p, without[i]);
 		make_own(&p, "");
@@ -108,11 +115,7 @@ Test(attempt, leaves_a_stranger_s_to_him_when_an_attempt_fails)
 		end_and_keep(&p, 2);
 		shm_unlink(p.own);
 
-		make_cue(&p, cue);
-		snprintf(read, sizeof(read), "read:%s", cue);
-		start_ipc(&p, 3, 1,
-			  (const char *const[]){ ATTEMPT, "print:go", read, RETRACT, NULL });
-		expect_output(&p.s, "go\n");
+		attempt_and_wait(&p, 3, RETRACT, cue);
 		make_own(&p, "");
 		give_cue(cue);
 		expect_output(&p.s, "ok\n");
@@ -127,15 +130,11 @@ Test(attempt, knows_an_attempt_that_succeeds_when_the_first_has_gone)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(without); i++) {
 		struct place p;
-		char cue[96], read[128];
+		char cue[96];
 
 		open_place(&p, without[i]);
-		make_cue(&p, cue);
-		snprintf(read, sizeof(read), "read:%s", cue);
 		IPC(&p, 1, ATTEMPT, "shm:%");
-		start_ipc(&p, 2, 1,
-			  (const char *const[]){ ATTEMPT, "print:go", read, "shm:%", NULL });
-		expect_output(&p.s, "go\n");
+		attempt_and_wait(&p, 2, "shm:%", cue);
 		IPC(&p, 3, "rm:%", "say:UNREGISTER:%:shared_memory");
 		give_cue(cue);
 		expect_output(&p.s, "ok\n");

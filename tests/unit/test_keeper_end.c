@@ -180,10 +180,21 @@ Test(keeper_end, leaves_not_even_a_sibling_behind)
 	}
 }
 
+/* The one that was to stay. */
+static void kill_tagged(const struct scene *s)
+{
+	struct pids list = { 0 };
+
+	tagged_processes(s->p.id, &list);
+	cr_expect_eq(list.n, 1);
+	for (size_t i = 0; i < list.n; i++)
+		kill(list.p[i], SIGKILL);
+	pids_fini(&list);
+}
+
 Test(keeper_end, leaves_alone_what_is_to_be_left_alone)
 {
 	struct scene s;
-	struct pids list = { 0 };
 
 	open_scene(&s);
 	start_shell(&s, 0, KEEPER_LEFT_KEEP, 0, "setsid sleep 1000 & echo up; exit 0");
@@ -191,11 +202,7 @@ Test(keeper_end, leaves_alone_what_is_to_be_left_alone)
 	expect(&s, KEEPER_STARTED);
 	cr_expect_not(expect(&s, KEEPER_EXITED).tree_left);
 	cr_expect_eq(peer_finish(&s.p, 0), 0);
-	tagged_processes(s.p.id, &list);
-	cr_expect_eq(list.n, 1);
-	for (size_t i = 0; i < list.n; i++)
-		kill(list.p[i], SIGKILL);
-	pids_fini(&list);
+	kill_tagged(&s);
 	expect_nobody(&s);
 }
 
@@ -239,7 +246,6 @@ Test(keeper_end, does_not_wait_for_what_it_may_not_kill)
 {
 	const struct peer_options o = { .before = as_nobody };
 	char folder[] = "/tmp/mpsup-test.XXXXXX", script[8192];
-	struct pids list = { 0 };
 	struct scene s;
 
 	if (geteuid() != 0)
@@ -257,11 +263,7 @@ Test(keeper_end, does_not_wait_for_what_it_may_not_kill)
 	cr_expect(expect(&s, KEEPER_EXITED).tree_left);
 	expect(&s, KEEPER_GONE);
 	cr_expect_eq(peer_finish(&s.p, 0), 0);
-	tagged_processes(s.p.id, &list);
-	cr_expect_eq(list.n, 1);
-	for (size_t i = 0; i < list.n; i++)
-		kill(list.p[i], SIGKILL);
-	pids_fini(&list);
+	kill_tagged(&s);
 	snprintf(script, sizeof(script), "rm -r %s", folder);
 	cr_expect_eq(system(script), 0);
 	expect_nobody(&s);

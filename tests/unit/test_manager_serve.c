@@ -237,13 +237,33 @@ Test(manager_serve, a_full_table_of_descriptors_is_told_and_recovers)
 	end();
 }
 
+/* With the options, at any port: its address. */
+static void serve_tcp(char at[128])
+{
+	char line[134] = "";
+	const char *why;
+	int ends[2];
+
+	cr_assert_eq(pipe(ends), 0);
+	server = fork();
+	if (server == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		_exit(mps_manager_serve(&options, ends[1], &why) < 0);
+	}
+	cr_assert_gt(read(ends[0], line, sizeof(line) - 1), 6);
+	*strchr(line, '\n') = '\0';
+	strcpy(at, line + 6);
+	close(ends[0]);
+	close(ends[1]);
+}
+
 Test(manager_serve, over_tcp_the_key_is_asked_for_and_the_silent_are_dropped)
 {
 	static const struct mps_address_options good = { .authkey = "secret", .authkey_size = 6 },
 						bad = { .authkey = "secreT", .authkey_size = 6 };
 	struct mps_connection *connection;
-	int ends[2], silent;
-	char line[128] = "", *at, byte;
+	char at[128], byte;
+	int silent;
 	const char *why;
 	int64_t from;
 
@@ -254,15 +274,7 @@ Test(manager_serve, over_tcp_the_key_is_asked_for_and_the_silent_are_dropped)
 	cr_assert_not_null(strstr(why, "key"));
 	options.authkey = "secret";
 	options.authkey_size = 6;
-	cr_assert_eq(pipe(ends), 0);
-	server = fork();
-	if (server == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		_exit(mps_manager_serve(&options, ends[1], &why) < 0);
-	}
-	cr_assert_gt(read(ends[0], line, sizeof(line) - 1), 6);
-	at = line + 6;
-	*strchr(at, '\n') = '\0';
+	serve_tcp(at);
 	from = mps_now().ns;
 	silent = address_connect(at, (struct mps_time){ INT64_MAX });
 	cr_assert_geq(silent, 0);
@@ -279,8 +291,6 @@ Test(manager_serve, over_tcp_the_key_is_asked_for_and_the_silent_are_dropped)
 	cr_assert_geq(mps_now().ns - from, 300 * MPS_MILLISECOND);
 	close(silent);
 	raw_close(&c);
-	close(ends[0]);
-	close(ends[1]);
 	end();
 }
 
@@ -289,31 +299,21 @@ Test(manager_serve, strangers_over_tcp_cannot_keep_others_out)
 	static const struct mps_address_options good = { .authkey = "k", .authkey_size = 1 };
 	enum { MANY = 100 };
 	struct mps_connection *connection;
-	int fds[MANY], ends[2];
-	char line[128] = "";
-	const char *why;
+	int fds[MANY];
+	char at[128];
 
 	begin();
 	options = (struct mps_manager_options){ .address = "tcp:127.0.0.1:0",
 						.authkey = "k",
 						.authkey_size = 1,
 						.handshake = 60 * MPS_SECOND };
-	cr_assert_eq(pipe(ends), 0);
-	server = fork();
-	if (server == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		_exit(mps_manager_serve(&options, ends[1], &why) < 0);
-	}
-	cr_assert_gt(read(ends[0], line, sizeof(line) - 1), 6);
-	*strchr(line, '\n') = '\0';
+	serve_tcp(at);
 	for (int i = 0; i < MANY; i++)
-		fds[i] = address_connect(line + 6, (struct mps_time){ INT64_MAX });
-	cr_assert_eq(mps_connect(line + 6, &good, &connection, 30 * MPS_SECOND), 0);
+		fds[i] = address_connect(at, (struct mps_time){ INT64_MAX });
+	cr_assert_eq(mps_connect(at, &good, &connection, 30 * MPS_SECOND), 0);
 	mps_connection_close(connection);
 	for (int i = 0; i < MANY; i++)
 		close(fds[i]);
-	close(ends[0]);
-	close(ends[1]);
 	end();
 }
 

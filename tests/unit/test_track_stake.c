@@ -390,6 +390,15 @@ static void end_process(struct process *p)
 	bury(p);
 }
 
+/* One says that he is about to make it, and another does, who is not heard yet. */
+static void begin_race(unsigned seed, struct process *first, struct process *maker)
+{
+	begin(seed);
+	say(first, TRACK_ATTEMPT, 0);
+	hear(first, QUEUE);
+	attempt(maker);
+}
+
 static void expect_nothing_left(void)
 {
 	for (int i = 0; i < PROCESSES; i++)
@@ -421,10 +430,7 @@ Test(track_stake, what_has_gone_was_not_his_who_is_about_to_make_it)
 	struct process *a = &w.processes[0], *b = &w.processes[1];
 
 	for (unsigned seed = 0; seed < 2; seed++) {
-		begin(seed);
-		say(b, TRACK_ATTEMPT, 0);
-		hear(b, QUEUE);
-		attempt(a);
+		begin_race(seed, b, a);
 		read_events();
 		remove_own(a);
 		read_events();
@@ -441,10 +447,7 @@ Test(track_stake, it_stays_while_he_lives_who_has_made_it)
 	struct process *a = &w.processes[0], *b = &w.processes[1];
 
 	for (unsigned seed = 0; seed < 2; seed++) {
-		begin(seed);
-		say(b, TRACK_ATTEMPT, 0);
-		hear(b, QUEUE);
-		attempt(a);
+		begin_race(seed, b, a);
 		read_events();
 		end_process(b);
 		cr_expect(exists(0));
@@ -458,10 +461,7 @@ Test(track_stake, it_goes_when_the_other_has_failed)
 	struct process *a = &w.processes[0], *b = &w.processes[1];
 
 	for (unsigned seed = 0; seed < 2; seed++) {
-		begin(seed);
-		say(a, TRACK_ATTEMPT, 0);
-		hear(a, QUEUE);
-		attempt(b);
+		begin_race(seed, a, b);
 		end_process(b);
 		cr_expect(exists(0));
 		say(a, TRACK_RETRACT, 0);
