@@ -48,6 +48,14 @@ const char *listing_text(const json_t *row, const char *key)
 
 /* ------------------------------------------------------------------------------------------------- fetching */
 
+bool listing_is_of_many(const struct cmd_context *ctx)
+{
+	for (int i = 0; i < ctx->argc; i++)
+		if (strcmp(ctx->argv[i], "all") == 0 || strchr(ctx->argv[i], '*') != NULL)
+			return true;
+	return ctx->argc == 0;
+}
+
 json_t *listing_params(const struct cmd_context *ctx)
 {
 	json_t *params = json_object();

@@ -32,6 +32,9 @@ struct listing {
 void listing_init(struct listing *l);
 void listing_fini(struct listing *l);
 
+/* Whether the names that were given may mean many programs: for snapshot_new(). */
+bool listing_is_of_many(const struct cmd_context *ctx);
+
 /* The names that were given; all fields. */
 json_t *listing_params(const struct cmd_context *ctx);
 

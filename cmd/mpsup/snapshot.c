@@ -20,6 +20,7 @@
 enum {
 	BATCH = 32,
 	SECOND_THREAD = 4 * BATCH, /* with fewer processes it would come too late */
+	FEW = 64, /* programs; to look for a child costs what it costs to read it */
 };
 
 /* Whose a process is: the index of a main process, or one of these. */
@@ -28,6 +29,7 @@ enum { NOBODYS = -1, UNKNOWN = -2 };
 struct process {
 	pid_t pid, ppid;
 	pid_t pgrp, session;
+	unsigned threads;
 	int owner;
 	uint64_t start, ticks, rss;
 	struct process *next; /* of the same owner, by pid */
@@ -41,7 +43,7 @@ struct main_process {
 
 struct snapshot {
 	pthread_t thread;
-	bool threaded;
+	bool threaded, is_read;
 	struct process *list; /* by pid */
 	size_t n, cap;
 	atomic_size_t taken;	    /* list[0..taken) is read, or being read by some thread */
@@ -63,6 +65,7 @@ static void read_one(struct process *p)
 	p->ppid = st.ppid;
 	p->pgrp = st.pgrp;
 	p->session = st.session;
+	p->threads = st.threads;
 	p->start = st.start_ticks;
 	p->ticks = st.utime_ticks + st.stime_ticks;
 	p->rss = st.rss_pages;
@@ -129,6 +132,7 @@ static void *read_all(void *user)
 	if (helped)
 		pthread_join(second, NULL);
 	s->when = since_boot();
+	s->is_read = true;
 	return NULL;
 }
 
@@ -139,11 +143,11 @@ static struct process *find(const struct snapshot *s, pid_t pid)
 	return s->n > 0 ? bsearch(&key, s->list, s->n, sizeof(*s->list), compare_pids) : NULL;
 }
 
-struct snapshot *snapshot_new(void)
+struct snapshot *snapshot_new(bool for_many)
 {
 	struct snapshot *s = xcalloc(1, sizeof(*s));
 
-	s->threaded = pthread_create(&s->thread, NULL, read_all, s) == 0;
+	s->threaded = for_many && pthread_create(&s->thread, NULL, read_all, s) == 0;
 	return s;
 }
 
@@ -279,14 +283,91 @@ static void own(struct snapshot *s, struct process *p)
 		at->owner = owner;
 }
 
+/* -------------------------------------------------------------------------------------------- what is of few */
+
+/* The main process and what is above it of the same program, as top_of(). The keeper, or 0. */
+static pid_t add_main(struct snapshot *s, const struct main_process *m)
+{
+	uint64_t tag = tag_get(m->pid);
+	struct proc_stat st;
+	pid_t pid = m->pid;
+
+	add(s, pid);
+	while (proc_stat_read(pid, &st) == 0) {
+		pid = st.ppid;
+		if (tag == 0 || pid <= 0 || tag_get(pid) != tag)
+			return pid;
+		add(s, pid);
+	}
+	return 0;
+}
+
+static bool may_own(struct snapshot *s, uint64_t tag)
+{
+	return tag == 0 || owner_by_tag(s, tag) != NOBODYS;
+}
+
+/* What the keeper has adopted, and what has made itself its child: CLONE_PARENT. */
+static void add_orphans(struct snapshot *s, pid_t keeper, struct pids *list)
+{
+	struct proc_stat st;
+
+	if (keeper <= 0 || proc_stat_read(keeper, &st) < 0)
+		return;
+	list->n = 0;
+	children_of(keeper, st.threads, list);
+	for (size_t i = 0; i < list->n; i++)
+		if (may_own(s, tag_get(list->p[i])))
+			add(s, list->p[i]);
+}
+
+static void sort_and_drop_doubles(struct snapshot *s)
+{
+	size_t n = 0;
+
+	qsort(s->list, s->n, sizeof(*s->list), compare_pids);
+	for (size_t i = 0; i < s->n; i++)
+		if (i == 0 || s->list[i].pid != s->list[n - 1].pid)
+			s->list[n++] = s->list[i];
+	s->n = n;
+}
+
+static void read_few(struct snapshot *s)
+{
+	struct pids list = { 0 };
+	pid_t keeper = 0;
+
+	for (size_t i = 0; i < s->n_mains; i++) {
+		pid_t above = add_main(s, &s->mains[i]);
+
+		keeper = above > 0 ? above : keeper;
+	}
+	add_orphans(s, keeper, &list);
+	sort_and_drop_doubles(s); /* one main may be above another, or be an orphan */
+	for (size_t i = 0; i < s->n; i++) {
+		read_one(&s->list[i]);
+		list.n = 0;
+		if (s->list[i].ppid > 0)
+			children_of(s->list[i].pid, s->list[i].threads, &list);
+		for (size_t j = 0; j < list.n; j++)
+			add(s, list.p[j]);
+	}
+	pids_fini(&list);
+	sort_and_drop_doubles(s);
+	s->when = since_boot();
+	s->is_read = true;
+}
+
 void snapshot_finish(struct snapshot *s, const pid_t *mains, size_t n)
 {
 	pid_t keeper;
 
-	if (!s->threaded)
-		read_all(s);
 	join(s);
 	set_mains(s, mains, n);
+	if (!s->is_read && s->n_mains <= FEW && children_are_told())
+		read_few(s);
+	if (!s->is_read)
+		read_all(s);
 	add_new_mains(s);
 	keeper = own_mains(s);
 	for (size_t i = 0; keeper != 0 && i < s->n; i++)

@@ -1,7 +1,7 @@
 /*
- * All processes of the machine at one moment, and which of them belong to which program: what CPU and memory columns and
- * process trees are made of. Read by threads of its own while the supervisor is being asked: a process costs the kernel
- * about 7 us, as much as its row costs us.
+ * The processes of the machine at one moment, and which of them belong to which program: what CPU and memory columns and
+ * process trees are made of. A process costs the kernel about 7 us, as much as its row costs us, so all of them are read by
+ * threads of its own while the supervisor is being asked; for few programs nothing is read but what belongs to them.
  */
 #ifndef CMD_MPSUP_SNAPSHOT_H
 #define CMD_MPSUP_SNAPSHOT_H
@@ -19,8 +19,8 @@ struct usage {
 	uint64_t rss; /* bytes; what processes share counts for each */
 };
 
-/* Begins to read. Never NULL; where there is no /proc it stays empty. */
-struct snapshot *snapshot_new(void);
+/* Begins to read, where it is for many. Never NULL; where there is no /proc it stays empty. */
+struct snapshot *snapshot_new(bool for_many);
 
 /* NULL is fine. */
 void snapshot_free(struct snapshot *s);

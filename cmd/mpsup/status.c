@@ -162,7 +162,7 @@ static int list(struct client *client, struct cmd_context *ctx, struct snapshot 
 
 static int run(struct cmd_context *ctx)
 {
-	struct snapshot *snapshot = compat ? NULL : snapshot_new();
+	struct snapshot *snapshot = compat ? NULL : snapshot_new(listing_is_of_many(ctx));
 	struct err err = ERR_INIT;
 	struct client *client;
 	int r = connect_open(ctx, &client, &err);

@@ -167,7 +167,7 @@ static int fetch(struct top *t, struct listing *l, struct err *err)
 /* 0, or what client_call() returns: then what was shown stays. */
 static int refresh(struct top *t, struct err *err)
 {
-	struct snapshot *now = snapshot_new();
+	struct snapshot *now = snapshot_new(listing_is_of_many(t->ctx));
 	struct listing l;
 	int r;
 

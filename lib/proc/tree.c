@@ -61,6 +61,7 @@ static int parse_stat(char *text, struct proc_stat *ret)
 	ret->flags = f[5];
 	ret->utime_ticks = f[10];
 	ret->stime_ticks = f[11];
+	ret->threads = (unsigned)f[16];
 	ret->start_ticks = f[18];
 	ret->rss_pages = f[20];
 	return 0;
@@ -177,17 +178,13 @@ static int parse_children(char *text, size_t n, size_t *ret_used, struct pids *l
 	return 0;
 }
 
-int children_read(int fd, pid_t pid, struct pids *list)
+static int add_children(int fd, struct pids *list)
 {
-	struct search s = { .parent = pid, .list = list };
 	char text[4096];
 	size_t have = 0, used;
 	off_t offset = 0;
 	ssize_t n;
 
-	list->n = 0;
-	if (fd < 0)
-		return each_process(add_if_child, &s);
 	while ((n = pread(fd, text + have, sizeof(text) - 1 - have, offset)) > 0) {
 		int r;
 
@@ -201,6 +198,49 @@ int children_read(int fd, pid_t pid, struct pids *list)
 		memmove(text, text + used, have);
 	}
 	return n < 0 ? -errno : 0;
+}
+
+int children_read(int fd, pid_t pid, struct pids *list)
+{
+	struct search s = { .parent = pid, .list = list };
+
+	list->n = 0;
+	return fd < 0 ? each_process(add_if_child, &s) : add_children(fd, list);
+}
+
+bool children_are_told(void)
+{
+	AUTO_CLOSE int fd = children_open(getpid(), getpid());
+
+	return fd >= 0;
+}
+
+static int add_children_of(pid_t pid, pid_t tid, struct pids *list)
+{
+	AUTO_CLOSE int fd = children_open(pid, tid);
+	int r = fd < 0 ? 0 : add_children(fd, list);
+
+	return r == -ESRCH ? 0 : r;
+}
+
+int children_of(pid_t pid, unsigned threads, struct pids *list)
+{
+	struct dirent *d;
+	char path[32];
+	DIR *dir;
+	int r = 0;
+
+	if (threads <= 1)
+		return add_children_of(pid, pid, list);
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	dir = opendir(path);
+	if (dir == NULL)
+		return errno == ENOENT ? 0 : -errno;
+	while (r == 0 && (d = readdir(dir)) != NULL)
+		if (d->d_name[0] != '.')
+			r = add_children_of(pid, (pid_t)atoi(d->d_name), list);
+	closedir(dir);
+	return r;
 }
 
 static int add_if_tagged(pid_t pid, void *user)

@@ -17,6 +17,7 @@ struct proc_stat {
 	uint64_t flags;	      /* PF_* of the first thread, linux/sched.h */
 	uint64_t utime_ticks; /* sysconf(_SC_CLK_TCK) a second */
 	uint64_t stime_ticks;
+	unsigned threads;
 	uint64_t start_ticks; /* since boot */
 	uint64_t rss_pages;
 	char comm[64];
@@ -48,6 +49,13 @@ int pids_add(struct pids *list, pid_t pid); /* 0 or -ENOMEM */
  */
 int children_open(pid_t pid, pid_t tid);
 int children_read(int fd, pid_t pid, struct pids *list);
+
+/*
+ * Adds the children of all threads of a process, of which it has so many (struct proc_stat): one open a thread. Of a process
+ * that is gone there are none, of all where children_are_told() says false. 0, or -errno: the list has some of them.
+ */
+bool children_are_told(void);
+int children_of(pid_t pid, unsigned threads, struct pids *list);
 
 /* All processes that bear the tag of this keeper, the caller excepted. 0 or -errno. */
 int tagged_processes(uint32_t keeper, struct pids *list);

@@ -19,9 +19,29 @@ sh -c 'setsid python3 $T/eat.py $T/eaters 0.1; exit' &
 sh -c 'setsid python3 $T/eat.py $T/eaters 0.1 &'
 wait
 X
+# A child of a second thread, and one that has our parent.
+cat >"$T/odd.py" <<'X'
+import ctypes, os, platform, signal, sys, threading
+clone, CLONE_PARENT = {"x86_64": 56, "aarch64": 220}[platform.machine()], 0x8000
+def tell():
+    with open(sys.argv[1], "a") as f:
+        f.write("%d\n" % os.getpid())
+    signal.pause()
+def fork():
+    if os.fork() == 0:
+        tell()
+    threading.Event().wait()
+if ctypes.CDLL(None).syscall(clone, CLONE_PARENT | signal.SIGCHLD, 0, 0, 0, 0) == 0:
+    tell()
+threading.Thread(target=fork).start()
+signal.pause()
+X
 config <<X
 [program:tree]
 command=sh $T/tree.sh
+startsecs=0
+[program:odd]
+command=python3 $T/odd.py $T/odd
 startsecs=0
 [program:alone]
 command=$W
@@ -29,6 +49,7 @@ startsecs=0
 X
 start_mpsup
 must n_lines "$T/eaters" 3
+must n_lines "$T/odd" 2
 
 field() { # name of a program, key
   mps status --json | python3 -c 'import json, sys
@@ -58,6 +79,26 @@ assert sorted(p["depth"] for p in tree if p["pid"] in eaters) == [0, 1, 2], tree
 assert row["rss"] > 90 << 20, row
 X
 
+say "what is read for one program alone is what all of /proc tells"
+tree_of() { # program
+  mps status --json "$1" | python3 -c 'import json, sys
+row = json.load(sys.stdin)["processes"][0]
+print([(p["pid"], p["depth"]) for p in row["tree"]], row["rss"] > 0)'
+}
+for name in tree odd alone; do
+  few=$(tree_of $name)
+  all=$(MPSUP_NO=children tree_of $name)
+  [ "$few" = "$all" ] || fail "$name: $few, not $all"
+done
+mps_expect 0 status --json odd
+python3 - "$T/out" "$T/odd" <<'X' || fail "odd: $(cat "$T/out")"
+import json, sys
+tree = json.load(open(sys.argv[1]))["processes"][0]["tree"]
+depths = {p["pid"]: p["depth"] for p in tree}
+assert sorted(depths[int(p)] for p in open(sys.argv[2])) == [0, 1], tree
+assert len(tree) == 3, tree
+X
+
 say "fields: rows carry what was asked for, a wrong name is told"
 python3 - "$RUNTIME/control.sock" <<'X' || fail "fields"
 import json, socket, sys
@@ -69,11 +110,11 @@ def ask(params):
     f.flush()
     return json.loads(f.readline())
 rows = ask({"fields": ["name", "pid", "command"]})["result"]["processes"]
-assert [sorted(r) for r in rows] == [["command", "name", "pid"]] * 2, rows
-assert sorted(r["name"] for r in rows) == ["alone", "tree"], rows
-assert ask({"fields": []})["result"]["processes"] == [{}, {}]
+assert [sorted(r) for r in rows] == [["command", "name", "pid"]] * 3, rows
+assert sorted(r["name"] for r in rows) == ["alone", "odd", "tree"], rows
+assert ask({"fields": []})["result"]["processes"] == [{}, {}, {}]
 brief = ask({"fields": ["name", "pid", "uptime", "restarts", "start_method", "info"], "brief": True})["result"]["processes"]
-assert [sorted(r) for r in brief] == [["name", "pid", "uptime"]] * 2, brief
+assert [sorted(r) for r in brief] == [["name", "pid", "uptime"]] * 3, brief
 assert "info" in ask({})["result"]["processes"][0]
 assert "history" in ask({"detail": True})["result"]["processes"][0]
 assert "compat" in ask({"compat": True})["result"]["processes"][0]

@@ -91,9 +91,53 @@ Test(tree, lists_the_children_of_a_thread_with_and_without_the_kernels_list)
 	close(fds[0]);
 }
 
+static void *fork_one(void *user)
+{
+	struct pids *mine = user;
+	struct proc_stat st;
+	struct pids all = { 0 };
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(pause());
+	pids_add(mine, pid);
+	cr_expect_eq(proc_stat_read(getpid(), &st), 0);
+	cr_expect_geq(st.threads, 2);
+	cr_expect_eq(children_of(getpid(), st.threads, &all), 0);
+	cr_assert_eq(all.n, 2);
+	cr_expect_neq(all.p[0], all.p[1]);
+	for (size_t i = 0; i < all.n; i++)
+		cr_expect(all.p[i] == mine->p[0] || all.p[i] == mine->p[1]);
+	pids_fini(&all);
+	return NULL;
+}
+
+Test(tree, children_of_all_threads)
+{
+	struct pids mine = { 0 }, of_first = { 0 };
+	pthread_t thread;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(pause());
+	cr_assert(children_are_told());
+	pids_add(&mine, pid);
+	cr_assert_eq(pthread_create(&thread, NULL, fork_one, &mine), 0);
+	pthread_join(thread, NULL);
+	for (size_t i = 0; i < mine.n; i++) {
+		kill(mine.p[i], SIGKILL);
+		waitpid(mine.p[i], NULL, 0);
+	}
+	cr_expect_eq(children_of(mine.p[0], 1, &of_first), 0, "who is gone has none");
+	cr_expect_eq(children_of(mine.p[0], 2, &of_first), 0);
+	cr_expect_eq(of_first.n, 0);
+	pids_fini(&mine);
+}
+
 Test(tree, the_list_may_be_forbidden)
 {
 	setenv("MPSUP_NO", "children", 1);
+	cr_expect_not(children_are_told());
 	cr_expect_eq(children_open(getpid(), getpid()), -1);
 }
 
