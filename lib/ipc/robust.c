@@ -9,6 +9,17 @@
 
 #include "ipc/futex.h"
 
+#if FUTEX_TSAN
+#include <sanitizer/tsan_interface.h>
+
+/* It knows that a mutex comes from the dead to who asks, but not that it comes to who waits. */
+static void comes_from_the_dead(pthread_mutex_t *m)
+{
+	__tsan_mutex_pre_lock(m, __tsan_mutex_try_lock);
+	__tsan_mutex_post_lock(m, __tsan_mutex_try_lock, 0);
+}
+#endif
+
 int robust_init(pthread_mutex_t *m, int type)
 {
 	pthread_mutexattr_t a;
@@ -38,9 +49,14 @@ static int lock_until(pthread_mutex_t *m, struct mps_time until)
 	int64_t ns = until.ns;
 #endif
 	struct timespec ts = { .tv_sec = ns / MPS_NS_PER_S, .tv_nsec = ns % MPS_NS_PER_S };
+	int r = clock == CLOCK_REALTIME ? pthread_mutex_timedlock(m, &ts)
+					: pthread_mutex_clocklock(m, clock, &ts);
 
-	return clock == CLOCK_REALTIME ? pthread_mutex_timedlock(m, &ts)
-				       : pthread_mutex_clocklock(m, clock, &ts);
+#if FUTEX_TSAN
+	if (r == EOWNERDEAD)
+		comes_from_the_dead(m);
+#endif
+	return r;
 }
 
 int robust_locked(pthread_mutex_t *m, int r)

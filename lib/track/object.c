@@ -110,7 +110,7 @@ static enum object_state ask_hidden(const struct track_record *record, bool unli
 	return state != OBJECT_ABSENT ? state : otherwise;
 }
 
-static enum object_state ask(struct track_record *record, struct task *task)
+static enum object_state ask_once(struct track_record *record, struct task *task)
 {
 	AUTO_LOOK now = LOOK_INIT;
 	int r = object_look(record->type, record->name, &now);
@@ -127,6 +127,14 @@ static enum object_state ask(struct track_record *record, struct task *task)
 		return ask_hidden(record, task->unlink, OBJECT_FOREIGN);
 	return track_type_is_sysv(record->type) ? sysv_ask(record, task->unlink)
 						: file_ask(record, &now, task);
+}
+
+/* Whoever else asks gives it back its name where it is not free: that may be between our look for that and for the other. */
+static enum object_state ask(struct track_record *record, struct task *task)
+{
+	enum object_state state = ask_once(record, task);
+
+	return state == OBJECT_ABSENT && track_knows(record) ? ask_once(record, task) : state;
 }
 
 enum object_state object_ask(struct track_record *record)

@@ -2,7 +2,7 @@
  * Processes use locks, semaphores, conditions, events and barriers at random, and are killed at moments that nobody chooses,
  * one or two at a time. None of the others is blocked longer than its timeout, and what must be there in the end is:
  * pairs of counters that a lock protects are equal or told to be repaired, all units are back, a barrier is whole or broken.
- * Before, the same with threads and without deaths, which is all there is with ThreadSanitizer.
+ * Before, the same with threads and without deaths.
  * STRESS_KILLS, STRESS_SEED: how often, and to repeat a run.
  */
 #include <pthread.h>
@@ -520,8 +520,6 @@ int main(void)
 	driver = getpid();
 	take_seed();
 	with_threads();
-	if (FUTEX_TSAN)
-		kills = 0;
 	if (!w->failed && kills > 0)
 		with_deaths(kills);
 	if (w->failed)

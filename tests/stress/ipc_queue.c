@@ -4,7 +4,7 @@
  * hands of a consumer that was killed: one item each at most. Nobody is blocked for longer than its timeout.
  * STRESS_KILLS=5000, STRESS_SEED.
  *
- * ipc_queue threads: the same with threads that live, for ThreadSanitizer; part of the whole.
+ * ipc_queue threads: the same with threads that live; part of the whole.
  */
 #include <dirent.h>
 #include <pthread.h>
@@ -14,7 +14,6 @@
 #include <sys/wait.h>
 
 #include "base/mtime.h"
-#include "ipc/futex.h"
 #include "mpsup.h"
 #include "stress.h"
 
@@ -278,8 +277,7 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	take_seed();
 	r = with_threads(500);
-	/* ThreadSanitizer does not know that a mutex has come from the dead to who waited for it. */
-	if (FUTEX_TSAN || (argc > 1 && strcmp(argv[1], "threads") == 0))
+	if (argc > 1 && strcmp(argv[1], "threads") == 0)
 		return r;
 	return r | with_processes((unsigned)number_of("STRESS_KILLS", 5000));
 }
