@@ -65,7 +65,7 @@ STRESS := $(patsubst tests/stress/%.c,$(B)/stress/%,$(call srcs,tests/stress))
 BENCH := $(patsubst tests/bench/%.c,$(B)/bench/%,$(call srcs,tests/bench))
 FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 HELPERS := $(patsubst tests/e2e/%.c,$(B)/e2e/%,$(call srcs,tests/e2e)) $(B)/e2e/worker.so \
-	$(addprefix $(B)/preload/,actor actor-static actor-asan actor-asan-within other.so)
+	$(addprefix $(B)/preload/,actor actor-static actor-asan actor-asan-within other.so nth.so)
 
 FAULT_HELPERS := $(B)/faults/orphans $(B)/faults/clock.so
 

@@ -142,6 +142,7 @@ static void be_keeper(const struct front *f, int sock, pid_t pid)
 		.note = note,
 	};
 
+	buf_on_failure(NULL); /* it goes on */
 	_exit(keeper_run(&o));
 }
 

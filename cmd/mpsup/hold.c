@@ -26,6 +26,7 @@
 #include "base/fd.h"
 #include "base/mtime.h"
 #include "conf/types.h"
+#include "base/xalloc.h"
 #include "manager/client.h"
 #include "manager/value.h"
 #include "mpsup.h"
@@ -68,11 +69,9 @@ static char *make_folder(struct err *err)
 	const char *const bases[] = { base, spare };
 
 	for (size_t i = 0; i < ARRAY_SIZE(bases); i++) {
-		AUTO_FREE char *dir = NULL;
+		AUTO_FREE char *dir = xasprintf("%s/locks", bases[i]);
 		struct err unused = ERR_INIT;
 
-		if (asprintf(&dir, "%s/locks", bases[i]) < 0)
-			return NULL;
 		if (rundir_make(dir, geteuid(), getegid(), i == 0 ? err : &unused) == 0)
 			return TAKE_PTR(dir);
 	}
@@ -90,8 +89,7 @@ static int set_path(struct hold *c, const char *name, const char *kind, struct e
 	dir = make_folder(err);
 	if (dir == NULL)
 		return -EACCES;
-	if (asprintf(&c->path, "%s/%s.%s", dir, name, kind) < 0)
-		return -ENOMEM;
+	c->path = xasprintf("%s/%s.%s", dir, name, kind);
 	return 0;
 }
 
@@ -362,8 +360,6 @@ static int take_object(struct hold *c, const char *name, uint32_t units)
 	packed_add_array(&args, units > 0);
 	if (units > 0)
 		packed_add_int(&args, units);
-	if (args.failed)
-		return -ENOMEM;
 	return mps_object_create(c->manager, units > 0 ? "semaphore" : "lock", name,
 				 MPS_OBJECT_EXISTING, args.p, args.len, &c->object, ANSWER_NS);
 }

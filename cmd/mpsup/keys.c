@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/xalloc.h"
 #include "conf/keys.h"
 #include "mpsup/cmd.h"
 #include "mpsup/explain.h"
@@ -92,7 +93,7 @@ static void print_row(const struct key *key, const int *widths, int width)
 	int indent = 2;
 
 	if (asprintf(&doc, "%s%s%s", key->doc, choices ? ": " : "", choices ? choices : "") < 0)
-		abort();
+		xalloc_failed();
 	printf("  ");
 	for (int c = 0; c < N_COLUMNS; c++) {
 		bool last = c == N_COLUMNS - 1 && width < WIDE;

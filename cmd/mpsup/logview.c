@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/utf8.h"
+#include "base/xalloc.h"
 
 enum { FLUSH_AT = 256 << 10 };
 
@@ -32,7 +33,7 @@ static void add_json(struct logvoice *v, const char *line, size_t n)
 	text = json_dumps(object, JSON_COMPACT);
 	json_decref(object);
 	if (text == NULL)
-		abort(); /* out of memory: all of it is UTF-8 */
+		xalloc_failed(); /* all of it is UTF-8 */
 	buf_adds(&v->view->out, text);
 }
 

@@ -2,11 +2,17 @@
  * mpsup: the options before the verb, the verb, its options, and the exit code. What verbs there are is cmd.c's list.
  */
 #include <errno.h>
+#include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/buf.h"
 #include "base/title.h"
+#include "base/xalloc.h"
 #include "mpsup/cmd.h"
+#include "mpsup/front.h"
 
 static int usage_error(const struct cmd *cmd, const struct err *err)
 {
@@ -24,6 +30,18 @@ static int finish(int code)
 	return code == EXIT_OK ? EXIT_GENERIC : code;
 }
 
+static int status_of_failure = EXIT_GENERIC;
+
+/* What was printed until then is, and the terminal is given back. */
+static void out_of_memory(void)
+{
+	static const char text[] = "mpsup: out of memory\n";
+
+	xalloc_on_failure(NULL); /* once */
+	(void)!write(STDERR_FILENO, text, sizeof(text) - 1);
+	exit(status_of_failure);
+}
+
 int main(int argc, char **argv)
 {
 	struct cmd_context ctx = { 0 };
@@ -31,6 +49,9 @@ int main(int argc, char **argv)
 	const struct cmd *cmd;
 	int r;
 
+	xalloc_on_failure(out_of_memory);
+	buf_on_failure(xalloc_failed);
+	json_set_alloc_funcs(xmalloc, free);
 	title_init(argc, argv);
 	r = cmd_options(NULL, argc, argv, &ctx, &err);
 	if (r == CMD_DONE)
@@ -44,6 +65,8 @@ int main(int argc, char **argv)
 	cmd = cmd_find(ctx.argv[0], &err);
 	if (cmd == NULL)
 		return usage_error(NULL, &err);
+	if (cmd->flags & (CMD_COMMAND | CMD_NAMED))
+		status_of_failure = EXEC_FAILED;
 	r = cmd_options(cmd, ctx.argc, ctx.argv, &ctx, &err);
 	if (r == CMD_DONE)
 		return finish(EXIT_OK);

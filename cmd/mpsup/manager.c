@@ -117,6 +117,7 @@ static int serve(void)
 		err_set(&err, 0, "manager: cannot start: %s", strerror(-r));
 		return cmd_fail(EXIT_GENERIC, &err);
 	}
+	buf_on_failure(NULL); /* one client's request is not the end of all */
 	r = mps_manager_serve(&o, ends[1], &why);
 	close(ends[1]);
 	pthread_join(thread, NULL);

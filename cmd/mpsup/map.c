@@ -12,7 +12,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/xalloc.h"
 #include "base/limits.h"
 #include "base/sig.h"
 #include "conf/types.h"
@@ -281,7 +283,8 @@ static int engine(int argc, char **argv)
 
 	(void)argc;
 	(void)argv;
-	map.envp = environ; /* with what the front has added */
+	buf_on_failure(xalloc_failed); /* again: it is no keeper */
+	map.envp = environ;	       /* with what the front has added */
 	close_all_but((const struct mps_fd[]){ { .child = 0 }, { .child = 1 }, { .child = 2 } }, 3,
 		      -1);
 	r = map_run(&map, &outcome, &err);

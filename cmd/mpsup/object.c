@@ -286,8 +286,6 @@ static int give_back(struct call *c, char *const *words, size_t n_words, const v
 		packed_add_array(&c->args, 1);
 	}
 	buf_add(&c->args, p, n);
-	if (c->args.failed)
-		return -ENOMEM;
 	return mps_object_call(c->object, method, c->args.p, c->args.len, NULL, NULL, ANSWER_NS);
 }
 

@@ -9,6 +9,20 @@
 #include <string.h>
 #include <strings.h>
 
+static void (*end_on_failure)(void);
+
+void buf_on_failure(void (*end)(void))
+{
+	end_on_failure = end;
+}
+
+static void fail(struct buf *b)
+{
+	if (end_on_failure != NULL)
+		end_on_failure();
+	b->failed = true;
+}
+
 void buf_fini(struct buf *b)
 {
 	free(b->p);
@@ -28,7 +42,7 @@ char *buf_reserve(struct buf *b, size_t n)
 	char *p;
 
 	if (b->failed || n >= SIZE_MAX / 4 - b->len) {
-		b->failed = true;
+		fail(b);
 		return NULL;
 	}
 	if (b->len + n + 1 <= b->cap)
@@ -37,7 +51,7 @@ char *buf_reserve(struct buf *b, size_t n)
 		cap *= 2;
 	p = realloc(b->p, cap);
 	if (p == NULL) {
-		b->failed = true;
+		fail(b);
 		return NULL;
 	}
 	b->p = p;

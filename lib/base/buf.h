@@ -19,6 +19,9 @@ struct buf {
 	bool failed;
 };
 
+/* In programs that end when memory runs out (xalloc.h): called where `failed` would be set, and does not return. NULL: it is set. */
+void buf_on_failure(void (*end)(void));
+
 #define BUF_INIT                                                                                   \
 	{                                                                                          \
 		0                                                                                  \

@@ -9,10 +9,24 @@
 
 #include "base/buf.h"
 
+static void (*end_of_all)(void);
+
+void xalloc_on_failure(void (*end)(void))
+{
+	end_of_all = end;
+}
+
+void xalloc_failed(void)
+{
+	if (end_of_all != NULL)
+		end_of_all();
+	abort();
+}
+
 static void *checked(void *p)
 {
 	if (p == NULL)
-		abort();
+		xalloc_failed();
 	return p;
 }
 

@@ -9,6 +9,11 @@
 
 struct buf;
 
+/* How it ends: `end` says so and does not return (before it is set: abort(3)). No memory can be had in it. */
+void xalloc_on_failure(void (*end)(void));
+/* For what was asked for otherwise, and is as necessary. */
+void xalloc_failed(void) __attribute__((noreturn));
+
 void *xmalloc(size_t n) __attribute__((malloc, returns_nonnull));
 void *xcalloc(size_t n, size_t size) __attribute__((malloc, returns_nonnull));
 void *xrealloc(void *p, size_t n) __attribute__((returns_nonnull));

@@ -8,14 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/strv.h"
 #include "base/xalloc.h"
 #include "conf/conf.h"
 #include "conf/keys.h"
-
-/* Running out of memory must end like everywhere else, not by uthash's exit(). */
-#define uthash_malloc(n) xmalloc(n)
-#include <uthash.h>
 
 /* ------------------------------------------------------------------------------------------------ values */
 

@@ -9,8 +9,8 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <uthash.h>
 
+#include "base/hash.h"
 #include "conf/report.h"
 
 struct ini_entry {

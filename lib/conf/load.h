@@ -5,8 +5,7 @@
 #ifndef CONF_LOAD_H
 #define CONF_LOAD_H
 
-#include <uthash.h>
-
+#include "base/hash.h"
 #include "conf/conf.h"
 #include "conf/ini.h"
 #include "conf/keys.h"

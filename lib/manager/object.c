@@ -64,14 +64,6 @@ bool account_has_room(const struct server *v, const struct account *a, size_t mo
 
 /* ---------------------------------------------------------------------------------------------------- names */
 
-static void name_key(const char *name, size_t n, struct buf *to)
-{
-	msgpack_packer k = value_packer(to);
-
-	msgpack_pack_str(&k, n);
-	msgpack_pack_str_body(&k, name, n);
-}
-
 int object_read_name(struct values *v, bool may_miss, const char **ret, size_t *ret_n)
 {
 	struct value name;
@@ -93,12 +85,9 @@ int object_read_name(struct values *v, bool may_miss, const char **ret, size_t *
 
 struct object *object_find(struct server *v, const char *name, size_t n)
 {
-	AUTO_BUF key = BUF_INIT;
-	struct store_entry *e;
+	struct store_entry *e = store_find(&v->names, name, n);
 	struct object *o;
 
-	name_key(name, n, &key);
-	e = key.failed ? NULL : store_find(&v->names, key.p, key.len);
 	if (e == NULL)
 		return NULL;
 	memcpy(&o, store_value(e), sizeof(o));
@@ -107,25 +96,17 @@ struct object *object_find(struct server *v, const char *name, size_t n)
 
 static int set_name(struct server *v, struct object *o, const char *name, size_t n)
 {
-	AUTO_BUF key = BUF_INIT;
-
 	o->name = strndup(name, n);
-	name_key(name, n, &key);
-	if (o->name == NULL || key.failed)
-		return -ENOMEM;
-	return store_put(&v->names, key.p, key.len, &o, sizeof(o));
+	return o->name != NULL ? store_put(&v->names, name, n, &o, sizeof(o)) : -ENOMEM;
 }
 
 static void drop_name(struct server *v, struct object *o)
 {
-	AUTO_BUF key = BUF_INIT;
-	struct store_entry *e = NULL;
+	struct store_entry *e;
 
 	if (o->name == NULL)
 		return;
-	name_key(o->name, strlen(o->name), &key);
-	if (!key.failed)
-		e = store_find(&v->names, key.p, key.len);
+	e = store_find(&v->names, o->name, strlen(o->name));
 	if (e != NULL && memcmp(store_value(e), &o, sizeof(o)) == 0)
 		store_remove(&v->names, e);
 	free(o->name);

@@ -56,7 +56,7 @@ struct server {
 
 	struct object *objects;
 	size_t n_objects;
-	struct store names;	/* packed name -> struct object * */
+	struct store names;	/* bytes of a name -> struct object * */
 	struct account kept;	/* of nobody: those that are kept, and whose client is gone */
 	struct object *waiting; /* shared ones with parked calls; by next_waiting */
 	size_t n_parked, n_requests;

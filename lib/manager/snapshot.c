@@ -208,8 +208,18 @@ static bool is_whole(const uint8_t *p, size_t n)
 	return memcmp(digest, p + MAGIC_SIZE + 8, sizeof(digest)) == 0;
 }
 
+/* Those that are ours stand before the others, and nobody else has one. */
+static void forget(struct server *v, const struct object *first_of_others, bool had_changed)
+{
+	while (v->objects != first_of_others)
+		object_remove(v, v->objects);
+	v->changed = had_changed;
+}
+
 int snapshot_decode(struct server *v, const void *p, size_t n, struct err *err)
 {
+	const struct object *first = v->objects;
+	bool had_changed = v->changed;
 	struct values from;
 	struct value all;
 	int r = 0;
@@ -223,7 +233,10 @@ int snapshot_decode(struct server *v, const void *p, size_t n, struct err *err)
 		r = make_object(v, &from);
 	if (r == 0 && from.n > 0)
 		r = -EBADMSG;
-	return r < 0 ? err_set(err, r, "an object in it cannot be made: %s", strerror(-r)) : 0;
+	if (r == 0)
+		return 0;
+	forget(v, first, had_changed);
+	return err_set(err, r, "an object in it cannot be made: %s", strerror(-r));
 }
 
 /* ---------------------------------------------------------------------------------------------------- the file */

@@ -1,5 +1,5 @@
 /*
- * Packed values by packed keys, in the order in which they came: what dicts, namespaces and the server's names are made of.
+ * Bytes by bytes, in the order in which they came: what dicts and namespaces (of packed values) and the server's names are made of.
  * Keys are equal when their bytes are.
  */
 #ifndef MANAGER_STORE_H

@@ -134,7 +134,7 @@ static struct batch *next_batch(struct map *m, struct place *s, uint32_t want)
 	return read_batch(m, s, want);
 }
 
-/* Out of processes or descriptors: what has ended makes room. */
+/* Out of processes or descriptors: what has ended makes room. Workers that run go on: they may never end otherwise. */
 static void on_no_start(struct map *m, struct batch *b, int error)
 {
 	batch_first_again(m, b);
@@ -192,7 +192,7 @@ static void schedule_workers(struct map *m)
 {
 	bool any = true;
 
-	while (any && !m->ending && !m->starved) {
+	while (any && !m->ending) {
 		any = false;
 		for (unsigned i = 0; i < m->n_places && !m->ending; i++) {
 			uint32_t room = worker_room(m, &m->places[i]);

@@ -24,7 +24,8 @@ uint32_t worker_room(const struct map *m, const struct place *s)
 {
 	uint64_t room = m->o->chunk, left = UINT64_MAX;
 
-	if (s->state == PLACE_LEFT || (s->state == PLACE_FREE && !births_are_possible(m)) ||
+	if (s->state == PLACE_LEFT ||
+	    (s->state == PLACE_FREE && (m->starved || !births_are_possible(m))) ||
 	    (s->state == PLACE_RUNNING && (s->closing || s->closed || s->kill_at.ns != 0)))
 		return 0;
 	if (s->state == PLACE_RUNNING && s->n_flight > 0 &&

@@ -172,7 +172,7 @@ static bool add_to_file(struct activity *a, enum svc_level level, const char *p,
 		buf_add(&a->datagram, lead, sink_syslog_lead(levels[level].severity, lead));
 		buf_add(&a->datagram, p, n);
 		if (a->datagram.failed)
-			abort();
+			xalloc_failed();
 		p = a->datagram.p;
 		n = a->datagram.len;
 	}
@@ -215,7 +215,7 @@ static void to_echo(struct activity *a, enum svc_level level)
 	else
 		buf_add(&a->echo_lines, a->line.p, a->line.len);
 	if (a->echo_lines.failed)
-		abort();
+		xalloc_failed();
 }
 
 void activity_log(struct activity *a, enum svc_level level, const char *fmt, ...)
@@ -234,7 +234,7 @@ void activity_log(struct activity *a, enum svc_level level, const char *fmt, ...
 	buf_addv(b, fmt, ap);
 	va_end(ap);
 	if (b->failed)
-		abort();
+		xalloc_failed();
 	flatten(b, text);
 	buf_addc(b, '\n');
 	to_file(a, level);

@@ -244,7 +244,7 @@ static void client_send(struct client *c, json_t *line)
 	text = json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(13));
 	json_decref(line);
 	if (text == NULL)
-		abort(); /* out of memory: texts are UTF-8 by then */
+		xalloc_failed(); /* texts are UTF-8 by then */
 	n = strlen(text);
 	text[n] = '\n'; /* in place of the NUL: what is written has a length */
 	if (uv_stream_get_write_queue_size((uv_stream_t *)&c->pipe) > CONTROL_OUT_MAX + c->told) {

@@ -58,7 +58,7 @@ static char *make_line(enum event_type type, struct event_kept when, json_t *dat
 
 	json_decref(line);
 	if (text == NULL)
-		abort(); /* out of memory: texts are UTF-8 by then */
+		xalloc_failed(); /* texts are UTF-8 by then */
 	*ret_n = strlen(text) + 1;
 	if (*ret_n > CONTROL_LINE_MAX) {
 		free(text);

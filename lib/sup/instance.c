@@ -26,7 +26,7 @@ char *client_runtime_base(void)
 	char *base = runtime_base();
 
 	if (base == NULL)
-		abort();
+		xalloc_failed();
 	return base;
 }
 

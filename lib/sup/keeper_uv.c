@@ -124,7 +124,7 @@ static int keeper_link_put(struct link *l, const struct buf *b, const int *fds, 
 	int r = -EAGAIN;
 
 	if (b->failed)
-		abort();
+		xalloc_failed();
 	if (l->first == NULL)
 		r = fd_send(l->fd, &iov, 1, fds, n_fds);
 	if (!is_full(r) && !must_pause(r))

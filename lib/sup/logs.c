@@ -13,12 +13,10 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/hash.h"
 #include "base/limits.h"
 #include "base/xalloc.h"
 #include "sup/logs_record.h"
-
-#define uthash_malloc(n) xmalloc(n)
-#include <uthash.h>
 
 #define LOGS_MAGIC UINT64_C(0x33736770756d) /* "mpugs3": the layout here and in logs_record.h */
 

@@ -3,6 +3,7 @@
  * meant exactly ("web", "web:web_00", and "web:" for its group), so only globs look at the whole list.
  */
 #include "base/guess.h"
+#include "base/hash.h"
 #include "sup/order.h"
 
 #include <errno.h>
@@ -17,10 +18,6 @@
 #include "base/xalloc.h"
 #include "conf/conf.h"
 #include "sup/svc.h"
-
-/* Running out of memory must end like everywhere else, not by uthash's exit(). */
-#define uthash_malloc(n) xmalloc(n)
-#include <uthash.h>
 
 struct name {
 	char *text;

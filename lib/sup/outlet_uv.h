@@ -5,9 +5,9 @@
 #ifndef SUP_OUTLET_UV_H
 #define SUP_OUTLET_UV_H
 
-#include <uthash.h>
 #include <uv.h>
 
+#include "base/hash.h"
 #include "sup/sink.h"
 #include "sup/sup_uv.h"
 

@@ -17,12 +17,9 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/hash.h"
 #include "base/xalloc.h"
 #include "sup/method.h"
-
-/* Running out of memory must end like everywhere else, not by uthash's exit(). */
-#define uthash_malloc(n) xmalloc(n)
-#include <uthash.h>
 
 struct pipe {
 	UT_hash_handle hh;    /* by name */

@@ -100,7 +100,7 @@ static void log_row(struct sup *s, const struct reloaded_row *row)
 		buf_addf(&line, "%s%s", i == 0 ? " (" : ", ", row->keys[i]->name);
 	buf_adds(&line, row->n_keys > 0 ? ")" : "");
 	if (line.failed)
-		abort();
+		xalloc_failed();
 	activity_log(&s->log, SVC_LOG_INFO, "%s", line.p);
 }
 

@@ -59,7 +59,7 @@ struct takeover_fds takeover_list_fds(struct sup *s)
 	list_sockets(&l, s->sockets);
 	list_sockets(&l, reload_old_sockets(s));
 	if (l.names.failed)
-		abort();
+		xalloc_failed();
 	return l;
 }
 

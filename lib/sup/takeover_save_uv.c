@@ -141,7 +141,7 @@ int takeover_write_texts(struct sup *s, const struct buf *conf)
 		if (!s->units[i]->removed)
 			encode_unit(&all, s->units[i]);
 	if (all.failed)
-		abort();
+		xalloc_failed();
 	return state_replace_texts(&s->state, &all);
 }
 

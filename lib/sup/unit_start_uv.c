@@ -313,7 +313,7 @@ static int send_start(struct unit *u, const struct mps_spawn *spawn, const struc
 
 	mps_spawn_encode(spawn, &rest);
 	if (rest.failed)
-		abort();
+		xalloc_failed();
 	return keeper_link_send(u->sup, &m, &rest, t->fds, t->n_fds);
 }
 

@@ -293,7 +293,7 @@ static int make_environment(const struct worker_base *base, const struct conf_pr
 	r = add_env_file(proc, &e, &file, err);
 	env_put_strv(&e, proc->environment);
 	if (r == 0 && (*ret = strv_pack(e.v)) == NULL)
-		abort();
+		xalloc_failed();
 	conf_strv_free(file);
 	free(e.v);
 	return r;

@@ -96,6 +96,38 @@ Test(manager_snapshot, a_damaged_byte_is_noticed_and_so_is_a_missing_one)
 	buf_fini(&text);
 }
 
+Test(manager_snapshot, of_one_that_cannot_be_made_as_a_whole_nothing_is)
+{
+	static const struct mps_manager_options small = { .snapshot = "given", .bytes_max = 3000 };
+	struct core a, b;
+	struct buf text = BUF_INIT;
+	struct err err = ERR_INIT;
+	struct session *s;
+
+	core_begin(&a, &keeps);
+	s = core_session(&a, false);
+	for (int i = 0; i < 8; i++) {
+		char create[64];
+
+		snprintf(create, sizeof(create), "[\"dict\", \"d%d\", 1, [{\"a\": 1}]]", i);
+		cr_assert_gt(core_refer(&a, s, WIRE_CREATE, create), 0);
+	}
+	cr_assert_eq(snapshot_encode(&a.v, &text), 0);
+	core_end(&a);
+	core_begin(&b, &small);
+	s = core_session(&b, false);
+	cr_assert_gt(core_refer(&b, s, WIRE_CREATE, "[\"dict\", \"before\", 1, null]"), 0);
+	b.v.changed = false;
+	cr_assert_eq(snapshot_decode(&b.v, text.p, text.len, &err), -EDQUOT);
+	cr_assert_str_neq(err.text, "");
+	cr_assert_eq(b.v.n_objects, 1);
+	cr_assert_eq(b.v.names.n, 1);
+	cr_assert(!b.v.changed);
+	cr_assert_gt(core_refer(&b, s, WIRE_ATTACH, "[\"dict\", \"before\"]"), 0);
+	core_end(&b);
+	buf_fini(&text);
+}
+
 Test(manager_snapshot, only_changes_of_what_is_kept_are_changes)
 {
 	struct core c;

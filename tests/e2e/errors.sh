@@ -1,0 +1,194 @@
+#!/bin/bash
+# Each row is a command whose nth allocation, process, descriptor or write fails (tests/preload/nth.c). Then it is dead by no
+# signal, does not hang, leaves nothing, and either says what failed and exits so, or has done all. A run tries some n of each;
+# SWEEP=1 tries all, ROWS="map lock" and KINDS="memory" pick, and what the call was made by is told where a row fails.
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
+[ -z "${SAN:-}" ] || { echo "a sanitizer's library must be the first that is loaded" && exit 77; }
+[ -e "$B/preload/nth.so" ] || fail "no $B/preload/nth.so: make tests"
+KINDS=${KINDS:-memory process descriptor space short}
+# So many of a row and a kind; of each the first is another one in every run.
+TRIES=${TRIES:-3}
+
+A=unix:$T/m.sock
+seq 40 >"$T/lines"
+program() { # name, then lines
+  printf '%s\n' "[program:$1]" "command=$W" startsecs=0 stdout_logfile="$T/$1.log" "${@:2}"
+}
+{
+  program web numprocs=2 'process_name=%(process_num)d'
+  program talk "command=$T/talk"
+} >"$T/programs"
+printf '#!/bin/sh\nseq 100\nexec %s\n' "$W" >"$T/talk"
+chmod 755 "$T/talk"
+config <"$T/programs"
+cp "$CONF" "$T/good.conf"
+
+# ------------------------------------------------------------------------------------------------ what is tried
+
+life() { # all of an instance's life; the first that fails is what it was
+  mps start && mps status --compat >"$T/status" && mps restart talk && mps signal HUP 'web:*' && mps stop all && mps shutdown
+}
+end_life() {
+  [ -z "$(role keeper)" ] || mps shutdown >/dev/null 2>&1
+}
+manage() { # all of a manager's
+  "$MPSUP" manager --address "unix:$T/other.sock" --snapshot "$T/snapshot" >"$T/address" &
+  wait_for n_lines "$T/address" 1 || { wait $! && return 9; return; }
+  local to=(-m "unix:$T/other.sock") rc=0
+  "$MPSUP" dict d set k v "${to[@]}" && "$MPSUP" queue q put 1 2 "${to[@]}" && "$MPSUP" counter c add "${to[@]}" || rc=$?
+  kill -TERM $!
+  wait $! && return $rc
+}
+again() { # with what it has kept
+  "$MPSUP" manager --address "unix:$T/other.sock" --snapshot "$T/kept" >"$T/address" &
+  wait_for n_lines "$T/address" 1 || { wait $! && return 9; return; }
+  "$MPSUP" dict d get k -m "unix:$T/other.sock"
+  local rc=$?
+  kill -TERM $!
+  wait $! && return $rc
+}
+
+# name | in which programs | what is printed where it is no failure: same, any | what is done | and afterwards
+# shellcheck disable=SC2016 # for eval
+rows='
+version  | mpsup version  | same | $MPSUP version |
+help     | mpsup help     | same | $MPSUP help start |
+check    | mpsup check    | same | mps check |
+keys     | mpsup keys     | same | $MPSUP keys --example |
+complete | mpsup complet  | same | $MPSUP completion bash |
+exec     | mpsup exec     | same | $MPSUP exec -- echo done |
+lock     | mpsup lock     | same | $MPSUP lock "$ID" -- echo done |
+sem      | mpsup sem      | same | $MPSUP sem "$ID" -n 2 -- echo done |
+map      | mpsup map      | same | $MPSUP map -j 2 -- echo {} <"$T/lines" |
+workers  | mpsup map      | same | $MPSUP map -j 2 -- cat <"$T/lines" |
+joblog   | mpsup map      | same | $MPSUP map -j 2 -l "$T/joblog" -- echo {} <"$T/lines" | rm -f "$T/joblog"
+ipc      | mpsup ipc      | any  | $MPSUP ipc ls |
+clean    | mpsup ipc      | any  | $MPSUP ipc clean --dry-run |
+ls       | mpsup ls       | any  | $MPSUP ls |
+status   | mpsup status   | any  | mps status |
+detail   | mpsup status   | any  | mps status talk |
+json     | mpsup status   | any  | mps status --json |
+pid      | mpsup pid      | same | mps pid |
+logs     | mpsup logs     | same | mps logs -n 50 talk |
+signal   | mpsup signal   | same | mps signal HUP "web:*" |
+wait     | mpsup wait     | same | mps wait talk |
+pipes    | mpsup pipes    | same | mps pipes |
+graph    | mpsup graph    | same | mps graph |
+reload   | mpsup reload   | any  | mps reload |
+restart  | mpsup restart  | same | mps restart web:0 |
+dict     | mpsup dict     | same | $MPSUP dict d set k v -m "$A" |
+list     | mpsup list     | any  | $MPSUP list l append v -m "$A" |
+queue    | mpsup queue    | same | $MPSUP queue q put v -m "$A" | $MPSUP queue q get -m "$A"
+counter  | mpsup counter  | any  | $MPSUP counter c add -m "$A" |
+event    | mpsup event    | same | $MPSUP event e set -m "$A" |
+barrier  | mpsup barrier  | any  | $MPSUP barrier b wait -n 1 -m "$A" |
+info     | mpsup manager  | any  | $MPSUP manager info -m "$A" |
+locks    | mpsup lock     | same | $MPSUP lock "$ID" --manager "$A" -- echo done |
+start    | mpsup start    | any  | life | end_life
+keeper   | mpsup-host     | any  | life | end_life
+superv   | mpsup supervi  | any  | life | end_life
+manager  | mpsup manager  | any  | manage | rm -f "$T/snapshot"
+kept     | mpsup manager  | same | again |
+'
+
+# ------------------------------------------------------------------------------------------------ trying
+
+# In a shell of its own, so that what it starts in the background is its own, too.
+attempt() { # kind, n, who, what
+  printf '\0\0\0\0\0\0\0\0' >"$T/count"
+  rm -f "$T/trace"
+  export FAIL=$1 FAIL_AT=$2 FAIL_IN=$3 FAIL_COUNT=$T/count FAIL_TRACE=$T/trace
+  (
+    trap - EXIT
+    export LD_PRELOAD=$B/preload/nth.so
+    eval "$4"
+  ) >"$T/out" 2>"$T/err" </dev/null &
+  local p=$!
+  ended() { ! kill -0 $p 2>/dev/null; }
+  unset FAIL FAIL_AT FAIL_IN FAIL_COUNT FAIL_TRACE
+  wait_for -t 20 ended || { kill -KILL $p && kill -KILL $(more) 2>/dev/null; }
+  wait $p 2>/dev/null
+}
+n_calls() {
+  od -An -tu8 "$T/count" | tr -d ' '
+}
+more() { # pids that were not there before the row
+  local now
+  now=$(ours)
+  comm -13 <(sort <<<"$before") <(sort <<<"$now")
+}
+no_more() {
+  [ -z "$(more)" ]
+}
+
+wrong=0
+complain() { # what
+  wrong=$((wrong + 1))
+  echo "  WRONG: $name: $kind $n: $*; it said '$(head -c 500 "$T/err")'"
+  [ ! -s "$T/trace" ] || sed -n '3,12p' "$T/trace" | grep -o '[^/]*$' | sed 's/\[.*//' | paste -sd' ' | sed 's/^/    /'
+}
+judge() { # exit status
+  if [ "$1" -ge 128 ]; then
+    complain "exit status $1"
+  elif [ "$1" != 0 ]; then
+    [ -s "$T/err" ] || grep -qE 'memory|cannot|open files|[Nn]o space|unavailable' "$T/out" || complain "exit status $1 without a word"
+  elif [ "$how" = same ]; then
+    cmp -s "$T/out" "$T/want" || complain "no failure, but another output: $(diff "$T/want" "$T/out" | head -n 3 | paste -sd' ')"
+  fi
+}
+try_row() {
+  local n=0 calls step i
+  attempt "$kind" 0 "$who" "$what" || { cat "$T/err" && fail "$name does not work at all"; }
+  cp "$T/out" "$T/want"
+  eval "$after" >/dev/null
+  calls=$(n_calls)
+  step=1
+  [ -n "${SWEEP:-}" ] || step=$(((calls + TRIES - 1) / TRIES))
+  [ "$calls" != 0 ] || return
+  for ((i = 1 + RANDOM % step; i <= calls; i += step)); do
+    n=$i
+    attempt "$kind" "$i" "$who" "$what"
+    judge $?
+    eval "$after" >/dev/null 2>&1
+    tried=$((tried + 1))
+  done
+  wait_for -t 3 no_more && return
+  complain "left behind: $(more | paste -sd' ')"
+  # shellcheck disable=SC2046 # words
+  kill -KILL $(more) 2>/dev/null
+}
+
+# The manager and the supervisor that verbs are tried on.
+"$MPSUP" manager --address "$A" >"$T/address" 2>"$T/serve.err" </dev/null &
+server=$!
+must n_lines "$T/address" 1
+"$MPSUP" manager --address "unix:$T/first.sock" --snapshot "$T/kept" >"$T/first" 2>"$T/serve.err" </dev/null &
+first=$!
+must n_lines "$T/first" 1
+for d in d e f; do expect 0 "$MPSUP" dict $d set k v -m "unix:$T/first.sock"; done
+kill -TERM $first
+wait $first
+start_mpsup
+while IFS='|' read -r name who how what after; do
+  name=${name// /}
+  who=${who# }
+  who=${who%%  *}
+  who=${who% }
+  how=${how// /}
+  [ -n "$name" ] || continue
+  case " ${ROWS:-$name} " in *" $name "*) ;; *) continue ;; esac
+  if [ "${what# }" = "life " ] && [ -n "$keeper" ]; then
+    shutdown_only() { mps_expect 0 shutdown; }
+    shutdown_only
+    keeper=
+  fi
+  tried=0
+  before=$(ours)
+  for kind in $KINDS; do try_row; done
+  say "$name: $tried"
+done <<<"$rows"
+kill -TERM $server
+wait $server
+[ -z "$keeper" ] || shutdown_mpsup
+[ $wrong = 0 ] || fail "$wrong failures were no good ones"
