@@ -227,18 +227,23 @@ static int add_size(const struct mps_item *items, size_t n, size_t *ret)
 	return 0;
 }
 
-static struct mps_future *future_new(size_t n, size_t arity, size_t chunk)
+static int future_new(const struct mps_pool *p, size_t n, size_t arity, size_t chunk,
+		      struct mps_future **ret)
 {
-	struct mps_future *f = calloc(1, sizeof(*f));
+	int r = arity <= UINT16_MAX ? pool_check(p) : -EINVAL;
+	struct mps_future *f;
 
+	if (r < 0)
+		return r;
+	f = *ret = calloc(1, sizeof(*f));
 	if (f == NULL)
-		return NULL;
+		return -ENOMEM;
 	f->n = n;
 	f->chunk = chunk;
 	f->job = (struct job){
 		.refs = 1, .arity = (uint32_t)arity, .n_left = n, .first_failed = SIZE_MAX
 	};
-	return f;
+	return 0;
 }
 
 /* Tasks first .. first + n of it as a chunk. */
@@ -290,93 +295,129 @@ static int make_works(struct mps_future *f, const struct mps_item *items, struct
 	return r;
 }
 
+static bool is_done(const struct mps_future *f)
+{
+	return atomic_load_explicit(&f->job.is_done, memory_order_acquire);
+}
+
+static bool job_is_done(struct job *j)
+{
+	return is_done((struct mps_future *)j);
+}
+
+/* Nobody asks for it any more; under the lock. */
+static void future_drop(struct mps_future *f)
+{
+	struct mps_pool *p = f->job.pool;
+
+	f->callback = NULL;
+	if (!is_done(f)) {
+		p->n_callbacks -= f->job.has_callback;
+		f->job.has_callback = false;
+		f->job.cancelled = true;
+		f->job.refs++;
+		dispatch_drop(p, &f->job);
+		job_unref(&f->job);
+	}
+	job_unref(&f->job);
+}
+
+/* The pool is locked then, for the caller to do more. The future is gone where it fails. */
 static int hand_over(struct mps_pool *p, mps_target *function, struct mps_future *f,
 		     const struct mps_item *items, bool leads)
 {
 	struct work *list;
-	int r = pool_check(p);
+	int r = make_works(f, items, &list);
 
+	pool_lock(p);
 	if (r == 0)
-		r = make_works(f, items, &list);
+		r = job_begin(p, &f->job, function);
 	if (r < 0) {
 		future_gone(f);
 		return r;
 	}
-	pool_lock(p);
-	r = job_begin(p, &f->job, function);
-	if (r == 0 && leads)
-		f->leads = try_to_lead(p);
-	if (r == 0) {
-		dispatch(p, list);
-		if (f->n == 0)
-			future_done(f);
-	}
-	pool_unlock(p);
+	if (leads)
+		try_to_lead(p);
+	dispatch(p, list);
+	if (f->n == 0)
+		future_done(f);
+	return 0;
+}
+
+/* The same, and its tasks are done. */
+static int hand_over_and_wait(struct mps_pool *p, mps_target *function, struct mps_future *f,
+			      const struct mps_item *items, int64_t timeout)
+{
+	int r = hand_over(p, function, f, items, true);
+
 	if (r < 0)
-		future_gone(f);
+		return r;
+	r = wait_for_job(&f->job, job_is_done, until_of(timeout));
+	if (r < 0)
+		future_drop(f);
 	return r;
+}
+
+static const struct mps_result *result_at(const struct mps_future *f, size_t i)
+{
+	return f->only != NULL ? &f->only->results[i]
+			       : &f->works[i / f->chunk]->results[i % f->chunk];
+}
+
+/* Of one that is done: the first that has failed, or the first. */
+static struct mps_result first_result(const struct mps_future *f)
+{
+	if (f->n == 0)
+		return (struct mps_result){ 0 };
+	return *result_at(f, f->job.first_failed != SIZE_MAX ? f->job.first_failed : 0);
 }
 
 int mps_pool_apply_async(struct mps_pool *p, mps_target *function, const struct mps_item *items,
 			 size_t arity, struct mps_future **ret)
 {
 	struct mps_future *f;
-	int r;
+	int r = future_new(p, 1, arity, 1, &f);
 
-	if (arity > UINT16_MAX)
-		return -EINVAL;
-	f = future_new(1, arity, 1);
-	if (f == NULL)
-		return -ENOMEM;
+	if (r < 0)
+		return r;
 	r = hand_over(p, function, f, items, false);
+	pool_unlock(p);
 	if (r == 0)
 		*ret = f;
 	return r;
 }
 
-/* A future that this thread waits for at once. */
-static int finish(struct mps_future *f, struct mps_result *ret, int64_t timeout)
+/* With bytes that the caller is to free. */
+static int give_copy(const struct mps_result *from, struct mps_result *ret)
 {
-	int r = mps_future_get(f, ret, timeout);
+	void *p = from->n > 0 ? malloc(from->n) : NULL;
 
-	if (r < 0) {
-		mps_future_cancel(f);
-		mps_future_free(f);
-	}
-	return r;
+	if (from->n > 0 && p == NULL)
+		return -ENOMEM;
+	*ret = *from;
+	ret->p = p;
+	if (from->n > 0)
+		memcpy(p, from->p, from->n);
+	return from->outcome;
 }
 
 int mps_pool_apply(struct mps_pool *p, mps_target *function, const struct mps_item *items,
 		   size_t arity, struct mps_result *ret, int64_t timeout)
 {
 	struct mps_future *f;
-	struct mps_result own;
 	int r;
 
-	if (arity > UINT16_MAX)
-		return -EINVAL;
 	if (pool_is_own_thread(p))
 		return -EDEADLK;
-	f = future_new(1, arity, 1);
-	if (f == NULL)
-		return -ENOMEM;
-	r = hand_over(p, function, f, items, true);
-	if (r == 0)
-		r = finish(f, &own, timeout);
+	r = future_new(p, 1, arity, 1, &f);
 	if (r < 0)
 		return r;
-	if (own.n > 0 && ret != NULL) {
-		void *copy = malloc(own.n);
-
-		if (copy == NULL)
-			r = -ENOMEM;
-		else
-			memcpy(copy, own.p, own.n);
-		own.p = copy;
+	r = hand_over_and_wait(p, function, f, items, timeout);
+	if (r == 0) {
+		r = ret != NULL ? give_copy(f->only->results, ret) : f->only->results->outcome;
+		future_drop(f);
 	}
-	if (ret != NULL && r >= 0)
-		*ret = own;
-	mps_future_free(f);
+	pool_unlock(p);
 	return r;
 }
 
@@ -392,33 +433,37 @@ static size_t default_chunk(const struct mps_pool *p, const struct mps_item *ite
 	return chunk > 0 ? chunk : 1;
 }
 
-static int map(struct mps_pool *p, mps_target *function, const struct mps_item *items, size_t n,
-	       const struct mps_map_options *options, bool leads, struct mps_future **ret)
+static int map_future(struct mps_pool *p, const struct mps_item *items, size_t n,
+		      const struct mps_map_options *options, struct mps_future **ret)
 {
 	static const struct mps_map_options none = MPS_MAP_OPTIONS_INIT;
 	const struct mps_map_options *o = options != NULL ? options : &none;
 	size_t arity = o->arity != 0 ? o->arity : 1, chunk = o->chunk;
-	struct mps_future *f;
 	int r;
 
-	if (arity > UINT16_MAX || chunk > INT32_MAX)
+	if (chunk > INT32_MAX)
 		return -EINVAL;
 	if (chunk == 0)
 		chunk = default_chunk(p, items, n, arity);
-	f = future_new(n, arity, chunk);
-	if (f == NULL)
-		return -ENOMEM;
-	f->job.fail_fast = o->fail_fast;
-	r = hand_over(p, function, f, items, leads);
+	r = future_new(p, n, arity, chunk, ret);
 	if (r == 0)
-		*ret = f;
+		(*ret)->job.fail_fast = o->fail_fast;
 	return r;
 }
 
 int mps_pool_map_async(struct mps_pool *p, mps_target *function, const struct mps_item *items,
 		       size_t n, const struct mps_map_options *options, struct mps_future **ret)
 {
-	return map(p, function, items, n, options, false, ret);
+	struct mps_future *f;
+	int r = map_future(p, items, n, options, &f);
+
+	if (r < 0)
+		return r;
+	r = hand_over(p, function, f, items, false);
+	pool_unlock(p);
+	if (r == 0)
+		*ret = f;
+	return r;
 }
 
 int mps_pool_map(struct mps_pool *p, mps_target *function, const struct mps_item *items, size_t n,
@@ -429,25 +474,18 @@ int mps_pool_map(struct mps_pool *p, mps_target *function, const struct mps_item
 
 	if (pool_is_own_thread(p))
 		return -EDEADLK;
-	r = map(p, function, items, n, options, true, &f);
-	if (r == 0)
-		r = finish(f, NULL, timeout);
-	if (r >= 0)
-		*ret = f;
-	return r;
+	r = map_future(p, items, n, options, &f);
+	if (r < 0)
+		return r;
+	r = hand_over_and_wait(p, function, f, items, timeout);
+	pool_unlock(p);
+	if (r < 0)
+		return r;
+	*ret = f;
+	return first_result(f).outcome;
 }
 
 /* --------------------------------------------------------------------------------------------------- futures */
-
-static bool is_done(const struct mps_future *f)
-{
-	return atomic_load_explicit(&f->job.is_done, memory_order_acquire);
-}
-
-static bool job_is_done(struct job *j)
-{
-	return is_done((struct mps_future *)j);
-}
 
 /* Of one whose tasks are done no lock is needed. */
 static int wait_until(struct mps_future *f, struct mps_time until)
@@ -455,34 +493,25 @@ static int wait_until(struct mps_future *f, struct mps_time until)
 	struct mps_pool *p = f->job.pool;
 	int r;
 
-	if (is_done(f) && !f->leads)
+	if (is_done(f))
 		return 0;
 	r = pool_check(p);
 	if (r < 0)
 		return r;
 	pool_lock(p);
 	r = wait_for_job(&f->job, job_is_done, until);
-	f->leads = false;
 	pool_unlock(p);
 	return r;
 }
 
-static const struct mps_result *result_at(const struct mps_future *f, size_t i)
-{
-	return f->only != NULL ? &f->only->results[i]
-			       : &f->works[i / f->chunk]->results[i % f->chunk];
-}
-
 int mps_future_get(struct mps_future *f, struct mps_result *ret, int64_t timeout)
 {
-	struct mps_result result = { 0 };
-	int r = wait_until(f, timeout == MPS_FOREVER ? (struct mps_time){ INT64_MAX }
-						     : until_of(timeout));
+	struct mps_result result;
+	int r = wait_until(f, until_of(timeout));
 
 	if (r < 0)
 		return r;
-	if (f->n > 0)
-		result = *result_at(f, f->job.first_failed != SIZE_MAX ? f->job.first_failed : 0);
+	result = first_result(f);
 	if (ret != NULL)
 		*ret = result;
 	return result.outcome;
@@ -579,15 +608,6 @@ void mps_future_free(struct mps_future *f)
 	if (pool_check(p) < 0)
 		return;
 	pool_lock(p);
-	f->callback = NULL;
-	if (!is_done(f)) {
-		p->n_callbacks -= f->job.has_callback;
-		f->job.has_callback = false;
-		f->job.cancelled = true;
-		f->job.refs++;
-		dispatch_drop(p, &f->job);
-		job_unref(&f->job);
-	}
-	job_unref(&f->job);
+	future_drop(f);
 	pool_unlock(p);
 }

@@ -68,7 +68,6 @@ struct mps_future {
 	size_t n, chunk;
 	struct work **works;
 	struct work *only; /* where there is one */
-	bool leads;	   /* who waits for it leads already */
 };
 
 /* -------------------------------------------------------------------------------------------- workers */
