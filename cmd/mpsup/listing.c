@@ -48,14 +48,6 @@ const char *listing_text(const json_t *row, const char *key)
 
 /* ------------------------------------------------------------------------------------------------- fetching */
 
-bool listing_is_of_many(const struct cmd_context *ctx)
-{
-	for (int i = 0; i < ctx->argc; i++)
-		if (strcmp(ctx->argv[i], "all") == 0 || strchr(ctx->argv[i], '*') != NULL)
-			return true;
-	return ctx->argc == 0;
-}
-
 json_t *listing_params(const struct cmd_context *ctx)
 {
 	json_t *params = json_object();
@@ -79,26 +71,36 @@ static bool is_down(const char *state)
 	       strcmp(state, "FATAL") == 0 || strcmp(state, "UNKNOWN") == 0;
 }
 
+struct fetch {
+	struct listing *listing;
+	struct snapshot *snapshot;
+};
+
 static void on_row(json_t *row, void *user)
 {
-	struct listing *l = user;
+	const struct fetch *f = user;
+	struct listing *l = f->listing;
 
 	if (is_down(listing_text(row, "state")) && l->exit_code == EXIT_OK)
 		l->exit_code = EXIT_DOWN;
 	json_array_append(l->rows, row);
+	if (f->snapshot != NULL)
+		snapshot_expect(f->snapshot, json_array_size(l->rows));
 }
 
 static void on_error(json_t *error, void *user)
 {
-	struct listing *l = user;
+	struct listing *l = ((const struct fetch *)user)->listing;
 
 	json_array_append(l->errors, error);
 	l->exit_code = EXIT_UNREACHABLE;
 }
 
-int listing_fetch(struct listing *l, struct client *client, json_t *params, struct err *err)
+int listing_fetch(struct listing *l, struct client *client, json_t *params,
+		  struct snapshot *snapshot, struct err *err)
 {
-	const struct connect_on on = { .row = on_row, .error = on_error, .user = l };
+	struct fetch f = { l, snapshot };
+	const struct connect_on on = { .row = on_row, .error = on_error, .user = &f };
 
 	return connect_rows(client, "status", params, &on, err);
 }

@@ -32,17 +32,18 @@ struct listing {
 void listing_init(struct listing *l);
 void listing_fini(struct listing *l);
 
-/* Whether the names that were given may mean many programs: for snapshot_new(). */
-bool listing_is_of_many(const struct cmd_context *ctx);
-
 /* The names that were given; all fields. */
 json_t *listing_params(const struct cmd_context *ctx);
 
 /* Only what the table shows: the rest would cost both sides as much again. */
 void listing_only_table(json_t *params);
 
-/* Adds what the supervisor answers. A reference to params is stolen. As client_call(). */
-int listing_fetch(struct listing *l, struct client *client, json_t *params, struct err *err);
+/*
+ * Adds what the supervisor answers, of which the snapshot (NULL: none) is told meanwhile. A reference to params is stolen.
+ * As client_call().
+ */
+int listing_fetch(struct listing *l, struct client *client, json_t *params,
+		  struct snapshot *snapshot, struct err *err);
 
 /* Finishes `now` and fills the list; `before` as for snapshot_usage(). */
 void listing_measure(struct listing *l, struct snapshot *now, const struct snapshot *before);

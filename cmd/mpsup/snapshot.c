@@ -143,12 +143,15 @@ static struct process *find(const struct snapshot *s, pid_t pid)
 	return s->n > 0 ? bsearch(&key, s->list, s->n, sizeof(*s->list), compare_pids) : NULL;
 }
 
-struct snapshot *snapshot_new(bool for_many)
+struct snapshot *snapshot_new(void)
 {
-	struct snapshot *s = xcalloc(1, sizeof(*s));
+	return xcalloc(1, sizeof(struct snapshot));
+}
 
-	s->threaded = for_many && pthread_create(&s->thread, NULL, read_all, s) == 0;
-	return s;
+void snapshot_expect(struct snapshot *s, size_t n)
+{
+	if (n == FEW + 1 && !s->threaded)
+		s->threaded = pthread_create(&s->thread, NULL, read_all, s) == 0;
 }
 
 static void join(struct snapshot *s)

@@ -19,8 +19,11 @@ struct usage {
 	uint64_t rss; /* bytes; what processes share counts for each */
 };
 
-/* Begins to read, where it is for many. Never NULL; where there is no /proc it stays empty. */
-struct snapshot *snapshot_new(bool for_many);
+/* Never NULL; where there is no /proc it stays empty. */
+struct snapshot *snapshot_new(void);
+
+/* There will be so many main processes, or more: with many of them it begins to read. */
+void snapshot_expect(struct snapshot *s, size_t n);
 
 /* NULL is fine. */
 void snapshot_free(struct snapshot *s);

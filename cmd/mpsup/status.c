@@ -138,7 +138,7 @@ static int list(struct client *client, struct cmd_context *ctx, struct snapshot 
 	int r;
 
 	listing_init(&l);
-	r = listing_fetch(&l, client, params_of(ctx, detail), &err);
+	r = listing_fetch(&l, client, params_of(ctx, detail), snapshot, &err);
 	if (r == 0 && ctx->json)
 		r = client_call(client, "info", NULL, NULL, NULL, &supervisor, &err);
 	one = detail && json_array_size(l.rows) == 1;
@@ -162,7 +162,7 @@ static int list(struct client *client, struct cmd_context *ctx, struct snapshot 
 
 static int run(struct cmd_context *ctx)
 {
-	struct snapshot *snapshot = compat ? NULL : snapshot_new(listing_is_of_many(ctx));
+	struct snapshot *snapshot = compat ? NULL : snapshot_new();
 	struct err err = ERR_INIT;
 	struct client *client;
 	int r = connect_open(ctx, &client, &err);

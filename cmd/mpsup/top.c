@@ -134,7 +134,7 @@ static int ask_who(struct top *t, bool is_new, struct err *err)
 	return 0;
 }
 
-static int ask(struct top *t, struct listing *l, struct err *err)
+static int ask(struct top *t, struct listing *l, struct snapshot *now, struct err *err)
 {
 	bool is_new = t->client == NULL;
 	int r = is_new ? reach(t, err) : 0;
@@ -147,33 +147,33 @@ static int ask(struct top *t, struct listing *l, struct err *err)
 	params = listing_params(t->ctx);
 	if (!t->ctx->json)
 		listing_only_table(params);
-	return listing_fetch(l, t->client, params, err);
+	return listing_fetch(l, t->client, params, now, err);
 }
 
 /* Who connects to the socket between two supervisors is answered by the second. */
-static int fetch(struct top *t, struct listing *l, struct err *err)
+static int fetch(struct top *t, struct listing *l, struct snapshot *now, struct err *err)
 {
 	bool known = t->client != NULL;
-	int r = ask(t, l, err);
+	int r = ask(t, l, now, err);
 
 	if (r != -ECONNRESET || !known)
 		return r;
 	lose(t);
 	listing_fini(l);
 	listing_init(l);
-	return ask(t, l, err);
+	return ask(t, l, now, err);
 }
 
 /* 0, or what client_call() returns: then what was shown stays. */
 static int refresh(struct top *t, struct err *err)
 {
-	struct snapshot *now = snapshot_new(listing_is_of_many(t->ctx));
+	struct snapshot *now = snapshot_new();
 	struct listing l;
 	int r;
 
 	listing_init(&l);
 	t->done++;
-	r = fetch(t, &l, err);
+	r = fetch(t, &l, now, err);
 	if (r != 0) {
 		t->lost++;
 		lose(t);

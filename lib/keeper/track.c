@@ -275,10 +275,10 @@ void track_on_connect(struct keeper *k)
 		return;
 	for (;;) {
 		int64_t now = wall_ns();
-		int fd = accept4(t->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		int fd = door_accept(t->listener);
 
 		if (fd < 0) {
-			if (errno == EAGAIN)
+			if (fd == -EAGAIN)
 				t->connected_since = now;
 			break;
 		}

@@ -4,6 +4,7 @@
 #include "track/door.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/un.h>
 #include <time.h>
@@ -42,6 +43,17 @@ int door_open(const char *path, int *ret_fd, struct stat *ret_file)
 		return -errno;
 	*ret_fd = TAKE_FD(fd);
 	return 0;
+}
+
+int door_accept(int listener)
+{
+	struct pollfd p = { .fd = listener, .events = POLLIN };
+	int fd;
+
+	if (poll(&p, 1, 0) == 0)
+		return -EAGAIN;
+	fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	return fd < 0 ? -errno : fd;
 }
 
 bool door_read_control(struct msghdr *h, struct ucred *ret_who, int64_t *ret_sent)

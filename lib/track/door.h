@@ -12,6 +12,12 @@
 /* Binds and listens, in place of what lies there. 0 with a descriptor (CLOEXEC, not blocking) and its file, or -errno. */
 int door_open(const char *path, int *ret_fd, struct stat *ret_file);
 
+/*
+ * Who has come: a descriptor (CLOEXEC, not blocking), or -errno. -EAGAIN, nobody, costs a tenth of what it costs accept(2), which
+ * makes a socket for him first: a keeper asks at each death.
+ */
+int door_accept(int listener);
+
 void door_set_option(int fd, int option);
 
 /* Room for both that the kernel says of a datagram, and for nothing else: descriptors that come along are dropped by it. */

@@ -167,11 +167,10 @@ static void let_in(struct serve *s)
 {
 	int fd;
 
-	while ((fd = accept4(s->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0 ||
-	       errno == EINTR || errno == ECONNABORTED)
+	while ((fd = door_accept(s->listener.fd)) >= 0 || fd == -EINTR || fd == -ECONNABORTED)
 		if (fd >= 0 && !admit(s, fd))
 			close(fd);
-	if (errno != EAGAIN) {
+	if (fd != -EAGAIN) {
 		epoll_ctl(s->epoll, EPOLL_CTL_DEL, s->listener.fd, NULL);
 		s->deaf = true;
 	}

@@ -122,4 +122,24 @@ error = ask({"fields": ["nam"]})["error"]
 assert error["code"] == 3 and "'nam'" in error["message"], error
 assert ask({"fields": "name"})["error"]["code"] == 2
 X
+
+say "figures of all when there are many, for which all of /proc is read"
+cat >>"$CONF" <<X
+[program:many]
+command=$W
+numprocs=70
+process_name=%(process_num)d
+startsecs=0
+X
+mps_expect 0 reload
+all_run() { [ "$(mps status 'many:*' | grep -c ' RUNNING ')" = 70 ]; }
+must all_run
+mps_expect 0 status --json
+python3 - "$T/out" <<'X' || fail "many"
+import json, sys
+rows = {r["name"]: r for r in json.load(open(sys.argv[1]))["processes"]}
+assert len(rows) == 73, sorted(rows)
+assert all(r["rss"] > 0 for r in rows.values()), rows
+assert rows["tree"]["rss"] > 90 << 20 > 5 * rows["many:7"]["rss"], (rows["tree"], rows["many:7"])
+X
 shutdown_mpsup
