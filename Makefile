@@ -244,12 +244,13 @@ musl:
 .PHONY: installed
 installed:
 	$(Q)tests/install/tree.sh
-# In a tree of its own: see the script.
+# In a tree of its own: see the scripts.
 valgrind:
 	$(Q)$(MAKE) --no-print-directory B=build/valgrind CFLAGS='-O1 -g -DKEEPER_INSTANCES_MAX=64' tests-of-valgrind
 .PHONY: tests-of-valgrind
 tests-of-valgrind: $(B)/mpsup $(B)/mpsup-host $(HELPERS)
 	$(Q)B=$(B) tests/stress/valgrind.sh || [ $$? = 77 ]
+	$(Q)B=$(B) tests/stress/valgrind-verbs.sh || [ $$? = 77 ]
 bench: all $(BENCH) $(HELPERS)
 	$(Q)B=$(B) tests/bench/run $(BENCH_ARGS)
 .PHONY: faults
@@ -360,7 +361,7 @@ help:
 #? make stress     many threads and processes              make bench   figures, beside the machine's limit
 #? make bench-report  the same as tables and charts: tests/bench/RESULTS.md
 #? make bench-deps    install what bench and faults have ours beside: s6, runit, daemontools, supervisor, parallel, redis, gnuplot
-#? make valgrind   takeovers under valgrind, for leaks of memory and descriptors
+#? make valgrind   takeovers and each verb under valgrind, for errors and leaks of memory and descriptors
 #? make faults     every fault that breaks a supervisor, tried on mpsup and its peers: FAULTS_ARGS="--only NAME --peer mpsup --json"
 #? make cover      what the tests reach                    make lint    format, floors, man pages, scripts, warnings
 #? make fuzz-minimize  what make fuzz has found into tests/fuzz/corpus, without what reaches nothing new

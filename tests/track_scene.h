@@ -53,8 +53,8 @@ static inline void close_place(struct place *p)
 
 #define WORDS_MAX 12
 
-/* Starts the program with these words, in each of which a % is the beginning of names. It prints "ok" when it is through. */
-static inline void start_ipc(struct place *p, uint32_t i, uint32_t gen, const char *const *words)
+/* Starts the program with these words, in each of which a % is the beginning of names. It prints "ok" when it is through. Its pid. */
+static inline pid_t start_ipc(struct place *p, uint32_t i, uint32_t gen, const char *const *words)
 {
 	static char path[4096];
 	char texts[WORDS_MAX][256], *argv[WORDS_MAX + 4];
@@ -78,7 +78,7 @@ static inline void start_ipc(struct place *p, uint32_t i, uint32_t gen, const ch
 	argv[n++] = (char *)"wait";
 	argv[n] = NULL;
 	start(&p->s, i, gen, KEEPER_LEFT_END, 0, argv, envp);
-	expect(&p->s, KEEPER_STARTED);
+	return expect(&p->s, KEEPER_STARTED).pid;
 }
 
 #define IPC(p, i, ...)                                                                             \
@@ -122,12 +122,17 @@ static inline const char *name_of(const struct place *p, const char *suffix)
 	return name;
 }
 
+static inline void make_named(const char *name)
+{
+	int fd = shm_open(name, O_CREAT | O_EXCL | O_RDWR, 0600);
+
+	cr_assert(fd >= 0, "%s", name);
+	close(fd);
+}
+
 static inline void make_own(const struct place *p, const char *suffix)
 {
-	int fd = shm_open(name_of(p, suffix), O_CREAT | O_EXCL | O_RDWR, 0600);
-
-	cr_assert(fd >= 0);
-	close(fd);
+	make_named(name_of(p, suffix));
 }
 
 /* More than the clock by which files are born may be late: others run meanwhile. */

@@ -461,10 +461,11 @@ static int take(struct hold *c, struct cmd_context *ctx, struct err *err)
 int hold_run(const struct hold_verb *v, struct cmd_context *ctx)
 {
 	struct front_options front = COMMAND_OPTIONS(v->name);
-	struct hold hold = { .verb = v, .fd = -1 };
+	static struct hold hold; /* until the end, where it was not to be had */
 	struct err err = ERR_INIT;
 	int r;
 
+	hold = (struct hold){ .verb = v, .fd = -1 };
 	front_open_standard();
 	r = take(&hold, ctx, &err);
 	if (r != 0) {

@@ -63,7 +63,7 @@ static bool looks_like_entry(const char *word)
 
 static int find_command(struct map_options *o, struct err *err)
 {
-	char *path = NULL;
+	AUTO_FREE char *path = NULL;
 	int r;
 
 	if (map_is_per_task((char *const[]){ o->argv[0], NULL }))
@@ -78,7 +78,7 @@ static int find_command(struct map_options *o, struct err *err)
 				      "fork or forkserver"
 				    : "",
 			    err);
-	o->path = path;
+	o->path = TAKE_PTR(path);
 	return 0;
 }
 

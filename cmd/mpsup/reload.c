@@ -195,7 +195,7 @@ static int call(struct client *client, struct cmd_context *ctx, struct running *
 
 static int run(struct cmd_context *ctx)
 {
-	struct running running = { .rows = json_array() };
+	struct running running = { 0 };
 	struct err err = ERR_INIT;
 	struct client *client;
 	int r;
@@ -207,6 +207,7 @@ static int run(struct cmd_context *ctx)
 	r = connect_open(ctx, &client, &err);
 	if (r < 0)
 		return cmd_fail(connect_exit_code(r), &err);
+	running.rows = json_array();
 	progress_init(&running.progress, !no_wait && !ctx->json);
 	r = call(client, ctx, &running);
 	progress_fini(&running.progress);

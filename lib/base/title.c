@@ -13,8 +13,8 @@
 #include "base/strv.h"
 
 static char *room;
-static char **variables
-	__attribute__((used)); /* until the end, whatever takes the place of environ */
+/* Until the end, whatever takes the place of environ, or of one of argv. */
+static char **variables __attribute__((used)), **arguments __attribute__((used));
 static size_t room_size, used; /* the rest of it is 0 */
 
 void title_init(int argc, char **argv)
@@ -27,20 +27,21 @@ void title_init(int argc, char **argv)
 		if (argv[i] == end)
 			end = argv[i] + strlen(argv[i]) + 1;
 	copy = calloc(n + 1, sizeof(*copy));
+	arguments = calloc((size_t)argc + 1, sizeof(*arguments));
 	for (size_t i = 0; i < n; i++) {
 		if (environ[i] == end)
 			end = environ[i] + strlen(environ[i]) + 1;
 		if (copy != NULL && (copy[i] = strdup(environ[i])) == NULL)
 			copy = NULL;
 	}
-	if (copy == NULL) /* out of memory: no title, nothing else lost */
+	if (copy == NULL || arguments == NULL) /* out of memory: no title, nothing else lost */
 		return;
 	for (int i = 0; i < argc; i++) {
 		char *arg = strdup(argv[i]);
 
 		if (arg == NULL)
 			return;
-		argv[i] = arg;
+		argv[i] = arguments[i] = arg;
 	}
 	environ = variables = copy;
 	room_size = used = (size_t)(end - first);

@@ -156,7 +156,7 @@ void scan_found(struct keeper *k, const struct sender *maker, enum track_type ty
 			return;
 	if (s.holding->slot == NO_SLOT || is_others(k, maker, st))
 		return;
-	stake_update(&t->stakes, &stake, STAKE_GONE);
+	stake_standing(&t->stakes, &stake);
 	s.start = proc_stat_read(s.pid, &proc) == 0 ? proc.start_ticks : 0;
 	s.uid = st->stx_uid;
 	s.sent_ns = identity_of(st).born_ns;

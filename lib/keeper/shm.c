@@ -12,12 +12,21 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/feature.h"
 #include "keeper/tracker.h"
 
 #define TMPFS 0x01021994 /* TMPFS_MAGIC of linux/magic.h */
+
+enum { READ_SIZE = 16 << 10 };
+
+/* What has been read, and which of it is worked off: more is read while one is. */
+static struct {
+	struct buf events;
+	size_t at;
+} told;
 
 #define MASK (IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_ONLYDIR)
 
@@ -32,7 +41,8 @@ void shm_open_watch(struct keeper *k)
 {
 	struct tracker *t = k->tracker;
 
-	if (t->inotify >= 0 || !feature_allowed(FEATURE_INOTIFY) || !shm_is_tmpfs())
+	if (t->inotify >= 0 || !feature_allowed(FEATURE_INOTIFY) || !shm_is_tmpfs() ||
+	    buf_reserve(&told.events, READ_SIZE) == NULL)
 		return;
 	t->inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
 	if (t->inotify < 0)
@@ -55,9 +65,15 @@ static struct stake_name name_in(enum track_type type, const char *name)
 	return (struct stake_name){ type, name, strlen(name) };
 }
 
-static const struct inotify_event *next_of(const struct inotify_event *e)
+/* They lie at multiples of their alignment. */
+static const struct inotify_event *event_at(size_t at)
 {
-	return (const void *)((const char *)(e + 1) + e->len);
+	return (const void *)(told.events.p + at);
+}
+
+static size_t next_of(size_t at)
+{
+	return at + sizeof(struct inotify_event) + event_at(at)->len;
 }
 
 /* The one that has got another name: of what is known to have gone, else the only one. NULL: nobody knows. */
@@ -120,27 +136,39 @@ static void on_moved_to(struct tracker *t, enum track_type type, const char *nam
 		leak_forget(t, r);
 }
 
-/* What the kernel tells next of that name is that it has gone. */
-static bool goes(const struct inotify_event *e, const char *end)
+/* All that is told by now. False: there is no memory for it. */
+static bool read_queued(int fd)
 {
-	const struct inotify_event *at = e;
+	for (int left = shm_queued(fd); left > 0;) {
+		char *to = buf_reserve(&told.events, READ_SIZE);
+		ssize_t n = to != NULL ? read(fd, to, READ_SIZE) : -1;
 
-	while ((const char *)(at = next_of(at)) < end)
-		if (at->len == e->len && strcmp(at->name, e->name) == 0 &&
-		    (at->mask & (IN_DELETE | IN_MOVED_FROM)))
+		told.events.failed = false;
+		if (n <= 0)
+			return false;
+		told.events.len += (size_t)n;
+		left -= (int)n;
+	}
+	return true;
+}
+
+/* What is told by now of the name whose event it is, behind that, is that it has gone. */
+static bool has_gone(void *user)
+{
+	const struct tracker *t = user;
+	size_t at = told.at;
+
+	if (!read_queued(t->inotify))
+		return true; /* what has the name may be a stranger's */
+	while ((at = next_of(at)) < told.events.len)
+		if (event_at(at)->len == event_at(told.at)->len &&
+		    strcmp(event_at(at)->name, event_at(told.at)->name) == 0 &&
+		    (event_at(at)->mask & (IN_DELETE | IN_MOVED_FROM)))
 			return true;
 	return false;
 }
 
-static enum stake_event event_of(const struct inotify_event *e, const char *end)
-{
-	if (!(e->mask & (IN_CREATE | IN_MOVED_TO)))
-		return STAKE_GONE;
-	return goes(e, end) ? STAKE_MADE_AND_GONE : STAKE_MADE;
-}
-
-/* Behind it up to `end` are those that have been read with it. */
-static void on_event(struct tracker *t, const struct inotify_event *e, const char *end)
+static void on_event(struct tracker *t, const struct inotify_event *e)
 {
 	AUTO_FREE char *name = NULL;
 	enum track_type type;
@@ -168,8 +196,10 @@ static void on_event(struct tracker *t, const struct inotify_event *e, const cha
 	stake = name_in(type, name);
 	if (e->mask & IN_MOVED_FROM)
 		on_moved_from(t, type, name, e->cookie);
+	else if (e->mask & (IN_CREATE | IN_MOVED_TO))
+		stake_made(&t->stakes, &stake, has_gone, t);
 	else
-		stake_update(&t->stakes, &stake, event_of(e, end));
+		stake_standing(&t->stakes, &stake);
 }
 
 int shm_queued(int fd)
@@ -182,17 +212,20 @@ int shm_queued(int fd)
 /* `size` bytes of them at least, if there are so many. */
 static void read_some(struct keeper *k, int size)
 {
-	_Alignas(struct inotify_event) char events[16 << 10];
 	struct tracker *t = k->tracker;
-	ssize_t n;
 
-	for (; size > 0; size -= (int)n) {
-		n = read(t->inotify, events, sizeof(events));
+	while (size > 0) {
+		char *to = buf_reserve(&told.events, READ_SIZE);
+		ssize_t n = to != NULL ? read(t->inotify, to, READ_SIZE) : -1;
+
+		told.events.failed = false;
 		if (n <= 0)
 			return;
-		for (const struct inotify_event *e = (const void *)events;
-		     (const char *)e < events + n; e = next_of(e))
-			on_event(t, e, events + n);
+		told.events.len = (size_t)n;
+		for (told.at = 0; told.at < told.events.len; told.at = next_of(told.at))
+			on_event(t, event_at(told.at));
+		size -= (int)told.events.len;
+		buf_reset(&told.events);
 	}
 }
 

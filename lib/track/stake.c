@@ -137,23 +137,22 @@ static void settle_gone(const struct stakes *c, const struct stake_name *name)
 		become(c, r, (struct track_identity){ .born_ns = mps_wall().ns }, true);
 }
 
-static void update(const struct stakes *c, const struct stake_name *name, enum stake_event event)
+void stake_made(const struct stakes *c, const struct stake_name *name, bool (*has_gone)(void *user),
+		void *user)
 {
 	struct sight s;
+	bool gone;
 
+	if (first_of(c, name) == NULL)
+		return;
 	see(&s, name);
+	gone = has_gone(user) || (!s.stands && !s.unknown);
 	lose_gone(c, name, &s);
-	if (event == STAKE_MADE_AND_GONE || (event == STAKE_MADE && !s.stands && !s.unknown))
+	if (gone)
 		settle_gone(c, name);
 	else
 		settle(c, name, &s);
 	look_fini(&s.look);
-}
-
-void stake_update(const struct stakes *c, const struct stake_name *name, enum stake_event event)
-{
-	if (first_of(c, name) != NULL)
-		update(c, name, event);
 }
 
 struct track_record *stake_standing(const struct stakes *c, const struct stake_name *name)
@@ -264,7 +263,7 @@ bool stake_retract(const struct stakes *c, const struct stake_name *name, pid_t 
 	if (last == NULL)
 		return false;
 	c->forget(last, c->user);
-	stake_update(c, name, STAKE_GONE);
+	stake_standing(c, name);
 	return true;
 }
 

@@ -42,12 +42,15 @@ struct stake_name {
  */
 bool stake_begin(const struct stakes *c, struct track_record *record, bool attempt);
 
-/* The record of what has that name; NULL: there is none. What has gone is gone afterwards. */
+/* The record of what has that name; NULL: there is none. What has gone, as the kernel may have told, is gone afterwards. */
 struct track_record *stake_standing(const struct stakes *c, const struct stake_name *name);
 
-/* What the kernel has told of that name: that something of it has been made, and whether that is known to have gone again. */
-enum stake_event { STAKE_MADE, STAKE_MADE_AND_GONE, STAKE_GONE };
-void stake_update(const struct stakes *c, const struct stake_name *name, enum stake_event event);
+/*
+ * The kernel has told that something of that name has been made. Once what has the name now was looked at, `has_gone` is asked
+ * whether what was made has gone again: then that is another.
+ */
+void stake_made(const struct stakes *c, const struct stake_name *name, bool (*has_gone)(void *user),
+		void *user);
 
 /* That process has failed to make it. False: it had not said that it would. */
 bool stake_retract(const struct stakes *c, const struct stake_name *name, pid_t pid);

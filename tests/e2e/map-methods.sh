@@ -38,8 +38,8 @@ has_role() { # role, variable
   [ -n "$pid" ] && printf -v "$2" %s "$pid"
 }
 
-seen() { # what is the same for all
-  sed -E '/^env _=|^(pid|ppid|pgrp|pgid|sid|session) /d; s/pipe:.*|exec-[0-9]+/.../' "$1"
+seen() { # what is the same for all; handlers of a sanitizer are those of the host
+  sed -E '/^env _=|^(pid|ppid|pgrp|pgid|sid|session) /d; s/pipe:.*|exec-[0-9]+/.../'"${SAN:+; /^SigCgt/d}" "$1"
 }
 map 0 command -j 1 -- "$W" --dump "$T/dump.command" --exit 0 {} 9</dev/null <<<x
 

@@ -14,7 +14,7 @@ cd "$copy" || exit 1
 unset XDG_RUNTIME_DIR
 for s in start life crash child rundir; do
   setpriv --reuid 65534 --regid 65534 --clear-groups env B="$copy/b" HOME=/ TMPDIR="$copy/tmp" \
-    timeout 60 "tests/e2e/$s.sh" >"$T/$s.out" 2>&1 || { cat "$T/$s.out" && fail "$s as nobody"; }
+    timeout $((60 * SLOW)) "tests/e2e/$s.sh" >"$T/$s.out" 2>&1 || { cat "$T/$s.out" && fail "$s as nobody"; }
   say "$s"
 done
 cd /

@@ -69,6 +69,34 @@ Test(track, leaves_what_was_there_before)
 	close_place(&p);
 }
 
+/* Nor what was made anew before the keeper looks: wherever what the kernel tells is cut when it is read. */
+Test(track, leaves_what_was_made_anew_before_it_looked)
+{
+	enum { N = 1000 };
+	struct place p;
+	char name[64];
+	pid_t pid;
+
+	open_place(&p, NULL);
+	pid = start_ipc(&p, 1, 1, (const char *const[]){ "flood:1000", NULL });
+	expect_output(&p.s, "ok\n");
+	kill(p.s.p.keeper, SIGSTOP);
+	for (int i = 0; i < N; i++) {
+		snprintf(name, sizeof(name), "/f-%d-%d", (int)pid, i);
+		make_named(name); /* who has made it the kernel does not say */
+		shm_unlink(name);
+		make_named(name);
+	}
+	kill(p.s.p.keeper, SIGCONT);
+	end(&p, 1);
+	cr_expect(has_ended(&p, 1));
+	for (int i = 0; i < N; i++) {
+		snprintf(name, sizeof(name), "/f-%d-%d", (int)pid, i);
+		cr_expect_eq(shm_unlink(name), 0, "%s is gone", name);
+	}
+	close_place(&p);
+}
+
 /* Nor is it taken from whoever has made it by somebody who only found it there. */
 Test(track, keeps_it_for_its_maker)
 {

@@ -172,14 +172,14 @@ static struct stake_name name_of(const char *text)
 	return (struct stake_name){ TRACK_SHARED_MEMORY, text, strlen(text) };
 }
 
-static enum stake_event event_at(size_t i)
+static bool has_gone(void *user)
 {
-	if (!w.events[i].created)
-		return STAKE_GONE;
-	for (size_t j = i + 1; j < w.n_events; j++)
-		if (w.events[j].name == w.events[i].name && !w.events[j].created)
-			return STAKE_MADE_AND_GONE;
-	return STAKE_MADE;
+	const struct event *e = user;
+
+	for (const struct event *later = e + 1; later < w.events + w.n_events; later++)
+		if (later->name == e->name && !later->created)
+			return true;
+	return false;
 }
 
 static void read_events(void)
@@ -187,7 +187,10 @@ static void read_events(void)
 	for (size_t i = 0; i < w.n_events; i++) {
 		struct stake_name name = name_of(text_of(w.events[i].name));
 
-		stake_update(&w.stakes, &name, event_at(i));
+		if (w.events[i].created)
+			stake_made(&w.stakes, &name, has_gone, &w.events[i]);
+		else
+			stake_standing(&w.stakes, &name);
 	}
 	w.n_events = 0;
 }
