@@ -33,6 +33,7 @@ end_life() {
   [ -z "$(role keeper)" ] || mps shutdown >/dev/null 2>&1
 }
 manage() { # all of a manager's
+  : >"$T/address"
   "$MPSUP" manager --address "unix:$T/other.sock" --snapshot "$T/snapshot" >"$T/address" &
   wait_for n_lines "$T/address" 1 || { wait $! && return 9; return; }
   local to=(-m "unix:$T/other.sock") rc=0
@@ -41,6 +42,7 @@ manage() { # all of a manager's
   wait $! && return $rc
 }
 again() { # with what it has kept
+  : >"$T/address"
   "$MPSUP" manager --address "unix:$T/other.sock" --snapshot "$T/kept" >"$T/address" &
   wait_for n_lines "$T/address" 1 || { wait $! && return 9; return; }
   "$MPSUP" dict d get k -m "unix:$T/other.sock"
@@ -79,7 +81,7 @@ reload   | mpsup reload   | any  | mps reload |
 restart  | mpsup restart  | same | mps restart web:0 |
 dict     | mpsup dict     | same | $MPSUP dict d set k v -m "$A" |
 list     | mpsup list     | any  | $MPSUP list l append v -m "$A" |
-queue    | mpsup queue    | same | $MPSUP queue q put v -m "$A" | $MPSUP queue q get -m "$A"
+queue    | mpsup queue    | same | $MPSUP queue q put v -m "$A" | $MPSUP queue q get -t 0 -m "$A"
 counter  | mpsup counter  | any  | $MPSUP counter c add -m "$A" |
 event    | mpsup event    | same | $MPSUP event e set -m "$A" |
 barrier  | mpsup barrier  | any  | $MPSUP barrier b wait -n 1 -m "$A" |
@@ -105,9 +107,9 @@ attempt() { # kind, n, who, what
     eval "$4"
   ) >"$T/out" 2>"$T/err" </dev/null &
   local p=$!
-  ended() { ! kill -0 $p 2>/dev/null; }
+  ended() { ! kill -0 "$p" 2>/dev/null; }
   unset FAIL FAIL_AT FAIL_IN FAIL_COUNT FAIL_TRACE
-  wait_for -t 20 ended || { kill -KILL $p && kill -KILL $(more) 2>/dev/null; }
+  wait_for -t 20 ended || { kill -KILL $p && kill_more; }
   wait $p 2>/dev/null
 }
 n_calls() {
@@ -118,8 +120,15 @@ more() { # pids that were not there before the row
   now=$(ours)
   comm -13 <(sort <<<"$before") <(sort <<<"$now")
 }
-no_more() {
-  [ -z "$(more)" ]
+no_more() { # a program may be another process by now
+  local now
+  now=$(ours)
+  [ "$(wc -l <<<"$now")" -le "$(wc -l <<<"$before")" ]
+}
+
+kill_more() {
+  # shellcheck disable=SC2046 # words
+  kill -KILL $(more) 2>/dev/null
 }
 
 wrong=0
@@ -145,6 +154,7 @@ try_row() {
   calls=$(n_calls)
   step=1
   [ -n "${SWEEP:-}" ] || step=$(((calls + TRIES - 1) / TRIES))
+  of=$((of + calls))
   [ "$calls" != 0 ] || return
   for ((i = 1 + RANDOM % step; i <= calls; i += step)); do
     n=$i
@@ -155,8 +165,7 @@ try_row() {
   done
   wait_for -t 3 no_more && return
   complain "left behind: $(more | paste -sd' ')"
-  # shellcheck disable=SC2046 # words
-  kill -KILL $(more) 2>/dev/null
+  kill_more
 }
 
 # The manager and the supervisor that verbs are tried on.
@@ -184,9 +193,10 @@ while IFS='|' read -r name who how what after; do
     keeper=
   fi
   tried=0
+  of=0
   before=$(ours)
   for kind in $KINDS; do try_row; done
-  say "$name: $tried"
+  say "$name: $tried of $of"
 done <<<"$rows"
 kill -TERM $server
 wait $server
