@@ -27,7 +27,11 @@ cp "$CONF" "$T/good.conf"
 # ------------------------------------------------------------------------------------------------ what is tried
 
 life() { # all of an instance's life; the first that fails is what it was
-  mps start && mps status --compat >"$T/status" && mps restart talk && mps signal HUP 'web:*' && mps stop all && mps shutdown
+  mps start && mps status --compat >"$T/status" && mps restart talk && mps signal HUP 'web:*' && mps stop all && mps shutdown &&
+    whole_lines
+}
+whole_lines() {
+  ! grep -vxE '[0-9]+' "$T/talk.log" >&2
 }
 end_life() {
   [ -z "$(role keeper)" ] || mps shutdown >/dev/null 2>&1
@@ -39,7 +43,7 @@ manage() { # all of a manager's
   local to=(-m "unix:$T/other.sock") rc=0
   "$MPSUP" dict d set k v "${to[@]}" && "$MPSUP" queue q put 1 2 "${to[@]}" && "$MPSUP" counter c add "${to[@]}" || rc=$?
   kill -TERM $!
-  wait $! && return $rc
+  wait $! && [ -s "$T/snapshot" ] && return $rc
 }
 again() { # with what it has kept
   : >"$T/address"
@@ -64,7 +68,7 @@ lock     | mpsup lock     | same | $MPSUP lock "$ID" -- echo done |
 sem      | mpsup sem      | same | $MPSUP sem "$ID" -n 2 -- echo done |
 map      | mpsup map      | same | $MPSUP map -j 2 -- echo {} <"$T/lines" |
 workers  | mpsup map      | same | $MPSUP map -j 2 -- cat <"$T/lines" |
-joblog   | mpsup map      | same | $MPSUP map -j 2 -l "$T/joblog" -- echo {} <"$T/lines" | rm -f "$T/joblog"
+joblog   | mpsup map      | same | $MPSUP map -j 2 -l "$T/joblog" -- echo {} <"$T/lines" && wc -l <"$T/joblog" | rm -f "$T/joblog"
 ipc      | mpsup ipc      | any  | $MPSUP ipc ls |
 clean    | mpsup ipc      | any  | $MPSUP ipc clean --dry-run |
 ls       | mpsup ls       | any  | $MPSUP ls |
