@@ -138,7 +138,6 @@ static int begin(struct service *w)
 {
 	int r;
 
-	fd_raise_limit(SIZE_MAX);
 	read_namespace(w);
 	r = make_handles(w);
 	w->room = malloc(MANAGER_READ_MAX);
@@ -207,7 +206,10 @@ int mps_manager_serve(const struct mps_manager_options *options, int ready_fd, c
 	}
 	if (r < 0)
 		return r;
-	r = uv_loop_init(&w.loop);
+	fd_raise_limit(SIZE_MAX);
+	r = fd_check_room(LOOP_FDS);
+	if (r == 0)
+		r = uv_loop_init(&w.loop);
 	if (r < 0) {
 		server_fini(&w.v);
 		return err_set(&why, r, "event loop: %s", strerror(-r));
