@@ -236,6 +236,10 @@ corpus: $(addprefix $(B)/replay/,$(FUZZERS))
 	$(Q)B=$(B) SAN=$(SAN) tests/run corpus
 stress: all $(STRESS) $(HELPERS)
 	$(Q)B=$(B) SAN=$(SAN) tests/run stress
+# Every call that can fail, made to: rows and kinds of tests/e2e/errors.sh.
+.PHONY: errors
+errors: all $(HELPERS)
+	$(Q)B=$(B) SWEEP=$(SWEEP) ROWS="$(ROWS)" KINDS="$(KINDS)" tests/e2e/errors.sh
 # As much of libmpsup as there is without libraries of others, and its unit tests.
 .PHONY: musl
 musl:
@@ -365,7 +369,8 @@ help:
 #? make faults     every fault that breaks a supervisor, tried on mpsup and its peers: FAULTS_ARGS="--only NAME --peer mpsup --json"
 #? make cover      what the tests reach                    make lint    format, floors, man pages, scripts, warnings
 #? make fuzz-minimize  what make fuzz has found into tests/fuzz/corpus, without what reaches nothing new
-#? make musl       floors base, proc, track and ipc with musl-gcc, and their unit tests
+#? make musl       floors base, proc, track, ipc and pool with musl-gcc, and their unit tests
+#? make errors     each allocation, process, descriptor and write of each verb made to fail: SWEEP=1, ROWS="map lock", KINDS=memory
 #? make analyze    clang --analyze, cppcheck, gcc -fanalyzer; scripts/analyze.known has what is no mistake
 #? make deps       install what all of this needs          make format  indent all C files
 #? make installed  the last commit's tarball is built, installed, looked at and uninstalled

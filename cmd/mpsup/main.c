@@ -13,6 +13,7 @@
 #include "base/xalloc.h"
 #include "mpsup/cmd.h"
 #include "mpsup/front.h"
+#include "sup/sup.h"
 
 static int usage_error(const struct cmd *cmd, const struct err *err)
 {
@@ -52,6 +53,7 @@ int main(int argc, char **argv)
 	xalloc_on_failure(out_of_memory);
 	buf_on_failure(xalloc_failed);
 	json_set_alloc_funcs(xmalloc, free);
+	sup_own_memory();
 	title_init(argc, argv);
 	r = cmd_options(NULL, argc, argv, &ctx, &err);
 	if (r == CMD_DONE)

@@ -66,32 +66,33 @@ static void say(const char *text)
 /* The server has told where it is: that is for who has started us. At its end there is no line. */
 static void *tell(void *user)
 {
-	int *fd = user;
+	FILE *f = user;
 	struct err err = ERR_INIT;
 	char line[4096];
-	FILE *f = fdopen(*fd, "r");
 
-	if (f != NULL && fgets(line, sizeof(line), f) != NULL) {
+	if (fgets(line, sizeof(line), f) != NULL) {
 		printf("%s", strchr(line, ' ') != NULL ? strchr(line, ' ') + 1 : line);
 		fflush(stdout);
 		if (getenv("NOTIFY_SOCKET") != NULL || getenv("MPSUP_CONTROL_FD") != NULL)
 			if (tell_supervisor("READY=1", &err) < 0)
 				say(err.text);
 	}
-	if (f != NULL)
-		fclose(f);
+	fclose(f);
 	return NULL;
 }
 
 /* Signals are the server's. */
-static int start_telling(pthread_t *thread, int *fd)
+static int start_telling(pthread_t *thread, int fd)
 {
+	FILE *f = fdopen(fd, "r");
 	sigset_t all, old;
 	int r;
 
+	if (f == NULL)
+		return -errno;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = pthread_create(thread, NULL, tell, fd);
+	r = pthread_create(thread, NULL, tell, f);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return -r;
 }
@@ -112,7 +113,7 @@ static int serve(void)
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		r = -errno;
 	if (r == 0)
-		r = start_telling(&thread, &ends[0]);
+		r = start_telling(&thread, ends[0]);
 	if (r < 0) {
 		err_set(&err, 0, "manager: cannot start: %s", strerror(-r));
 		return cmd_fail(EXIT_GENERIC, &err);

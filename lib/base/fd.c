@@ -238,6 +238,16 @@ void fd_make_room(size_t n)
 	fd_close(&fd);
 }
 
+int fd_check_room(size_t n)
+{
+	AUTO_CLOSE int fd = open("/", O_PATH | O_CLOEXEC);
+	int r = fd < 0 ? -errno : 0;
+
+	if (r == 0 && n > 1)
+		r = fd_check_room(n - 1);
+	return r;
+}
+
 size_t fd_raise_limit(size_t want)
 {
 	struct rlimit r;

@@ -81,6 +81,7 @@
 	((size_t)128 << 20) /* .. and so much only parked calls can make: it is dropped */
 #define MANAGER_IN_ALL_MAX                                                                         \
 	((size_t)1 << 30)	 /* requests of all clients that have not come to their end */
+#define LOOP_FDS 8		 /* libuv's own, of a loop; it aborts where they cannot be had */
 #define MANAGER_NAME_MAX 255	 /* the name of an object or type */
 #define MANAGER_PENDING_MAX 64	 /* peers that have not shown the key */
 #define MANAGER_KEPT_MAX 100000	 /* objects that stay without references */

@@ -56,7 +56,7 @@ void peer_close(struct peer *p)
 	p->is_closed = true;
 	list_remove(p->session != NULL ? &w->peers : &w->pending, p);
 	uv_close((uv_handle_t *)&p->poll, on_closed);
-	if (p->pidfd >= 0)
+	if (p->watch.data != NULL)
 		uv_close((uv_handle_t *)&p->watch, on_closed);
 	fd_close(&p->fd);
 	fd_close(&p->pidfd);

@@ -138,7 +138,6 @@ static int begin(struct service *w)
 {
 	int r;
 
-	fd_raise_limit(SIZE_MAX);
 	read_namespace(w);
 	r = make_handles(w);
 	w->room = malloc(MANAGER_READ_MAX);
@@ -153,7 +152,7 @@ static int begin(struct service *w)
 	return r == 0 ? begin_accepting(w) : r;
 }
 
-/* Nobody may wait for it any more. */
+/* Nobody may wait for it any more; but who does would wait for ever where nothing is said. */
 static int say_ready(struct service *w, int fd)
 {
 	AUTO_BUF line = BUF_INIT;
@@ -161,8 +160,9 @@ static int say_ready(struct service *w, int fd)
 	if (fd < 0)
 		return 0;
 	buf_addf(&line, "ready %s\n", w->place.address);
-	if (!line.failed)
-		fd_write_all(fd, line.p, line.len);
+	if (line.failed)
+		return err_set(&why, -ENOMEM, "%s", strerror(ENOMEM));
+	fd_write_all(fd, line.p, line.len);
 	return 0;
 }
 
@@ -206,14 +206,18 @@ int mps_manager_serve(const struct mps_manager_options *options, int ready_fd, c
 	}
 	if (r < 0)
 		return r;
-	r = uv_loop_init(&w.loop);
+	fd_raise_limit(SIZE_MAX);
+	r = fd_check_room(LOOP_FDS);
+	if (r == 0)
+		r = uv_loop_init(&w.loop);
 	if (r < 0) {
 		server_fini(&w.v);
 		return err_set(&why, r, "event loop: %s", strerror(-r));
 	}
 	r = begin(&w);
+	if (r == 0)
+		r = say_ready(&w, ready_fd);
 	if (r == 0) {
-		say_ready(&w, ready_fd);
 		uv_run(&w.loop, UV_RUN_DEFAULT);
 		/* The place is ours until then: the next server finds it written. */
 		r = snapshot_end(&w, &why);

@@ -13,6 +13,9 @@
 struct conf;
 struct err;
 
+/* libuv has its memory from xalloc.h, also that of others in this process. Before any of its calls. */
+void sup_own_memory(void);
+
 /* What is handed on from supervisor to supervisor. */
 struct sup_heritage {
 	struct state state; /* of the one before; head NULL = there was none */

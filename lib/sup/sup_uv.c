@@ -552,7 +552,9 @@ int sup_run(const struct sup_options *options, struct err *err)
 
 	s.state = options->heritage->state;
 	title_set("mpsup: supervisor %s", options->name);
-	r = uv_loop_init(&s.loop);
+	r = fd_check_room(LOOP_FDS);
+	if (r == 0)
+		r = uv_loop_init(&s.loop);
 	if (r < 0)
 		return err_set(err, r, "event loop: %s", strerror(-r));
 	s.started = mps_now();

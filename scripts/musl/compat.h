@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -35,6 +36,11 @@ static inline ssize_t preadv2(int fd, const struct iovec *iov, int n, off_t at, 
 static inline ssize_t pwritev2(int fd, const struct iovec *iov, int n, off_t at, int flags)
 {
 	return syscall(SYS_pwritev2, fd, iov, n, at, (off_t)0, flags);
+}
+
+static inline const char *sigdescr_np(int sig)
+{
+	return strsignal(sig);
 }
 
 #ifndef SYS_futex_waitv

@@ -8,7 +8,7 @@
 [ -e "$B/preload/nth.so" ] || fail "no $B/preload/nth.so: make tests"
 KINDS=${KINDS:-memory process descriptor space short}
 # So many of a row and a kind; of each the first is another one in every run.
-TRIES=${TRIES:-3}
+TRIES=${TRIES:-1}
 
 A=unix:$T/m.sock
 seq 40 >"$T/lines"
@@ -27,20 +27,26 @@ cp "$CONF" "$T/good.conf"
 # ------------------------------------------------------------------------------------------------ what is tried
 
 life() { # all of an instance's life; the first that fails is what it was
-  mps start && mps status --compat >"$T/status" && mps restart talk && mps signal HUP 'web:*' && mps stop all && mps shutdown
+  mps start && mps status --compat >"$T/status" && mps restart talk && mps signal HUP 'web:*' && mps stop all && mps shutdown &&
+    whole_lines
+}
+whole_lines() {
+  ! grep -vxE '[0-9]+' "$T/talk.log" >&2
 }
 end_life() {
   [ -z "$(role keeper)" ] || mps shutdown >/dev/null 2>&1
 }
 manage() { # all of a manager's
+  : >"$T/address"
   "$MPSUP" manager --address "unix:$T/other.sock" --snapshot "$T/snapshot" >"$T/address" &
   wait_for n_lines "$T/address" 1 || { wait $! && return 9; return; }
   local to=(-m "unix:$T/other.sock") rc=0
   "$MPSUP" dict d set k v "${to[@]}" && "$MPSUP" queue q put 1 2 "${to[@]}" && "$MPSUP" counter c add "${to[@]}" || rc=$?
   kill -TERM $!
-  wait $! && return $rc
+  wait $! && [ -s "$T/snapshot" ] && return $rc
 }
 again() { # with what it has kept
+  : >"$T/address"
   "$MPSUP" manager --address "unix:$T/other.sock" --snapshot "$T/kept" >"$T/address" &
   wait_for n_lines "$T/address" 1 || { wait $! && return 9; return; }
   "$MPSUP" dict d get k -m "unix:$T/other.sock"
@@ -62,7 +68,7 @@ lock     | mpsup lock     | same | $MPSUP lock "$ID" -- echo done |
 sem      | mpsup sem      | same | $MPSUP sem "$ID" -n 2 -- echo done |
 map      | mpsup map      | same | $MPSUP map -j 2 -- echo {} <"$T/lines" |
 workers  | mpsup map      | same | $MPSUP map -j 2 -- cat <"$T/lines" |
-joblog   | mpsup map      | same | $MPSUP map -j 2 -l "$T/joblog" -- echo {} <"$T/lines" | rm -f "$T/joblog"
+joblog   | mpsup map      | same | $MPSUP map -j 2 -l "$T/joblog" -- echo {} <"$T/lines" && wc -l <"$T/joblog" | rm -f "$T/joblog"
 ipc      | mpsup ipc      | any  | $MPSUP ipc ls |
 clean    | mpsup ipc      | any  | $MPSUP ipc clean --dry-run |
 ls       | mpsup ls       | any  | $MPSUP ls |
@@ -79,7 +85,7 @@ reload   | mpsup reload   | any  | mps reload |
 restart  | mpsup restart  | same | mps restart web:0 |
 dict     | mpsup dict     | same | $MPSUP dict d set k v -m "$A" |
 list     | mpsup list     | any  | $MPSUP list l append v -m "$A" |
-queue    | mpsup queue    | same | $MPSUP queue q put v -m "$A" | $MPSUP queue q get -m "$A"
+queue    | mpsup queue    | same | $MPSUP queue q put v -m "$A" | $MPSUP queue q get -t 0 -m "$A"
 counter  | mpsup counter  | any  | $MPSUP counter c add -m "$A" |
 event    | mpsup event    | same | $MPSUP event e set -m "$A" |
 barrier  | mpsup barrier  | any  | $MPSUP barrier b wait -n 1 -m "$A" |
@@ -105,9 +111,9 @@ attempt() { # kind, n, who, what
     eval "$4"
   ) >"$T/out" 2>"$T/err" </dev/null &
   local p=$!
-  ended() { ! kill -0 $p 2>/dev/null; }
+  ended() { ! kill -0 "$p" 2>/dev/null; }
   unset FAIL FAIL_AT FAIL_IN FAIL_COUNT FAIL_TRACE
-  wait_for -t 20 ended || { kill -KILL $p && kill -KILL $(more) 2>/dev/null; }
+  wait_for -t 20 ended || { kill -KILL $p && kill_more; }
   wait $p 2>/dev/null
 }
 n_calls() {
@@ -118,8 +124,15 @@ more() { # pids that were not there before the row
   now=$(ours)
   comm -13 <(sort <<<"$before") <(sort <<<"$now")
 }
-no_more() {
-  [ -z "$(more)" ]
+no_more() { # a program may be another process by now
+  local now
+  now=$(ours)
+  [ "$(wc -l <<<"$now")" -le "$(wc -l <<<"$before")" ]
+}
+
+kill_more() {
+  # shellcheck disable=SC2046 # words
+  kill -KILL $(more) 2>/dev/null
 }
 
 wrong=0
@@ -128,35 +141,41 @@ complain() { # what
   echo "  WRONG: $name: $kind $n: $*; it said '$(head -c 500 "$T/err")'"
   [ ! -s "$T/trace" ] || sed -n '3,12p' "$T/trace" | grep -o '[^/]*$' | sed 's/\[.*//' | paste -sd' ' | sed 's/^/    /'
 }
+# libuv aborts where its loop cannot have the descriptors that there was room for a moment ago (fd_check_room()).
+is_libuvs() {
+  grep -qs '(uv_loop_init' "$T/trace"
+}
 judge() { # exit status
   if [ "$1" -ge 128 ]; then
-    complain "exit status $1"
+    is_libuvs || complain "exit status $1"
   elif [ "$1" != 0 ]; then
     [ -s "$T/err" ] || grep -qE 'memory|cannot|open files|[Nn]o space|unavailable' "$T/out" || complain "exit status $1 without a word"
   elif [ "$how" = same ]; then
     cmp -s "$T/out" "$T/want" || complain "no failure, but another output: $(diff "$T/want" "$T/out" | head -n 3 | paste -sd' ')"
   fi
 }
+check_left() {
+  wait_for -t 3 no_more && return
+  complain "left behind: $(more | paste -sd' ')"
+  kill_more
+}
 try_row() {
-  local n=0 calls step i
+  local calls step
   attempt "$kind" 0 "$who" "$what" || { cat "$T/err" && fail "$name does not work at all"; }
   cp "$T/out" "$T/want"
   eval "$after" >/dev/null
   calls=$(n_calls)
   step=1
   [ -n "${SWEEP:-}" ] || step=$(((calls + TRIES - 1) / TRIES))
+  of=$((of + calls))
   [ "$calls" != 0 ] || return
-  for ((i = 1 + RANDOM % step; i <= calls; i += step)); do
-    n=$i
-    attempt "$kind" "$i" "$who" "$what"
+  for ((n = 1 + RANDOM % step; n <= calls; n += step)); do
+    attempt "$kind" "$n" "$who" "$what"
     judge $?
     eval "$after" >/dev/null 2>&1
     tried=$((tried + 1))
+    [ -z "${SWEEP:-}" ] || check_left
   done
-  wait_for -t 3 no_more && return
-  complain "left behind: $(more | paste -sd' ')"
-  # shellcheck disable=SC2046 # words
-  kill -KILL $(more) 2>/dev/null
 }
 
 # The manager and the supervisor that verbs are tried on.
@@ -179,14 +198,16 @@ while IFS='|' read -r name who how what after; do
   [ -n "$name" ] || continue
   case " ${ROWS:-$name} " in *" $name "*) ;; *) continue ;; esac
   if [ "${what# }" = "life " ] && [ -n "$keeper" ]; then
-    shutdown_only() { mps_expect 0 shutdown; }
-    shutdown_only
+    mps_expect 0 shutdown
     keeper=
   fi
+  n=0
   tried=0
+  of=0
   before=$(ours)
   for kind in $KINDS; do try_row; done
-  say "$name: $tried"
+  check_left
+  say "$name: $tried of $of"
 done <<<"$rows"
 kill -TERM $server
 wait $server

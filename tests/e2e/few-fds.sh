@@ -87,3 +87,9 @@ all_up() { table && [ "$(n_in RUNNING)" = $n ]; }
 must -t 10 all_up
 say "  all up $(($(now_ms) - t0)) ms later"
 shutdown_mpsup
+
+say "a manager with hardly any says so"
+for limit in 7 8 9 10 12; do
+  expect 1 "${free[@]}" prlimit --nofile=$limit:$limit "$MPSUP" manager --address "unix:$T/m.sock"
+  contains "$T/err" 'Too many open files' || fail "with $limit it says '$(cat "$T/err")'"
+done

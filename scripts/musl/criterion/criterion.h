@@ -122,11 +122,16 @@ static inline void cr_run(const struct cr_test *t)
 	exit(cr_failed);
 }
 
-/* The library may have its say before main (target.c), so this is no place for anything else. */
-int main(void)
+/* A test's constructor, which has no arguments with musl. */
+__attribute__((weak)) void be_an_image(int argc, char **argv);
+
+/* The library has its say first (target.c), so this is no place for anything else. */
+int main(int argc, char **argv)
 {
 	unsigned passed = 0, failed = 0, skipped = 0;
 
+	if (be_an_image != NULL)
+		be_an_image(argc, argv);
 	for (struct cr_test *t = cr_tests; t != NULL; t = t->next) {
 		char name[256];
 		int status = -1;
