@@ -103,6 +103,11 @@ int robust_lock_brief(pthread_mutex_t *m, struct mps_time until)
 
 int robust_unlock(pthread_mutex_t *m)
 {
+#if FUTEX_TSAN
+	/* What it takes for a mistake is an answer of ours. */
+	if ((pid_t)(atomic_load(robust_word(m)) & FUTEX_TID_MASK) != gettid())
+		return -EPERM;
+#endif
 	return -pthread_mutex_unlock(m);
 }
 
