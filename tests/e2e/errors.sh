@@ -10,7 +10,7 @@ KINDS=${KINDS:-memory process descriptor space short}
 # So many of a row and a kind; of each the first is another one in every run.
 TRIES=${TRIES:-1}
 # Seconds after which no row is begun. The first is another one in every run, too; ROWS and SWEEP are all of them.
-ENOUGH=30
+ENOUGH=20
 
 A=unix:$T/m.sock
 seq 40 >"$T/lines"
