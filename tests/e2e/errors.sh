@@ -1,7 +1,7 @@
 #!/bin/bash
 # Each row is a command whose nth allocation, process, descriptor or write fails (tests/preload/nth.c). Then it is dead by no
-# signal, does not hang, leaves nothing, and either says what failed and exits so, or has done all. A run tries some n of each;
-# SWEEP=1 tries all, ROWS="map lock" and KINDS="memory" pick, and what the call was made by is told where a row fails.
+# signal, does not hang, leaves nothing, and either says what failed and exits so, or has done all. A run tries some rows and
+# some n; SWEEP=1 tries all, ROWS="map lock" and KINDS="memory" pick, and what the call was made by is told where a row fails.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 [ -z "${SAN:-}" ] || { echo "a sanitizer's library must be the first that is loaded" && exit 77; }
@@ -9,6 +9,8 @@
 KINDS=${KINDS:-memory process descriptor space short}
 # So many of a row and a kind; of each the first is another one in every run.
 TRIES=${TRIES:-1}
+# Seconds after which no row is begun. The first is another one in every run, too; ROWS and SWEEP are all of them.
+ENOUGH=20
 
 A=unix:$T/m.sock
 seq 40 >"$T/lines"
@@ -188,19 +190,25 @@ must n_lines "$T/first" 1
 for d in d e f; do expect 0 "$MPSUP" dict $d set k v -m "unix:$T/first.sock"; done
 kill -TERM $first
 wait $first
-start_mpsup
-while IFS='|' read -r name who how what after; do
+up() {
+  [ -z "$keeper" ] || return
+  start_mpsup
+  must n_lines "$T/talk.log" 100
+}
+down() {
+  [ -n "$keeper" ] || return 0
+  mps_expect 0 shutdown
+  keeper=
+}
+try() { # a line of the table
+  IFS='|' read -r name who how what after <<<"$1"
   name=${name// /}
   who=${who# }
   who=${who%%  *}
   who=${who% }
   how=${how// /}
-  [ -n "$name" ] || continue
-  case " ${ROWS:-$name} " in *" $name "*) ;; *) continue ;; esac
-  if [ "${what# }" = "life " ] && [ -n "$keeper" ]; then
-    mps_expect 0 shutdown
-    keeper=
-  fi
+  case " ${ROWS:-$name} " in *" $name "*) ;; *) return ;; esac
+  case $what in ' life ') down ;; *) up ;; esac
   n=0
   tried=0
   of=0
@@ -208,8 +216,15 @@ while IFS='|' read -r name who how what after; do
   for kind in $KINDS; do try_row; done
   check_left
   say "$name: $tried of $of"
-done <<<"$rows"
+}
+mapfile -t all < <(grep . <<<"$rows")
+first=$((RANDOM % ${#all[@]}))
+for ((row = 0; row < ${#all[@]}; row++)); do
+  [ -n "${SWEEP:-}${ROWS:-}" ] || [ $SECONDS -lt $ENOUGH ] || break
+  try "${all[(first + row) % ${#all[@]}]}"
+done
 kill -TERM $server
 wait $server
-[ -z "$keeper" ] || shutdown_mpsup
+down
+must nothing_left
 [ $wrong = 0 ] || fail "$wrong failures were no good ones"
