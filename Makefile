@@ -239,7 +239,7 @@ stress: all $(STRESS) $(HELPERS)
 # Every call that can fail, made to: rows and kinds of tests/e2e/errors.sh.
 .PHONY: errors
 errors: all $(HELPERS)
-	$(Q)B=$(B) SWEEP=$(SWEEP) ROWS="$(ROWS)" KINDS="$(KINDS)" tests/e2e/errors.sh
+	$(Q)B=$(B) SWEEP=$(SWEEP) SEED=$(SEED) ROWS="$(ROWS)" KINDS="$(KINDS)" tests/e2e/errors.sh
 # As much of libmpsup as there is without libraries of others, and its unit tests.
 .PHONY: musl
 musl:
@@ -370,7 +370,7 @@ help:
 #? make cover      what the tests reach                    make lint    format, floors, man pages, scripts, warnings
 #? make fuzz-minimize  what make fuzz has found into tests/fuzz/corpus, without what reaches nothing new
 #? make musl       floors base, proc, track, ipc and pool with musl-gcc, and their unit tests
-#? make errors     each allocation, process, descriptor and write of each verb made to fail: SWEEP=1, ROWS="map lock", KINDS=memory
+#? make errors     each allocation, process, descriptor and write of each verb made to fail: SWEEP=1, SEED=7, ROWS="map lock", KINDS=memory
 #? make analyze    clang --analyze, cppcheck, gcc -fanalyzer; scripts/analyze.known has what is no mistake
 #? make deps       install what all of this needs          make format  indent all C files
 #? make installed  the last commit's tarball is built, installed, looked at and uninstalled

@@ -235,13 +235,16 @@ static int future_new(const struct mps_pool *p, size_t n, size_t arity, size_t c
 
 	if (r < 0)
 		return r;
-	f = *ret = calloc(1, sizeof(*f));
+	f = *ret = malloc(sizeof(*f)); /* calloc() asks the arena: glibc before 2.41 */
 	if (f == NULL)
 		return -ENOMEM;
-	f->n = n;
-	f->chunk = chunk;
-	f->job = (struct job){
-		.refs = 1, .arity = (uint32_t)arity, .n_left = n, .first_failed = SIZE_MAX
+	*f = (struct mps_future){
+		.job = { .refs = 1,
+			 .arity = (uint32_t)arity,
+			 .n_left = n,
+			 .first_failed = SIZE_MAX },
+		.n = n,
+		.chunk = chunk,
 	};
 	return 0;
 }

@@ -7,9 +7,10 @@
 [ -z "${SAN:-}" ] || { echo "a sanitizer's library must be the first that is loaded" && exit 77; }
 [ -e "$B/preload/nth.so" ] || fail "no $B/preload/nth.so: make tests"
 KINDS=${KINDS:-memory process descriptor space short}
-# So many of a row and a kind; of each the first is another one in every run.
+# So many of a row and a kind, which ones by SEED, and by that also the row to begin with.
 TRIES=${TRIES:-1}
-# Seconds after which no row is begun. The first is another one in every run, too; ROWS and SWEEP are all of them.
+RANDOM=${SEED:-1}
+# Seconds after which no row is begun; ROWS and SWEEP are all of them.
 ENOUGH=20
 
 A=unix:$T/m.sock
