@@ -32,7 +32,7 @@ struct sweep {
 	const struct track_sweep *how;
 	int dir; /* the folder that it lies in */
 	const char *base;
-	int fd;	    /* -1: there is none, and perhaps slates: who was killed had no more */
+	int fd;
 	bool all;   /* one of many: nobody has looked yet whether it is dead */
 	bool noted; /* something has been written to it */
 	struct track_registry registry;
@@ -198,8 +198,6 @@ static bool is_current(const struct sweep *s)
 {
 	struct stat a, b;
 
-	if (s->fd < 0)
-		return faccessat(s->dir, s->base, F_OK, AT_SYMLINK_NOFOLLOW) < 0;
 	return fstat(s->fd, &a) == 0 && fstatat(s->dir, s->base, &b, AT_SYMLINK_NOFOLLOW) == 0 &&
 	       a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
@@ -241,7 +239,7 @@ static bool is_of_folder(const struct sweep *s)
 /* 1: it is not dead. */
 static int sweep_open(struct sweep *s)
 {
-	int r = s->fd >= 0 ? track_journal_read_fd(s->fd, &s->registry, &s->heir) : 0;
+	int r = track_journal_read_fd(s->fd, &s->registry, &s->heir);
 
 	if (r < 0)
 		return r;
@@ -265,14 +263,12 @@ static int sweep_at(int dir, const char *base, const struct track_sweep *how, bo
 	int flags = (how->dry_run ? O_RDONLY : O_RDWR | O_APPEND) | O_NOFOLLOW | O_NONBLOCK;
 	AUTO_CLOSE int fd = openat(dir, base, flags | O_CLOEXEC);
 	struct sweep s = { .how = how, .dir = dir, .base = base, .fd = fd, .all = all };
-	int r;
 
-	if (fd < 0 && errno != ENOENT)
+	if (fd < 0)
 		return -errno;
-	if (fd >= 0 && all && !is_of_folder(&s))
+	if (all && !is_of_folder(&s))
 		return -EPERM;
-	r = sweep_open(&s);
-	return fd >= 0 || r < 0 ? r : -ENOENT;
+	return sweep_open(&s);
 }
 
 int track_sweep_journal(const char *path, const struct track_sweep *s)

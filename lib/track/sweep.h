@@ -27,8 +27,7 @@ struct track_sweep {
 
 /*
  * Reads PATH, asks and unlinks what it tells of, and removes it when nothing of it is left (what is in use, and what
- * cannot be asked, stays in it). The caller holds the instance's lock, or knows that its keeper is dead. 0 or -errno; -ENOENT:
- * there is none, and what slates beside it tell (slate.h) was asked for alone.
+ * cannot be asked, stays in it). The caller holds the instance's lock, or knows that its keeper is dead. 0 or -errno.
  */
 int track_sweep_journal(const char *path, const struct track_sweep *s);
 

@@ -592,26 +592,3 @@ Test(track_sweep, slates_are_read_once, .init = init, .fini = fini)
 	remove_it("never");
 	cr_assert_eq(rmdir(in_base("a", "")), 0, "the slate is gone");
 }
-
-/* Killed before it had a journal, or when that was removed already. */
-Test(track_sweep, slates_without_a_journal, .init = init, .fini = fini)
-{
-	AUTO_FREE char *path = object_path(TRACK_SHARED_MEMORY, name_of("used"));
-	int fd;
-
-	cr_assert_eq(mkdir(in_base("exec-1", ""), 0700), 0);
-	fd = slate_make(in_base("exec-1", ""), geteuid());
-	cr_assert_geq(fd, 0);
-	close(fd);
-	write_slate("exec-1", 0, "free");
-	write_slate("exec-1", 1, "used");
-	make("free");
-	make("used");
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	cr_expect_eq(track_sweep_all(base, &how), 0);
-	cr_expect(!is_there("free") && is_there("used"));
-	close(fd);
-	cr_expect_eq(track_sweep_all(base, &how), 0);
-	cr_expect(!is_there("used"));
-	cr_expect_eq(access(in_base("exec-1", ""), F_OK), -1, "the slate is gone, and its folder");
-}
