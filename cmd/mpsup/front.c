@@ -152,6 +152,9 @@ static int start_keeper(struct front *f)
 	pid_t pid = getpid();
 	int ends[2];
 
+	f->conts = 0;
+	f->stopped = 0;
+	f->woken = false;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
 		return -errno;
 	f->keeper = fork();

@@ -168,27 +168,33 @@ int futex_wait_many(const struct futex_seen *words, size_t n, struct mps_time un
 	return r;
 }
 
-/* How many CPUs this thread may use is asked once a second: it is a system call, and may change. */
-static bool has_cpus(int64_t now)
+static _Atomic bool many_cpus;
+
+/*
+ * How many CPUs this thread may use is asked once a second: it is a system call, and may change. Only by who is about to
+ * sleep, whom the clock costs nothing.
+ */
+static void count_cpus(void)
 {
 	static _Atomic int64_t asked;
-	static _Atomic bool many;
+	int64_t now = mps_now().ns;
 	cpu_set_t set;
 
-	if (asked == 0 || now - asked > MPS_NS_PER_S) {
-		/* More CPUs than the set has room for is an error. */
-		many = sched_getaffinity(0, sizeof(set), &set) < 0 || CPU_COUNT(&set) > 1;
-		asked = now;
-	}
-	return many;
+	if (asked != 0 && now - asked <= MPS_NS_PER_S)
+		return;
+	/* More CPUs than the set has room for is an error. */
+	many_cpus = sched_getaffinity(0, sizeof(set), &set) < 0 || CPU_COUNT(&set) > 1;
+	asked = now;
 }
 
 struct spin spin_start(_Atomic uint32_t *budget)
 {
 	static _Atomic uint32_t starts;
-	struct spin s = { .budget = budget, .from = mps_now().ns };
+	struct spin s = { .budget = budget };
 
-	if (!has_cpus(s.from))
+	if (!many_cpus)
+		count_cpus();
+	if (!many_cpus)
 		return s;
 	s.limit = atomic_load_explicit(budget, memory_order_relaxed);
 	/* Now and then as long as it may: it may have become worth it. */
@@ -205,6 +211,8 @@ void spin_end(const struct spin *s, bool was_there)
 
 	if (s->limit == 0)
 		return;
+	if (!was_there)
+		count_cpus();
 	if (b == 0)
 		b = SPIN_MAX_NS;
 	b = was_there ? 2 * b : b - b / 4;

@@ -73,7 +73,7 @@ int futex_wait_many(const struct futex_seen *words, size_t n, struct mps_time un
 enum { SPIN_MAX_NS = 20000, SPIN_MIN_NS = 500, SPIN_LOOKS = 16, SPIN_PROBE = 16 };
 struct spin {
 	_Atomic uint32_t *budget;
-	int64_t from;
+	int64_t from; /* 0: the clock was not looked at yet, which takes as long as a round trip between CPUs */
 	uint32_t limit, looks;
 };
 struct spin spin_start(_Atomic uint32_t *budget);
@@ -81,6 +81,8 @@ void spin_end(const struct spin *s, bool was_there);
 
 static inline bool spin_again(struct spin *s)
 {
+	int64_t now;
+
 	if (s->limit == 0)
 		return false;
 #if defined(__x86_64__) || defined(__i386__)
@@ -88,7 +90,12 @@ static inline bool spin_again(struct spin *s)
 #elif defined(__aarch64__)
 	__asm__ volatile("yield");
 #endif
-	return ++s->looks % SPIN_LOOKS != 0 || mps_now().ns - s->from < s->limit;
+	if (++s->looks % SPIN_LOOKS != 0)
+		return true;
+	now = mps_now().ns;
+	if (s->from == 0)
+		s->from = now;
+	return now - s->from < s->limit;
 }
 
 #endif

@@ -356,7 +356,6 @@ static void inherit(struct tracker *t, const char *journal)
 	for (struct track_record *r = h != NULL ? holding_rest(t, h)->first : NULL; r != NULL;
 	     r = r->next)
 		r->over = true;
-	slate_remove_all(t->dir);
 	t->pass_due = t->kept != NULL; /* at once: their makers are dead */
 }
 
@@ -422,7 +421,10 @@ static struct tracker *tracker_new(const char *dir)
 	return t;
 }
 
-/* 0 or -errno. Again: the folder was removed, and with it socket and journal. */
+/*
+ * 0 or -errno. Again: the folder was removed, and with it socket and journal. Slates are there only while there is a journal:
+ * whoever is killed leaves none that no sweep finds, and none is gone before what it tells of is in the journal.
+ */
 static int open_files(struct keeper *k, const char *dir)
 {
 	struct tracker *t = k->tracker;
@@ -432,15 +434,18 @@ static int open_files(struct keeper *k, const char *dir)
 
 	if (asprintf(&path, "%s/ipc.journal", dir) < 0)
 		return -ENOMEM;
-	if (again) {
+	if (again)
 		track_journal_close(&t->journal, false);
-		make_slates(t);
-	} else
+	else
 		inherit(t, path);
 	r = track_journal_open(&t->journal, path, k->options->name, k->pid, &t->registry);
 	if (r < 0)
 		return r;
 	keeper_lift(&t->journal.fd);
+	if (again)
+		make_slates(t);
+	else
+		slate_remove_all(t->dir);
 	keeper_unwatch(k, &t->listener);
 	r = bind_socket(t);
 	return r < 0 ? r : keeper_watch(k, t->listener, EPOLLIN, WATCH_TRACK, NO_SLOT, 0);
@@ -477,8 +482,8 @@ void track_close(struct keeper *k)
 	if (is_bound(t))
 		unlink(t->path);
 	track_journal_flush(&t->journal, &t->registry);
-	track_journal_close(&t->journal, t->registry.n == 0);
 	slate_remove_all(t->dir);
+	track_journal_close(&t->journal, t->registry.n == 0);
 }
 
 /* -------------------------------------------------------------------------------------------------------- slots */
@@ -501,7 +506,7 @@ void track_on_start(struct keeper *k, const struct keeper_start *start, uid_t ui
 	}
 	if (s->holding != NULL)
 		s->holding->cleanup = s->cleanup;
-	if (k->tracker != NULL)
+	if (k->tracker != NULL && k->tracker->journal.fd >= 0)
 		need_slate(k->tracker, uid);
 }
 

@@ -408,6 +408,7 @@ int mps_pool_apply(struct mps_pool *p, mps_target *function, const struct mps_it
 		   size_t arity, struct mps_result *ret, int64_t timeout)
 {
 	struct mps_future *f;
+	bool is_long;
 	int r;
 
 	if (pool_is_own_thread(p))
@@ -416,10 +417,17 @@ int mps_pool_apply(struct mps_pool *p, mps_target *function, const struct mps_it
 	if (r < 0)
 		return r;
 	r = hand_over_and_wait(p, function, f, items, timeout);
-	if (r == 0) {
-		r = ret != NULL ? give_copy(f->only->results, ret) : f->only->results->outcome;
-		future_drop(f);
+	if (r < 0) {
+		pool_unlock(p);
+		return r;
 	}
+	is_long = f->only->results->n > ROOM;
+	if (is_long)
+		pool_unlock(p); /* the others do not wait for the copying */
+	r = ret != NULL ? give_copy(f->only->results, ret) : f->only->results->outcome;
+	if (is_long)
+		pool_lock(p);
+	future_drop(f);
 	pool_unlock(p);
 	return r;
 }
@@ -441,17 +449,18 @@ static int map_future(struct mps_pool *p, const struct mps_item *items, size_t n
 {
 	static const struct mps_map_options none = MPS_MAP_OPTIONS_INIT;
 	const struct mps_map_options *o = options != NULL ? options : &none;
-	size_t arity = o->arity != 0 ? o->arity : 1, chunk = o->chunk;
+	size_t arity = o->arity != 0 ? o->arity : 1;
 	int r;
 
-	if (chunk > INT32_MAX)
+	if (o->chunk > INT32_MAX)
 		return -EINVAL;
-	if (chunk == 0)
-		chunk = default_chunk(p, items, n, arity);
-	r = future_new(p, n, arity, chunk, ret);
-	if (r == 0)
-		(*ret)->job.fail_fast = o->fail_fast;
-	return r;
+	r = future_new(p, n, arity, o->chunk, ret);
+	if (r < 0)
+		return r;
+	if (o->chunk == 0)
+		(*ret)->chunk = default_chunk(p, items, n, arity);
+	(*ret)->job.fail_fast = o->fail_fast;
+	return 0;
 }
 
 int mps_pool_map_async(struct mps_pool *p, mps_target *function, const struct mps_item *items,

@@ -51,7 +51,9 @@ static void tell(const struct sweep *s, const struct track_record *record, enum 
 
 	if (s->how->tell == NULL || state == OBJECT_ABSENT || state == OBJECT_FOREIGN)
 		return;
-	s->how->tell(record, state, owner[0] != '\0' ? owner : s->heir.who, s->how->user);
+	if (owner[0] == '\0' && s->heir.who != NULL)
+		owner = s->heir.who;
+	s->how->tell(record, state, owner, s->how->user);
 }
 
 /* A line that the end of the journal has torn must not become a whole one by ours: a bad escape spoils it. */

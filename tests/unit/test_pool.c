@@ -107,6 +107,7 @@ static int not_known(struct mps_args *task)
 
 Test(pool, what_is_not_known_is_refused)
 {
+	const struct mps_map_options many = { .arity = UINT16_MAX + 1 };
 	struct mps_pool_options o = { .workers = 1, .initializer = not_known };
 	struct mps_pool *p;
 	struct mps_future *f;
@@ -119,6 +120,8 @@ Test(pool, what_is_not_known_is_refused)
 	p = pool_with((struct mps_pool_options){ .workers = 1 });
 	cr_expect_eq(mps_pool_apply_async(p, not_known, NULL, 0, &f), -ENOENT);
 	cr_expect_eq(mps_pool_apply_async(p, NULL, NULL, 0, &f), -ENOENT);
+	cr_expect_eq(mps_pool_apply(p, not_known, NULL, UINT16_MAX + 1, NULL, 0), -EINVAL);
+	cr_expect_eq(mps_pool_map(p, not_known, NULL, 1, &many, &f, 0), -EINVAL, "no item is read");
 	cr_expect_eq(mps_pool_resize(p, 0), -EINVAL);
 	cr_expect_eq(mps_pool_join(p, 0), -EBUSY);
 	cr_expect_str_eq(mps_pool_failure(p), "");
