@@ -308,6 +308,8 @@ static bool was_for_all(struct front *f, const struct signalfd_siginfo *si)
 	if (si->ssi_signo != SIGCONT || !f->woken)
 		return false;
 	f->woken = false;
+	if (f->stopped != 0)
+		return true; /* it has gone on, too, and is stopped again */
 	return is_in_job(f, SIGCONT) && proc_stat_read(f->command, &st) == 0 && st.state != 'T';
 }
 
@@ -330,10 +332,10 @@ static void on_signal(struct front *f, const struct signalfd_siginfo *si)
 		f->woken &= si->ssi_signo != SIGCONT;
 		return; /* see stop_too() */
 	}
-	if (si->ssi_signo == SIGCONT)
-		f->stopped = 0; /* it goes on, or will by this */
 	if (was_for_all(f, si))
 		return;
+	if (si->ssi_signo == SIGCONT)
+		f->stopped = 0; /* it goes on, or will by this */
 	if (is_in_job(f, (int)si->ssi_signo) && (is_of_terminal(si) || is_of_command(f, si)))
 		return;
 	pass_on(f, (int)si->ssi_signo);

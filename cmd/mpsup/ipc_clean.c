@@ -76,7 +76,7 @@ static void on_object(const struct track_record *record, enum object_state state
 	       : c->how->dry_run ? "would unlink"
 				 : "unlinked",
 	       track_type_people((enum track_type)record->type), name.p != NULL ? name.p : "");
-	if (who[0] != '\0')
+	if (who != NULL && who[0] != '\0')
 		printf(" (program %s)", who);
 	printf(kept != NULL ? ": %s\n" : "\n", kept);
 }
