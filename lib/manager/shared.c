@@ -68,7 +68,8 @@ int shared_made(const struct shared_row *row, void *p, int r, int *ret_fds, size
 	shared_unmap(row, p);
 	if (r < 0)
 		close(ret_fds[0]);
-	*ret_n = 1;
+	else
+		*ret_n = 1;
 	return r;
 }
 

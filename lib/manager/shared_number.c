@@ -154,14 +154,15 @@ static int make(const struct shared_row *row, struct mps_call *call, int *ret_fd
 	if (r < 0)
 		return r;
 	r = shared_make(row, &ret_fds[0], &m);
-	if (r == 0) {
-		atomic_store(&m->counter, count);
-		shared_unmap(row, m);
-	} else if (!is_counter) {
-		close(ret_fds[1]);
+	if (r < 0) {
+		if (!is_counter)
+			close(ret_fds[1]);
+		return r;
 	}
+	atomic_store(&m->counter, count);
+	shared_unmap(row, m);
 	*ret_n = is_counter ? 1 : 2;
-	return r;
+	return 0;
 }
 
 static int open_second(struct shared *s, int fd)

@@ -4,8 +4,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <unistd.h>
 
+#include "base/fd.h"
 #include "ipc/queue.h"
 #include "manager/shared.h"
 
@@ -45,12 +45,13 @@ static int make(const struct shared_row *row, struct mps_call *call, int *ret_fd
 	ret_fds[1] = fcntl(queue_fileno(q), F_DUPFD_CLOEXEC, 0);
 	r = ret_fds[1] < 0 ? -errno : shared_make(row, &ret_fds[0], &m);
 	mps_queue_free(q);
-	if (r == 0)
-		shared_unmap(row, m);
-	else if (ret_fds[1] >= 0)
-		close(ret_fds[1]);
+	if (r < 0) {
+		fd_close(&ret_fds[1]);
+		return r;
+	}
+	shared_unmap(row, m);
 	*ret_n = 2;
-	return r;
+	return 0;
 }
 
 static int open_second(struct shared *s, int fd)

@@ -1,9 +1,14 @@
 /*
  * dict, list and namespace of the manager's server do what Python's do, call by call.
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <math.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "../manager_core.h"
+#include "base/cleanup.h"
 #include "manager/served.h"
 
 struct row {
@@ -262,6 +267,67 @@ Test(manager_types, every_method_refuses_what_are_no_arguments)
 		cr_assert_eq(core_ask(&c, s, handle, 99, 0, "[]", NULL), -ENOSYS);
 	}
 	core_end(&c);
+}
+
+/* The lowest number that is free: what was opened and closed is not in the way. */
+static int free_number(void)
+{
+	int fd = dup(0);
+
+	close(fd);
+	return fd;
+}
+
+/* With room for so many descriptors. */
+static int make_with(const struct shared_type *type, struct mps_call *call, int room, int fds[2],
+		     size_t *ret_n)
+{
+	struct rlimit limit, less;
+	int r;
+
+	getrlimit(RLIMIT_NOFILE, &limit);
+	less = limit;
+	less.rlim_cur = (rlim_t)(free_number() + room);
+	setrlimit(RLIMIT_NOFILE, &less);
+	r = type->make(call, fds, ret_n);
+	setrlimit(RLIMIT_NOFILE, &limit);
+	return r;
+}
+
+Test(manager_types, what_could_not_be_made_has_no_descriptors_that_would_be_closed_again)
+{
+	static const struct {
+		const char *args;
+		size_t n;
+	} wrong[] = { { "\x91\x00", 2 }, { "\x91\xff", 2 }, { "\x92\x00\x01", 3 }, { "\x80", 1 } },
+	  right[] = { { NULL, 0 }, { "\x91\x01", 2 }, { "\x92\xa1h\x01", 4 } };
+	int first = free_number(), fds[2];
+	size_t n = 0;
+
+	for (size_t t = 0; shared_types[t] != NULL; t++) {
+		const struct shared_type *type = shared_types[t];
+
+		for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+			struct mps_call call = { .args = wrong[i].args, .n_args = wrong[i].n };
+			int r = type->make(&call, fds, &n);
+
+			for (; r == 0 && n > 0; n--)
+				close(fds[n - 1]);
+			cr_expect(r <= 0 && n == 0, "%s: %d", type->type.name, r);
+		}
+		for (size_t i = 0; i < ARRAY_SIZE(right); i++) {
+			struct mps_call call = { .args = right[i].args, .n_args = right[i].n };
+			int r, room = 0;
+
+			while ((r = make_with(type, &call, room, fds, &n)) == -EMFILE && n == 0)
+				cr_assert_lt(room++, 10);
+			cr_expect(r == 0 || n == 0, "%s, room for %d: %d", type->type.name, room,
+				  r);
+			for (; n > 0; n--)
+				close(fds[n - 1]);
+		}
+		cr_expect_eq(free_number(), first, "%s", type->type.name);
+	}
 }
 
 Test(manager_types, every_method_is_in_the_manual)
