@@ -151,6 +151,7 @@ $(B)/unit/%: $(B)/obj/tests/unit/test_%.o $(if $(COV),$(B)/obj/tests/early.o) $(
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(PKG_LIBS) $(IPC_LIBS) -lcriterion -pthread
 # Their values are written in JSON.
 $(addprefix $(B)/unit/manager_,server snapshot types): $(B)/obj/cmd/mpsup/packed.o
+$(B)/unit/mpsup_snapshot: $(B)/obj/cmd/mpsup/snapshot.o
 $(B)/stress/%: $(B)/obj/tests/stress/%.o $(call archives,$(TEST_FLOORS))
 	@mkdir -p $(@D)
 	$(link)

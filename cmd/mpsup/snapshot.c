@@ -403,8 +403,12 @@ static double cpu_since(const struct process *p, double when, const struct snaps
 {
 	double hz = (double)sysconf(_SC_CLK_TCK), span = when - before->when;
 	const struct process *old = find(before, p->pid);
-	uint64_t had = old != NULL && old->start == p->start ? old->ticks : 0;
+	bool known = old != NULL && old->start == p->start;
+	uint64_t had = known ? old->ticks : 0;
 
+	/* Not read then, as it was of no program yet: all of its life is more than since then. */
+	if (!known && (double)p->start / hz < before->when)
+		return cpu_of(p, when);
 	return span > 0 && p->ticks > had ? 100 * (double)(p->ticks - had) / hz / span : 0;
 }
 

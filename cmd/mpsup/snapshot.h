@@ -33,7 +33,7 @@ void snapshot_finish(struct snapshot *s, const pid_t *mains, size_t n);
 
 /*
  * After snapshot_finish(): of the program with mains[i]; false where it has no process. CPU is what ps(1) reckons, over
- * the life of each process, or, with `before` (finished too), since then.
+ * the life of each process, or, with `before` (finished too), since then, of those that were read then.
  */
 bool snapshot_usage(const struct snapshot *s, size_t i, const struct snapshot *before,
 		    struct usage *ret_usage);
