@@ -4,6 +4,7 @@
 #include "mpsup/snapshot.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -56,12 +57,15 @@ struct snapshot {
 
 /* -------------------------------------------------------------------------------------------------- reading */
 
-static void read_one(struct process *p)
+static int read_one(struct process *p)
 {
 	struct proc_stat st;
+	int r = proc_stat_read(p->pid, &st);
 
-	if (proc_stat_read(p->pid, &st) < 0)
-		return; /* gone meanwhile: it has no parent and nothing of its own */
+	if (r < 0)
+		return r == -ESRCH
+			       ? 0
+			       : r; /* gone meanwhile: it has no parent and nothing of its own */
 	p->ppid = st.ppid;
 	p->pgrp = st.pgrp;
 	p->session = st.session;
@@ -69,6 +73,7 @@ static void read_one(struct process *p)
 	p->start = st.start_ticks;
 	p->ticks = st.utime_ticks + st.stime_ticks;
 	p->rss = st.rss_pages;
+	return 0;
 }
 
 static void *read_batches(void *user)
@@ -311,17 +316,19 @@ static bool may_own(struct snapshot *s, uint64_t tag)
 }
 
 /* What the keeper has adopted, and what has made itself its child: CLONE_PARENT. */
-static void add_orphans(struct snapshot *s, pid_t keeper, struct pids *list)
+static int add_orphans(struct snapshot *s, pid_t keeper, struct pids *list)
 {
 	struct proc_stat st;
+	int r = keeper > 0 ? proc_stat_read(keeper, &st) : -ESRCH;
 
-	if (keeper <= 0 || proc_stat_read(keeper, &st) < 0)
-		return;
+	if (r < 0)
+		return r == -ESRCH ? 0 : r;
 	list->n = 0;
-	children_of(keeper, st.threads, list);
+	r = children_of(keeper, st.threads, list);
 	for (size_t i = 0; i < list->n; i++)
 		if (may_own(s, tag_get(list->p[i])))
 			add(s, list->p[i]);
+	return r;
 }
 
 static void sort_and_drop_doubles(struct snapshot *s)
@@ -335,27 +342,35 @@ static void sort_and_drop_doubles(struct snapshot *s)
 	s->n = n;
 }
 
+/* What could not be looked at is looked for where all are. */
 static void read_few(struct snapshot *s)
 {
 	struct pids list = { 0 };
 	pid_t keeper = 0;
+	int r;
 
 	for (size_t i = 0; i < s->n_mains; i++) {
 		pid_t above = add_main(s, &s->mains[i]);
 
 		keeper = above > 0 ? above : keeper;
 	}
-	add_orphans(s, keeper, &list);
+	r = add_orphans(s, keeper, &list);
 	sort_and_drop_doubles(s); /* one main may be above another, or be an orphan */
-	for (size_t i = 0; i < s->n; i++) {
-		read_one(&s->list[i]);
+	for (size_t i = 0; r == 0 && i < s->n; i++) {
+		r = read_one(&s->list[i]);
 		list.n = 0;
-		if (s->list[i].ppid > 0)
-			children_of(s->list[i].pid, s->list[i].threads, &list);
+		if (r == 0 && s->list[i].ppid > 0)
+			r = children_of(s->list[i].pid, s->list[i].threads, &list);
 		for (size_t j = 0; j < list.n; j++)
 			add(s, list.p[j]);
 	}
 	pids_fini(&list);
+	if (r == -ENOMEM)
+		xalloc_failed();
+	if (r < 0) {
+		s->n = 0;
+		return;
+	}
 	sort_and_drop_doubles(s);
 	s->when = since_boot();
 	s->is_read = true;

@@ -116,8 +116,10 @@ int children_open(pid_t pid, pid_t tid)
 	char path[64];
 	int fd;
 
-	if (!feature_allowed(FEATURE_CHILDREN))
+	if (!feature_allowed(FEATURE_CHILDREN)) {
+		errno = ENOENT; /* as where the kernel has no such list */
 		return -1;
+	}
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", pid, tid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	return fd < 0 ? -1 : fd;
@@ -218,9 +220,9 @@ bool children_are_told(void)
 static int add_children_of(pid_t pid, pid_t tid, struct pids *list)
 {
 	AUTO_CLOSE int fd = children_open(pid, tid);
-	int r = fd < 0 ? 0 : add_children(fd, list);
+	int r = fd < 0 ? -errno : add_children(fd, list);
 
-	return r == -ESRCH ? 0 : r;
+	return r == -ESRCH || r == -ENOENT ? 0 : r;
 }
 
 int children_of(pid_t pid, unsigned threads, struct pids *list)

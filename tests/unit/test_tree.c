@@ -134,6 +134,24 @@ Test(tree, children_of_all_threads)
 	pids_fini(&mine);
 }
 
+Test(tree, children_that_could_not_be_read_are_not_none)
+{
+	struct rlimit limit = { 0 }, none = { 0 };
+	struct pids list = { 0 };
+
+	getrlimit(RLIMIT_NOFILE, &limit);
+	none.rlim_max = limit.rlim_max;
+	for (unsigned threads = 1; threads <= 2; threads++) {
+		int r;
+
+		setrlimit(RLIMIT_NOFILE, &none);
+		r = children_of(getpid(), threads, &list);
+		setrlimit(RLIMIT_NOFILE, &limit);
+		cr_expect_eq(r, -EMFILE, "%u: %d", threads, r);
+	}
+	pids_fini(&list);
+}
+
 Test(tree, the_list_may_be_forbidden)
 {
 	setenv("MPSUP_NO", "children", 1);
