@@ -99,11 +99,10 @@ static bool is_meant(const struct cleaning *c, const struct item *item, int64_t 
 }
 
 /* What has that name now may be made since. Of SysV objects, whose numbers are not given again soon, no inode is known. */
-static bool is_still(const struct item *item, struct track_record *record)
+static bool is_still(const struct item *item, const struct track_record *record)
 {
-	return object_identify(item->type, item->name, &record->identity) &&
-	       (track_type_is_sysv(item->type) ||
-		record->identity.ino == (uint64_t)item->look.target.ino);
+	return track_type_is_sysv(item->type) ||
+	       record->identity.ino == (uint64_t)item->look.target.ino;
 }
 
 static void clean_stranger(struct cleaning *c, const struct item *item)
@@ -113,10 +112,15 @@ static void clean_stranger(struct cleaning *c, const struct item *item)
 	struct track_owner owner = { 0 };
 	struct track_record *record =
 		track_add(&registry, &owner, item->type, item->name, strlen(item->name), &creator);
+	enum object_state state = OBJECT_ABSENT;
 
-	if (record != NULL && is_still(item, record))
-		on_object(record, c->how->dry_run ? object_ask(record) : object_unlink(record),
-			  NULL, c);
+	if (record == NULL)
+		xalloc_failed();
+	if (!object_identify(item->type, item->name, &record->identity))
+		state = errno == ENOENT ? OBJECT_ABSENT : OBJECT_UNKNOWN;
+	else if (is_still(item, record))
+		state = c->how->dry_run ? object_ask(record) : object_unlink(record);
+	on_object(record, state, NULL, c);
 	track_registry_fini(&registry);
 }
 

@@ -35,10 +35,13 @@ void look_fini(struct look *l)
 bool object_identify(enum track_type type, const char *name, struct track_identity *ret)
 {
 	AUTO_LOOK now = LOOK_INIT;
+	int r = object_look(type, name, &now);
 
 	*ret = (struct track_identity){ 0 };
-	if (object_look(type, name, &now) < 0)
+	if (r < 0) {
+		errno = -r;
 		return false;
+	}
 	*ret = now.identity;
 	return true;
 }
