@@ -2,6 +2,8 @@
 # Each row is a command whose nth allocation, process, descriptor or write fails (tests/preload/nth.c). Then it is dead by no
 # signal, does not hang, leaves nothing, and either says what failed and exits so, or has done all. A run tries some rows and
 # some n; SWEEP=1 tries all, ROWS="map lock" and KINDS="memory" pick, and what the call was made by is told where a row fails.
+# shellcheck disable=SC2034 # lib.sh reads it
+ALONE=1
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 [ -z "${SAN:-}" ] || { echo "a sanitizer's library must be the first that is loaded" && exit 77; }
@@ -15,14 +17,17 @@ ENOUGH=20
 
 A=unix:$T/m.sock
 seq 40 >"$T/lines"
+head -n 20 "$T/lines" | "$MPSUP" map -l "$T/listed" -- echo {} >/dev/null || fail "map"
+O=mpse$$
 program() { # name, then lines
   printf '%s\n' "[program:$1]" "command=$W" startsecs=0 stdout_logfile="$T/$1.log" "${@:2}"
 }
 {
   program web numprocs=2 'process_name=%(process_num)d'
-  program talk "command=$T/talk"
+  program talk "command=$T/talk" control=self
 } >"$T/programs"
-printf '#!/bin/sh\nseq 100\nexec %s\n' "$W" >"$T/talk"
+# shellcheck disable=SC2016 # for that shell
+printf '#!/bin/bash\nseq 100\nexec cat <&"$MPSUP_CONTROL_FD" >/dev/null\n' >"$T/talk"
 chmod 755 "$T/talk"
 config <"$T/programs"
 cp "$CONF" "$T/good.conf"
@@ -57,6 +62,10 @@ again() { # with what it has kept
   kill -TERM $!
   wait $! && return $rc
 }
+keeps() { # a file, which is to go, but then is not
+  # shellcheck disable=SC2016 # for that shell
+  "$MPSUP" exec -- sh -c '"$1" ipc register file "$2" && "$1" ipc unregister file "$2"' sh "$MPSUP" "$1"
+}
 
 # name | in which programs | what is printed where it is no failure: same, any | what is done | and afterwards
 # shellcheck disable=SC2016 # for eval
@@ -72,18 +81,26 @@ sem      | mpsup sem      | same | $MPSUP sem "$ID" -n 2 -- echo done |
 map      | mpsup map      | same | $MPSUP map -j 2 -- echo {} <"$T/lines" |
 workers  | mpsup map      | same | $MPSUP map -j 2 -- cat <"$T/lines" |
 joblog   | mpsup map      | same | $MPSUP map -j 2 -l "$T/joblog" -- echo {} <"$T/lines" && wc -l <"$T/joblog" | rm -f "$T/joblog"
+resume   | mpsup map      | same | cp "$T/listed" "$T/joblog" && $MPSUP map -j 2 -l "$T/joblog" --resume -- echo {} <"$T/lines" | rm -f "$T/joblog"
 ipc      | mpsup ipc      | any  | $MPSUP ipc ls |
 clean    | mpsup ipc      | any  | $MPSUP ipc clean --dry-run |
+unlink   | mpsup ipc      | same | touch "/dev/shm/$O" && $MPSUP ipc unlink "/$O" | rm -f "/dev/shm/$O"
+remove   | mpsup ipc      | same | touch "/dev/shm/$O" && $MPSUP ipc clean --match "$O" | rm -f "/dev/shm/$O"
+register | mpsup ipc      | same | touch "$T/mine" && $MPSUP exec -- "$MPSUP" ipc register file "$T/mine" && [ ! -e "$T/mine" ] | rm -f "$T/mine"
+unregist | mpsup ipc      | same | touch "$T/mine" && keeps "$T/mine" && [ -e "$T/mine" ] | rm -f "$T/mine"
 ls       | mpsup ls       | any  | $MPSUP ls |
 status   | mpsup status   | any  | mps status |
 detail   | mpsup status   | any  | mps status talk |
 json     | mpsup status   | any  | mps status --json |
+top      | mpsup top      | any  | mps top |
 pid      | mpsup pid      | same | mps pid |
 logs     | mpsup logs     | same | mps logs -n 50 talk |
+send     | mpsup send     | same | mps send talk text |
 signal   | mpsup signal   | same | mps signal HUP "web:*" |
 wait     | mpsup wait     | same | mps wait talk |
 pipes    | mpsup pipes    | same | mps pipes |
 graph    | mpsup graph    | same | mps graph |
+upgrade  | mpsup upgrade  | any  | mps upgrade |
 reload   | mpsup reload   | any  | mps reload |
 restart  | mpsup restart  | same | mps restart web:0 |
 dict     | mpsup dict     | same | $MPSUP dict d set k v -m "$A" |
