@@ -3,6 +3,8 @@
  */
 #include <errno.h>
 #include <jansson.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,12 +35,21 @@ static int finish(int code)
 
 static int status_of_failure = EXIT_GENERIC;
 
-/* What was printed until then is, and the terminal is given back. */
+/*
+ * What was printed until then is, and the terminal is given back. By one thread: exit(3) is not for two, and another that
+ * fails meanwhile waits for the end.
+ */
 static void out_of_memory(void)
 {
 	static const char text[] = "mpsup: out of memory\n";
+	static atomic_flag is_begun = ATOMIC_FLAG_INIT;
+	static _Thread_local bool is_ours;
 
-	xalloc_on_failure(NULL); /* once */
+	if (is_ours)
+		abort(); /* in what exit(3) calls */
+	while (atomic_flag_test_and_set(&is_begun))
+		pause();
+	is_ours = true;
 	(void)!write(STDERR_FILENO, text, sizeof(text) - 1);
 	exit(status_of_failure);
 }
