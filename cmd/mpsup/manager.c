@@ -118,7 +118,11 @@ static int serve(void)
 		err_set(&err, 0, "manager: cannot start: %s", strerror(-r));
 		return cmd_fail(EXIT_GENERIC, &err);
 	}
-	buf_on_failure(NULL); /* one client's request is not the end of all */
+	/*
+	 * One client's request is not the end of all. Its coming can be, where libuv cannot make its table of descriptors
+	 * longer: then what has changed since the last snapshot is lost, as by a SIGKILL.
+	 */
+	buf_on_failure(NULL);
 	r = mps_manager_serve(&o, ends[1], &why);
 	close(ends[1]);
 	pthread_join(thread, NULL);
