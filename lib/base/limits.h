@@ -55,6 +55,8 @@
 #define TRACK_RECORDS_INSTANCE_MAX 2000000 /* objects of one instance */
 #define TRACK_JOURNAL_BEHIND_MAX                                                                   \
 	(4 << 20) /* lines that a full disk did not take; more and it is written anew */
+#define TRACK_AHEAD_MAX                                                                            \
+	(1 << 20) /* what happens in /dev/shm, read before what came earlier is worked off */
 #define TRACK_SAME_NAME_MAX 1024 /* records of one name */
 #define TRACK_UNSURE_MAX 8	 /* .. of one process, of which it is not known what came of them */
 #define TRACK_YOUNG_NS                                                                             \

@@ -550,6 +550,8 @@ void track_turn(struct keeper *k)
 
 	if (t == NULL)
 		return;
+	if (shm_has_more())
+		shm_on_event(k);
 	leak_turn(k);
 	walk_turn(k);
 	if (stake_expire(&t->stakes, now))
@@ -568,7 +570,7 @@ struct mps_time track_next_turn(const struct keeper *k)
 
 	if (t == NULL)
 		return next;
-	if (t->ending != NULL || t->pass_on || t->journal_more)
+	if (t->ending != NULL || t->pass_on || t->journal_more || shm_has_more())
 		return (struct mps_time){ 1 };
 	keeper_earliest(&next, walk_next_turn(t));
 	keeper_earliest(&next, track_young_due(&t->registry));

@@ -267,12 +267,15 @@ bool shm_is_tmpfs(void);
 void shm_open_watch(struct keeper *k);
 /* When files are closed there is of interest too. */
 void shm_watch_closing(struct tracker *t);
-/* Some of what has happened; all of it. */
+/* Some of what has happened; what was read of it for a look ahead comes first. */
 void shm_on_event(struct keeper *k);
+/* There is something that was read, and not worked off: nobody else will tell of it. */
+bool shm_has_more(void);
 /* Bytes of events that can be read from there now. */
 int shm_queued(int fd);
+/* All that has happened before the call. */
 void shm_read(struct keeper *k);
-/* All of it, but what fanotify tells. */
+/* .. but what fanotify tells. */
 void shm_catch_up(struct keeper *k);
 
 /* ------------------------------------------------------------------------------------------------------- scan.c */

@@ -155,6 +155,12 @@ void stake_made(const struct stakes *c, const struct stake_name *name, bool (*ha
 	look_fini(&s.look);
 }
 
+void stake_passed(const struct stakes *c, const struct stake_name *name)
+{
+	if (first_of(c, name) != NULL)
+		settle_gone(c, name);
+}
+
 struct track_record *stake_standing(const struct stakes *c, const struct stake_name *name)
 {
 	struct track_record *r;

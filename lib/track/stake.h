@@ -52,6 +52,12 @@ struct track_record *stake_standing(const struct stakes *c, const struct stake_n
 void stake_made(const struct stakes *c, const struct stake_name *name, bool (*has_gone)(void *user),
 		void *user);
 
+/*
+ * .. and, behind that, that it has gone: nothing is looked at. What is known of the name is so when the caller comes to
+ * that, and calls stake_standing() or stake_made().
+ */
+void stake_passed(const struct stakes *c, const struct stake_name *name);
+
 /* That process has failed to make it. False: it had not said that it would. */
 bool stake_retract(const struct stakes *c, const struct stake_name *name, pid_t pid);
 

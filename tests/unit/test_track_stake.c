@@ -60,6 +60,7 @@ static struct world {
 	int last_pid;
 	uint64_t chance;
 	bool has_events; /* else the kernel tells nothing */
+	bool passes;	 /* what has gone again, as is told, is not looked at */
 } w;
 
 static unsigned dice(unsigned below)
@@ -186,10 +187,13 @@ static void read_events(void)
 {
 	for (size_t i = 0; i < w.n_events; i++) {
 		struct stake_name name = name_of(text_of(w.events[i].name));
+		bool passed = w.passes && has_gone(&w.events[i]);
 
-		if (w.events[i].created)
+		if (passed && w.events[i].created)
+			stake_passed(&w.stakes, &name);
+		else if (w.events[i].created)
 			stake_made(&w.stakes, &name, has_gone, &w.events[i]);
-		else
+		else if (!passed)
 			stake_standing(&w.stakes, &name);
 	}
 	w.n_events = 0;
@@ -332,6 +336,7 @@ static void begin(unsigned seed)
 	memset(&w, 0, sizeof(w));
 	w.chance = seed;
 	w.has_events = seed % 2 == 0;
+	w.passes = seed % 4 == 0;
 	w.journal = (struct track_journal)TRACK_JOURNAL_INIT;
 	w.stakes = (struct stakes){ &w.registry, &w.journal, forget, NULL };
 	for (int i = 0; i < PROCESSES; i++) {
