@@ -195,8 +195,8 @@ static void pass_on(struct front *f, int sig)
 }
 
 /*
- * One that a SIGCONT of ours has yet to reach is not stopped for long. Who has let us go on would see us stop again, and a
- * shell would take back its terminal.
+ * One that a SIGCONT of ours has yet to reach is not stopped for long. Who has let us go on would
+ * see us stop again, and a shell would take back its terminal.
  */
 static void on_stopped(struct front *f, const struct keeper_message *m)
 {
@@ -264,8 +264,9 @@ static bool read_messages(struct front *f)
 /* ------------------------------------------------------------------------------------------------- signals */
 
 /*
- * Has it heard, too, what the terminal's driver has sent to our group? Before the keeper has told of it we cannot know: it is
- * better interrupted twice than never, and better not stopped than twice.
+ * Has it heard, too, what the terminal's driver has sent to our group? Before the keeper has told
+ * of it we cannot know: it is better interrupted twice than never, and better not stopped than
+ * twice.
  */
 static bool is_in_job(const struct front *f, int sig)
 {

@@ -1,8 +1,10 @@
 /*
- * Locks and semaphores by name, and the run of a command that holds one. A lock is the flock(2) of a file, so it is free when the
- * last copy of the descriptor is closed, whoever is killed; the keeper of the command has one, too. A semaphore lies in a file that
- * is mapped (mps_semaphore: the kernel gives back what the dead had); the flock of that file only tells that somebody uses it. Who
- * is the last one removes the file: so who has waited for a lock looks whether the file is still the one of that name.
+ * Locks and semaphores by name, and the run of a command that holds one. A lock is the flock(2) of
+ * a file, so it is free when the last copy of the descriptor is closed, whoever is killed; the
+ * keeper of the command has one, too. A semaphore lies in a file that is mapped (mps_semaphore: the
+ * kernel gives back what the dead had); the flock of that file only tells that somebody uses it.
+ * Who is the last one removes the file: so who has waited for a lock looks whether the file is
+ * still the one of that name.
  */
 #include "mpsup/hold.h"
 
@@ -44,7 +46,8 @@ struct named_semaphore {
 struct hold {
 	const struct hold_verb *verb;
 	char *path;
-	int fd; /* its lock (flock(2)) is held as long as a copy of it is open: close-on-exec; -1 = none */
+	/* Its lock (flock(2)) is held as long as a copy of it is open: close-on-exec; -1 = none. */
+	int fd;
 	struct named_semaphore *semaphore; /* NULL: it is a lock */
 	uint64_t inode;
 	struct mps_manager *manager; /* whose object it is: then fd is the connection to it */

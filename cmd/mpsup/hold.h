@@ -1,6 +1,7 @@
 /*
- * A command that runs while something is held by its name, for this user on this machine or of a manager: a lock, or a unit of a
- * semaphore. Of this machine they are files in the runtime directory, that last as long as somebody holds them or waits for them.
+ * A command that runs while something is held by its name, for this user on this machine or of a
+ * manager: a lock, or a unit of a semaphore. Of this machine they are files in the runtime
+ * directory, that last as long as somebody holds them or waits for them.
  */
 #ifndef CMD_MPSUP_HOLD_H
 #define CMD_MPSUP_HOLD_H
@@ -32,9 +33,10 @@ int hold_on_option(struct hold_verb *v, const struct cmd_option *o, const char *
 		   struct err *err);
 
 /*
- * The first argument is the name, the others are the command, run as by `mpsup exec`: what is held is free when all of it has gone,
- * whoever is killed. Its exit status; or, and that is said, EXIT_TIMEOUT (who has it), EXIT_USAGE: no such name, or a semaphore of
- * another number of units, EXIT_UNREACHABLE or EXEC_FAILED.
+ * The first argument is the name, the others are the command, run as by `mpsup exec`: what is held
+ * is free when all of it has gone, whoever is killed. Its exit status; or, and that is said,
+ * EXIT_TIMEOUT (who has it), EXIT_USAGE: no such name, or a semaphore of another number of units,
+ * EXIT_UNREACHABLE or EXEC_FAILED.
  */
 int hold_run(const struct hold_verb *v, struct cmd_context *ctx);
 

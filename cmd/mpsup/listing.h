@@ -39,8 +39,8 @@ json_t *listing_params(const struct cmd_context *ctx);
 void listing_only_table(json_t *params);
 
 /*
- * Adds what the supervisor answers, of which the snapshot (NULL: none) is told meanwhile. A reference to params is stolen.
- * As client_call().
+ * Adds what the supervisor answers, of which the snapshot (NULL: none) is told meanwhile. A
+ * reference to params is stolen. As client_call().
  */
 int listing_fetch(struct listing *l, struct client *client, json_t *params,
 		  struct snapshot *snapshot, struct err *err);

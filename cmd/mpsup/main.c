@@ -36,8 +36,8 @@ static int finish(int code)
 static int status_of_failure = EXIT_GENERIC;
 
 /*
- * What was printed until then is, and the terminal is given back. By one thread: exit(3) is not for two, and another that
- * fails meanwhile waits for the end.
+ * What was printed until then is, and the terminal is given back. By one thread: exit(3) is not for
+ * two, and another that fails meanwhile waits for the end.
  */
 static void out_of_memory(void)
 {

@@ -119,8 +119,9 @@ static int serve(void)
 		return cmd_fail(EXIT_GENERIC, &err);
 	}
 	/*
-	 * One client's request is not the end of all. Its coming can be, where libuv cannot make its table of descriptors
-	 * longer: then what has changed since the last snapshot is lost, as by a SIGKILL.
+	 * One client's request is not the end of all. Its coming can be, where libuv cannot make
+	 * its table of descriptors longer: then what has changed since the last snapshot is lost,
+	 * as by a SIGKILL.
 	 */
 	buf_on_failure(NULL);
 	r = mps_manager_serve(&o, ends[1], &why);

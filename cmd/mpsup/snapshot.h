@@ -1,7 +1,8 @@
 /*
- * The processes of the machine at one moment, and which of them belong to which program: what CPU and memory columns and
- * process trees are made of. A process costs the kernel about 7 us, as much as its row costs us, so all of them are read by
- * threads of its own while the supervisor is being asked; for few programs nothing is read but what belongs to them.
+ * The processes of the machine at one moment, and which of them belong to which program: what CPU
+ * and memory columns and process trees are made of. A process costs the kernel about 7 us, as much
+ * as its row costs us, so all of them are read by threads of its own while the supervisor is being
+ * asked; for few programs nothing is read but what belongs to them.
  */
 #ifndef CMD_MPSUP_SNAPSHOT_H
 #define CMD_MPSUP_SNAPSHOT_H
@@ -32,8 +33,9 @@ void snapshot_free(struct snapshot *s);
 void snapshot_finish(struct snapshot *s, const pid_t *mains, size_t n);
 
 /*
- * After snapshot_finish(): of the program with mains[i]; false where it has no process. CPU is what ps(1) reckons, over
- * the life of each process, or, with `before` (finished too), since then, of those that were read then.
+ * After snapshot_finish(): of the program with mains[i]; false where it has no process. CPU is what
+ * ps(1) reckons, over the life of each process, or, with `before` (finished too), since then, of
+ * those that were read then.
  */
 bool snapshot_usage(const struct snapshot *s, size_t i, const struct snapshot *before,
 		    struct usage *ret_usage);

@@ -11,8 +11,8 @@ struct cmd;
 struct cmd_option;
 
 /*
- * What a word in capitals stands for; one that is not here is free text. Those in small letters are what a WORD, or words
- * with bars between them, are behind the verb of that name.
+ * What a word in capitals stands for; one that is not here is free text. Those in small letters are
+ * what a WORD, or words with bars between them, are behind the verb of that name.
  */
 struct word_kind {
 	const char *name;
@@ -27,7 +27,10 @@ void word_add_list(const struct word_kind *kind, struct buf *out);
 /* Of an option that takes a value; NULL: free text. */
 const struct word_kind *word_kind_of(const struct cmd_option *o);
 
-/* The next word of a verb's usage, "[NAME...|all]": its kind (NULL: free text) and whether it repeats. False: no more. */
+/*
+ * The next word of a verb's usage, "[NAME...|all]": its kind (NULL: free text) and whether it
+ * repeats. False: no more.
+ */
 bool word_next(const struct cmd *cmd, const char **at, const struct word_kind **ret_kind,
 	       bool *ret_repeats);
 

@@ -19,7 +19,10 @@ struct buf {
 	bool failed;
 };
 
-/* In programs that end when memory runs out (xalloc.h): called where `failed` would be set, and does not return. NULL: it is set. */
+/*
+ * In programs that end when memory runs out (xalloc.h): called where `failed` would be set, and
+ * does not return. NULL: it is set.
+ */
 void buf_on_failure(void (*end)(void));
 
 #define BUF_INIT                                                                                   \

@@ -56,7 +56,10 @@ bool fd_take(struct msghdr *m, int *fds, size_t max, size_t *n);
  */
 void fd_make_room(size_t n);
 
-/* That n more (a few) can be had now: before calls of others that abort where they cannot. 0, -EMFILE or another -errno. */
+/*
+ * That n more (a few) can be had now: before calls of others that abort where they cannot. 0,
+ * -EMFILE or another -errno.
+ */
 int fd_check_room(size_t n);
 
 /* Raises the soft RLIMIT_NOFILE to at least `want`, and the hard one where allowed. The soft limit now in force. */

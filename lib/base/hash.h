@@ -1,5 +1,6 @@
 /*
- * uthash, where it is used: in the floors that end when memory runs out. By itself it would exit, without a word.
+ * uthash, where it is used: in the floors that end when memory runs out. By itself it would exit,
+ * without a word.
  */
 #ifndef BASE_HASH_H
 #define BASE_HASH_H

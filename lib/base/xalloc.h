@@ -9,7 +9,10 @@
 
 struct buf;
 
-/* How it ends: `end` says so and does not return (before it is set: abort(3)). No memory can be had in it. */
+/*
+ * How it ends: `end` says so and does not return (before it is set: abort(3)). No memory can be had
+ * in it.
+ */
 void xalloc_on_failure(void (*end)(void));
 /* For what was asked for otherwise, and is as necessary. */
 void xalloc_failed(void) __attribute__((noreturn));

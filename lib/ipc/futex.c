@@ -171,8 +171,8 @@ int futex_wait_many(const struct futex_seen *words, size_t n, struct mps_time un
 static _Atomic bool many_cpus;
 
 /*
- * How many CPUs this thread may use is asked once a second: it is a system call, and may change. Only by who is about to
- * sleep, whom the clock costs nothing.
+ * How many CPUs this thread may use is asked once a second: it is a system call, and may change.
+ * Only by who is about to sleep, whom the clock costs nothing.
  */
 static void count_cpus(void)
 {

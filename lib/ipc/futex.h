@@ -73,7 +73,8 @@ int futex_wait_many(const struct futex_seen *words, size_t n, struct mps_time un
 enum { SPIN_MAX_NS = 20000, SPIN_MIN_NS = 500, SPIN_LOOKS = 16, SPIN_PROBE = 16 };
 struct spin {
 	_Atomic uint32_t *budget;
-	int64_t from; /* 0: the clock was not looked at yet, which takes as long as a round trip between CPUs */
+	/* 0: the clock was not looked at yet, which takes as long as a round trip between CPUs. */
+	int64_t from;
 	uint32_t limit, looks;
 };
 struct spin spin_start(_Atomic uint32_t *budget);

@@ -399,8 +399,8 @@ static int open_signals(bool in_job)
 }
 
 /*
- * Beyond that the table of descriptors grows while we work: 8 bytes each, and a wait for all CPUs, since threads share it.
- * One command's keeper has what keeper_lift() lifts, and little more.
+ * Beyond that the table of descriptors grows while we work: 8 bytes each, and a wait for all CPUs,
+ * since threads share it. One command's keeper has what keeper_lift() lifts, and little more.
  */
 enum { MANY_FDS = 4096, FRONT_FDS = 256 };
 

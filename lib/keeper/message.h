@@ -94,8 +94,8 @@ enum keeper_type {
 	 */
 	KEEPER_OBJECTS,
 	/*
-	 * To a front only. u32 instance, u32 gen, u32 signal: it has stopped its main process; 0: that goes on. u32 how many
-	 * SIGCONT of the front's had been passed on when it was so.
+	 * To a front only. u32 instance, u32 gen, u32 signal: it has stopped its main process; 0:
+	 * that goes on. u32 how many SIGCONT of the front's had been passed on when it was so.
 	 */
 	KEEPER_STOPPED,
 };

@@ -422,8 +422,9 @@ static struct tracker *tracker_new(const char *dir)
 }
 
 /*
- * 0 or -errno. Again: the folder was removed, and with it socket and journal. Slates are there only while there is a journal:
- * whoever is killed leaves none that no sweep finds, and none is gone before what it tells of is in the journal.
+ * 0 or -errno. Again: the folder was removed, and with it socket and journal. Slates are there only
+ * while there is a journal: whoever is killed leaves none that no sweep finds, and none is gone
+ * before what it tells of is in the journal.
  */
 static int open_files(struct keeper *k, const char *dir)
 {

@@ -71,7 +71,10 @@ static inline const struct shared_row *shared_row(const struct shared_type *t)
 /* Zeroed memory for one, but for its head: *ret_fd is the caller's, *ret_p is to be unmapped (shared_unmap()). */
 int shared_make(const struct shared_row *row, int *ret_fd, void *ret_p);
 void shared_unmap(const struct shared_row *row, void *p);
-/* Of one descriptor: unmaps it; closes that, and leaves *ret_n alone, where it could not be set up (r < 0). Returns r. */
+/*
+ * Of one descriptor: unmaps it; closes that, and leaves *ret_n alone, where it could not be set up
+ * (r < 0). Returns r.
+ */
 int shared_made(const struct shared_row *row, void *p, int r, int *ret_fds, size_t *ret_n);
 int shared_open(const struct shared_row *row, const int *fds, size_t n, void **ret_self);
 void shared_destroy(void *self);

@@ -14,8 +14,8 @@ struct err;
 /* 0, -ENOMEM, -errno of a queue that cannot be read. */
 int snapshot_encode(struct server *v, struct buf *to);
 /*
- * Makes the objects, all or none. With text: -EBADMSG: that is no snapshot, or a damaged one; another -errno: what is in it cannot
- * be made.
+ * Makes the objects, all or none. With text: -EBADMSG: that is no snapshot, or a damaged one;
+ * another -errno: what is in it cannot be made.
  */
 int snapshot_decode(struct server *v, const void *p, size_t n, struct err *err);
 /* Whether queues have changed since, which only their memory tells. */

@@ -1,6 +1,6 @@
 /*
- * Bytes by bytes, in the order in which they came: what dicts and namespaces (of packed values) and the server's names are made of.
- * Keys are equal when their bytes are.
+ * Bytes by bytes, in the order in which they came: what dicts and namespaces (of packed values) and
+ * the server's names are made of. Keys are equal when their bytes are.
  */
 #ifndef MANAGER_STORE_H
 #define MANAGER_STORE_H

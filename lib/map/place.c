@@ -1,6 +1,7 @@
 /*
- * The places for processes: a start, and what it writes. How it ends, and what it has left, is place_end.c's. Nothing is made anew for a task
- * that can serve for the next: the stack that a child begins on, the pipes, the memory of its command line.
+ * The places for processes: a start, and what it writes. How it ends, and what it has left, is
+ * place_end.c's. Nothing is made anew for a task that can serve for the next: the stack that a
+ * child begins on, the pipes, the memory of its command line.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,5 +1,6 @@
 /*
- * The ends of processes: by themselves, when their time is over, or when all is to end; and that of what they leave.
+ * The ends of processes: by themselves, when their time is over, or when all is to end; and that of
+ * what they leave.
  */
 #include <errno.h>
 #include <signal.h>
@@ -66,8 +67,8 @@ static void end_orphan(struct map *m, struct place *s, pid_t pid)
 }
 
 /*
- * We are a subreaper: what a task leaves when it ends is our child then. Mostly there is nothing, and our children are as
- * many as run.
+ * We are a subreaper: what a task leaves when it ends is our child then. Mostly there is nothing,
+ * and our children are as many as run.
  */
 static void sweep(struct map *m)
 {

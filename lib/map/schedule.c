@@ -134,7 +134,10 @@ static struct batch *next_batch(struct map *m, struct place *s, uint32_t want)
 	return read_batch(m, s, want);
 }
 
-/* Out of processes or descriptors: what has ended makes room. Workers that run go on: they may never end otherwise. */
+/*
+ * Out of processes or descriptors: what has ended makes room. Workers that run go on: they may
+ * never end otherwise.
+ */
 static void on_no_start(struct map *m, struct batch *b, int error)
 {
 	batch_first_again(m, b);

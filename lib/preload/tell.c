@@ -116,8 +116,9 @@ static void limit_waiting(int fd, int option, int ms)
 }
 
 /*
- * Where the program would not count on a number being free. Below 64, with which a table of descriptors begins: one that
- * threads share grows only after a grace period of RCU, 12 ms. -1: nowhere.
+ * Where the program would not count on a number being free. Below 64, with which a table of
+ * descriptors begins: one that threads share grows only after a grace period of RCU, 12 ms. -1:
+ * nowhere.
  */
 static int move_up(int fd)
 {

@@ -51,9 +51,9 @@ int children_open(pid_t pid, pid_t tid);
 int children_read(int fd, pid_t pid, struct pids *list);
 
 /*
- * Adds the children of all threads of a process, of which it has so many (struct proc_stat): one open a thread. Of a process
- * that is gone there are none, of all where children_are_told() says false. 0, or -errno (-ENOMEM, -EMFILE ..): the list has some
- * of them.
+ * Adds the children of all threads of a process, of which it has so many (struct proc_stat): one
+ * open a thread. Of a process that is gone there are none, of all where children_are_told() says
+ * false. 0, or -errno (-ENOMEM, -EMFILE ..): the list has some of them.
  */
 bool children_are_told(void);
 int children_of(pid_t pid, unsigned threads, struct pids *list);

@@ -1,5 +1,6 @@
 /*
- * The shared memory of the logs: its layout, windows and slots. See logs.h; what moves bytes there is logs_record.c.
+ * The shared memory of the logs: its layout, windows and slots. See logs.h; what moves bytes there
+ * is logs_record.c.
  */
 #include "sup/logs.h"
 

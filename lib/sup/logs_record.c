@@ -1,7 +1,7 @@
 /*
- * The records of the logs: what moves bytes, and what finishes that after a kill. A record is filled first and armed by its
- * last word; a SIGKILL comes between two stores, so that what is armed is complete. Each is made so that doing it again is
- * harmless.
+ * The records of the logs: what moves bytes, and what finishes that after a kill. A record is
+ * filled first and armed by its last word; a SIGKILL comes between two stores, so that what is
+ * armed is complete. Each is made so that doing it again is harmless.
  */
 #include "sup/logs_record.h"
 
@@ -24,7 +24,7 @@ static void take(struct logs *l, char *to, size_t n)
 			to += got;
 			n -= (size_t)got;
 		} else if (got == 0 || errno != EINTR) {
-			abort(); /* no memory behind the window: what the record says is done by who comes next */
+			abort(); /* no memory: who comes next does what the record says */
 		}
 	}
 }
@@ -134,7 +134,10 @@ void logs_finish_commit(struct logs *l)
 
 /* ---------------------------------------------------------------------------------------------------- moves */
 
-/* Room at the end: what is left of the window's bytes goes to its start, where that does not overlap. */
+/*
+ * Room at the end: what is left of the window's bytes goes to its start, where that does not
+ * overlap.
+ */
 static void make_room(struct window *w)
 {
 	uint32_t head = window_head(w), len = window_len(w);

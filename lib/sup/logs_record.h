@@ -1,5 +1,6 @@
 /*
- * The start of the shared memory of the logs, with the records of what is being done: for logs.c and logs_record.c.
+ * The start of the shared memory of the logs, with the records of what is being done: for logs.c
+ * and logs_record.c.
  */
 #ifndef SUP_LOGS_RECORD_H
 #define SUP_LOGS_RECORD_H
@@ -10,9 +11,9 @@
 #include "sup/logs.h"
 
 /*
- * From the program's pipe to a window: reading it directly could be killed after the kernel took the bytes and before
- * we counted them. So they are moved to a private pipe in one step, counted there, and what a kill leaves in it tells
- * how many of them have already been read.
+ * From the program's pipe to a window: reading it directly could be killed after the kernel took
+ * the bytes and before we counted them. So they are moved to a private pipe in one step, counted
+ * there, and what a kill leaves in it tells how many of them have already been read.
  */
 struct log_reading {
 	uint64_t capture; /* number + 1; 0 = none */
@@ -22,8 +23,8 @@ struct log_reading {
 };
 
 /*
- * The other way the same pipe tells how much a reader has got, which cannot be asked: what is to be written is put there
- * first, and spliced from there.
+ * The other way the same pipe tells how much a reader has got, which cannot be asked: what is to be
+ * written is put there first, and spliced from there.
  */
 struct log_writing {
 	uint64_t slot; /* number + 1; 0 = none */

@@ -1,5 +1,6 @@
 /*
- * libuv's memory: where it has none it aborts, or a handle of ours does not begin. It ends as all else does, with a word.
+ * libuv's memory: where it has none it aborts, or a handle of ours does not begin. It ends as all
+ * else does, with a word.
  */
 #include <stdlib.h>
 #include <uv.h>

@@ -13,7 +13,9 @@
 struct conf;
 struct err;
 
-/* libuv has its memory from xalloc.h, also that of others in this process. Before any of its calls. */
+/*
+ * libuv has its memory from xalloc.h, also that of others in this process. Before any of its calls.
+ */
 void sup_own_memory(void);
 
 /* What is handed on from supervisor to supervisor. */

@@ -13,8 +13,8 @@
 int door_open(const char *path, int *ret_fd, struct stat *ret_file);
 
 /*
- * Who has come: a descriptor (CLOEXEC, not blocking), or -errno. -EAGAIN, nobody, costs a tenth of what it costs accept(2), which
- * makes a socket for him first: a keeper asks at each death.
+ * Who has come: a descriptor (CLOEXEC, not blocking), or -errno. -EAGAIN, nobody, costs a tenth of
+ * what it costs accept(2), which makes a socket for him first: a keeper asks at each death.
  */
 int door_accept(int listener);
 

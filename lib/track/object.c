@@ -132,7 +132,10 @@ static enum object_state ask_once(struct track_record *record, struct task *task
 						: file_ask(record, &now, task);
 }
 
-/* Whoever else asks gives it back its name where it is not free: that may be between our look for that and for the other. */
+/*
+ * Whoever else asks gives it back its name where it is not free: that may be between our look for
+ * that and for the other.
+ */
 static enum object_state ask(struct track_record *record, struct task *task)
 {
 	enum object_state state = ask_once(record, task);

@@ -17,7 +17,10 @@ enum object_state {
 	OBJECT_UNKNOWN, /* errno says why: it cannot be asked (EACCES, EMFILE ...) */
 };
 
-/* The identity of what has that name now; false (then all 0): errno says why, ENOENT: there is nothing. */
+/*
+ * The identity of what has that name now; false (then all 0): errno says why, ENOENT: there is
+ * nothing.
+ */
 bool object_identify(enum track_type type, const char *name, struct track_identity *ret);
 
 /*

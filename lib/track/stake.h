@@ -42,12 +42,15 @@ struct stake_name {
  */
 bool stake_begin(const struct stakes *c, struct track_record *record, bool attempt);
 
-/* The record of what has that name; NULL: there is none. What has gone, as the kernel may have told, is gone afterwards. */
+/*
+ * The record of what has that name; NULL: there is none. What has gone, as the kernel may have
+ * told, is gone afterwards.
+ */
 struct track_record *stake_standing(const struct stakes *c, const struct stake_name *name);
 
 /*
- * The kernel has told that something of that name has been made. Once what has the name now was looked at, `has_gone` is asked
- * whether what was made has gone again: then that is another.
+ * The kernel has told that something of that name has been made. Once what has the name now was
+ * looked at, `has_gone` is asked whether what was made has gone again: then that is another.
  */
 void stake_made(const struct stakes *c, const struct stake_name *name, bool (*has_gone)(void *user),
 		void *user);

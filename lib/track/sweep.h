@@ -10,7 +10,10 @@
 
 #include "track/object.h"
 
-/* Told of each object that is still there. `who`: the owner's name, else the journal's, else "": that was empty. */
+/*
+ * Told of each object that is still there. `who`: the owner's name, else the journal's, else "":
+ * that was empty.
+ */
 typedef void track_sweep_fn(const struct track_record *record, enum object_state state,
 			    const char *who, void *user);
 
