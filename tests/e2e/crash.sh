@@ -1,5 +1,6 @@
 #!/bin/bash
 # Nobody survives the supervisor or the keeper, however they die, and the log says what happened.
+ALONE=1
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 
