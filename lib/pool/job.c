@@ -375,19 +375,25 @@ static struct mps_result first_result(const struct mps_future *f)
 	return *result_at(f, f->job.first_failed != SIZE_MAX ? f->job.first_failed : 0);
 }
 
+/* Not locked any more, and nobody waits: the future is the caller's. */
+static int hand_over_for_later(struct mps_pool *p, mps_target *function, struct mps_future *f,
+			       const struct mps_item *items, struct mps_future **ret)
+{
+	int r = hand_over(p, function, f, items, false);
+
+	pool_unlock(p);
+	if (r == 0)
+		*ret = f;
+	return r;
+}
+
 int mps_pool_apply_async(struct mps_pool *p, mps_target *function, const struct mps_item *items,
 			 size_t arity, struct mps_future **ret)
 {
 	struct mps_future *f;
 	int r = future_new(p, 1, arity, 1, &f);
 
-	if (r < 0)
-		return r;
-	r = hand_over(p, function, f, items, false);
-	pool_unlock(p);
-	if (r == 0)
-		*ret = f;
-	return r;
+	return r < 0 ? r : hand_over_for_later(p, function, f, items, ret);
 }
 
 /* With bytes that the caller is to free. */
@@ -469,13 +475,7 @@ int mps_pool_map_async(struct mps_pool *p, mps_target *function, const struct mp
 	struct mps_future *f;
 	int r = map_future(p, items, n, options, &f);
 
-	if (r < 0)
-		return r;
-	r = hand_over(p, function, f, items, false);
-	pool_unlock(p);
-	if (r == 0)
-		*ret = f;
-	return r;
+	return r < 0 ? r : hand_over_for_later(p, function, f, items, ret);
 }
 
 int mps_pool_map(struct mps_pool *p, mps_target *function, const struct mps_item *items, size_t n,
