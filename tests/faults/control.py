@@ -4,7 +4,6 @@ import os
 import random
 import resource
 import select
-import shutil
 import socket
 import stat
 import statistics
@@ -25,7 +24,7 @@ def runtime_removed(c):
     places = c.runtime() if isinstance(c.runtime(), list) else [c.runtime()]
     for p in places:
         c.w.watch(os.path.dirname(p))
-        shutil.rmtree(p) if os.path.isdir(p) else os.unlink(p)
+        c.w.remove(p)
 
     def answers():
         for p in places:
