@@ -482,6 +482,11 @@ contains "$T/out" '^\[pipe:one\] +made anew \(mode, size\)' || fail "one is not 
 [ "$(pid_of a)" != "$pa" ] || fail "a was not restarted"
 case $(readlink "/proc/$(pid_of a)/fd/1") in socket:*) ;; *) fail "a still writes into a pipe" ;; esac
 pa=$(pid_of a)
+sed -i 's/^mode=packet/&\nsize=48KB/' "$CONF"
+mps_expect 0 reload
+contains "$T/out" '^\[pipe:one\] +changed live \(size\)' || fail "one is not told: $(cat "$T/out")"
+[ "$(pid_of a)" = "$pa" ] || fail "a was restarted"
+is one capacity 98304 || fail "one holds $(field one capacity)" # the kernel doubles it (socket(7))
 sed -i '/^\[pipe:two\]/,/^to=/d' "$CONF"
 mps_expect 0 reload
 contains "$T/out" '^\[pipe:two\] +removed' || fail "two is not told: $(cat "$T/out")"
