@@ -2,7 +2,7 @@
 # How the programs and libraries are linked, and what the compiler was told: read from what was built.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
-[ -z "${SAN:-}" ] || { echo "sanitizers link in their own way" && exit 77; }
+[ -z "${SAN:-}${COV:-}" ] || { echo "sanitizers and counters link in their own way" && exit 77; }
 command -v readelf >/dev/null || exit 77
 
 for f in mpsup mpsup-host libmpsup.so libmpsup-preload.so; do

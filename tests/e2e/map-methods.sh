@@ -41,6 +41,7 @@ has_role() { # role, variable
 seen() { # what is the same for all; handlers of a sanitizer are those of the host
   sed -E '/^env _=|^(pid|ppid|pgrp|pgid|sid|session) /d; s/pipe:.*|exec-[0-9]+/.../'"${SAN:+; /^SigCgt/d}" "$1"
 }
+trap '' USR2 # inherited by all that follow
 map 0 command -j 1 -- "$W" --dump "$T/dump.command" --exit 0 {} 9</dev/null <<<x
 
 for method in $METHODS; do
@@ -97,6 +98,19 @@ for method in $METHODS; do
   done
 done
 
+say "an argument has the room of a start, which is no exec but for spawn"
+long=$(head -c 200000 /dev/zero | tr '\0' x)
+for method in fork forkserver; do
+  map 0 "$method" -j 1 -- "$main" --say '{}' --exit 0 <<<"$long"
+  out_is "$long"
+done
+map 1 spawn -j 1 -- "$main" --say '{}' --exit 0 <<<"$long"
+err_has '^  task 1: cannot start: Argument list too long: xxx'
+{ echo a && head -c 5000000 /dev/zero | tr '\0' x && echo && echo b; } >"$T/long"
+map 1 forkserver -j 1 -- "$main" --say '{}' --exit 0 <"$T/long"
+out_is $'a\nb'
+err_has '^  task 2: cannot start: Argument list too long: xxx'
+
 say "shared memory that an entry leaves is unlinked"
 mine=/dev/shm/mps-map-$$
 objects() { find /dev/shm -maxdepth 1 -name "${mine##*/}-*" | wc -l; }
@@ -130,6 +144,23 @@ case $rc in
 esac
 must -t 3 nothing_left
 
+say "the third that ends without a start is the last one"
+map_start forkserver -j 1 -- "$main" --say '{}' --exit 0 < <(echo 1; read -r _ <"$T/go"; echo 2)
+must contains "$T/out" '^1$'
+spare_of_another() { # than $last
+  has_role "spare" spare && [ "$spare" != "$last" ] && has_role "forkserver" server
+}
+last=
+for _ in 1 2 3; do
+  must spare_of_another
+  last=$spare
+  kill -KILL "$server"
+done
+wait_status "$front" 1
+err_has "^mpsup: map: cannot start $main: its forkserver has ended, and so have those after it$"
+timeout 10 sh -c "echo >'$T/go'" || fail "nobody waits to write the next task"
+must -t 3 nothing_left
+
 say "what does not fit is said"
 expect 2 "$MPSUP" map --start-method never -- true
 err_has "^mpsup: map: --start-method 'never' is none of command, spawn, fork, forkserver$"
@@ -145,5 +176,8 @@ MPSUP_HOST=/nonexistent map 125 forkserver -- "$main" {} <<<x
 err_has "^mpsup: map: MPSUP_HOST=/nonexistent: No such file or directory$"
 MPSUP_HOST=/bin/false map 126 forkserver -- "$main" {} <<<x
 err_has "^mpsup: map: cannot start $main: its forkserver exited with 1 while it loaded that$"
+echo text >"$T/text" && chmod +x "$T/text"
+MPSUP_HOST=$T/text map 126 forkserver -- "$main" {} <<<x
+err_has "^mpsup: map: cannot start $main: $T/text: Exec format error$"
 (cd "$T/bin" && echo x | timeout 20 "$MPSUP" map --start-method forkserver -- worker.so:main --say {} --exit 0 >"$T/out") || fail "not found here"
 out_is x

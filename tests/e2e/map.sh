@@ -241,5 +241,21 @@ map 1 -j 1 -- cat < <(echo a && head -c 17000000 /dev/zero | tr '\0' x)
 err_has '^mpsup: map: task 2 is longer than 16 MB; what follows is not read$'
 out_is a
 
+say "the output may be a socket, or another user's pipe, of which nothing makes us wait"
+to_socket() {
+  python3 -c 'import socket, subprocess, sys
+ours, its = socket.socketpair()
+p = subprocess.Popen(sys.argv[1:], stdout=its)
+its.close()
+while data := ours.recv(1 << 16): sys.stdout.buffer.write(data)
+sys.exit(p.wait())' "$@"
+}
+to_socket "$MPSUP" map -j 2 -- cat < <(seq 300000) >"$T/out" || fail "it fails where its output is a socket"
+cmp -s "$T/out" <(seq 300000) || fail "a socket got something else"
+if [ "$(id -u)" = 0 ]; then
+  setpriv --reuid 65534 --regid 65534 --clear-groups env XDG_RUNTIME_DIR= "$MPSUP" map -j 2 -- cat < <(seq 300000) 2>"$T/err" | cat >"$T/out"
+  cmp -s "$T/out" <(seq 300000) || fail "another user's pipe got something else: $(cat "$T/err")"
+fi
+
 say "none of it stays"
 must -t 2 nothing_left

@@ -52,6 +52,20 @@ done
 mps_expect 1 signal HUP $'a\xff'
 in_state a RUNNING || fail "a is $(state a)"
 
+say "a command line and an environment may be longer than a datagram"
+long=$(head -c 100000 /dev/zero | tr '\0' x)
+config <<X
+[program:a]
+command=$W --pidfile $T/a
+environment=A="$long",B="$long"
+startsecs=0
+X
+mps_expect 0 reload
+must n_lines "$T/a" 2
+must in_state a RUNNING
+tr '\0' '\n' <"/proc/$(pid_of a)/environ" >"$T/environ"
+for v in A B; do grep -qxF "$v=$long" "$T/environ" || fail "$v is another"; done
+
 say "the pid file goes with the daemon"
 shutdown_mpsup
 [ ! -e "$T/mpsup.pid" ] || fail "the pid file is left"

@@ -1,11 +1,13 @@
 /*
  * What a receiving end has read ahead, descriptors between messages, and waiting for several at once.
  */
+#include <endian.h>
 #include <fcntl.h>
 
 #include "../connection_scene.h"
 #include "../count_fds.h"
 #include "base/buf.h"
+#include "base/cleanup.h"
 #include "base/fd.h"
 #include "ipc/connection.h"
 #include "ipc/stream.h"
@@ -93,6 +95,46 @@ Test(connection, what_was_read_ahead_goes_with_who_hands_it_on)
 	hand_on(150000, 1000);
 	hand_on(150000, 100000);
 	hand_on(150000, 150000);
+}
+
+Test(connection, a_descriptor_that_has_come_is_not_handed_on)
+{
+	struct mps_connection *a, *b;
+	struct buf unread = BUF_INIT;
+	int fd;
+
+	cr_assert_eq(mps_pipe(true, &a, &b), 0);
+	cr_assert_eq(mps_send_fd(b, STDIN_FILENO, 0), 0);
+	cr_assert_eq(mps_connection_poll(a, LIMIT), 1);
+	cr_assert_eq(mps_recv(a, &(const void *){ NULL }, &(size_t){ 0 }, 0), -EBADMSG);
+	cr_expect_eq(connection_unread(a, &unread), -EBUSY);
+	cr_assert_eq(mps_recv_fd(a, &fd, 0), 0);
+	cr_expect_eq(connection_unread(a, &unread), 0);
+	close(fd);
+	mps_connection_close(a);
+	mps_connection_close(b);
+	buf_fini(&unread);
+}
+
+Test(connection, what_nobody_hands_on_is_refused)
+{
+	static const uint32_t lengths[] = { UINT32_MAX - 1 /* there is none */,
+					    1 /* and much more */ };
+	enum { N = 100000 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(lengths); i++) {
+		uint8_t *p = calloc(1, N);
+		struct mps_connection *c;
+		int ends[2];
+
+		cr_assert_not_null(p);
+		memcpy(p, &(uint32_t){ htobe32(lengths[i]) }, sizeof(lengths[i]));
+		cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+		cr_expect_eq(connection_reopen(ends[0], p, N, &c), -EINVAL, "row %zu", i);
+		cr_expect_eq(close(ends[0]), 0, "it is ours still");
+		close(ends[1]);
+		free(p);
+	}
 }
 
 /* -------------------------------------------------------------------------------------------------- descriptors */

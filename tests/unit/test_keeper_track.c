@@ -248,6 +248,35 @@ Test(track, works_off_thousands)
 	close_place(&p);
 }
 
+/* All are told to end in one turn of the keeper's loop. */
+Test(track, works_off_several_that_end_together)
+{
+	enum { INSTANCES = 3, N = 400 };
+	uint32_t told[INSTANCES + 1] = { 0 };
+	struct place p;
+
+	open_place(&p, NULL);
+	for (uint32_t i = 1; i <= INSTANCES; i++)
+		IPC(&p, i, "many:400");
+	kill(p.s.p.keeper, SIGSTOP);
+	for (uint32_t i = 1; i <= INSTANCES; i++)
+		end(&p, i);
+	kill(p.s.p.keeper, SIGCONT);
+	for (int left = INSTANCES; left > 0;) {
+		struct keeper_message m = { 0 };
+		int r = peer_recv(&p.s.p, &m);
+
+		cr_assert_eq(r, 0, "%s", strerror(-r));
+		if (m.type == KEEPER_UNLINKED)
+			told[m.instance]++;
+		if (m.type != KEEPER_EXITED)
+			continue;
+		cr_expect_eq(told[m.instance], N, "instance %u", m.instance);
+		left--;
+	}
+	close_place(&p);
+}
+
 static int stranger(const struct place *p)
 {
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
