@@ -71,6 +71,16 @@ static struct snapshot *take(pid_t main)
 	return s;
 }
 
+/* Said by UndefinedBehaviorSanitizer where it is not so. */
+Test(mpsup_snapshot, of_no_process_nothing_is_read)
+{
+	struct snapshot *s = take(0);
+	struct usage u;
+
+	cr_expect_not(snapshot_usage(s, 0, NULL, &u));
+	snapshot_free(s);
+}
+
 Test(mpsup_snapshot, who_was_of_no_program_before_has_not_used_all_its_life_since_then)
 {
 	pid_t late = child_that(use_cpu);
