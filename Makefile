@@ -346,7 +346,9 @@ uninstall:
 	rm -f $(DESTDIR)$(BINDIR)/mpsup $(DESTDIR)$(INCLUDEDIR)/mpsup.h $(DESTDIR)$(PKGCONFIGDIR)/mpsup.pc
 	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,libmpsup.a libmpsup.so $(SONAME) libmpsup.so.$(VERSION))
 	rm -f $(DESTDIR)$(BASHDIR)/mpsup $(DESTDIR)$(ZSHDIR)/_mpsup $(DESTDIR)$(FISHDIR)/mpsup.fish
-	rm -rf $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(DOCDIR)
+	rm -f $(addprefix $(DESTDIR)$(LIBEXECDIR)/,mpsup-host libmpsup-preload.so $(SHIM))
+	rm -f $(addprefix $(DESTDIR)$(DOCDIR)/,README.md CHANGES.md SECURITY.md LICENSE supervisor.ini.example)
+	for d in $(DESTDIR)$(LIBEXECDIR) $(DESTDIR)$(DOCDIR); do rmdir "$$d" 2>/dev/null || :; done
 	for p in man/*.[1-9]; do s=$${p##*.}; rm -f $(DESTDIR)$(MANDIR)/man$$s/$${p##*/}; done
 dist:
 	git archive --prefix=mpsup-$(VERSION)/ -o mpsup-$(VERSION).tar.gz HEAD
@@ -382,6 +384,7 @@ help:
 #? SAN=address,undefined sanitizers, SAN=thread            CC=clang     another compiler
 #? COV=1                 counters                          WERROR=1     warnings are errors
 #? V=1                   show the commands                 OPT=-O0      optimisation (-O2 -g)
+#? FORTIFY=3             _FORTIFY_SOURCE (2)
 #? Each SAN, COV and CC builds in a tree of its own below build/; build/mpsup is that of gcc without any.
 
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)

@@ -129,7 +129,10 @@ static int serve(void)
 	pthread_join(thread, NULL);
 	if (r == 0)
 		return EXIT_OK;
-	err_set(&err, 0, "manager: %s", why);
+	err_set(&err, 0, "manager: %s%s", why,
+		r == -EINVAL && key == NULL && address != NULL && strncmp(address, "tcp:", 4) == 0
+			? " (is --authkey-file missing?)"
+			: "");
 	return cmd_fail(r == -EINVAL ? EXIT_USAGE : EXIT_GENERIC, &err);
 }
 

@@ -101,6 +101,9 @@ static void print_row(const struct outcome *o, int code, const char *name, const
 		fflush(stdout);
 		if (code == FAULT_BAD_NAME)
 			print_hint(name, text.p);
+		else if (code == FAULT_ABNORMAL_TERMINATION)
+			fprintf(stderr, "mpsup: %s: %s; 'mpsup logs %s' shows what it has said\n",
+				name, text.p, name);
 		else
 			fprintf(stderr, "mpsup: %s: %s\n", name, text.p);
 	}

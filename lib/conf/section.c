@@ -109,9 +109,11 @@ static void unknown(const void *ctx, const char *name, size_t len, struct err *e
 		return;
 	}
 	err_set(err, -EINVAL,
-		"there is no %%(%.*s)s here; there are here, host_node_name%s%s and ENV_*",
-		(int)(len > 60 ? 60 : len), name, s->program ? ", program_name, group_name" : "",
-		s->per_process ? ", process_num, numprocs" : "");
+		"there is no %%(%.*s)s here, but %%(here)s, %%(host_node_name)s%s%s and "
+		"%%(ENV_NAME)s",
+		(int)(len > 60 ? 60 : len), name,
+		s->program ? ", %(program_name)s, %(group_name)s" : "",
+		s->per_process ? ", %(process_num)d, %(numprocs)d" : "");
 }
 
 int section_expand(struct scope *s, const char *text, struct buf *out)

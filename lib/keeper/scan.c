@@ -248,6 +248,8 @@ static void on_event(struct keeper *k, const char *event, const struct fanotify_
 	struct sender maker;
 	struct made made;
 
+	if (m->mask & FAN_Q_OVERFLOW) /* nobody can tell any more who has made what */
+		track_drop(k->tracker);
 	if ((m->mask & (FAN_CREATE | FAN_MOVED_TO)) == 0 || !read_info(event, m, &made))
 		return;
 	if (m->mask & FAN_CREATE) {

@@ -253,9 +253,11 @@ static int sync_folder(const char *path)
 
 static int write_file(const char *path, const void *p, size_t n)
 {
-	AUTO_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	AUTO_CLOSE int fd = -1;
 	int r;
 
+	unlink(path); /* of one that was killed, or somebody else's, who would have what we write */
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return -errno;
 	r = fd_write_all(fd, p, n);

@@ -15,6 +15,7 @@
 #include "base/cleanup.h"
 #include "base/fd.h"
 #include "base/limits.h"
+#include "base/path.h"
 #include "base/xalloc.h"
 
 static const char title[] =
@@ -226,23 +227,27 @@ static int read_file(struct joblog *j, size_t size)
 
 int joblog_open(struct joblog *j, const char *path, bool resume, struct err *err)
 {
-	int flags = O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | (resume ? 0 : O_TRUNC);
 	struct stat st;
 	int r = 0;
 
-	*j = (struct joblog){ .fd = open(path, flags, 0666) };
-	if (j->fd < 0 && errno == EINVAL) /* a pipe cannot be opened so everywhere, nor read back */
-		j->fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (j->fd < 0 || fstat(j->fd, &st) < 0)
+	/* Emptied when it is known to be ours. */
+	*j = (struct joblog){ .fd = path_open(path, O_RDWR | O_CREAT | O_APPEND, 0666) };
+	if (j->fd == -EINVAL) /* a pipe cannot be opened so everywhere, nor read back */
+		j->fd = path_open(path, O_WRONLY, 0);
+	if (j->fd < 0)
+		r = j->fd;
+	else if (fstat(j->fd, &st) < 0)
 		r = -errno;
 	else if (resume && !S_ISREG(st.st_mode))
 		r = -EINVAL;
 	else if (resume)
 		r = read_file(j, (size_t)st.st_size);
+	else if (S_ISREG(st.st_mode) && ftruncate(j->fd, 0) < 0)
+		r = -errno;
 	if (r == 0 && fstat(j->fd, &st) < 0)
 		r = -errno;
 	if (r < 0)
-		return err_set(err, r, "--joblog %s: %s", path, strerror(-r));
+		return err_set(err, r, "--joblog %s: %s", path, path_strerror(-r));
 	if (st.st_size == 0)
 		buf_adds(&j->b, title);
 	return 0;

@@ -51,7 +51,7 @@ run 0 "unknown names are warnings" "typo.conf:3: warning: program:web.autostrat:
 typo.conf:4: warning: progam:x: unknown section, ignored (did you mean [program:x]?)
 1 program, 0 errors, 2 warnings" check -c "$dir/typo.conf"
 run 1 "strict makes them errors" "2 errors, 0 warnings" check --strict -c "$dir/typo.conf"
-run 1 "all errors in one go" "bad.conf:2: error: program:web.command: there is no %(nope)s
+run 1 "all errors in one go" "bad.conf:2: error: program:web.command: there is no %(nope)s here, but %(here)s, %(host_node_name)s, %(program_name)s, %(group_name)s, %(process_num)d, %(numprocs)d and %(ENV_NAME)s
 bad.conf:3: error: program:web.stopwaitsecs: '5 min' is not a whole number of seconds (such as 10)
 bad.conf:4: error: 'key': not a key = value line" check -c "$dir/bad.conf"
 printf '[program:w]\ncommand=/bin/w\npriority=a\033[2J\n b\n' >"$dir/escape.conf"

@@ -160,7 +160,7 @@ for name in again much; do # a program of another name, and then of its own: bot
   mps_expect 0 reload
   must n_lines "$T/said" $((said += 4))
 done
-contains "$LOG" 'much:[0-3] is gone, and [0-9]+ bytes of its output wait' || fail "the log does not tell it"
+must contains "$LOG" 'much:[0-3] is gone, and [0-9]+ bytes of its output wait'
 [ "$(mps status --compat | wc -l)" = 5 ] || fail "it is still shown: $(mps status --compat)"
 mount -o remount,size=20m "$T/small"
 must n_lines "$T/small/much" 40000

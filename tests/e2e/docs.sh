@@ -118,6 +118,15 @@ while read -r link; do
   [ -e "$here/$link" ] || fail "a link leads to $link, which is not there"
 done <"$T/links"
 
+say "the table of the faults has the rows that make faults tries, all of them ours without a failure"
+# shellcheck disable=SC2016 # dollars of awk
+awk -F ' [|] ' '/^[|] fault [|]/ { on = 1 } on && !/^[|]/ { exit } on && !/^[|](---| fault)/ { print substr($1, 3) "|" $2 }' "$here/README.md" >"$T/table"
+cut -d '|' -f 1 "$T/table" >"$T/readme"
+env -u FAULTS_KILLS "$here/tests/faults/run" --list | sed 's/^[^ ]*  *//' >"$T/faults"
+n_lines "$T/faults" 20 || fail "make faults has few rows"
+cmp -s "$T/faults" "$T/readme" || fail "the table has others: $(diff "$T/faults" "$T/readme")"
+! grep -v '|ok$' "$T/table" || fail "a failure of ours"
+
 command -v socat >/dev/null || {
   say "no socat: its examples are not tried"
   exit 0

@@ -25,6 +25,8 @@ config <<X
 command=$W
 startsecs=0
 stdout_logfile=AUTO
+[inet_http_server]
+port=127.0.0.1:9
 X
 start_mpsup
 
@@ -39,6 +41,19 @@ chmod 777 "$RUNTIME/control.sock"
 [ "$(ask "$RUNTIME/control.sock")" = end ] || fail "a stranger is answered"
 alive "$supervisor" || fail "the supervisor has gone"
 in_state a RUNNING || fail "a is $(state a)"
+
+say "nothing of it listens on the network, also where supervisord would"
+find "/proc/$keeper/fd" "/proc/$supervisor/fd" -lname 'socket:*' -printf '%l\n' | tr -cd '0-9\n' | sort -u >"$T/sockets"
+n_lines "$T/sockets" 2 || fail "its sockets are not found"
+awk 'FNR > 1 { print $10 }' /proc/net/tcp /proc/net/udp | sort | comm -12 - "$T/sockets" >"$T/out"
+[ ! -s "$T/out" ] || fail "it has sockets of the network: $(cat "$T/out")"
+
+say "the files of locks are for their owner, and nobody else makes any"
+# shellcheck disable=SC2016 # of the inner shell
+expect 0 "$MPSUP" lock "$ID" -- setpriv --reuid $stranger --regid $stranger --clear-groups sh -c '
+  [ -e "$0/$1.lock" ] || exit 3
+  ! (: <"$0/$1.lock") 2>/dev/null || exit 4
+  ! (: >"$0/$1.other.lock") 2>/dev/null || exit 5' "$(dirname "$RUNTIME")/locks" "$ID"
 
 say "AUTO logs are for their owner, in whatever folder"
 find "$T" -name "a-*---$ID-*.log" -perm 600 | grep -q . || fail "its mode is another"

@@ -25,10 +25,20 @@ program() { # name, then lines
 {
   program web numprocs=2 'process_name=%(process_num)d'
   program talk "command=$T/talk" control=self
+  program does "command=$T/does $T" control=self
 } >"$T/programs"
 # shellcheck disable=SC2016 # for that shell
 printf '#!/bin/bash\nseq 100\nexec cat <&"$MPSUP_CONTROL_FD" >/dev/null\n' >"$T/talk"
-chmod 755 "$T/talk"
+cat >"$T/does" <<'X'
+#!/bin/bash
+# What comes in is done, and its status goes back.
+while :; do
+  (. "$1/do")
+  echo $? >"$1/done"
+done
+X
+mkfifo "$T/do" "$T/done"
+chmod 755 "$T/talk" "$T/does"
 config <"$T/programs"
 cp "$CONF" "$T/good.conf"
 
@@ -38,11 +48,61 @@ life() { # all of an instance's life; the first that fails is what it was
   mps start && mps status --compat >"$T/status" && mps restart talk && mps signal HUP 'web:*' && mps stop all && mps shutdown &&
     whole_lines
 }
+never() { # what: no failure is a reason for it
+  echo "$*" >&2
+  return 200
+}
 whole_lines() {
-  ! grep -vxE '[0-9]+' "$T/talk.log" >&2
+  ! grep -vxE '[0-9]+' "$T/talk.log" >&2 || never "torn lines"
 }
 end_life() {
   [ -z "$(role keeper)" ] || mps shutdown >/dev/null 2>&1
+}
+at_work() { # pid: it waits, or has ended
+  sits "$1" || ! alive "$1"
+}
+watch() { # file, verb, arguments: an instance, from its start to its end; what it has printed is in the file
+  local p rc=0
+  mps start || return
+  "$MPSUP" "${@:2}" -c "$CONF" >"$1" &
+  p=$!
+  wait_for at_work $p && mps restart talk && mps stop all && mps shutdown || rc=9
+  wait $p && return $rc
+}
+listen() {
+  watch "$T/told" events -t exit,shutdown || return
+  grep -o '"event":"[a-z]*".*"name":"talk"' "$T/told" | wc -l
+}
+follow() {
+  rm -f "$T/talk.log"
+  watch "$T/followed" logs -f -n all talk || return
+  cmp "$T/talk.log" "$T/followed" || never "not all was followed"
+}
+is_up() { # pid
+  n_lines "$T/talk.log" 100 || ! alive "$1"
+}
+front() { # in the foreground
+  local rc=0
+  rm -f "$T/talk.log"
+  "$MPSUP" run -c "$CONF" &
+  wait_for is_up $! || never "it does not come up" || rc=$?
+  kill -TERM $! 2>/dev/null
+  wait $! && whole_lines && return $rc
+}
+inside() { # mpsup's arguments: in a program, and with what makes it fail here
+  {
+    export -p | grep -E ' (FAIL.*|LD_PRELOAD)='
+    printf '%q ' "$MPSUP" "$@"
+    echo ">$T/inside.out 2>&1"
+  } >"$T/do"
+  local rc
+  read -r rc <"$T/done"
+  cat "$T/inside.out"
+  return "$rc"
+}
+hears() { # the supervisor, what a program tells
+  inside tell "STATUS=$n" || return
+  says does status "$n" || never "nothing was told"
 }
 manage() { # all of a manager's
   : >"$T/address"
@@ -95,6 +155,7 @@ json     | mpsup status   | any  | mps status --json |
 top      | mpsup top      | any  | mps top |
 pid      | mpsup pid      | same | mps pid |
 logs     | mpsup logs     | same | mps logs -n 50 talk |
+tell     | mpsup tell     | same | hears |
 send     | mpsup send     | same | mps send talk text |
 signal   | mpsup signal   | same | mps signal HUP "web:*" |
 wait     | mpsup wait     | same | mps wait talk |
@@ -103,6 +164,8 @@ graph    | mpsup graph    | same | mps graph |
 upgrade  | mpsup upgrade  | any  | mps upgrade |
 reload   | mpsup reload   | any  | mps reload |
 restart  | mpsup restart  | same | mps restart web:0 |
+begin    | mpsup start    | same | mps stop talk && mps start talk |
+stop     | mpsup stop     | same | mps stop talk | mps start talk
 dict     | mpsup dict     | same | $MPSUP dict d set k v -m "$A" |
 list     | mpsup list     | any  | $MPSUP list l append v -m "$A" |
 queue    | mpsup queue    | same | $MPSUP queue q put v -m "$A" | $MPSUP queue q get -t 0 -m "$A"
@@ -112,6 +175,12 @@ barrier  | mpsup barrier  | any  | $MPSUP barrier b wait -n 1 -m "$A" |
 info     | mpsup manager  | any  | $MPSUP manager info -m "$A" |
 locks    | mpsup lock     | same | $MPSUP lock "$ID" --manager "$A" -- echo done |
 start    | mpsup start    | any  | life | end_life
+stop_all | mpsup stop     | any  | mps start && mps stop | end_life
+shutdown | mpsup shutdown | any  | mps start && mps shutdown | end_life
+events   | mpsup events   | same | listen | end_life
+follow   | mpsup logs     | same | follow | end_life
+run      | mpsup run      | any  | front | end_life
+front    | mpsup supervi  | any  | front | end_life
 keeper   | mpsup-host     | any  | life | end_life
 superv   | mpsup supervi  | any  | life | end_life
 manager  | mpsup manager  | any  | manage | rm -f "$T/snapshot"
@@ -226,7 +295,7 @@ try() { # a line of the table
   who=${who% }
   how=${how// /}
   case " ${ROWS:-$name} " in *" $name "*) ;; *) return ;; esac
-  case $what in ' life ') down ;; *) up ;; esac
+  case $after in *end_life*) down ;; *) up ;; esac
   n=0
   tried=0
   of=0

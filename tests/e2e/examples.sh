@@ -87,7 +87,7 @@ for i in 0 1 2 3; do must in_state shares:shares_$i EXITED; done
 [ "$(sed 's/^done: //' "$T/shared" | sort -n | xargs)" = "$(seq 20 | xargs)" ] || fail "not 20 jobs were done: $(cat "$T/shared")"
 mps_expect 0 send waits hello
 mps_expect 0 stop waits
-contains "$LOG" 'stopped: waits \(exit status 0\)' || fail "waits did not end when it was asked"
+must contains "$LOG" 'stopped: waits \(exit status 0\)'
 shutdown_mpsup
 
 unshare -m true 2>/dev/null || exit 0

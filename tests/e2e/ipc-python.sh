@@ -117,7 +117,7 @@ for ((i = 0; i < KILLS; i++)); do
   must gone "$pid"
 done
 must -t 20 test -s "$T/pid"
-contains "$LOG" 'leaked (semaphore|shared memory) /[^ ]+ unlinked \(program objects, pid [0-9]+\)' || fail "the log does not tell of it"
+must contains "$LOG" 'leaked (semaphore|shared memory) /[^ ]+ unlinked \(program objects, pid [0-9]+\)'
 mps_expect 0 stop objects
 must -t 2 clean
 shutdown_mpsup

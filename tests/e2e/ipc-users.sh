@@ -40,7 +40,7 @@ must contains "$T/root.out" '^ok$'
 mps_expect 0 stop other
 must absent made
 [ ! -e "/dev/shm/sem.$own-made" ] || fail "its semaphore is left"
-contains "$LOG" "leaked shared memory /$own-made unlinked \(program other, pid [0-9]+\)" || fail "the log does not tell"
+must contains "$LOG" "leaked shared memory /$own-made unlinked \(program other, pid [0-9]+\)"
 there before || fail "what was there before is gone"
 there after || fail "what root has made since is gone"
 
@@ -83,8 +83,7 @@ must contains "$T/stranger.out" '^ok$'
 mps_expect 0 shutdown
 must gone "$keeper"
 there root || fail "it was taken from its user"
-contains "$LOG" "shared memory /$own-root \(program root, pid [0-9]+\) is not unlinked: it is in use by ipc \(pid $stranger\)" ||
-  fail "the log does not tell who uses it"
+must contains "$LOG" "shared memory /$own-root \(program root, pid [0-9]+\) is not unlinked: it is in use by ipc \(pid $stranger\)"
 kill -KILL "$stranger"
 wait "$stranger" 2>/dev/null
 expect 0 "$MPSUP" ipc clean

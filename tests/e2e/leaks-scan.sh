@@ -89,6 +89,24 @@ if [ "$(id -u)" = 0 ]; then
   must leaked "/$N-m-n" moved
   shutdown_mpsup
 
+  say "more than the kernel keeps for it: it says that it has missed some"
+  program raw "command=$I raw:/$N-q print:ok wait" | config
+  start_mpsup
+  must contains "$T/raw.out" ok
+  must holds raw 1
+  kill -STOP "$keeper"
+  python3 - "/dev/shm/$N-o" "$(cat /proc/sys/fs/fanotify/max_queued_events)" <<'END' || fail "it cannot make them"
+import os, sys
+for i in range(int(sys.argv[2]) + 100):
+    os.close(os.open(sys.argv[1], os.O_CREAT | os.O_RDWR, 0o600))
+    os.unlink(sys.argv[1])
+END
+  kill -CONT "$keeper"
+  must contains "$LOG" "WARN the tracker has not heard [0-9]+ connections or words"
+  ends raw
+  must leaked "/$N-q" raw
+  shutdown_mpsup
+
   say "a set-user-ID program"
   cp "$I" "$T/bin/setuid" && chown daemon "$T/bin/setuid" && chmod 4755 "$T/bin/setuid" || exit 1
   program rights "command=$T/bin/setuid raw:/$N-y print:ok wait" user=nobody | config

@@ -346,6 +346,7 @@ unset MPSUP_MANAGER_ONLY
 say "over TCP with a key; who says nothing is dropped after five seconds"
 (umask 077 && echo 'a secret' >"$T/key" && echo other >"$T/other.key")
 expect 2 "$MPSUP" manager --address tcp:127.0.0.1:0
+contains "$T/err" '^mpsup: manager: tcp:127.0.0.1:0: over TCP there has to be a key .*is --authkey-file missing' || fail "it says '$(cat "$T/err")'"
 cp "$T/key" "$T/open.key" && chmod 644 "$T/open.key"
 expect 1 "$MPSUP" manager --address tcp:127.0.0.1:0 --authkey-file "$T/open.key"
 contains "$T/err" 'others may read this key' || fail "it says '$(cat "$T/err")'"

@@ -60,11 +60,11 @@ n=$(($(wc -l <"$T/good") + 3))
 contains "$T/err" "^$CONF:$n: error: program:new.autostart: 'perhaps'" || fail "the first: $(cat "$T/err")"
 contains "$T/err" "^$CONF:$((n + 1)): error: program:new.numprocs: " || fail "the second: $(cat "$T/err")"
 contains "$T/err" '2 errors; nothing was changed' || fail "$(cat "$T/err")"
-contains "$LOG" 'ERRO reload: .*: program:new.autostart' || fail "the log does not have it"
+must contains "$LOG" 'ERRO reload: .*: program:new.autostart'
 same a "$a"
 rm "$CONF"
 reload 1 -s "$RUNTIME/control.sock"
-contains "$LOG" "ERRO reload: $CONF: No such file" || fail "the log does not tell that there is none"
+must contains "$LOG" "ERRO reload: $CONF: No such file"
 cp "$T/good" "$CONF"
 
 say "added, removed, changed, changed live"
@@ -88,7 +88,7 @@ for line in '^a +changed live \(stopwaitsecs\)$' '^b +restarted \(environment\)$
   told "$line"
 done
 [ "$(wc -l <"$T/out")" = 8 ] || fail "8 lines were expected: $(cat "$T/out")"
-contains "$LOG" 'INFO reload: b restarted \(environment\)' || fail "the log does not say what was done"
+must contains "$LOG" 'INFO reload: b restarted \(environment\)'
 same a "$a" && same web:0 "$w0" && same web:1 "$w1" && same web:2 "$w2"
 gone "$old" || fail "old runs on"
 mps_expect 4 status old

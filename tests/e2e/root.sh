@@ -108,7 +108,7 @@ sock=$RUNTIME/control.sock
 chmod 666 "$CONF"
 expect 1 "$MPSUP" reload -s "$sock"
 contains "$T/err" "others may write the file" || fail "it says '$(cat "$T/err")'"
-contains "$LOG" "reload: .*others may write the file" || fail "the log does not say it"
+must contains "$LOG" "reload: .*others may write the file"
 expect 0 "$MPSUP" reload --insecure -c "$CONF"
 chmod 644 "$CONF"
 shutdown_mpsup
@@ -169,6 +169,17 @@ untouched
 [ ! -s "$T/tmp/theirs" ] || fail "it was written to"
 rm "$T/logs/second" "$T/logs/fifo"
 
+say "what mpsup map lists is written with the same care"
+them ln -s "$T/precious" "$T/logs/job"
+ln "$T/precious" "$T/logs/second"
+for f in job second; do
+  expect 1 "$MPSUP" map --joblog "$T/logs/$f" -- true {} </dev/null
+  contains "$T/err" "joblog $T/logs/$f: (is a link|may be somebody else's file)" || fail "it says '$(cat "$T/err")'"
+  untouched
+done
+expect 0 "$MPSUP" map --joblog "$T/logs/jobs" -- true {} </dev/null
+rm "$T/logs/second"
+
 say "while it runs too: programs' logs, after they were moved, and when they are rotated and compressed"
 rm "$T/logs/log"
 cat >"$CONF" <<Y
@@ -228,6 +239,32 @@ them ln -s "$T/precious" "$T/logs/sock"
 mps reload >"$T/out" 2>&1
 untouched
 shutdown_mpsup
+if [ -z "${SAN:-}" ]; then # ASan wants to be the first that is loaded
+  say "also where it is exchanged as soon as it is there"
+  cat >"$T/swap.c" <<Y
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+int bind(int fd, const struct sockaddr *a, socklen_t n)
+{
+	const char *name = strrchr(((const struct sockaddr_un *)a)->sun_path, '/');
+	int r = (int)syscall(SYS_bind, fd, a, n);
+
+	if (r == 0 && a->sa_family == AF_UNIX && name && !strcmp(name, "/sock") && unlink("$T/logs/sock") == 0)
+		r = symlink("$T/precious", "$T/logs/sock");
+	return r;
+}
+Y
+  expect 0 "${CC:-cc}" -shared -fPIC -O1 -o "$T/swap.so" "$T/swap.c"
+  rm -f "$T/logs/sock"
+  LD_PRELOAD=$T/swap.so mps start >"$T/out" 2>&1
+  contains "$T/out" "socket $T/logs/sock: somebody has put something else there" || fail "it says '$(cat "$T/out")'"
+  [ -L "$T/logs/sock" ] || fail "it was not exchanged"
+  untouched
+  must nothing_left
+fi
 
 # ------------------------------------------------------------------------------------------------ programs
 say "a program with user= has that user's groups and no others, and one without any gets no descriptor it did not ask for"

@@ -77,5 +77,5 @@ for way in keeper supervisor; do
   deaf TERM "${!way}"
   must -t 5 nothing_left
   [ "$(times 'received SIGTERM')" = 2 ] || fail "TERM was heard $(times 'received SIGTERM') times"
-  contains "$LOG" 'killing everything' || fail "nothing says that it was killed"
+  must contains "$LOG" 'killing everything'
 done

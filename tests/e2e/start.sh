@@ -143,3 +143,12 @@ sed -i "s|^pidfile=.*|pidfile=$T/none/x.pid|" "$CONF"
 grep -qx "mpsup: could not write pidfile $T/none/x.pid: No such file or directory" "$T/err" || fail "$(cat "$T/err")"
 must in_state w RUNNING
 shutdown_mpsup
+
+say "a program that ends too early: why, and where to read on"
+config <<Y
+[program:early]
+command=sh -c 'echo no database >&2; exit 3'
+Y
+mps_expect 7 start
+grep -qx "mpsup: early: exit status 3; 'mpsup logs early' shows what it has said" "$T/err" || fail "it says $(cat "$T/err")"
+shutdown_mpsup

@@ -49,7 +49,7 @@ in_state waits BACKOFF || fail "waits is $(state waits)"
 in_state missing FATAL || fail "missing is $(state missing)"
 [ "$(mps status --compat missing)" = "$(grep '^missing' "$T/before")" ] || fail "missing has lost its reason"
 [ "$auto_log" = "$(mps status --json auto | grep -o '"stdout_logfile": *"[^"]*"')" ] || fail "auto's log is another"
-contains "$LOG" "was ended by signal 9; pid $supervisor has taken over 4 programs" || fail "the log does not tell it"
+must contains "$LOG" "was ended by signal 9; pid $supervisor has taken over 4 programs"
 n_lines "$T/calm.pids" 2 && fail "calm was started twice"
 
 say "again and again, with what it has learned"
@@ -120,7 +120,7 @@ spoil "$victim"
 take_over
 in_state piped RUNNING || fail "piped is $(state piped)"
 [ "$(pid_of piped)" = "$victim" ] || fail "piped has another pid"
-contains "$LOG" "about piped makes no sense: it goes on as it is, with pid $victim" || fail "the log does not tell it"
+must contains "$LOG" "about piped makes no sense: it goes on as it is, with pid $victim"
 mps_expect 0 restart piped
 gone "$victim" || fail "it was not ended"
 [ "$(pid_of piped)" != "$victim" ] || fail "it was not started again"
@@ -223,7 +223,7 @@ supervisor=$(role supervisor)
 same_supervisor
 in_state waits BACKOFF || fail "waits is $(state waits)"
 [ "$(role keeper)" = "$keeper" ] || fail "there is another keeper"
-contains "$LOG" "has made room for pid $supervisor" || fail "the log does not tell it"
+must contains "$LOG" "has made room for pid $supervisor"
 
 say "upgrade: one that exits at once"
 script <<'X'

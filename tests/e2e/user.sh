@@ -40,9 +40,15 @@ command=$W
 startsecs=0
 X
 sed -i "s,^\[supervisord\],[supervisord]\nuser=nobody,; s,^childlogdir=.*,childlogdir=$T/own,; s,^logfile=.*,logfile=$T/own/log,; s,^pidfile=.*,pidfile=$T/own/pid," "$CONF"
+AS=(setpriv --groups "0,4,27")
 mps start >"$T/out" 2>"$T/err" || fail "start: $(cat "$T/err")"
+AS=()
 keeper=$(cat "$T/own/pid")
 [ "$(stat -c %U "/proc/$keeper")" = nobody ] || fail "the keeper is $(stat -c %U "/proc/$keeper")'s"
+for p in "$keeper" "$(role supervisor)" "$(pid_of a)"; do
+  [ "$(sed -n 's/^Groups:[[:space:]]*//p' "/proc/$p/status" | xargs)" = "$(id -G nobody)" ] || fail "the groups of $p: $(grep ^Groups "/proc/$p/status")"
+  [ "$(sed -n 's/^CapEff:[[:space:]]*//p' "/proc/$p/status")" = 0000000000000000 ] || fail "$p has capabilities"
+done
 mps status a >"$T/out" || fail "status exits $?"
 mps stop >"$T/out" 2>"$T/err" || fail "stop exits $?"
 

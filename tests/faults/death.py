@@ -28,10 +28,26 @@ def once(c, pids):
             raise Failed("the programs do not go on")
 
 
-def none_alive(pids, seconds=A_SECOND):
-    left = wait_gone(list(pids), seconds)
+def none_alive(pids, what="programs"):
+    left = wait_gone(list(pids), A_SECOND)
     if left:
-        raise Failed("%d of %d programs alive after %g s" % (len(left), len(pids), seconds))
+        raise Failed("%d of %d %s alive after %g s" % (len(left), len(pids), what, A_SECOND))
+
+
+def tree(c):
+    """A program with a child in its session and one that has left it; these tell their pids as "child"."""
+    child = c.w.pidfile("child")
+    return c.worker("tree", "--fork", "1", "{", "--pidfile", child, "}",
+                    "--daemonize", "{", "--clear-env", "--pidfile", child, "}")
+
+
+def family(c):
+    """Such a one, and one alone, both up for some time: all pids."""
+    c.start(c.worker("a"), tree(c))
+    if not c.w.up("child", 2):
+        raise Failed("the children do not come up")
+    c.w.aged(["a", "tree"])
+    return [*c.w.copies("a"), *c.w.copies("tree"), *c.w.copies("child")]
 
 
 @fault("supervisor-killed", "the supervisor is SIGKILLed: programs go on, none twice, and are still restarted")
@@ -46,21 +62,21 @@ def supervisor_killed(c):
     once(c, pids)
 
 
-@fault("supervisor-killed-stop", "the same where it is set that all shall end: no program is alive after 1 s",
+@fault("supervisor-killed-stop", "the same where it is set that all shall end: no process of a program is alive after 1 s",
        keys={"on_crash": "stop", "orphan_grace": "0.3"})
 def supervisor_killed_stop(c):
     if c.name != "mpsup":
         raise Missing("no such setting")
-    pids = two(c)
+    pids = family(c)
     kill(c.decider("a"))
-    none_alive(pids.values())
+    none_alive(pids, "processes")
 
 
-@fault("keeper-killed", "the process at the root is SIGKILLed: no program is alive after 1 s")
+@fault("keeper-killed", "the process at the root is SIGKILLed: no process of a program is alive after 1 s")
 def keeper_killed(c):
-    pids = two(c)
+    pids = family(c)
     kill(c.root())
-    none_alive(pids.values())
+    none_alive(pids, "processes")
 
 
 @fault("both-killed", "both at once: no program is alive after 1 s, and the next start finds a clean place")
@@ -138,8 +154,7 @@ def all_killed_often(c):
     c.w.ipc = c.w.copy(c.w.build + "/e2e/ipc")
     programs = [
         c.worker("a"),
-        c.worker("tree", "--fork", "1", "{", "--pidfile", c.w.pidfile("child"), "}",
-                 "--daemonize", "{", "--clear-env", "--pidfile", c.w.pidfile("child"), "}"),
+        tree(c),
         c.worker("forked", keys={"start_method": "forkserver"}),
         c.program("objects", "%s shm:/faults-a sem:/faults-b sysvshm; echo $$ >>%s; exec %s" % (
             c.w.ipc, c.w.pidfile("objects"), c.w.worker)),

@@ -118,10 +118,13 @@ def broken_reload(c):
     c.start(c.worker("a"), c.worker("b"))
     c.w.aged(["a", "b"])
     pids = [c.w.runs(n)[-1] for n in ("a", "b")]
+    processes = sorted(c.w.programs())
     c.breaks()
     c.reload()
     if c.w.pause(2, pids):
         raise Failed("programs have ended")
+    if sorted(c.w.programs()) != processes:
+        raise Failed("programs were started")
     if c.w.restarted("b", 3) is None:
         raise Failed("a program is not restarted afterwards")
     if not c.answers_soon("b"):

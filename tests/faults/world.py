@@ -158,10 +158,19 @@ class World:
         for name in list(self.env):
             if name.startswith(("SUPERVISOR_", "MPSUP_", "NOTIFY_")):
                 del self.env[name]
-        self.env["PATH"] = build + ":/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+        self.env["PATH"] = self.installed() + ":/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
         if os.getuid() != 0:
             self.env["XDG_RUNTIME_DIR"] = folder + "/run"
             os.mkdir(self.env["XDG_RUNTIME_DIR"], 0o700)
+
+    def installed(self):
+        """Copies of ours, where a plain user gets at them, too: the tree may lie in root's own folder."""
+        place = self.path("mpsup")
+        os.mkdir(place)
+        for name in ("mpsup", "mpsup-host", "libmpsup-preload.so", "libmpsup-preload.before-libasan.so"):
+            if os.path.exists(os.path.join(self.build, name)):
+                os.chmod(shutil.copy2(os.path.join(self.build, name), place), 0o755)
+        return place
 
     def copy(self, path):
         """A copy in the folder: by that a program is known from those that supervise it."""

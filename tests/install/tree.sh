@@ -89,7 +89,11 @@ sed -i "s/mps_version/$(cat "$T/name")/" "$T/p.c"
 gcc -Wall -Werror -o "$T/p" "$T/p.c" $(pkg-config --cflags --libs mpsup) >"$T/out" 2>&1 || fail "gcc with what pkg-config says"
 LD_LIBRARY_PATH=$D/usr/lib "$T/p" || fail "the program exits $?"
 
-say "make uninstall leaves nothing"
+say "make uninstall leaves nothing, and what is not its own where it was"
+touch "$D/usr/libexec/mpsup/other" "$D/usr/share/doc/mpsup/other"
+make_to uninstall
+for f in usr/libexec/mpsup/other usr/share/doc/mpsup/other; do [ -e "$D/$f" ] || fail "$f of others is gone"; done
+rm "$D/usr/libexec/mpsup/other" "$D/usr/share/doc/mpsup/other"
 make_to uninstall
 find "$D" ! -type d | grep . >"$T/out" && fail "files are left"
 find "$D" -depth -type d -name '*mpsup*' | grep . >"$T/out" && fail "folders of its own are left"

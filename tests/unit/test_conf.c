@@ -239,7 +239,7 @@ static const struct {
 	{ "[program:x]\ncommand=a\nstopasgroup=1\nkillasgroup=0\n", CONF_ERROR, 4,
 	  "cannot go with" },
 	{ "[program:x]\ncommand=a %(process_name)s\n", CONF_ERROR, 2,
-	  "there are here, host_node_name" },
+	  "here, but %(here)s, %(host_node_name)s" },
 	{ "[program:x]\ncommand=a\npriority=%(process_num)d\n", CONF_ERROR, 3, "there is no" },
 	{ "[program:x]\ncommand=%(ENV_MPSUP_NOPE)s\n", CONF_ERROR, 2, "MPSUP_NOPE is not set" },
 	{ "[program:x]\ncommand=date +%s\n", CONF_WARNING, 2, "write '%%s'" },

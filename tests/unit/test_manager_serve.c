@@ -105,6 +105,31 @@ Test(manager_serve, local_clients_are_ours_alone)
 	end();
 }
 
+/* Whom no file's mode keeps out. */
+Test(manager_serve, another_user_is_not_answered)
+{
+	char at[64], name[64];
+	pid_t pid;
+
+	if (geteuid() != 0)
+		cr_skip_test("needs root");
+	begin();
+	snprintf(at, sizeof(at), "abstract:mpsup-serve-%d", (int)getpid());
+	snprintf(name, sizeof(name), "@mpsup-serve-%d", (int)getpid());
+	options.address = at;
+	serve();
+	cr_assert_eq(raw_connect(&c, name, true), 0);
+	raw_close(&c);
+	pid = fork();
+	if (pid == 0) {
+		if (setresgid(65534, 65534, 65534) < 0 || setresuid(65534, 65534, 65534) < 0)
+			_exit(3);
+		_exit(raw_connect(&c, name, true) < 0 && c.fd >= 0 ? 0 : 4);
+	}
+	cr_assert_eq(wait_for(pid), 0);
+	end();
+}
+
 Test(manager_serve, memory_comes_with_the_answer)
 {
 	begin();

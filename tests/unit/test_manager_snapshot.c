@@ -153,6 +153,38 @@ Test(manager_snapshot, only_changes_of_what_is_kept_are_changes)
 	core_end(&c);
 }
 
+/* In a folder that others may write. */
+Test(manager_snapshot, what_somebody_else_has_put_there_is_not_written_to)
+{
+	char folder[] = "/tmp/mpsup-snapshot.XXXXXX", path[64], other[80], precious[80], *text;
+	struct err err = ERR_INIT;
+	struct stat st;
+	size_t n;
+
+	cr_assert_not_null(mkdtemp(folder));
+	snprintf(path, sizeof(path), "%s/file", folder);
+	snprintf(other, sizeof(other), "%s.new", path);
+	snprintf(precious, sizeof(precious), "%s/precious", folder);
+	cr_assert_eq(snapshot_write(precious, "old", 3, &err), 0, "%s", err.text);
+	for (int i = 0; i < 3; i++) {
+		if (i == 0)
+			cr_assert_eq(link(precious, other), 0);
+		else if (i == 1)
+			cr_assert_eq(symlink(precious, other), 0);
+		else
+			cr_assert_eq(mkfifo(other, 0666), 0);
+		cr_assert_eq(snapshot_write(path, "new", 3, &err), 0, "%s", err.text);
+		cr_assert_eq(fd_read_file(precious, 100, &text, &n), 0);
+		cr_expect_str_eq(text, "old");
+		free(text);
+		cr_assert_eq(lstat(path, &st), 0);
+		cr_expect(S_ISREG(st.st_mode) && st.st_nlink == 1 && (st.st_mode & 0777) == 0600);
+		unlink(path);
+	}
+	unlink(precious);
+	cr_assert_eq(rmdir(folder), 0);
+}
+
 Test(manager_snapshot, a_file_that_cannot_be_written_leaves_the_old_one)
 {
 	static const struct rlimit small = { 4096, RLIM_INFINITY },
