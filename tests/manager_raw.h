@@ -154,6 +154,7 @@ static inline int raw_ask(struct raw *c, uint32_t handle, unsigned method, int64
 {
 	int r = raw_send(c, handle, method, timeout, args, n);
 
+	*ret = (struct raw_answer){ 0 }; /* gcc -O3 does not know that -errno is below 0 */
 	if (r == 0)
 		r = raw_read(c, ret);
 	return r < 0 ? r : ret->status;
@@ -201,7 +202,7 @@ static inline int raw_connect(struct raw *c, const char *name, bool shares)
 /* Its handle, or what went wrong. name NULL = none. */
 static inline int64_t raw_create(struct raw *c, const char *type, const char *name, unsigned flags)
 {
-	struct raw_answer a;
+	struct raw_answer a = { 0 };
 	const char *is;
 	const void *rest;
 	size_t n_is, n_rest;

@@ -118,6 +118,12 @@ static double since_boot(void)
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
+static void sort_by_pid(struct snapshot *s)
+{
+	if (s->n > 0)
+		qsort(s->list, s->n, sizeof(*s->list), compare_pids);
+}
+
 static void *read_all(void *user)
 {
 	struct snapshot *s = user;
@@ -131,7 +137,7 @@ static void *read_all(void *user)
 			add(s, (pid_t)strtol(entry->d_name, NULL, 10));
 	if (proc != NULL)
 		closedir(proc);
-	qsort(s->list, s->n, sizeof(*s->list), compare_pids);
+	sort_by_pid(s);
 	helped = s->n >= SECOND_THREAD && pthread_create(&second, NULL, read_batches, s) == 0;
 	read_batches(s);
 	if (helped)
@@ -215,7 +221,7 @@ static void add_new_mains(struct snapshot *s)
 			read_one(add(s, key.pid));
 	}
 	if (s->n > n)
-		qsort(s->list, s->n, sizeof(*s->list), compare_pids);
+		sort_by_pid(s);
 }
 
 /* The process that was started: a main process that its program has named (MAINPID) may be a descendant of it. */
@@ -335,7 +341,7 @@ static void sort_and_drop_doubles(struct snapshot *s)
 {
 	size_t n = 0;
 
-	qsort(s->list, s->n, sizeof(*s->list), compare_pids);
+	sort_by_pid(s);
 	for (size_t i = 0; i < s->n; i++)
 		if (i == 0 || s->list[i].pid != s->list[n - 1].pid)
 			s->list[n++] = s->list[i];

@@ -137,6 +137,7 @@ to=errors:none
 from=asks:none
 to=answers:7
 mode=duplex
+size=128KB
 X
 say "a chain a -> b -> c: each has its own ends and no others"
 export MPSUP_PIPE_STRAY=9
@@ -158,6 +159,7 @@ must [ -s "$T/alone.dump" ]
 contains "$T/alone.dump" '^env MPSUP_PIPE_' && fail "a program without pipes has a variable of one"
 [ "$(grep -c '^fd ' "$T/alone.dump")" = 3 ] || fail "alone has descriptors: $(grep '^fd ' "$T/alone.dump")"
 is two capacity 131072 || fail "two holds $(field two capacity)"
+is talk capacity 262144 || fail "talk holds $(field talk capacity)"
 is one state open || fail "one is $(field one state)"
 
 say "duplex goes both ways"
