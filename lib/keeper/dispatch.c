@@ -19,9 +19,7 @@ static void on_hello(struct keeper *k, const struct keeper_message *m)
 {
 	k->orphan_grace = m->time;
 	k->on_crash = m->on_crash;
-	free(k->unlink_list);
-	k->unlink_list = malloc(m->rest_size ? m->rest_size : 1);
-	k->unlink_size = k->unlink_list != NULL ? m->rest_size : 0;
+	k->unlink_size = m->rest_size;
 	if (k->unlink_size > 0)
 		memcpy(k->unlink_list, m->rest, m->rest_size);
 	if (m->text != NULL)

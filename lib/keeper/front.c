@@ -50,6 +50,8 @@ int front_start(struct keeper *k)
 	k->boss.sock = front->sock;
 	k->boss.greeted = k->greeted = true;
 	k->orphan_grace = front->grace;
+	if (slot_at(k, KEEPER_FRONT_INSTANCE) == NULL)
+		return -ENOMEM;
 	r = keeper_watch(k, k->boss.sock, EPOLLIN, WATCH_SOCK, NO_SLOT, 0);
 	if (r < 0)
 		return r;

@@ -189,7 +189,7 @@ struct keeper {
 	struct mps_time finish_deadline;
 	int exit_status;
 	struct mps_time orphan_grace;
-	char *unlink_list; /* encoded strv */
+	char *unlink_list; /* encoded strv; has room for what a message can hold */
 	size_t unlink_size;
 
 	struct tracker *tracker; /* NULL = none */

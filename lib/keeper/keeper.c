@@ -434,8 +434,9 @@ static int init(struct keeper *k, const char **ret_what)
 		return -errno;
 	*ret_what = "memory";
 	k->in = malloc(KEEPER_MSG_MAX);
+	k->unlink_list = malloc(KEEPER_MSG_MAX);
 	/* The room for reports too: one that there is no memory for would be lost. */
-	if (k->in == NULL || buf_reserve(&k->out, KEEPER_MSG_MAX) == NULL)
+	if (k->in == NULL || k->unlink_list == NULL || buf_reserve(&k->out, KEEPER_MSG_MAX) == NULL)
 		return -ENOMEM;
 	*ret_what = "pipe";
 	if (pipe2(k->idle, O_CLOEXEC) < 0)

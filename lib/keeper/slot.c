@@ -77,12 +77,31 @@ static void set_failure(struct slot *s, const struct mps_failure *failure)
 	s->fail_error = failure->error;
 }
 
+/* At once, as there is no slot in which it could wait until the socket has room. */
+static void refuse_number(struct keeper *k, const struct keeper_start *start, int error)
+{
+	const struct keeper_message m = {
+		.type = KEEPER_FAILED,
+		.instance = start->instance,
+		.gen = start->gen,
+		.code = MPS_STEP_NONE,
+		.status = (uint32_t)error,
+	};
+
+	buf_reset(&k->out);
+	keeper_encode(&m, &k->out);
+	keeper_send(k, NULL, 0);
+}
+
 void slot_refuse(struct keeper *k, const struct keeper_start *start, enum mps_step step, int error)
 {
 	struct slot *s = slot_at(k, start->instance);
 
-	if (s == NULL)
-		return; /* no memory for a table that long: whoever numbers so high is told nothing */
+	/* There is no memory for a table that long. */
+	if (s == NULL) {
+		refuse_number(k, start, error);
+		return;
+	}
 	/* A slot that is in use keeps its own reports. */
 	if (s->state != SLOT_IDLE) {
 		s->refused_gen = start->gen;

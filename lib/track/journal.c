@@ -100,13 +100,6 @@ static int drain(int fd, struct buf *b)
 
 /* ---------------------------------------------------------------------------------------------- written anew */
 
-static char *fresh_path(const struct track_journal *j)
-{
-	char *path = NULL;
-
-	return asprintf(&path, "%s.new", j->path) >= 0 ? path : NULL;
-}
-
 static void renew_drop(struct track_journal *j)
 {
 	fd_close(&j->fresh_fd);
@@ -118,26 +111,19 @@ static void renew_drop(struct track_journal *j)
 
 static int renew_failed(struct track_journal *j, int r)
 {
-	AUTO_FREE char *path = fresh_path(j);
-
 	renew_drop(j);
 	j->n_lines /= 2; /* not at once again */
-	if (path != NULL)
-		unlink(path);
+	unlink(j->fresh_path);
 	return r;
 }
 
 static int renew_begin(struct track_journal *j, struct track_registry *r)
 {
-	AUTO_FREE char *path = fresh_path(j);
-
-	if (path == NULL)
-		return -ENOMEM;
 	/* What a kill has left of an earlier one; nobody follows a link that lies there. */
-	if (unlink(path) < 0 && errno != ENOENT)
+	if (unlink(j->fresh_path) < 0 && errno != ENOENT)
 		return -errno;
-	j->fresh_fd =
-		open(path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
+	j->fresh_fd = open(j->fresh_path,
+			   O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (j->fresh_fd < 0)
 		return -errno;
 	j->pinned = r;
@@ -150,10 +136,8 @@ static int renew_begin(struct track_journal *j, struct track_registry *r)
 /* It takes the place of the old one, and what was not written to that need not be. */
 static int renew_end(struct track_journal *j)
 {
-	AUTO_FREE char *path = fresh_path(j);
-
-	if (path == NULL || rename(path, j->path) < 0)
-		return renew_failed(j, path == NULL ? -ENOMEM : -errno);
+	if (rename(j->fresh_path, j->path) < 0)
+		return renew_failed(j, -errno);
 	fd_close(&j->fd);
 	j->fd = TAKE_FD(j->fresh_fd);
 	j->n_lines = j->n_fresh;
@@ -191,7 +175,9 @@ int track_journal_open(struct track_journal *j, const char *path, const char *wh
 
 	*j = (struct track_journal)TRACK_JOURNAL_INIT;
 	j->path = strdup(path);
-	e = j->path != NULL ? make_head(who, keeper, &j->head) : -ENOMEM;
+	if (asprintf(&j->fresh_path, "%s.new", path) < 0)
+		j->fresh_path = NULL;
+	e = j->path != NULL && j->fresh_path != NULL ? make_head(who, keeper, &j->head) : -ENOMEM;
 	if (e == 0)
 		e = renew_begin(j, r);
 	if (e == 0)
@@ -271,6 +257,7 @@ void track_journal_close(struct track_journal *j, bool remove)
 	fd_close(&j->fd);
 	buf_fini(&j->out);
 	free(j->path);
+	free(j->fresh_path);
 	free(j->head);
 	*j = (struct track_journal)TRACK_JOURNAL_INIT;
 }

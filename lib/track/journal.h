@@ -17,10 +17,11 @@
 struct track_journal {
 	int fd; /* -1 = none */
 	char *path;
-	char *head;	/* its first line */
-	struct buf out; /* lines that are not written yet */
-	bool behind;	/* they were too many: only writing it anew helps */
-	size_t n_lines; /* since it was last written anew */
+	char *fresh_path; /* what is to take its place */
+	char *head;	  /* its first line */
+	struct buf out;	  /* lines that are not written yet */
+	bool behind;	  /* they were too many: only writing it anew helps */
+	size_t n_lines;	  /* since it was last written anew */
 
 	/* The new file while it is being written, a piece with each flush. */
 	int fresh_fd; /* -1 = none */

@@ -8,7 +8,8 @@ ALONE=1
 . "$(dirname "$0")/lib.sh"
 [ -z "${SAN:-}" ] || { echo "a sanitizer's library must be the first that is loaded" && exit 77; }
 [ -e "$B/preload/nth.so" ] || fail "no $B/preload/nth.so: make tests"
-KINDS=${KINDS:-memory process descriptor space short}
+# With a +, all such calls of the next 0.3 s fail as well.
+KINDS=${KINDS:-memory memory+ process process+ descriptor descriptor+ space space+ short}
 # So many of a row and a kind, which ones by SEED, and by that also the row to begin with.
 TRIES=${TRIES:-1}
 RANDOM=${SEED:-1}
@@ -20,7 +21,7 @@ seq 40 >"$T/lines"
 head -n 20 "$T/lines" | "$MPSUP" map -l "$T/listed" -- echo {} >/dev/null || fail "map"
 O=mpse$$
 program() { # name, then lines
-  printf '%s\n' "[program:$1]" "command=$W" startsecs=0 stdout_logfile="$T/$1.log" "${@:2}"
+  printf '%s\n' "[program:$1]" "command=$W" startsecs=0 redirect_stderr=true stdout_logfile="$T/$1.log" "${@:2}"
 }
 {
   program web numprocs=2 'process_name=%(process_num)d'
@@ -40,7 +41,7 @@ X
 mkfifo "$T/do" "$T/done"
 chmod 755 "$T/talk" "$T/does"
 config <"$T/programs"
-cp "$CONF" "$T/good.conf"
+sed 's/numprocs=2/numprocs=20/' "$CONF" >"$T/many.conf"
 
 # ------------------------------------------------------------------------------------------------ what is tried
 
@@ -104,10 +105,14 @@ hears() { # the supervisor, what a program tells
   inside tell "STATUS=$n" || return
   says does status "$n" || never "nothing was told"
 }
+serves() { # pid
+  n_lines "$T/address" 1 || ! alive "$1"
+}
 manage() { # all of a manager's
   : >"$T/address"
   "$MPSUP" manager --address "unix:$T/other.sock" --snapshot "$T/snapshot" >"$T/address" &
-  wait_for n_lines "$T/address" 1 || { wait $! && return 9; return; }
+  wait_for serves $!
+  n_lines "$T/address" 1 || { wait $! && return 9; return; }
   local to=(-m "unix:$T/other.sock") rc=0
   "$MPSUP" dict d set k v "${to[@]}" && "$MPSUP" queue q put 1 2 "${to[@]}" && "$MPSUP" counter c add "${to[@]}" || rc=$?
   kill -TERM $!
@@ -116,7 +121,8 @@ manage() { # all of a manager's
 again() { # with what it has kept
   : >"$T/address"
   "$MPSUP" manager --address "unix:$T/other.sock" --snapshot "$T/kept" >"$T/address" &
-  wait_for n_lines "$T/address" 1 || { wait $! && return 9; return; }
+  wait_for serves $!
+  n_lines "$T/address" 1 || { wait $! && return 9; return; }
   "$MPSUP" dict d get k -m "unix:$T/other.sock"
   local rc=$?
   kill -TERM $!
@@ -182,6 +188,7 @@ follow   | mpsup logs     | same | follow | end_life
 run      | mpsup run      | any  | front | end_life
 front    | mpsup supervi  | any  | front | end_life
 keeper   | mpsup-host     | any  | life | end_life
+many     | mpsup-host     | any  | CONF=$T/many.conf life | CONF=$T/many.conf end_life
 superv   | mpsup supervi  | any  | life | end_life
 manager  | mpsup manager  | any  | manage | rm -f "$T/snapshot"
 kept     | mpsup manager  | same | again |
@@ -191,9 +198,9 @@ kept     | mpsup manager  | same | again |
 
 # In a shell of its own, so that what it starts in the background is its own, too.
 attempt() { # kind, n, who, what
-  printf '\0\0\0\0\0\0\0\0' >"$T/count"
-  rm -f "$T/trace"
-  export FAIL=$1 FAIL_AT=$2 FAIL_IN=$3 FAIL_COUNT=$T/count FAIL_TRACE=$T/trace
+  head -c 16 /dev/zero >"$T/count"
+  : >"$T/trace"
+  export FAIL=${1%+} FAIL_AT=$2${1//[a-z]/} FAIL_IN=$3 FAIL_COUNT=$T/count FAIL_TRACE=$T/trace
   (
     trap - EXIT
     export LD_PRELOAD=$B/preload/nth.so
@@ -206,7 +213,7 @@ attempt() { # kind, n, who, what
   wait $p 2>/dev/null
 }
 n_calls() {
-  od -An -tu8 "$T/count" | tr -d ' '
+  od -An -tu8 -N8 "$T/count" | tr -d ' '
 }
 more() { # pids that were not there before the row
   local now
@@ -243,16 +250,27 @@ judge() { # exit status
     cmp -s "$T/out" "$T/want" || complain "no failure, but another output: $(diff "$T/want" "$T/out" | head -n 3 | paste -sd' ')"
   fi
 }
+things() { # all that has a name here
+  {
+    find "$T" /run/mpsup -mindepth 1 2>/dev/null
+    in_shm
+  } | sort
+}
 check_left() {
-  wait_for -t 3 no_more && return
-  complain "left behind: $(more | paste -sd' ')"
-  kill_more
+  local new
+  if ! wait_for -t 3 no_more; then
+    complain "left behind: $(more | paste -sd' ')"
+    kill_more
+  fi
+  new=$(comm -13 "$T/things" <(things))
+  [ -z "$new" ] || complain "left behind: $(paste -sd' ' <<<"$new")"
 }
 try_row() {
   local calls step
   attempt "$kind" 0 "$who" "$what" || { cat "$T/err" && fail "$name does not work at all"; }
   cp "$T/out" "$T/want"
   eval "$after" >/dev/null
+  things >"$T/things"
   calls=$(n_calls)
   step=1
   [ -n "${SWEEP:-}" ] || step=$(((calls + TRIES - 1) / TRIES))

@@ -1,6 +1,7 @@
 #!/bin/bash
 # The tracker of programs without a supervisor, as they are built by others: with the shared library, from a folder as
 # make install makes it. And under a supervisor, whose tracker it is then.
+ALONE=1
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 

@@ -1,8 +1,8 @@
 /*
  * The nth call that wants something of the machine fails. $FAIL says what is wanted (a row of kinds below), $FAIL_AT which call it
- * is ("17": that one; "17+": and all after it; "0": none, they are only counted), $FAIL_IN in which programs: the base name and the
- * first argument, joined by a blank ("mpsup start"; "mpsup " is all of its verbs). $FAIL_COUNT is a file of 8 bytes, the number of
- * calls so far of all of them. $FAIL_TRACE: a file that gets the stack of the call that failed.
+ * is ("17": that one; "17+": and all of the next FOR_NS; "0": none, they are only counted), $FAIL_IN in which programs: the base
+ * name and the first argument, joined by a blank ("mpsup start"; "mpsup " is all of its verbs). $FAIL_COUNT is a file of 16 bytes:
+ * the number of calls so far of all of them, and when the first has failed. $FAIL_TRACE: a file that gets the stack of that one.
  */
 #include <dirent.h>
 #include <dlfcn.h>
@@ -28,6 +28,7 @@
 #include <sys/timerfd.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 enum kind { MEMORY, PROCESS, DESCRIPTOR, SPACE, SHORT, N_KINDS };
@@ -42,8 +43,13 @@ static const struct {
 	[SHORT] = { "short", 0 },
 };
 
+#define FOR_NS 300000000
+
 static enum kind wanted = N_KINDS; /* N_KINDS: nothing fails here */
-static _Atomic uint64_t *count;
+static struct {
+	_Atomic uint64_t n;
+	_Atomic int64_t since;
+} * count;
 static uint64_t at;
 static int goes_on;
 static const char *trace;
@@ -101,16 +107,35 @@ static void tell(void)
 	wanted = was;
 }
 
+static int64_t now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * INT64_C(1000000000) + ts.tv_nsec;
+}
+
+/* 0: the one before us is about to say when it was. */
+static int is_still(void)
+{
+	int64_t since = atomic_load(&count->since);
+
+	return since == 0 || now() - since < FOR_NS;
+}
+
 static int fails(enum kind kind)
 {
 	uint64_t n;
 
 	if (kind != wanted)
 		return 0;
-	n = atomic_fetch_add(count, 1) + 1;
-	if (at == 0 || n < at || (n > at && !goes_on))
+	n = atomic_fetch_add(&count->n, 1) + 1;
+	if (at == 0 || n < at || (n > at && !(goes_on && is_still())))
 		return 0;
-	tell();
+	if (n == at) {
+		atomic_store(&count->since, now());
+		tell();
+	}
 	errno = kinds[kind].error;
 	return 1;
 }
