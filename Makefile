@@ -44,7 +44,9 @@ CFLAGS ?= $(OPT)
 PROFILES := $(abspath $(B))/profiles
 COVER := $(if $(COV),-fprofile-instr-generate=$(PROFILES)/%m%c.profraw)
 COVER_CC := $(if $(COV),$(COVER) -fcoverage-mapping -fprofile-update=atomic -mllvm -runtime-counter-relocation=true)
-ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -DMPSUP_VERSION='"$(VERSION)"' -Ilib -Icmd -fPIC -fvisibility=hidden -fno-common $(WARN) $(HARDEN) \
+# Where a long has 32 bits: times after 2038, files beyond 2 GiB.
+WIDE := $(if $(filter 4,$(shell echo __SIZEOF_LONG__ | $(CC) $(CFLAGS) -E -P - 2>/dev/null)),-D_TIME_BITS=64 -D_FILE_OFFSET_BITS=64)
+ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE $(WIDE) -DMPSUP_VERSION='"$(VERSION)"' -Ilib -Icmd -fPIC -fvisibility=hidden -fno-common $(WARN) $(HARDEN) \
 	$(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined) \
 	$(COVER_CC) $(PKG_CFLAGS) $(CFLAGS)
 ALL_LDFLAGS = -pie $(if $(SAN)$(COV),,-Wl,-z,relro,-z,now) -Wl,--as-needed $(if $(SAN),-fsanitize=$(SAN)) $(COVER) $(LDFLAGS)
@@ -242,9 +244,9 @@ stress: all $(STRESS) $(HELPERS)
 errors: all $(HELPERS)
 	$(Q)B=$(B) SWEEP=$(SWEEP) SEED=$(SEED) ROWS="$(ROWS)" KINDS="$(KINDS)" tests/e2e/errors.sh
 # As much of libmpsup as there is without libraries of others, and its unit tests.
-.PHONY: musl
-musl:
-	$(Q)scripts/musl/build
+.PHONY: musl m32
+musl m32:
+	$(Q)scripts/static/build $@
 # What is handed out, built anew from the last commit.
 .PHONY: installed
 installed:
@@ -373,6 +375,7 @@ help:
 #? make cover      what the tests reach                    make lint    format, floors, man pages, scripts, warnings
 #? make fuzz-minimize  what make fuzz has found into tests/fuzz/corpus, without what reaches nothing new
 #? make musl       floors base, proc, track, ipc and pool with musl-gcc, and their unit tests
+#? make m32        the same for 32 bits (gcc-multilib)
 #? make errors     each allocation, process, descriptor and write of each verb made to fail: SWEEP=1, SEED=7, ROWS="map lock", KINDS=memory
 #? make analyze    clang --analyze, cppcheck, gcc -fanalyzer; scripts/analyze.known has what is no mistake
 #? make deps       install what all of this needs          make format  indent all C files

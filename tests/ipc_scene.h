@@ -86,7 +86,7 @@ static inline void scene_stop(pid_t pid)
 }
 
 /* Until the thread is within one of the calls: of a process its first, or any of ours. */
-static inline void scene_asleep_in(pid_t tid, long call, long other)
+static inline void scene_asleep_in(pid_t tid, long call, long second, long third)
 {
 	struct mps_time until = until_of(LONG);
 	char path[64];
@@ -100,7 +100,7 @@ static inline void scene_asleep_in(pid_t tid, long call, long other)
 		if (fscanf(f, "%ld", &nr) != 1)
 			nr = -1;
 		fclose(f);
-		if (nr == call || nr == other)
+		if (nr == call || nr == second || nr == third)
 			return;
 		cr_assert_lt(mps_now().ns, until.ns, "it does not sleep");
 		sched_yield();
@@ -110,7 +110,7 @@ static inline void scene_asleep_in(pid_t tid, long call, long other)
 /* On a futex. */
 static inline void scene_asleep(pid_t tid)
 {
-	scene_asleep_in(tid, SYS_futex, SYS_futex_waitv);
+	scene_asleep_in(tid, FUTEX_CALL, SYS_futex, SYS_futex_waitv);
 }
 
 static inline void scene_until(const _Atomic uint32_t *w, uint32_t value)

@@ -118,7 +118,9 @@ static void print_rows(const struct running *run, const json_t *targets)
 	if (change->stops_first && !change->no_wait && !change->outcome.json)
 		print_stops(run, targets);
 	json_array_foreach (run->rows, i, row)
-		if (!is_untouched(change, targets, row))
+		if (is_untouched(change, targets, row))
+			outcome_pass_over(&change->outcome, row);
+		else
 			outcome_add(&change->outcome, row);
 }
 
@@ -172,6 +174,9 @@ int change_run(struct client **client, const struct cmd_context *ctx, struct cha
 	progress_wipe(&run.progress);
 	print_rows(&run, targets);
 	code = outcome_finish(&change->outcome);
+	/* A stop of all that is the first half of a shutdown has no use for it. */
+	if (r == 0 && json_array_size(run.rows) == 0 && ret_lost == NULL)
+		connect_tell_empty(ctx);
 	if (r == -ECONNRESET && change->stops_first)
 		err_set(&err, r,
 			"the supervisor went away before it answered; if another has taken over, "

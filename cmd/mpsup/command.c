@@ -31,6 +31,8 @@ static char *make_dir_in(const char *base, int *ret_lock, struct err *err)
 		r = rundir_make(dir, geteuid(), getegid(), err);
 		if (r == 0 && (r = rundir_lock_itself(dir, ret_lock, err)) == 0)
 			return TAKE_PTR(dir);
+		if (r != -EWOULDBLOCK)
+			rmdir(dir); /* there may be no descriptor for it */
 	}
 	return NULL;
 }
@@ -57,9 +59,9 @@ int command_run(struct front_options *front, bool tracks)
 	AUTO_FREE char *dir = NULL;
 
 	front_open_standard();
+	front_show(front->verb, front->argv);
 	if (tracks)
 		dir = command_make_dir(front->verb, &front->dir_lock);
-	front_show(front->verb, front->argv);
 	front->dir = dir;
 	return front_run(front);
 }

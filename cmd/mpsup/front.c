@@ -519,8 +519,8 @@ static char **make_environment(const struct front_options *o, const char *path, 
 	return with_shim;
 }
 
-/* The keeper has left nothing there, unless it was killed, or what it tells of is still in use. */
-static void leave_dir(const char *dir, bool killed)
+/* What a keeper that was killed has left there. */
+static void sweep_dir(const char *dir)
 {
 	const struct track_sweep all = { 0 };
 	AUTO_FREE char *journal = NULL, *sock = NULL;
@@ -528,11 +528,8 @@ static void leave_dir(const char *dir, bool killed)
 	if (asprintf(&journal, "%s/ipc.journal", dir) < 0 ||
 	    asprintf(&sock, "%s/ipc.sock", dir) < 0)
 		return;
-	if (killed) {
-		track_sweep_journal(journal, &all);
-		unlink(sock);
-	}
-	rmdir(dir);
+	track_sweep_journal(journal, &all);
+	unlink(sock);
 }
 
 /*
@@ -550,6 +547,46 @@ static void die_of_interrupt(void)
 	sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
+/* The exit status. */
+static int run_command(struct front *f)
+{
+	const struct front_options *options = f->options;
+	AUTO_FREE char *path = NULL;
+	AUTO_FREE char **envp = NULL;
+	sigset_t all;
+	int r;
+
+	if (options->function != NULL) {
+		f->spawn.path = f->spawn.symbol = options->verb;
+		f->spawn.function = options->function;
+		f->spawn.method = MPS_METHOD_FORK;
+	} else if ((r = proc_find_command(options->argv[0], &path)) < 0) {
+		return complain(f, r == -ENOENT ? EXEC_NOT_FOUND : EXEC_CANNOT, strerror(-r));
+	} else {
+		f->spawn.path = path;
+	}
+	if (options->dir != NULL)
+		envp = make_environment(options, path, &f->has_shim);
+	if (envp != NULL)
+		f->spawn.envp = envp;
+	sigfillset(&all);
+	f->signals = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (f->signals < 0)
+		return complain(f, EXEC_FAILED, strerror(errno));
+	if (options->timeout.ns != 0)
+		f->deadline.ns = mps_now().ns + options->timeout.ns;
+	r = run(f);
+	if (r == -ENOEXEC) {
+		f->failed = false;
+		r = give_to_shell(f);
+		r = r == 0 ? run(f) : complain(f, EXEC_FAILED, strerror(-r));
+		if (f->spawn.argv != options->argv)
+			free(f->spawn.argv);
+	}
+	close(f->signals);
+	return r < 0 ? complain(f, EXEC_CANNOT, strerror(-r)) : r;
+}
+
 int front_run(const struct front_options *options)
 {
 	struct front f = {
@@ -565,46 +602,19 @@ int front_run(const struct front_options *options)
 		},
 		.sock = -1,
 	};
-	AUTO_FREE char *path = NULL;
-	AUTO_FREE char **envp = NULL;
-	sigset_t all;
 	int r;
 
 	noting = options->verb;
 	close_prepare();
 	take_signals(&f);
 	raise_nofile(&f);
-	if (options->function != NULL) {
-		f.spawn.path = f.spawn.symbol = options->verb;
-		f.spawn.function = options->function;
-		f.spawn.method = MPS_METHOD_FORK;
-	} else if ((r = proc_find_command(options->argv[0], &path)) < 0) {
-		return complain(&f, r == -ENOENT ? EXEC_NOT_FOUND : EXEC_CANNOT, strerror(-r));
-	} else {
-		f.spawn.path = path;
-	}
+	r = run_command(&f);
+	if (f.keeper_killed && options->dir != NULL)
+		sweep_dir(options->dir);
+	/* The keeper has left nothing there but what is still in use. */
 	if (options->dir != NULL)
-		envp = make_environment(options, path, &f.has_shim);
-	if (envp != NULL)
-		f.spawn.envp = envp;
-	sigfillset(&all);
-	f.signals = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (f.signals < 0)
-		return complain(&f, EXEC_FAILED, strerror(errno));
-	if (options->timeout.ns != 0)
-		f.deadline.ns = mps_now().ns + options->timeout.ns;
-	r = run(&f);
-	if (r == -ENOEXEC) {
-		f.failed = false;
-		r = give_to_shell(&f);
-		r = r == 0 ? run(&f) : complain(&f, EXEC_FAILED, strerror(-r));
-		if (f.spawn.argv != options->argv)
-			free(f.spawn.argv);
-	}
-	close(f.signals);
-	if (options->dir != NULL)
-		leave_dir(options->dir, f.keeper_killed);
+		rmdir(options->dir);
 	if (f.interrupted && f.exited && f.code != CLD_EXITED && f.status == SIGINT)
 		die_of_interrupt();
-	return r < 0 ? complain(&f, EXEC_CANNOT, strerror(-r)) : r;
+	return r;
 }

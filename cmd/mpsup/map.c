@@ -337,9 +337,9 @@ static int run(struct cmd_context *ctx)
 	front.preload = map_worker_environment(&map, track == TRACK_PRELOAD ||
 							     (track == TRACK_AUTO &&
 							      !map_is_per_task(map.argv)));
+	front_show("map", ctx->argv);
 	if (track != TRACK_OFF)
 		front.dir = dir = command_make_dir("map", &front.dir_lock);
-	front_show("map", ctx->argv);
 	return front_run(&front);
 }
 

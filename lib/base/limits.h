@@ -88,7 +88,7 @@
 #define MANAGER_PENDING_MAX 64	 /* peers that have not shown the key */
 #define MANAGER_KEPT_MAX 100000	 /* objects that stay without references */
 #define MANAGER_LEASES_MAX 65536 /* tokens lent and not taken */
-#define MANAGER_SNAPSHOT_MAX ((size_t)1 << 40)
+#define MANAGER_SNAPSHOT_MAX ((size_t)1 << (sizeof(size_t) > 4 ? 40 : 30))
 
 /* mpsup map. */
 #define MAP_TASK_MAX                                                                               \

@@ -5,7 +5,11 @@
 #define BASE_MTIME_H
 
 #include <stdint.h>
+#include <sys/types.h>
 #include <time.h>
+
+_Static_assert(sizeof(time_t) == 8 && sizeof(off_t) == 8,
+	       "after 2038 and beyond 2 GiB, too: -D_TIME_BITS=64 -D_FILE_OFFSET_BITS=64");
 
 #define MPS_NS_PER_S INT64_C(1000000000)
 #define MPS_NS_PER_MS INT64_C(1000000)

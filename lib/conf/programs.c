@@ -423,6 +423,8 @@ static void load_program(struct loader *l, struct ini_section *sec, const struct
 	all.place_directory = place_of(&s, slot_of(&slots, &s, "directory"));
 	all.place_user = place_of(&s, slot_of(&slots, &s, "user"));
 	all.place_env_file = place_of(&s, slot_of(&slots, &s, "env_file"));
+	all.out.place = place_of(&s, slot_of(&slots, &s, "stdout_logfile"));
+	all.err.place = place_of(&s, slot_of(&slots, &s, "stderr_logfile"));
 	errors += apply_keys(&s, &slots, true, &all);
 	errors += check_together(&s, &slots, &all);
 	errors += entries_check(&s, &slots, &all);

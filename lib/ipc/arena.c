@@ -431,7 +431,7 @@ static unsigned order_for(size_t n)
 {
 	size_t units = n / UNIT + (n % UNIT != 0);
 
-	return units <= 1 ? 0 : 64 - (unsigned)__builtin_clzl(units - 1);
+	return units <= 1 ? 0 : 64 - (unsigned)__builtin_clzll(units - 1);
 }
 
 int mps_arena_alloc(struct mps_arena *a, size_t n, uint64_t *ret_offset)

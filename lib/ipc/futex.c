@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <sched.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/feature.h"
@@ -62,8 +61,8 @@ static int wait_once(const _Atomic uint32_t *w, uint32_t seen, struct mps_time u
 	struct timespec ts = timespec_of(until);
 
 	/* A handler that ran, a word that has changed: the caller looks again, which is the same for it. */
-	if (syscall(SYS_futex, w, FUTEX_WAIT_BITSET, seen, until.ns == INT64_MAX ? NULL : &ts, NULL,
-		    FUTEX_BITSET_MATCH_ANY) < 0 &&
+	if (syscall(FUTEX_CALL, w, FUTEX_WAIT_BITSET, seen, until.ns == INT64_MAX ? NULL : &ts,
+		    NULL, FUTEX_BITSET_MATCH_ANY) < 0 &&
 	    errno == ETIMEDOUT)
 		return -ETIMEDOUT;
 	return 0;
@@ -83,7 +82,7 @@ int futex_wait(const _Atomic uint32_t *w, uint32_t seen, struct mps_time until)
 
 int futex_wake(_Atomic uint32_t *w, uint32_t n)
 {
-	return (int)syscall(SYS_futex, w, FUTEX_WAKE, count_of(n), NULL, NULL, 0);
+	return (int)syscall(FUTEX_CALL, w, FUTEX_WAKE, count_of(n), NULL, NULL, 0);
 }
 
 /*
@@ -98,7 +97,7 @@ static int wake_op(_Atomic uint32_t *w, unsigned op, unsigned arg, uint32_t n)
 	/* It does not see what the kernel writes. */
 	__tsan_release(w);
 #endif
-	return (int)syscall(SYS_futex, w, FUTEX_WAKE_OP, count_of(n), 0L, w,
+	return (int)syscall(FUTEX_CALL, w, FUTEX_WAKE_OP, count_of(n), 0L, w,
 			    op << 28 | (unsigned)FUTEX_OP_CMP_EQ << 24 | (arg & 0xfff) << 12 |
 				    compared_with);
 }

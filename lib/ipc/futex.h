@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/syscall.h>
 
 #include "base/mtime.h"
 
@@ -19,6 +20,13 @@
 #define FUTEX_TSAN __has_feature(thread_sanitizer)
 #else
 #define FUTEX_TSAN 0
+#endif
+
+/* Of two the call whose timespec has seconds of 64 bits. */
+#ifdef SYS_futex_time64
+#define FUTEX_CALL SYS_futex_time64
+#else
+#define FUTEX_CALL SYS_futex
 #endif
 
 /* A timeout argument of a call of mpsup.h as a time, once, at the entry. */

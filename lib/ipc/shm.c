@@ -75,10 +75,11 @@ static int size_of(int fd, size_t *ret)
 {
 	struct stat st;
 
+	*ret = 0;
 	if (fstat(fd, &st) < 0)
 		return -errno;
 	*ret = (size_t)st.st_size;
-	return 0;
+	return (off_t)*ret == st.st_size ? 0 : -EFBIG; /* more than there are addresses */
 }
 
 static void *map_file(const struct mps_shm *shm, void *at, size_t n)
@@ -379,7 +380,8 @@ int mps_shm_from_fd(int fd, struct mps_shm **ret)
 
 	if (flags < 0 || fstat(fd, &st) < 0 || fstatfs(fd, &fs) < 0)
 		return -errno;
-	if (!S_ISREG(st.st_mode) || (fs.f_type != TMPFS_MAGIC && fs.f_type != HUGETLBFS_MAGIC) ||
+	if (!S_ISREG(st.st_mode) ||
+	    ((uint32_t)fs.f_type != TMPFS_MAGIC && (uint32_t)fs.f_type != HUGETLBFS_MAGIC) ||
 	    (flags & O_ACCMODE) == O_WRONLY || (flags & O_PATH) != 0)
 		return -EINVAL;
 	fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK); /* of a memfd that was not made by us */

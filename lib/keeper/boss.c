@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/err.h"
 #include "base/fd.h"
 #include "keeper/internal.h"
 #include "proc/pidfd.h"
@@ -131,11 +132,10 @@ void boss_say(const struct keeper *k, const char *level, const char *text)
 
 int boss_fail(const struct keeper *k, const char *what, int error)
 {
-	AUTO_BUF text = BUF_INIT;
+	struct err err;
 
-	buf_addf(&text, "the keeper cannot start: %s: %s", what, strerror(error));
-	if (!text.failed)
-		boss_say(k, "CRIT", text.p);
+	err_set(&err, 0, "the keeper cannot start: %s: %s", what, strerror(error));
+	boss_say(k, "CRIT", err.text);
 	return 1;
 }
 
@@ -313,17 +313,14 @@ static void promote(struct keeper *k)
 
 static void give_up(struct keeper *k, const struct boss *b, int status, const char *what)
 {
-	AUTO_BUF text = BUF_INIT;
+	struct err err;
 
-	if (b->code == CLD_EXITED)
-		buf_addf(&text,
-			 "the supervisor has exited with status %u%s; ending all its programs",
-			 b->status, what);
-	else
-		buf_addf(&text, "the supervisor was ended by signal %u%s; ending all its programs",
-			 b->status, what);
-	if (!text.failed)
-		boss_say(k, "CRIT", text.p);
+	err_set(&err, 0,
+		b->code == CLD_EXITED
+			? "the supervisor has exited with status %u%s; ending all its programs"
+			: "the supervisor was ended by signal %u%s; ending all its programs",
+		b->status, what);
+	boss_say(k, "CRIT", err.text);
 	end_begin(k, status);
 }
 

@@ -112,3 +112,11 @@ void front_on_gone(struct keeper *k)
 	end_begin(k, 1);
 	keeper_earliest(&k->finish_deadline, latest);
 }
+
+void front_leave(const struct keeper *k)
+{
+	const struct keeper_front *front = k->options->front;
+
+	if (front != NULL && front->dir != NULL && getppid() != front->pid)
+		rmdir(front->dir);
+}

@@ -291,6 +291,8 @@ void front_on_stop(struct keeper *k);
 /* An instance has ended, or was never started. */
 void front_on_end(struct keeper *k);
 void front_on_gone(struct keeper *k);
+/* At the end: the tracker's folder, where the front is not there to remove it. */
+void front_leave(const struct keeper *k);
 
 /* slot.c */
 /* `lend`: the message is in k->in and k->scratch, so the child may share our memory. */

@@ -368,6 +368,7 @@ static void *loop(void *user)
 	}
 	stray_last_look(k);
 	track_close(k);
+	front_leave(k);
 	end_unlink(k);
 	/* Who waits for our end need not wait for the kernel to let go of our watches, which takes it 10 ms. */
 	if (k->options->lock_fd >= 0)

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/err.h"
 #include "base/fd.h"
 #include "track/door.h"
 #include "track/slate.h"
@@ -386,12 +387,11 @@ static void need_slate(struct tracker *t, uid_t uid)
 
 static void complain(const struct keeper *k, const char *what, int error)
 {
-	AUTO_BUF text = BUF_INIT;
+	struct err err;
 
-	buf_addf(&text, "objects that programs leave behind are not tracked: %s: %s", what,
-		 strerror(error));
-	if (!text.failed)
-		boss_say(k, "WARN", text.p);
+	err_set(&err, 0, "objects that programs leave behind are not tracked: %s: %s", what,
+		strerror(error));
+	boss_say(k, "WARN", err.text);
 }
 
 static void forget(struct track_record *r, void *user)

@@ -23,12 +23,18 @@ static uint64_t seed(void)
 	return s;
 }
 
+static uint64_t swap(uint64_t x)
+{
+	return x >> 32 | x << 32;
+}
+
+/* The product of both, folded, in parts that 32 bits can multiply (as wyhash does there). */
 static uint64_t mix(uint64_t a, uint64_t b)
 {
-	__uint128_t product = (__uint128_t)(a ^ UINT64_C(0x9e3779b97f4a7c15)) *
-			      (b ^ UINT64_C(0xe7037ed1a0b428db));
+	uint64_t x = a ^ UINT64_C(0x9e3779b97f4a7c15), y = b ^ UINT64_C(0xe7037ed1a0b428db);
 
-	return (uint64_t)product ^ (uint64_t)(product >> 64);
+	return swap((x >> 32) * (uint32_t)y) ^ (x >> 32) * (y >> 32) ^
+	       swap((uint32_t)x * (y >> 32)) ^ (uint64_t)(uint32_t)x * (uint32_t)y;
 }
 
 static uint32_t hash_of(const uint8_t *p, size_t n)

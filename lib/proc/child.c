@@ -186,20 +186,26 @@ static long set_fds(const struct mps_spawn *s, int *error_fd, pid_t maker)
 	return 0;
 }
 
+#ifdef SYS_setresuid32 /* where the others take 16 bits of a number */
+enum { SET_GROUPS = SYS_setgroups32, SET_GID = SYS_setresgid32, SET_UID = SYS_setresuid32 };
+#else
+enum { SET_GROUPS = SYS_setgroups, SET_GID = SYS_setresgid, SET_UID = SYS_setresuid };
+#endif
+
 /* The calls themselves: libc's wrappers would change all threads, and the child is alone. */
 static long set_user(const struct mps_spawn *s, enum mps_step *ret_step)
 {
-	long r = raw2(SYS_setgroups, (long)s->n_groups, RAW(s->groups));
+	long r = raw2(SET_GROUPS, (long)s->n_groups, RAW(s->groups));
 
 	*ret_step = MPS_STEP_GROUPS;
 	if (r < 0)
 		return r;
 	*ret_step = MPS_STEP_GID;
-	r = raw3(SYS_setresgid, s->gid, s->gid, s->gid);
+	r = raw3(SET_GID, s->gid, s->gid, s->gid);
 	if (r < 0)
 		return r;
 	*ret_step = MPS_STEP_UID;
-	return raw3(SYS_setresuid, s->uid, s->uid, s->uid);
+	return raw3(SET_UID, s->uid, s->uid, s->uid);
 }
 
 /* After the credentials, which clear it; then the parent may be gone already and nobody would tell. */

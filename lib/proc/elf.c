@@ -22,7 +22,7 @@ static bool read_at(int fd, void *p, size_t n, uint64_t at)
 {
 	ssize_t r;
 
-	if (at > INT64_MAX - n)
+	if (at > (uint64_t)INT64_MAX - n)
 		return false;
 	do
 		r = pread(fd, p, n, (off_t)at);

@@ -111,12 +111,15 @@ void change_forget_removed(struct request *r)
 static void settle_failed_start(struct waiter *w)
 {
 	const struct svc *s = &w->unit->svc;
-	AUTO_FREE char *why = s->last_exit.code != 0 ? svc_exit_text(&s->last_exit) : NULL;
+	AUTO_FREE char *end = svc_has_run(s) ? svc_exit_text(&s->last_exit) : NULL;
+	AUTO_FREE char *why = NULL;
 
-	if (s->spawn_error != NULL)
-		settle(w, FAULT_SPAWN_ERROR, s->spawn_error);
-	else
-		settle(w, FAULT_ABNORMAL_TERMINATION, why != NULL ? why : "ended too early");
+	if (s->spawn_error == NULL) {
+		settle(w, FAULT_ABNORMAL_TERMINATION, end != NULL ? end : "ended too early");
+		return;
+	}
+	why = xasprintf("%s%s%s", s->spawn_error, end != NULL ? ": " : "", end != NULL ? end : "");
+	settle(w, FAULT_SPAWN_ERROR, why);
 }
 
 /* Has the service got where the request wants it, or can it not any more? */
@@ -217,6 +220,17 @@ static void begin_wait(struct request *r, struct waiter *w, enum svc_event event
 		check(w);
 }
 
+/* What is not up yet is told as status shows it: that it is RUNNING is what everybody thinks of. */
+static void settle_started(struct waiter *w)
+{
+	const struct svc *s = &w->unit->svc;
+	AUTO_FREE char *info = svc_info(s, mps_now(), mps_wall());
+	AUTO_FREE char *text =
+		xasprintf("%s%s%s", svc_state_name(s->state), *info ? ", " : "", info);
+
+	settle(w, FAULT_ALREADY_STARTED, s->state == SVC_RUNNING ? "already started" : text);
+}
+
 static void start_one(struct request *r, struct unit *u)
 {
 	enum svc_state state = u->svc.state;
@@ -226,7 +240,7 @@ static void start_one(struct request *r, struct unit *u)
 	if (on_its_way && change_wants_wait(r))
 		w->begun = true; /* the answer is how it ends, as for one that we start */
 	else if (on_its_way || state == SVC_RUNNING || state == SVC_BACKOFF)
-		settle(w, FAULT_ALREADY_STARTED, "already started");
+		settle_started(w);
 	else
 		begin_wait(r, w, SVC_EV_START);
 }

@@ -30,6 +30,9 @@ exec_is 137 -- sh -c 'kill -KILL $$'
 exec_is 143 -- sh -c 'kill -TERM $$'
 exec_is 127 -- no-such-command
 contains "$T/err" '^mpsup: exec: no-such-command: No such file or directory$' || fail "it says '$(cat "$T/err")'"
+# shellcheck disable=SC2016 # its own
+expect 127 sh -c 'echo $$ >"$2" && exec "$1" exec -- no-such-command' sh "$MPSUP" "$T/pid"
+[ ! -e "${RUNTIME%/*}/exec-$(cat "$T/pid")-0" ] || fail "its folder is left where there is no command"
 exec_is 127 -- /no/such/command
 exec_is 127 -- ''
 exec_is 126 -- "$T"
@@ -234,6 +237,7 @@ ended_within_a_second() {
 tree
 kill -KILL "$front"
 ended_within_a_second
+[ ! -e "${RUNTIME%/*}/exec-$front-0" ] || fail "its folder is left where the front was killed"
 tree
 kill -KILL "$own"
 ended_within_a_second

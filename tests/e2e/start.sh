@@ -94,7 +94,25 @@ startsecs=0
 X
 sed -i "s,^logfile=.*,logfile=$CONF/log," "$CONF"
 mps start >"$T/out" 2>"$T/err" && fail "start without a log file exits 0"
-contains "$T/err" "$CONF/log" || fail "it says '$(cat "$T/err")'"
+contains "$T/err" "^mpsup: logfile $CONF/log: Not a directory \\(mpsup.conf:3\\)\$" || fail "it says '$(cat "$T/err")'"
+must -t 5 nothing_left
+
+say "so is that of a program, with the place of its key"
+config <<X
+[program:plain]
+command=$W
+stdout_logfile=$T/bin
+startretries=0
+[program:marked]
+command=$W
+stderr_logfile=$T/bin
+log_prefix=marked
+startretries=0
+X
+mps_expect 7 start
+grep -qxF "mpsup: plain: stdout_logfile $T/bin: Is a directory (mpsup.conf:8)" "$T/err" || fail "it says '$(cat "$T/err")'"
+grep -qxF "mpsup: marked: stderr_logfile $T/bin: Is a directory (mpsup.conf:12)" "$T/err" || fail "it says '$(cat "$T/err")'"
+mps_expect 0 stop
 must -t 5 nothing_left
 
 say "status --json and ls --json tell who the keeper and the supervisor are"
@@ -148,7 +166,60 @@ say "a program that ends too early: why, and where to read on"
 config <<Y
 [program:early]
 command=sh -c 'echo no database >&2; exit 3'
+restart_delay=60
 Y
 mps_expect 7 start
 grep -qx "mpsup: early: exit status 3; 'mpsup logs early' shows what it has said" "$T/err" || fail "it says $(cat "$T/err")"
+
+say "a start of what waits for its next try is no failure, and says in what state it is"
+waits="^mpsup: early: BACKOFF, code 3, retry in [0-9.]+ s \(1 of 3\)$"
+mps_expect 0 start early
+contains "$T/out" "^early: ERROR \(already started\)$" || fail "start early prints $(cat "$T/out")"
+contains "$T/err" "$waits" || fail "start early says $(cat "$T/err")"
+mps_expect 0 start
+[ ! -s "$T/out" ] || fail "start prints $(cat "$T/out")"
+contains "$T/err" "$waits" || fail "start says $(cat "$T/err")"
+mps_expect 0 start --json early
+contains "$T/out" '"message":"BACKOFF, code 3, retry in .*"state":"BACKOFF"' || fail "start --json early prints $(cat "$T/out")"
+shutdown_mpsup
+
+say "a program that is given up: also how it ended last, where it has run"
+config <<Y
+[program:early]
+command=sh -c 'exit 3'
+startretries=0
+[program:shot]
+command=sh -c 'kill -KILL \$\$'
+startretries=0
+[program:none]
+command=$T/once
+startretries=0
+Y
+printf '#!/bin/sh\nrm "$0"\n' >"$T/once" && chmod +x "$T/once"
+mps_expect 7 start
+for line in "early: Exited too quickly (process log may have details): exit status 3" \
+  "shot: Exited too quickly (process log may have details): terminated by SIGKILL"; do
+  grep -qxF "mpsup: $line" "$T/err" || fail "it says $(cat "$T/err")"
+done
+mps_expect 7 start none
+grep -qxF "mpsup: none: exec $T/once: No such file or directory (mpsup.conf:13)" "$T/err" || fail "it says $(cat "$T/err")"
+shutdown_mpsup
+
+say "a configuration without programs is told by what would have nothing to say"
+config </dev/null
+start_mpsup
+for verb in start restart logs; do
+  mps_expect 0 $verb
+  grep -qxF "mpsup: $CONF: no programs (such as [program:web]); mpsup reload reads it again" "$T/err" || fail "$verb says $(cat "$T/err")"
+  [ ! -s "$T/out" ] || fail "$verb prints $(cat "$T/out")"
+done
+mps_expect 0 graph
+grep -qxF "mpsup: $CONF: no programs (such as [program:web])" "$T/err" || fail "graph says $(cat "$T/err")"
+printf '[program:later]\ncommand=%s\nautostart=false\n' "$W" >>"$CONF"
+mps_expect 0 reload
+mps_expect 0 stop
+[ ! -s "$T/err" ] || fail "stop says $(cat "$T/err")"
+must -t 5 nothing_left
+mps_expect 0 start
+[ ! -s "$T/err" ] || fail "start says $(cat "$T/err")"
 shutdown_mpsup

@@ -183,7 +183,7 @@ static _Atomic uint32_t is_there, over;
 static void *serve_later(void *arg)
 {
 	/* That one waits for it by now. */
-	scene_asleep_in(*(pid_t *)arg, SYS_ppoll, SYS_ppoll);
+	scene_asleep_in(*(pid_t *)arg, SYS_ppoll, SYS_ppoll, SYS_ppoll);
 	scene.server = server_start(scene.address);
 	scene_tell(&is_there);
 	/* It is this thread's child, and ends with it. */

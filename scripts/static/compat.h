@@ -1,8 +1,8 @@
 /*
  * What musl 1.2.3 does not have and the kernel does; `make musl` includes it before each file.
  */
-#ifndef SCRIPTS_MUSL_COMPAT_H
-#define SCRIPTS_MUSL_COMPAT_H
+#ifndef SCRIPTS_STATIC_COMPAT_H
+#define SCRIPTS_STATIC_COMPAT_H
 
 #include <errno.h>
 #include <pthread.h>
