@@ -170,7 +170,7 @@ graph    | mpsup graph    | same | mps graph |
 upgrade  | mpsup upgrade  | any  | mps upgrade |
 reload   | mpsup reload   | any  | mps reload |
 restart  | mpsup restart  | same | mps restart web:0 |
-begin    | mpsup start    | same | mps stop talk && mps start talk |
+begin    | mpsup start    | same | mps stop talk && mps start talk | mps start talk
 stop     | mpsup stop     | same | mps stop talk | mps start talk
 dict     | mpsup dict     | same | $MPSUP dict d set k v -m "$A" |
 list     | mpsup list     | any  | $MPSUP list l append v -m "$A" |
