@@ -67,8 +67,8 @@ struct conf_log {
 	int backups;
 	bool compress; /* gzip for backups */
 	bool events_enabled;
-	bool syslog;		 /* also to syslog(3) */
-	struct conf_place place; /* of the key that says where, else of the section */
+	bool syslog; /* also to syslog(3) */
+	int line; /* of the key that says where, in the file of the section; else of the section */
 	/* Where maxbytes = 0 does not count, since another rotates the file: what was written. Else NULL. */
 	const struct conf_log *written;
 };

@@ -135,9 +135,11 @@ static bool is_terminal(const struct unit *u, const struct conf_log *log)
 static int refuse_log(const struct unit *u, const struct conf_log *log, bool is_err, int r,
 		      struct err *err)
 {
+	struct conf_place place = { u->svc.conf->place.file, log->line };
+
 	err_set(err, r, "%s %s: %s", is_err ? "stderr_logfile" : "stdout_logfile",
 		log->path != NULL ? log->path : "AUTO", path_strerror(-r));
-	return worker_fail_at(&u->sup->base, &log->place, r, err);
+	return worker_fail_at(&u->sup->base, &place, r, err);
 }
 
 static int put_stream(struct unit *u, struct table *t, bool is_err, struct err *err)

@@ -195,7 +195,7 @@ startretries=0
 command=$T/once
 startretries=0
 Y
-printf '#!/bin/sh\nrm "$0"\n' >"$T/once" && chmod +x "$T/once"
+printf '#!/bin/sh\nrm %s\n' "$T/once" >"$T/once" && chmod +x "$T/once"
 mps_expect 7 start
 for line in "early: Exited too quickly (process log may have details): exit status 3" \
   "shot: Exited too quickly (process log may have details): terminated by SIGKILL"; do
