@@ -29,10 +29,13 @@ static char *make_dir_in(const char *base, int *ret_lock, struct err *err)
 		AUTO_FREE char *dir = xasprintf("%s/exec-%d-%d", base, (int)getpid(), i);
 
 		r = rundir_make(dir, geteuid(), getegid(), err);
-		if (r == 0 && (r = rundir_lock_itself(dir, ret_lock, err)) == 0)
+		if (r < 0)
+			continue;
+		r = rundir_lock_itself(dir, ret_lock, err);
+		if (r == 0)
 			return TAKE_PTR(dir);
 		if (r != -EWOULDBLOCK)
-			rmdir(dir); /* there may be no descriptor for it */
+			rmdir(dir);
 	}
 	return NULL;
 }

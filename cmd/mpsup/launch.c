@@ -132,8 +132,11 @@ static int take_lock(struct launch *l, struct err *err)
 
 	for (int i = 0; i < 10 && r == -ENOENT; i++) {
 		r = rundir_make(l->dir, l->uid, l->gid, err);
-		if (r == 0)
-			r = rundir_lock(l->dir, l->name, &l->lock_fd, err);
+		if (r < 0)
+			continue;
+		r = rundir_lock(l->dir, l->name, &l->lock_fd, err);
+		if (r < 0 && r != -EWOULDBLOCK)
+			rmdir(l->dir); /* unless there is something in it */
 	}
 	/* The keeper's comes later; until then this is who holds it. */
 	if (r == 0)

@@ -483,7 +483,8 @@ void track_close(struct keeper *k)
 	if (is_bound(t))
 		unlink(t->path);
 	track_journal_flush(&t->journal, &t->registry);
-	slate_remove_all(t->dir);
+	for (size_t i = 0; i < t->n_slates; i++)
+		slate_remove(t->dir, t->slates[i].uid);
 	track_journal_close(&t->journal, t->registry.n == 0);
 }
 

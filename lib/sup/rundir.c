@@ -104,7 +104,7 @@ mode_t rundir_forbidden(uid_t uid)
 	return uid == 0 ? 066 : 077;
 }
 
-int rundir_make(const char *dir, uid_t uid, gid_t gid, struct err *err)
+static int make(const char *dir, uid_t uid, gid_t gid, bool *ret_is_new, struct err *err)
 {
 	AUTO_FREE char *path = xstrdup(dir);
 	AUTO_CLOSE int parent_fd = -1, fd = -1;
@@ -117,7 +117,8 @@ int rundir_make(const char *dir, uid_t uid, gid_t gid, struct err *err)
 			return no_place(path, err);
 		*slash = '/';
 	}
-	if (mkdir(dir, 0700) == 0) {
+	*ret_is_new = mkdir(dir, 0700) == 0;
+	if (*ret_is_new) {
 		if (uid != geteuid() && lchown(dir, uid, gid) < 0)
 			return err_set(err, -errno, "runtime directory %s: chown: %s", dir,
 				       strerror(errno));
@@ -146,6 +147,16 @@ int rundir_make(const char *dir, uid_t uid, gid_t gid, struct err *err)
 	/* A person wants to know that it is in use, whosever it is. */
 	return r < 0 && fd_is_locked(fd, "lock") ? held_by_other(fd, strrchr(dir, '/') + 1, err)
 						 : r;
+}
+
+int rundir_make(const char *dir, uid_t uid, gid_t gid, struct err *err)
+{
+	bool is_new = false;
+	int r = make(dir, uid, gid, &is_new, err);
+
+	if (r < 0 && is_new)
+		rmdir(dir);
+	return r;
 }
 
 /* True while the name still leads to the file that was locked: the one before us removes it when it goes. */

@@ -13,8 +13,10 @@ struct err;
 mode_t rundir_forbidden(uid_t uid);
 
 /*
- * Makes DIR, which shall be the given user's, and what is missing above it, which is ours (0700). As root it
- * takes over what another user's instance has left. 0 or -errno; -EPERM when it is somebody else's or open to others, or the folder it lies in is somebody else's or may be written to by others.
+ * Makes DIR, which shall be the given user's, and what is missing above it, which is ours (0700).
+ * As root it takes over what another user's instance has left. 0 or -errno; -EPERM when it is
+ * somebody else's or open to others, or the folder it lies in is somebody else's or may be written
+ * to by others. What it made goes where it fails.
  */
 int rundir_make(const char *dir, uid_t uid, gid_t gid, struct err *err);
 

@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,6 +48,14 @@ int slate_make(const char *dir, unsigned uid)
 		return r;
 	}
 	return TAKE_FD(fd);
+}
+
+void slate_remove(const char *dir, unsigned uid)
+{
+	char path[PATH_MAX];
+
+	if (snprintf(path, sizeof(path), "%s/" SLATE_NAME "%u", dir, uid) < (int)sizeof(path))
+		unlink(path);
 }
 
 int slate_wipe(int fd, unsigned place)

@@ -49,6 +49,9 @@ struct track_registry;
 /* Makes DIR/ipc.slate.UID, empty, its owner's alone; a descriptor (CLOEXEC) or -errno. */
 int slate_make(const char *dir, unsigned uid);
 
+/* Needs neither memory nor a descriptor. */
+void slate_remove(const char *dir, unsigned uid);
+
 /* The tracker has written down what stands there. -EINVAL: there is no such place. */
 int slate_wipe(int fd, unsigned place);
 
