@@ -194,12 +194,26 @@ static int choice_index(const char *choices, const char *text)
 	}
 }
 
+/* As all messages list words: "a, b, c". */
+static int refuse_choice(const struct value *v, struct err *err)
+{
+	AUTO_BUF list = BUF_INIT;
+
+	for (const char *p = v->key->choices; *p != '\0'; p++) {
+		if (*p == '|')
+			buf_adds(&list, ", ");
+		else
+			buf_addc(&list, *p);
+	}
+	return err_set(err, -EINVAL, "'" SHOWN "' is none of %s", v->text, list.p);
+}
+
 static int put_choice(const struct value *v, struct err *err)
 {
 	int i = choice_index(v->key->choices, v->text);
 
 	if (i < 0)
-		return err_set(err, -EINVAL, "'" SHOWN "' is none of %s", v->text, v->key->choices);
+		return refuse_choice(v, err);
 	*(unsigned *)v->field = (unsigned)i;
 	return 0;
 }

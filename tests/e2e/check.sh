@@ -56,6 +56,10 @@ bad.conf:3: error: program:web.stopwaitsecs: '5 min' is not a whole number of se
 bad.conf:4: error: 'key': not a key = value line" check -c "$dir/bad.conf"
 printf '[program:w]\ncommand=/bin/w\npriority=a\033[2J\n b\n' >"$dir/escape.conf"
 run 1 "no escape sequence reaches the terminal" "'a\\x1b[2J\\nb' is not a whole number" check -c "$dir/escape.conf"
+printf '[program:w]\ncommand=/bin/w\nautorestart=a\nready=b\n[supervisord]\nexit_on=c\n' >"$dir/choice.conf"
+run 1 "choices are listed in one way" "'a' is none of true, false, unexpected
+'b' is none of time, notify
+'c' is none of fatal, exit:NAME, all, none" check -c "$dir/choice.conf"
 run 1 "a missing file" "nothing.conf: error: No such file" check -c "$dir/nothing.conf"
 run 1 "a folder" "is a folder, not a file" check -c "$dir"
 run 0 "JSON has each process" '"name": "w1"

@@ -212,7 +212,7 @@ static const struct {
 	{ "[program:x]\nentry=b.so:f\nargs='\n", CONF_WARNING, 3, "can't parse args" },
 	{ "[program:x]\ncommand=a\nargs=b\n", CONF_WARNING, 3, "arguments of a command" },
 	{ "[program:x]\ncommand=a\nstart_method=exec\n", CONF_ERROR, 3,
-	  "none of spawn|fork|forkserver" },
+	  "none of spawn, fork, forkserver" },
 	{ "[program:x]\ncommand=a\nforkserver=y\n", CONF_WARNING, 3, "start_method is spawn" },
 	{ "[program:x]\ncommand=a\nstart_method=forkserver\nforkserver=modles\n[forkserver:models]"
 	  "\n",
@@ -279,7 +279,7 @@ static const struct {
 	{ "[supervisord]\nexit_on=never\n", CONF_ERROR, 2, "none of fatal" },
 	{ "[supervisord]\nexit_on=exit:nosuch\n", CONF_WARNING, 2,
 	  "there is no program or group 'nosuch'" },
-	{ "[supervisord]\non_crash=go\n", CONF_ERROR, 2, "is none of stop" },
+	{ "[supervisord]\non_crash=go\n", CONF_ERROR, 2, "is none of stop, restart" },
 	{ "[supervisord]\ndirectory=/no/such\n", CONF_ERROR, 2, "not an existing folder" },
 };
 

@@ -121,8 +121,8 @@ static const struct {
 	  "its variable MPSUP_PIPE_P is that of [pipe:p] too" },
 	{ A B "[pipe:p]\nfrom=a\nto=b\nsize=-1\n", 8, "must be from 1 to" },
 	{ A B "[pipe:p]\nfrom=a\nto=b\nsize=3GB\n", 8, "must be from 1 to" },
-	{ A B "[pipe:p]\nfrom=a\nto=b\nmode=both\n", 8, "is none of stream|packet|duplex" },
-	{ A B "[pipe:p]\nfrom=a\nto=b\non_end=stay\n", 8, "is none of eof|keep" },
+	{ A B "[pipe:p]\nfrom=a\nto=b\nmode=both\n", 8, "is none of stream, packet, duplex" },
+	{ A B "[pipe:p]\nfrom=a\nto=b\non_end=stay\n", 8, "is none of eof, keep" },
 };
 
 static bool says(const struct conf *conf, int line, const char *text)
