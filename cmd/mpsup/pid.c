@@ -51,12 +51,12 @@ static void on_row(json_t *row, void *user)
 static void on_error(json_t *error, void *user)
 {
 	struct pids *pids = user;
-	const char *target = json_string_value(json_object_get(error, "target"));
+	const char *message = json_string_value(json_object_get(error, "message"));
 
 	if (pids->list != NULL)
 		json_array_append(pids->list, error);
 	else
-		printf("No such process %s\n", target != NULL ? target : "?");
+		fprintf(stderr, "mpsup: %s\n", message != NULL ? message : "?");
 	pids->exit_code = EXIT_GENERIC;
 }
 

@@ -82,6 +82,9 @@ must in_state steady RUNNING
 say "start, stop and restart by name"
 in_state manual STOPPED || fail "autostart=false is $(state manual)"
 mps_expect 7 pid manual
+mps_expect 1 pid maual steady
+[ "$(cat "$T/err")" = "mpsup: no such process or group: 'maual' (did you mean 'manual'?)" ] || fail "pid says '$(cat "$T/err")'"
+[ "$(cat "$T/out")" = "$(pid_of steady)" ] || fail "pid of a wrong name and a right one: $(cat "$T/out")"
 mps_expect 0 start manual
 contains "$T/out" '^manual: started$' || fail "start says '$(cat "$T/out")'"
 in_state manual RUNNING || fail "manual is $(state manual) after start"
