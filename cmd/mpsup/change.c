@@ -172,6 +172,9 @@ int change_run(struct client **client, const struct cmd_context *ctx, struct cha
 	progress_wipe(&run.progress);
 	print_rows(&run, targets);
 	code = outcome_finish(&change->outcome);
+	/* A stop of all that is the first half of a shutdown has no use for it. */
+	if (r == 0 && json_array_size(run.rows) == 0 && ret_lost == NULL)
+		connect_tell_empty(ctx);
 	if (r == -ECONNRESET && change->stops_first)
 		err_set(&err, r,
 			"the supervisor went away before it answered; if another has taken over, "

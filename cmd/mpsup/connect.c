@@ -141,6 +141,23 @@ int connect_rows(struct client *client, const char *method, json_t *params,
 	return 0;
 }
 
+void connect_tell_empty(const struct cmd_context *ctx)
+{
+	struct client *client = NULL;
+	struct err err = ERR_INIT;
+	json_t *info = NULL;
+
+	if (connect_open(ctx, &client, &err) == 0 &&
+	    client_call(client, "info", NULL, NULL, NULL, &info, &err) == 0 &&
+	    json_integer_value(json_object_get(info, "programs")) == 0)
+		fprintf(stderr,
+			"mpsup: %s: no programs (such as [program:web]); mpsup reload reads it "
+			"again\n",
+			json_string_value(json_object_get(info, "config")));
+	json_decref(info);
+	client_close(client);
+}
+
 json_t *connect_name(const char *name)
 {
 	json_t *json = json_string(name);

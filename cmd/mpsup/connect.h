@@ -45,6 +45,9 @@ struct connect_on {
 int connect_rows(struct client *client, const char *method, json_t *params,
 		 const struct connect_on *on, struct err *err);
 
+/* For who has asked about all and was told of nothing: where there are no programs that is said, with the file. */
+void connect_tell_empty(const struct cmd_context *ctx);
+
 /* A name as it goes to the supervisor: always a string, where it is no UTF-8 one that nothing is called. */
 json_t *connect_name(const char *name);
 

@@ -323,6 +323,8 @@ static int run(struct cmd_context *ctx)
 		conf_free(conf);
 		return cmd_fail(EXIT_GENERIC, &err);
 	}
+	if (conf->n_procs == 0)
+		fprintf(stderr, "mpsup: %s: no programs (such as [program:web])\n", path);
 	graph_init(&g, conf);
 	if (dot)
 		print_dot(&g);

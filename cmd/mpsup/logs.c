@@ -367,6 +367,8 @@ static int show(struct logs *l, struct cmd_context *ctx)
 		return cmd_fail(connect_exit_code(r), &err);
 	if (l->n_bad > 0)
 		return EXIT_GENERIC;
+	if (l->n == 0)
+		connect_tell_empty(ctx);
 	show_new(l);
 	return exit_code(l);
 }
@@ -460,6 +462,8 @@ static int listen_to(struct logs *l, struct follow *f, struct cmd_context *ctx)
 		return cmd_fail(connect_exit_code(r), &err);
 	if (l->n_bad > 0 || (l->n > 0 && l->n_files == 0))
 		return EXIT_GENERIC;
+	if (l->n == 0)
+		connect_tell_empty(ctx);
 	l->looked = true;
 	fd_raise_limit(l->n + OTHER_FDS);
 	show_new(l);

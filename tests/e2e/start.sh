@@ -152,3 +152,22 @@ Y
 mps_expect 7 start
 grep -qx "mpsup: early: exit status 3; 'mpsup logs early' shows what it has said" "$T/err" || fail "it says $(cat "$T/err")"
 shutdown_mpsup
+
+say "a configuration without programs is told by what would have nothing to say"
+config </dev/null
+start_mpsup
+for verb in start restart logs; do
+  mps_expect 0 $verb
+  grep -qxF "mpsup: $CONF: no programs (such as [program:web]); mpsup reload reads it again" "$T/err" || fail "$verb says $(cat "$T/err")"
+  [ ! -s "$T/out" ] || fail "$verb prints $(cat "$T/out")"
+done
+mps_expect 0 graph
+grep -qxF "mpsup: $CONF: no programs (such as [program:web])" "$T/err" || fail "graph says $(cat "$T/err")"
+printf '[program:later]\ncommand=%s\nautostart=false\n' "$W" >>"$CONF"
+mps_expect 0 reload
+mps_expect 0 stop
+[ ! -s "$T/err" ] || fail "stop says $(cat "$T/err")"
+must -t 5 nothing_left
+mps_expect 0 start
+[ ! -s "$T/err" ] || fail "start says $(cat "$T/err")"
+shutdown_mpsup
