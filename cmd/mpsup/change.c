@@ -118,7 +118,9 @@ static void print_rows(const struct running *run, const json_t *targets)
 	if (change->stops_first && !change->no_wait && !change->outcome.json)
 		print_stops(run, targets);
 	json_array_foreach (run->rows, i, row)
-		if (!is_untouched(change, targets, row))
+		if (is_untouched(change, targets, row))
+			outcome_pass_over(&change->outcome, row);
+		else
 			outcome_add(&change->outcome, row);
 }
 

@@ -83,48 +83,63 @@ static void print_hint(const char *name, const char *text)
 		fprintf(stderr, "mpsup: %s: %.*s\n", name, (int)strlen(hint) - 1, hint);
 }
 
-static void print_row(const struct outcome *o, int code, const char *name, const char *message)
+/* The reason is more than supervisorctl has room for. */
+static void print_reason(int code, const char *name, const char *word, const char *text)
 {
-	AUTO_BUF text = BUF_INIT;
-	const char *word = fault_word(code, name);
+	if (*text == '\0' || strcmp(text, word) == 0)
+		return;
+	fflush(stdout);
+	if (code == FAULT_BAD_NAME)
+		print_hint(name, text);
+	else if (code == FAULT_ABNORMAL_TERMINATION)
+		fprintf(stderr, "mpsup: %s: %s; 'mpsup logs %s' shows what it has said\n", name,
+			text, name);
+	else
+		fprintf(stderr, "mpsup: %s: %s\n", name, text);
+}
 
-	utf8_add_clean(&text, message, strlen(message));
+static void print_row(const struct outcome *o, const json_t *row, bool untouched)
+{
+	const char *name = json_string_value(json_object_get(row, "name"));
+	const char *message = json_string_value(json_object_get(row, "message"));
+	int code = (int)json_integer_value(json_object_get(row, "code"));
+	AUTO_BUF buf = BUF_INIT;
+	const char *word, *text;
+
+	name = name != NULL ? name : "?";
 	if (code == FAULT_SUCCESS) {
 		printf("%.*s: %s\n", shown_length(name), name, o->done);
 		return;
 	}
+	if (message != NULL)
+		utf8_add_clean(&buf, message, strlen(message));
+	text = buf.len > 0 ? buf.p : "";
+	word = fault_word(code, name);
 	if (word == NULL)
-		word = text.len > 0 ? text.p : fault_name((enum fault)code);
-	printf("%.*s: ERROR (%s)\n", shown_length(name), name, word);
-	/* The reason is more than supervisorctl has room for. */
-	if (text.len > 0 && strcmp(text.p, word) != 0 && code != (int)o->harmless) {
-		fflush(stdout);
-		if (code == FAULT_BAD_NAME)
-			print_hint(name, text.p);
-		else if (code == FAULT_ABNORMAL_TERMINATION)
-			fprintf(stderr, "mpsup: %s: %s; 'mpsup logs %s' shows what it has said\n",
-				name, text.p, name);
-		else
-			fprintf(stderr, "mpsup: %s: %s\n", name, text.p);
-	}
+		word = *text != '\0' ? text : fault_name((enum fault)code);
+	if (!untouched)
+		printf("%.*s: ERROR (%s)\n", shown_length(name), name, word);
+	print_reason(code, name, word, text);
 }
 
 void outcome_add(struct outcome *o, json_t *row)
 {
 	const char *name = json_string_value(json_object_get(row, "name"));
-	const char *message = json_string_value(json_object_get(row, "message"));
-	int code = (int)json_integer_value(json_object_get(row, "code"));
 
-	if (name == NULL)
-		name = "?";
-	note_failure(o, code, name);
+	note_failure(o, (int)json_integer_value(json_object_get(row, "code")),
+		     name != NULL ? name : "?");
 	if (!o->json) {
-		print_row(o, code, name, message != NULL ? message : "");
+		print_row(o, row, false);
 		return;
 	}
 	if (o->rows == NULL)
 		o->rows = json_array();
 	json_array_append(o->rows, row);
+}
+
+void outcome_pass_over(const struct outcome *o, const json_t *row)
+{
+	print_row(o, row, true);
 }
 
 int outcome_finish(struct outcome *o)

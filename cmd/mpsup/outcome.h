@@ -24,6 +24,9 @@ struct outcome {
 /* Prints (or keeps) one row of a result. */
 void outcome_add(struct outcome *o, json_t *row);
 
+/* Of a harmless row of one that was not named only the reason, on standard error, if there is more than a word. */
+void outcome_pass_over(const struct outcome *o, const json_t *row);
+
 /* Prints what was kept; the exit code. */
 int outcome_finish(struct outcome *o);
 

@@ -217,6 +217,17 @@ static void begin_wait(struct request *r, struct waiter *w, enum svc_event event
 		check(w);
 }
 
+/* What is not up yet is told as status shows it: that it is RUNNING is what everybody thinks of. */
+static void settle_started(struct waiter *w)
+{
+	const struct svc *s = &w->unit->svc;
+	AUTO_FREE char *info = svc_info(s, mps_now(), mps_wall());
+	AUTO_FREE char *text =
+		xasprintf("%s%s%s", svc_state_name(s->state), *info ? ", " : "", info);
+
+	settle(w, FAULT_ALREADY_STARTED, s->state == SVC_RUNNING ? "already started" : text);
+}
+
 static void start_one(struct request *r, struct unit *u)
 {
 	enum svc_state state = u->svc.state;
@@ -226,7 +237,7 @@ static void start_one(struct request *r, struct unit *u)
 	if (on_its_way && change_wants_wait(r))
 		w->begun = true; /* the answer is how it ends, as for one that we start */
 	else if (on_its_way || state == SVC_RUNNING || state == SVC_BACKOFF)
-		settle(w, FAULT_ALREADY_STARTED, "already started");
+		settle_started(w);
 	else
 		begin_wait(r, w, SVC_EV_START);
 }

@@ -148,9 +148,21 @@ say "a program that ends too early: why, and where to read on"
 config <<Y
 [program:early]
 command=sh -c 'echo no database >&2; exit 3'
+restart_delay=60
 Y
 mps_expect 7 start
 grep -qx "mpsup: early: exit status 3; 'mpsup logs early' shows what it has said" "$T/err" || fail "it says $(cat "$T/err")"
+
+say "a start of what waits for its next try is no failure, and says in what state it is"
+waits="^mpsup: early: BACKOFF, code 3, retry in [0-9.]+ s \(1 of 3\)$"
+mps_expect 0 start early
+contains "$T/out" "^early: ERROR \(already started\)$" || fail "start early prints $(cat "$T/out")"
+contains "$T/err" "$waits" || fail "start early says $(cat "$T/err")"
+mps_expect 0 start
+[ ! -s "$T/out" ] || fail "start prints $(cat "$T/out")"
+contains "$T/err" "$waits" || fail "start says $(cat "$T/err")"
+mps_expect 0 start --json early
+contains "$T/out" '"message":"BACKOFF, code 3, retry in .*"state":"BACKOFF"' || fail "start --json early prints $(cat "$T/out")"
 shutdown_mpsup
 
 say "a configuration without programs is told by what would have nothing to say"
