@@ -111,12 +111,15 @@ void change_forget_removed(struct request *r)
 static void settle_failed_start(struct waiter *w)
 {
 	const struct svc *s = &w->unit->svc;
-	AUTO_FREE char *why = s->last_exit.code != 0 ? svc_exit_text(&s->last_exit) : NULL;
+	AUTO_FREE char *end = svc_has_run(s) ? svc_exit_text(&s->last_exit) : NULL;
+	AUTO_FREE char *why = NULL;
 
-	if (s->spawn_error != NULL)
-		settle(w, FAULT_SPAWN_ERROR, s->spawn_error);
-	else
-		settle(w, FAULT_ABNORMAL_TERMINATION, why != NULL ? why : "ended too early");
+	if (s->spawn_error == NULL) {
+		settle(w, FAULT_ABNORMAL_TERMINATION, end != NULL ? end : "ended too early");
+		return;
+	}
+	why = xasprintf("%s%s%s", s->spawn_error, end != NULL ? ": " : "", end != NULL ? end : "");
+	settle(w, FAULT_SPAWN_ERROR, why);
 }
 
 /* Has the service got where the request wants it, or can it not any more? */

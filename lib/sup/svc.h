@@ -194,6 +194,9 @@ char *svc_info(const struct svc *s, struct mps_time now, struct mps_time wall);
 /* "exit status 1", "terminated by SIGSEGV (core dumped)", as the activity log words it. Heap string. */
 char *svc_exit_text(const struct svc_exit *e);
 
+/* There was a run in the last try, and last_exit tells how it ended; false where it could not be started, or never was. */
+bool svc_has_run(const struct svc *s);
+
 /* True where the exit is one of exitcodes=. */
 bool svc_exit_is_expected(const struct svc *s, const struct svc_exit *e);
 /* Before EXITED of e at `now`: it is expected and the program has come up, or is being stopped. */

@@ -66,6 +66,11 @@ char *svc_exit_text(const struct svc_exit *e)
 	return xbuf_take(&b);
 }
 
+bool svc_has_run(const struct svc *s)
+{
+	return s->n_history > 0 && s->history[(s->n_history - 1) % SVC_HISTORY].code != 0;
+}
+
 bool svc_exit_is_expected(const struct svc *s, const struct svc_exit *e)
 {
 	if (e->code != CLD_EXITED)

@@ -165,6 +165,28 @@ mps_expect 0 start --json early
 contains "$T/out" '"message":"BACKOFF, code 3, retry in .*"state":"BACKOFF"' || fail "start --json early prints $(cat "$T/out")"
 shutdown_mpsup
 
+say "a program that is given up: also how it ended last, where it has run"
+config <<Y
+[program:early]
+command=sh -c 'exit 3'
+startretries=0
+[program:shot]
+command=sh -c 'kill -KILL \$\$'
+startretries=0
+[program:none]
+command=$T/once
+startretries=0
+Y
+printf '#!/bin/sh\nrm %s\n' "$T/once" >"$T/once" && chmod +x "$T/once"
+mps_expect 7 start
+for line in "early: Exited too quickly (process log may have details): exit status 3" \
+  "shot: Exited too quickly (process log may have details): terminated by SIGKILL"; do
+  grep -qxF "mpsup: $line" "$T/err" || fail "it says $(cat "$T/err")"
+done
+mps_expect 7 start none
+grep -qxF "mpsup: none: exec $T/once: No such file or directory (mpsup.conf:13)" "$T/err" || fail "it says $(cat "$T/err")"
+shutdown_mpsup
+
 say "a configuration without programs is told by what would have nothing to say"
 config </dev/null
 start_mpsup
