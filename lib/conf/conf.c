@@ -58,6 +58,7 @@ static void load_supervisord(struct loader *l)
 {
 	struct conf_supervisord *s = &l->conf->supervisord;
 	struct scope scope = { .l = l, .section = ini_find(&l->ini, "supervisord") };
+	const struct ini_entry *logfile;
 	struct slots slots;
 	const char *name;
 
@@ -67,7 +68,10 @@ static void load_supervisord(struct loader *l)
 	s->childlogdir = store_str(l->conf->store, temp_folder());
 	section_collect(&scope, &slots);
 	section_apply_all(&scope, &slots, s);
-	s->logfile_set = slot_of(&slots, &scope, "logfile") != NULL;
+	logfile = slot_of(&slots, &scope, "logfile");
+	s->logfile_set = logfile != NULL;
+	if (logfile != NULL)
+		s->place_logfile = (struct conf_place){ logfile->file, logfile->line };
 	s->pidfile_set = slot_of(&slots, &scope, "pidfile") != NULL;
 	s->identifier_set = slot_of(&slots, &scope, "identifier") != NULL;
 	if (strcasecmp(s->logfile, "none") == 0 || strcasecmp(s->logfile, "off") == 0)
@@ -77,7 +81,7 @@ static void load_supervisord(struct loader *l)
 	else
 		s->logfile = absolute(l, s->logfile);
 	s->pidfile = absolute(l, s->pidfile);
-	note_folder(&scope, s->logfile, false, slot_of(&slots, &scope, "logfile"), "logfile");
+	note_folder(&scope, s->logfile, false, logfile, "logfile");
 	note_folder(&scope, s->pidfile, false, slot_of(&slots, &scope, "pidfile"), "pidfile");
 	note_folder(&scope, s->childlogdir, true, slot_of(&slots, &scope, "childlogdir"),
 		    "childlogdir");

@@ -68,6 +68,7 @@ struct conf_log {
 	bool compress; /* gzip for backups */
 	bool events_enabled;
 	bool syslog; /* also to syslog(3) */
+	int line; /* of the key that says where, in the file of the section; else of the section */
 	/* Where maxbytes = 0 does not count, since another rotates the file: what was written. Else NULL. */
 	const struct conf_log *written;
 };
@@ -202,6 +203,7 @@ struct conf_manager {
 struct conf_supervisord {
 	char *logfile; /* path, "syslog" or "NONE"; default $CWD/supervisord.log */
 	bool logfile_set;
+	struct conf_place place_logfile; /* line 0 where it is not set */
 	int64_t logfile_maxbytes;
 	int logfile_backups;
 	bool logfile_compress;

@@ -294,6 +294,12 @@ static struct conf_place place_of(const struct scope *s, const struct ini_entry 
 	return e ? (struct conf_place){ e->file, e->line } : s->section->place;
 }
 
+/* A number is all that there is room for: the file is the section's. */
+static int line_of(const struct scope *s, const struct ini_entry *e)
+{
+	return e && e->file == s->section->place.file ? e->line : s->section->place.line;
+}
+
 /* What one key says about another. The number of errors. */
 static int check_together(struct scope *s, const struct slots *slots, struct conf_proc *p)
 {
@@ -423,6 +429,8 @@ static void load_program(struct loader *l, struct ini_section *sec, const struct
 	all.place_directory = place_of(&s, slot_of(&slots, &s, "directory"));
 	all.place_user = place_of(&s, slot_of(&slots, &s, "user"));
 	all.place_env_file = place_of(&s, slot_of(&slots, &s, "env_file"));
+	all.out.line = line_of(&s, slot_of(&slots, &s, "stdout_logfile"));
+	all.err.line = line_of(&s, slot_of(&slots, &s, "stderr_logfile"));
 	errors += apply_keys(&s, &slots, true, &all);
 	errors += check_together(&s, &slots, &all);
 	errors += entries_check(&s, &slots, &all);

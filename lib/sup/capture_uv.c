@@ -271,8 +271,10 @@ int capture_open(struct sup *s, struct err *err)
 		r = open_file(s, path, &file);
 	else if (activity_is_for_syslog(c))
 		file = &(s->log_file = outlet_get_syslog(s))->sink;
-	if (r < 0)
-		return err_set(err, r, "logfile %s: %s", path, path_strerror(-r));
+	if (r < 0) {
+		err_set(err, r, "logfile %s: %s", path, path_strerror(-r));
+		return worker_fail_at(&s->base, &c->place_logfile, r, err);
+	}
 	activity_init(&s->log, c, s->options->foreground, file);
 	open_echo(s);
 	if (is_new)

@@ -132,6 +132,16 @@ static bool is_terminal(const struct unit *u, const struct conf_log *log)
 	       (log->kind == CONF_LOG_FILE && files_standard_fd(log->path) >= 0);
 }
 
+static int refuse_log(const struct unit *u, const struct conf_log *log, bool is_err, int r,
+		      struct err *err)
+{
+	struct conf_place place = { u->svc.conf->place.file, log->line };
+
+	err_set(err, r, "%s %s: %s", is_err ? "stderr_logfile" : "stdout_logfile",
+		log->path != NULL ? log->path : "AUTO", path_strerror(-r));
+	return worker_fail_at(&u->sup->base, &place, r, err);
+}
+
 static int put_stream(struct unit *u, struct table *t, bool is_err, struct err *err)
 {
 	const struct conf_log *log = is_err ? &u->svc.conf->err : &u->svc.conf->out;
@@ -146,16 +156,13 @@ static int put_stream(struct unit *u, struct table *t, bool is_err, struct err *
 		if (*capture == NULL && (*capture = capture_new(u, is_err)) != NULL)
 			keep_pipes(u);
 		if (*capture == NULL)
-			return err_set(err, -errno, "%s: %s",
-				       is_err ? "stderr_logfile" : "stdout_logfile",
-				       strerror(errno));
+			return refuse_log(u, log, is_err, -errno, err);
 		put_fd(t, child, capture_write_end(*capture), false);
 		return 0;
 	}
 	fd = open_direct(u, log, is_err);
 	if (fd < 0)
-		return err_set(err, fd, "%s %s: %s", is_err ? "stderr_logfile" : "stdout_logfile",
-			       log->path != NULL ? log->path : "AUTO", path_strerror(-fd));
+		return refuse_log(u, log, is_err, fd, err);
 	put_fd(t, child, fd, true);
 	return 0;
 }

@@ -94,7 +94,25 @@ startsecs=0
 X
 sed -i "s,^logfile=.*,logfile=$CONF/log," "$CONF"
 mps start >"$T/out" 2>"$T/err" && fail "start without a log file exits 0"
-contains "$T/err" "$CONF/log" || fail "it says '$(cat "$T/err")'"
+contains "$T/err" "^mpsup: logfile $CONF/log: Not a directory \\(mpsup.conf:3\\)\$" || fail "it says '$(cat "$T/err")'"
+must -t 5 nothing_left
+
+say "so is that of a program, with the place of its key"
+config <<X
+[program:plain]
+command=$W
+stdout_logfile=$T/bin
+startretries=0
+[program:marked]
+command=$W
+stderr_logfile=$T/bin
+log_prefix=marked
+startretries=0
+X
+mps_expect 7 start
+grep -qxF "mpsup: plain: stdout_logfile $T/bin: Is a directory (mpsup.conf:8)" "$T/err" || fail "it says '$(cat "$T/err")'"
+grep -qxF "mpsup: marked: stderr_logfile $T/bin: Is a directory (mpsup.conf:12)" "$T/err" || fail "it says '$(cat "$T/err")'"
+mps_expect 0 stop
 must -t 5 nothing_left
 
 say "status --json and ls --json tell who the keeper and the supervisor are"
