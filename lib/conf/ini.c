@@ -190,20 +190,33 @@ static bool is_wanted(const char *name, size_t len)
 	return false;
 }
 
-static struct ini_section *get_section(struct ini *ini, const char *name, size_t len,
-				       struct conf_place place)
+/* Each file may include others. */
+static void note_double(struct reader *r, const struct ini_section *s)
 {
+	struct conf_place place = here(r);
+
+	if (strcmp(s->name, "include") != 0 || s->place.file == r->file)
+		report_add(r->report, CONF_NOTE, &place, s->name,
+			   "was begun before (%s:%d): these keys are added to those", s->place.file,
+			   s->place.line);
+}
+
+static struct ini_section *get_section(struct reader *r, const char *name, size_t len)
+{
+	struct ini *ini = r->ini;
 	struct ini_section *s;
 
 	if (len == strlen("DEFAULT") && memcmp(name, "DEFAULT", len) == 0)
 		s = ini->defaults;
 	else
 		HASH_FIND(hh, ini->sections, name, len, s);
-	if (s)
+	if (s) {
+		note_double(r, s);
 		return s;
+	}
 	s = store_alloc(ini->mem, sizeof(*s));
 	s->name = store_strn(ini->mem, name, len);
-	s->place = place;
+	s->place = here(r);
 	s->end = &s->first;
 	if (strcmp(s->name, "DEFAULT") == 0)
 		ini->defaults = s;
@@ -226,7 +239,7 @@ static void open_section(struct reader *r)
 	}
 	r->skip = r->ini->only_supervisord && !is_wanted(name, (size_t)(close - name));
 	r->skip_key = false;
-	r->section = get_section(r->ini, name, (size_t)(close - name), here(r));
+	r->section = get_section(r, name, (size_t)(close - name));
 }
 
 /* The delimiter of "key = value" or "key: value", or NULL. */

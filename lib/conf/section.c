@@ -163,15 +163,27 @@ static void note_idle(struct scope *s, const struct key *key, const struct ini_e
 	*noted = true;
 }
 
+/* Each file may include others. */
+static void note_double(struct scope *s, const struct ini_entry *old, const struct ini_entry *e)
+{
+	if (s->kind->kind != SECTION_INCLUDE || old->file == e->file)
+		section_say(s, CONF_NOTE, e, e->key, "was given before (%s:%d): this one counts",
+			    old->file, old->line);
+}
+
 static void collect(struct scope *s, struct slots *slots, const struct ini_section *from)
 {
+	struct slots own = { 0 };
+
 	for (const struct ini_entry *e = from ? from->first : NULL; e; e = e->next) {
 		const struct key *key = key_find(s->kind->kind, e->key);
 
 		if (key && (key->flags & KEY_IDLE))
 			note_idle(s, key, e);
+		if (key && own.of[key - keys] && from == s->section)
+			note_double(s, own.of[key - keys], e);
 		if (key)
-			slots->of[key - keys] = e;
+			own.of[key - keys] = slots->of[key - keys] = e;
 		else if (from == s->section && !s->kind->any_key)
 			unknown_key(s, e);
 	}

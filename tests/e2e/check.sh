@@ -60,6 +60,19 @@ printf '[program:w]\ncommand=/bin/w\nautorestart=a\nready=b\n[supervisord]\nexit
 run 1 "choices are listed in one way" "'a' is none of true, false, unexpected
 'b' is none of time, notify
 'c' is none of fatal, exit:NAME, all, none" check -c "$dir/choice.conf"
+printf '[program:w]\ncommand=/bin/cat\npriority=1\nPriority=2\n[DEFAULT]\numask=2\n[program:w]\nautostart=no\numask=3\ncommand=/bin/sh\n' \
+  >"$dir/double.conf"
+run 0 "what is given twice is told with the first" "double.conf:4: note: program:w.priority: was given before ($dir/double.conf:3): this one counts
+double.conf:7: note: program:w: was begun before ($dir/double.conf:1): these keys are added to those
+double.conf:10: note: program:w.command: was given before ($dir/double.conf:2): this one counts
+1 program, 0 errors, 0 warnings" check -c "$dir/double.conf"
+if [ "$(grep -c before "$dir/out")" = 3 ]; then ok "no more"; else bad "more is told than what is given twice"; fi
+mkdir "$dir/d"
+printf '[include]\nfiles=d/more.conf\n' >"$dir/include.conf"
+printf '[include]\nfiles=last.conf\n' >"$dir/d/more.conf"
+printf '[program:w]\ncommand=/bin/cat\n' >"$dir/d/last.conf"
+run 0 "files may each include others" "1 program, 0 errors, 0 warnings" check -c "$dir/include.conf"
+if grep -q before "$dir/out"; then bad "includes of two files are told as one"; else ok "includes"; fi
 run 1 "a missing file" "nothing.conf: error: No such file" check -c "$dir/nothing.conf"
 run 1 "a folder" "is a folder, not a file" check -c "$dir"
 run 0 "JSON has each process" '"name": "w1"
