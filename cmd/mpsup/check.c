@@ -10,6 +10,7 @@
 #include "conf/conf.h"
 #include "mpsup/cmd.h"
 #include "mpsup/explain.h"
+#include "mpsup/missing.h"
 #include "mpsup/verbs.h"
 
 static struct conf_options options;
@@ -106,6 +107,7 @@ static int run(struct cmd_context *ctx)
 		return cmd_fail(EXIT_USAGE, &err);
 	options.insecure = ctx->insecure;
 	conf = conf_load(path, &options);
+	missing_note(conf);
 	if (ctx->json)
 		print_json(conf);
 	else

@@ -73,6 +73,44 @@ printf '[include]\nfiles=last.conf\n' >"$dir/d/more.conf"
 printf '[program:w]\ncommand=/bin/cat\n' >"$dir/d/last.conf"
 run 0 "files may each include others" "1 program, 0 errors, 0 warnings" check -c "$dir/include.conf"
 if grep -q before "$dir/out"; then bad "includes of two files are told as one"; else ok "includes"; fi
+mkdir "$dir/bin" && echo '#!/bin/sh' >"$dir/bin/plain"
+cat >"$dir/missing.conf" <<EOF
+[supervisord]
+directory=$dir/bin
+[program:gone]
+command=$dir/none
+process_name=%(process_num)d
+numprocs=2
+directory=$dir/nowhere
+env_file=$dir/none.env
+[program:closed]
+command=./plain
+env_file=plain
+[program:folder]
+command=$dir/bin
+[program:search]
+command=no-such-command x
+directory=$dir/missing.conf
+[program:wrong]
+command=/bin/cat
+directory=.
+env_file=$dir/missing.conf
+[program:good]
+command=cat
+directory=$dir/bin
+EOF
+run 0 "what is not there now is a note" "missing.conf:4: note: program:gone.command: exec $dir/none: No such file or directory
+missing.conf:7: note: program:gone.directory: chdir $dir/nowhere: No such file or directory
+missing.conf:8: note: program:gone.env_file: $dir/none.env: No such file or directory
+missing.conf:10: note: program:closed.command: exec $dir/bin/./plain: is not executable
+missing.conf:13: note: program:folder.command: exec $dir/bin: is a directory
+missing.conf:15: note: program:search.command: can't find command 'no-such-command'
+missing.conf:16: note: program:search.directory: chdir $dir/missing.conf: Not a directory
+missing.conf:20: note: program:wrong.env_file: $dir/missing.conf:1: not a KEY=value line
+7 programs, 0 errors, 0 warnings" check -c "$dir/missing.conf"
+if [ "$(grep -c note: "$dir/out")" = 8 ]; then ok "once each"; else bad "more is missing than is"; fi
+run 0 "and so as JSON" '"level": "note"
+"key": "program:gone.command"' check -c "$dir/missing.conf" --json
 run 1 "a missing file" "nothing.conf: error: No such file" check -c "$dir/nothing.conf"
 run 1 "a folder" "is a folder, not a file" check -c "$dir"
 run 0 "JSON has each process" '"name": "w1"
