@@ -71,7 +71,7 @@ static const struct {
 	{ "exitcodes", "0,,1", "list of exit codes" },
 	{ "stopsignal", "FOO", "no signal" },
 	{ "autorestart", "maybe", "none of true, false, unexpected" },
-	{ "kill_mode", "all", "none of tree|group|process" },
+	{ "kill_mode", "all", "none of tree, group, process" },
 	{ "kill_mode", "tre", "none of" },
 	{ "restart_delay", "5 weeks", "is not a time" },
 	{ "restart_delay", "-1", "is not a time" },
