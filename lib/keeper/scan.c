@@ -50,6 +50,17 @@ void scan_open(struct keeper *k)
 		walk_open(k);
 }
 
+/*
+ * Before the descriptors are closed, and of both at a time: at the close of each the kernel waits for a grace period
+ * (fsnotify_destroy_group(), up to 30 ms) where marks are left to be freed.
+ */
+void scan_close(struct tracker *t)
+{
+	if (t->fanotify >= 0)
+		fanotify_mark(t->fanotify, FAN_MARK_FLUSH, 0, AT_FDCWD, SHM_FOLDER);
+	shm_close_watch(t);
+}
+
 /* ------------------------------------------------------------------------------------------------------- whose */
 
 /* Dead and reaped: only of a main process, and of one that has spoken, it is known whose he was. */

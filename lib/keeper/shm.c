@@ -70,6 +70,12 @@ void shm_open_watch(struct keeper *k)
 		keeper_unwatch(k, &t->inotify);
 }
 
+void shm_close_watch(struct tracker *t)
+{
+	if (t->inotify >= 0) /* there is one watch, whose number this is again */
+		inotify_rm_watch(t->inotify, inotify_add_watch(t->inotify, SHM_FOLDER, MASK));
+}
+
 void shm_watch_closing(struct tracker *t)
 {
 	inotify_add_watch(t->inotify, SHM_FOLDER, MASK | IN_CLOSE);

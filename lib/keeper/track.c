@@ -486,6 +486,7 @@ void track_close(struct keeper *k)
 	for (size_t i = 0; i < t->n_slates; i++)
 		slate_remove(t->dir, t->slates[i].uid);
 	track_journal_close(&t->journal, t->registry.n == 0);
+	scan_close(t);
 }
 
 /* -------------------------------------------------------------------------------------------------------- slots */

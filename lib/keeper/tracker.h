@@ -265,6 +265,7 @@ void leak_left_say(struct keeper *k);
 #define SHM_FOLDER "/dev/shm"
 bool shm_is_tmpfs(void);
 void shm_open_watch(struct keeper *k);
+void shm_close_watch(struct tracker *t);
 /* When files are closed there is of interest too. */
 void shm_watch_closing(struct tracker *t);
 /* Some of what has happened; what was read of it for a look ahead comes first. */
@@ -281,6 +282,7 @@ void shm_catch_up(struct keeper *k);
 /* ------------------------------------------------------------------------------------------------------- scan.c */
 /* There is an instance of which it is to be known what it makes and does not tell. */
 void scan_open(struct keeper *k);
+void scan_close(struct tracker *t);
 /* All that fanotify has to tell. */
 void scan_read(struct keeper *k);
 /*
