@@ -3,7 +3,8 @@
  * that somebody has closed it. Nobody has: then who has made it has it still open or mapped, or who got it from him. So
  * it is one of ours that has made it when all who have it are ours. One walk through /proc asks for all such files,
  * first our processes, and the others only if that has found any; it is worked off a part at a time, and so seldom that
- * strangers who are busy there take a tenth of our time at most.
+ * strangers who are busy there take a tenth of our time at most. A file is there, and told of, before open(2) gives its maker a
+ * descriptor: what nobody of ours has is asked for again a second later.
  *
  * What was closed before we could look, and what a stranger has open too, is left alone.
  */
@@ -30,6 +31,8 @@ struct unsure {
 	struct statx st;
 	struct sender maker; /* holding NULL = none of ours was seen with it */
 	bool over;	     /* it cannot be told, or need not be */
+	bool asked;	     /* once, and is to be again then */
+	struct mps_time again;
 };
 
 struct scan_walk {
@@ -39,7 +42,7 @@ struct scan_walk {
 	struct pids pids;
 	size_t at, n_ours; /* the first of them are ours */
 	struct track_users *users;
-	struct mps_time not_before;
+	struct mps_time began, not_before;
 	int64_t took;
 };
 
@@ -65,17 +68,41 @@ static bool may_be_ours(const struct statx *st)
 	return !S_ISDIR(st->stx_mode) && (geteuid() == 0 || st->stx_uid == geteuid());
 }
 
+static void unsure_fini(struct unsure *u)
+{
+	free(u->name);
+	free(u->file);
+}
+
+/* Between two walks: those that are over go; where there is no room, one that was asked for. */
+static void tidy(struct scan_walk *w)
+{
+	bool full = w->n == UNSURE_MAX;
+	size_t n = 0;
+
+	for (size_t i = 0; i < w->n; i++) {
+		if (w->all[i].over || (full && w->all[i].asked)) {
+			unsure_fini(&w->all[i]);
+			full = false;
+		} else {
+			w->all[n++] = w->all[i];
+		}
+	}
+	w->n = n;
+}
+
 static void add(struct scan_walk *w, enum track_type type, const char *name, const char *file)
 {
-	struct unsure u = { .type = type };
+	struct unsure u = { .type = type, .again = { mps_now().ns + MPS_NS_PER_S } };
 
+	if (w->n == UNSURE_MAX && !w->on)
+		tidy(w);
 	if (w->n == UNSURE_MAX || scan_stat(file, &u.st) < 0 || !may_be_ours(&u.st))
 		return;
 	u.name = strdup(name);
 	u.file = strdup(file);
 	if (u.name == NULL || u.file == NULL) {
-		free(u.name);
-		free(u.file);
+		unsure_fini(&u);
 		return;
 	}
 	w->all[w->n++] = u;
@@ -163,13 +190,27 @@ static int list_processes(struct keeper *k, struct scan_walk *w)
 	return r;
 }
 
+/* {0}: there is nothing to be asked for. */
+static struct mps_time next_walk(const struct scan_walk *w)
+{
+	struct mps_time next = { 0 };
+
+	for (size_t i = 0; i < w->n; i++)
+		keeper_earliest(&next, w->all[i].asked ? w->all[i].again : (struct mps_time){ 1 });
+	return next.ns != 0 && next.ns < w->not_before.ns ? w->not_before : next;
+}
+
 static bool begin(struct keeper *k, struct scan_walk *w)
 {
 	struct track_target targets[UNSURE_MAX];
+	struct mps_time next;
 
 	if (w->on)
 		return true;
-	if (w->n == 0 || mps_now().ns < w->not_before.ns)
+	tidy(w);
+	next = next_walk(w);
+	w->began = mps_now();
+	if (next.ns == 0 || w->began.ns < next.ns)
 		return false;
 	for (size_t i = 0; i < w->n; i++)
 		targets[i] = target_of(&w->all[i].st);
@@ -233,8 +274,8 @@ static void decide(struct keeper *k, struct unsure *u)
 
 	if (!u->over && h != NULL && h->slot != NO_SLOT && k->slots[h->slot].scan)
 		scan_found(k, &u->maker, u->type, u->name, &u->st);
-	free(u->name);
-	free(u->file);
+	u->asked = true;
+	u->over = u->over || h != NULL || k->tracker->walk->began.ns >= u->again.ns;
 }
 
 static void finish(struct keeper *k, struct scan_walk *w)
@@ -242,10 +283,9 @@ static void finish(struct keeper *k, struct scan_walk *w)
 	shm_read(k); /* it was closed, or spoken of, while we looked */
 	for (size_t i = 0; i < w->n_asked; i++)
 		decide(k, &w->all[i]);
-	w->n -= w->n_asked;
-	memmove(w->all, w->all + w->n_asked, w->n * sizeof(w->all[0]));
 	free(TAKE_PTR(w->users));
 	w->on = false;
+	tidy(w);
 }
 
 void walk_turn(struct keeper *k)
@@ -268,7 +308,7 @@ struct mps_time walk_next_turn(const struct tracker *t)
 {
 	const struct scan_walk *w = t->walk;
 
-	if (w == NULL || w->n == 0)
+	if (w == NULL)
 		return (struct mps_time){ 0 };
-	return w->on || w->not_before.ns == 0 ? (struct mps_time){ 1 } : w->not_before;
+	return w->on ? (struct mps_time){ 1 } : next_walk(w);
 }

@@ -72,8 +72,38 @@ round() { # name of the round
   rm -f "/dev/shm/$N"-[sub]
 }
 
+# A name that is there before its maker has it open, as of any file for a moment.
+cat >"$T/bin/late.py" <<'END'
+import os, signal, sys
+os.chdir("/dev/shm")
+os.mknod(sys.argv[1] + "-w", 0o600)
+print("made", flush=True)
+open(sys.argv[2]).read()
+os.open(sys.argv[1] + "-w", os.O_RDWR)
+print("ok", flush=True)
+signal.pause()
+END
+mkfifo "$T/cue"
+opens_late() {
+  rm -f "$T"/*.out
+  program late "command=python3 $T/bin/late.py $N $T/cue" track=scan | config
+  start_mpsup
+  must contains "$T/late.out" made
+  echo >"$T/cue"
+  must contains "$T/late.out" ok
+  wait_for -t 3 holds late 1
+  found=$?
+  shutdown_mpsup
+  rm -f "/dev/shm/$N-w"
+  return $found
+}
+
 round "here"
 MPSUP_NO=fanotify round "without fanotify"
+say "without fanotify: what is opened after it was made" # a busy machine may take more than the second that there is
+export MPSUP_NO=fanotify
+opens_late || opens_late || opens_late || fail "it is not found"
+unset MPSUP_NO
 
 if [ "$(id -u)" = 0 ]; then
   say "a name that is short-lived, and one that dies at once"
